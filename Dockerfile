@@ -1,0 +1,46 @@
+# One image for web, worker, beat and migrate; docker-compose.yml says which is which.
+FROM python:3.13-slim
+
+ENV PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    DJANGO_SETTINGS_MODULE=focus.settings \
+    MEDIA_ROOT=/data/media \
+    GRANIAN_HOST=0.0.0.0 \
+    GRANIAN_PORT=8000 \
+    GRANIAN_WORKERS=2 \
+    GRANIAN_BLOCKING_THREADS=4
+
+# The servers want a home to write to; a named volume takes over /data's owner.
+RUN useradd --uid 10001 --create-home focus \
+    && install --directory --owner=focus --group=focus /data/media
+
+WORKDIR /app
+COPY requirements.txt ./
+RUN pip install --require-hashes --requirement requirements.txt
+
+COPY manage.py ./
+COPY focus focus/
+COPY accounts accounts/
+COPY wallet wallet/
+COPY jobs jobs/
+COPY payments payments/
+
+# Collecting files needs settings but none of the secrets; these never leave this line.
+RUN python -m compileall -q . \
+    && SECRET_KEY=build TOKEN_PEPPER=build JWT_PRIVATE_KEY=build \
+       DATABASE_URL=postgresql://build/build REDIS_URL=redis://build \
+       python manage.py collectstatic --noinput
+
+USER 10001
+EXPOSE 8000
+
+# Healthy while it answers and reaches the database; a dead worker is not its illness.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "-c", \
+    "import http.client, json; \
+     link = http.client.HTTPConnection('127.0.0.1', 8000, timeout=4); \
+     link.request('GET', '/api/health/'); \
+     checks = json.load(link.getresponse())['checks']; \
+     raise SystemExit(checks['database'] != 'ok')"]
+
+CMD ["granian", "--interface", "wsgi", "focus.wsgi:application"]

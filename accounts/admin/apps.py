@@ -1,0 +1,210 @@
+"""Partner apps and their keys."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.postgres.forms import SimpleArrayField
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
+
+from accounts import audit, origins, tokens
+from accounts.admin.kept import Kept
+from accounts.authentication import visitor
+from accounts.models import App, AppKey
+from focus.errors import DomainError
+from focus.money import NotAnAmount, from_micro, to_micro
+
+ROTATION_OVERLAP_SECONDS = 24 * 3600
+
+
+class AppForm(forms.ModelForm):
+    starter_credits = forms.DecimalField(
+        min_value=0,
+        decimal_places=6,
+        max_digits=16,
+        initial=0,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    origins = SimpleArrayField(
+        forms.CharField(max_length=255),
+        delimiter="\n",
+        required=False,
+        widget=UnfoldAdminTextareaWidget,
+        help_text="One exact origin a line, such as https://video.example.com",
+    )
+
+    class Meta:
+        model = App
+        fields = ["slug", "name", "owner", "active"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance._state.adding:
+            credits_now = from_micro(self.instance.starter_credits_micro)
+            self.fields["starter_credits"].initial = credits_now
+
+    def clean_origins(self) -> list[str]:
+        lines = [line.strip() for line in self.cleaned_data["origins"]]
+        try:
+            return [origins.exact(line) for line in lines if line]
+        except origins.InvalidOrigin as refusal:
+            raise forms.ValidationError(refusal.message) from refusal
+
+    def clean_starter_credits(self) -> Any:
+        try:
+            self.instance.starter_credits_micro = to_micro(
+                self.cleaned_data["starter_credits"]
+            )
+        except NotAnAmount as refused:
+            raise forms.ValidationError(str(refused)) from refused
+        return self.cleaned_data["starter_credits"]
+
+
+@admin.register(App)
+class AppAdmin(ModelAdmin):
+    form = AppForm
+    list_display = ["slug", "name", "owner", "active", "starter", "created_at"]
+    list_filter = ["active"]
+    list_select_related = ["owner"]
+    search_fields = ["slug", "name"]
+    ordering = ["slug"]
+    autocomplete_fields = ["owner"]
+    fields = [
+        "slug",
+        "name",
+        "owner",
+        "active",
+        "starter_credits",
+        "overage_policy",
+        "settle_with_app_key_only",
+        "origins",
+        "redirect_token",
+    ]
+
+    @admin.display(description="starter credits")
+    def starter(self, app: App) -> str:
+        return f"{from_micro(app.starter_credits_micro):,}"
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        # Partners have the slug in their code, and the ledger in its entries.
+        return ["slug"] if obj else []
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: App, form: Any, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        audit.record(
+            "app_changed" if change else "app_created",
+            user=obj.owner,
+            actor=str(request.user),
+            visitor=visitor(request),
+            app=obj.slug,
+            fields=form.changed_data,
+        )
+
+
+@admin.register(AppKey)
+class AppKeyAdmin(Kept):
+    list_display = ["name", "app", "hint", "state", "created_at", "last_used_at"]
+    list_filter = ["active"]
+    list_select_related = ["app"]
+    search_fields = ["name", "app__slug", "last4"]
+    ordering = ["-created_at", "-id"]
+    autocomplete_fields = ["app"]
+    actions = ["rotate", "switch_off", "switch_on", "revoke"]
+
+    @admin.display(description="key")
+    def hint(self, key: AppKey) -> str:
+        return str(key)
+
+    @admin.display(description="state")
+    def state(self, key: AppKey) -> str:
+        if key.revoked_at:
+            return "revoked"
+        if key.replaced_by_id:
+            return f"replaced, until {key.expires_at:%Y-%m-%d %H:%M}"
+        return "active" if key.active else "switched off"
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        if obj is None:
+            return ["app", "name", "expires_at"]
+        return [
+            "id",
+            "app",
+            "name",
+            "hint",
+            "state",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return self.get_fields(request, obj) if obj else []
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("accounts.add_appkey")
+
+    def save_model(
+        self, request: HttpRequest, obj: AppKey, form: Any, change: bool
+    ) -> None:
+        issued = tokens.issue_app_key(
+            app=obj.app,
+            name=obj.name,
+            expires_at=obj.expires_at,
+            actor=str(request.user),
+        )
+        # What Django logs and links to is the key that the rule made.
+        obj.__dict__.update(issued.key.__dict__)
+        self._show(request, issued)
+
+    @admin.action(
+        description="Rotate: the old one works 24 h more", permissions=["act"]
+    )
+    def rotate(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
+        for key in queryset:
+            try:
+                issued = tokens.rotate_app_key(
+                    key_id=key.pk,
+                    overlap_seconds=ROTATION_OVERLAP_SECONDS,
+                    actor=str(request.user),
+                )
+            except DomainError as refusal:
+                self.message_user(request, f"{key}: {refusal}", messages.ERROR)
+            else:
+                self._show(request, issued)
+
+    @admin.action(description="Switch off", permissions=["act"])
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
+        self._switch(request, queryset, active=False)
+
+    @admin.action(description="Switch on", permissions=["act"])
+    def switch_on(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
+        self._switch(request, queryset, active=True)
+
+    @admin.action(description="Revoke for ever", permissions=["act"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
+        for key in queryset:
+            tokens.revoke_app_key(key_id=key.pk, actor=str(request.user))
+        self.message_user(request, "Revoked.", messages.SUCCESS)
+
+    def _switch(
+        self, request: HttpRequest, queryset: QuerySet[AppKey], *, active: bool
+    ) -> None:
+        for key in queryset:
+            tokens.switch_app_key(key_id=key.pk, active=active, actor=str(request.user))
+        state = "on" if active else "off"
+        self.message_user(request, f"Switched {state}.", messages.SUCCESS)
+
+    def _show(self, request: HttpRequest, issued: tokens.IssuedKey) -> None:
+        self.message_user(
+            request,
+            f"The new key of {issued.key.app.slug}, shown only now: {issued.secret}",
+            messages.WARNING,
+        )

@@ -1,0 +1,103 @@
+"""People and what they agreed to."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts import audit, people
+from accounts.admin.kept import Kept
+from accounts.authentication import visitor
+from accounts.models import Consent, SecurityEvent, User
+
+
+@admin.register(User)
+class UserAdmin(Kept):
+    list_display = ["email", "first_name", "last_name", "is_active", "created_at"]
+    list_filter = ["is_active", "is_staff"]
+    search_fields = ["id", "email", "first_name", "last_name", "clerk_id"]
+    ordering = ["-created_at", "-id"]
+    fields = [
+        "id",
+        "email",
+        "email_verified_at",
+        "first_name",
+        "last_name",
+        "clerk_id",
+        "is_active",
+        "is_staff",
+        "is_superuser",
+        "groups",
+        "created_at",
+        "last_login",
+    ]
+    readonly_fields = [
+        "id",
+        "email",
+        "email_verified_at",
+        "clerk_id",
+        "is_active",
+        "created_at",
+        "last_login",
+    ]
+    filter_horizontal = ["groups"]
+    actions = ["close", "reopen"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may_change(request)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        # Who may make staff decides who may do everything.
+        power = (
+            [] if request.user.is_superuser else ["is_staff", "is_superuser", "groups"]
+        )
+        return [*self.readonly_fields, *power]
+
+    def save_model(
+        self, request: HttpRequest, obj: User, form: Any, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if form.changed_data:
+            audit.record(
+                "account_changed",
+                user=obj,
+                actor=str(request.user),
+                visitor=visitor(request),
+                fields=form.changed_data,
+            )
+
+    @admin.action(description="Close: sign out everywhere", permissions=["act"])
+    def close(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            if user.is_superuser and not request.user.is_superuser:
+                self.message_user(request, f"You may not close {user}.", messages.ERROR)
+            elif user == request.user:
+                self.message_user(request, "That is you.", messages.ERROR)
+            else:
+                people.close(
+                    user=user, actor=str(request.user), visitor=visitor(request)
+                )
+                self.message_user(request, f"{user} is closed.", messages.SUCCESS)
+
+    @admin.action(description="Reopen", permissions=["act"])
+    def reopen(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            people.reopen(user=user, actor=str(request.user), visitor=visitor(request))
+            self.message_user(request, f"{user} is open.", messages.SUCCESS)
+
+
+@admin.register(Consent)
+class ConsentAdmin(Kept):
+    list_display = ["user", "app", "granted_at", "revoked_at"]
+    list_select_related = ["user", "app"]
+    search_fields = ["user__email", "app__slug"]
+    ordering = ["-granted_at", "-id"]
+
+
+@admin.register(SecurityEvent)
+class SecurityEventAdmin(Kept):
+    list_display = ["at", "kind", "user", "actor", "ip"]
+    list_select_related = ["user"]
+    search_fields = ["=kind", "user__email", "actor", "ip"]
+    ordering = ["-at", "-id"]

@@ -1,0 +1,66 @@
+"""What people sign in with: sessions, access tokens, devices."""
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts import sessions, tokens
+from accounts.admin.kept import Kept
+from accounts.authentication import visitor
+from accounts.models import DeviceGrant, PersonalAccessToken, Session
+
+
+@admin.register(Session)
+class SessionAdmin(Kept):
+    list_display = ["user", "kind", "client", "ip", "last_used_at", "revoked_at"]
+    list_filter = ["kind"]
+    list_select_related = ["user"]
+    search_fields = ["id", "user__email", "ip"]
+    ordering = ["-created_at", "-id"]
+    exclude = ["browser_key"]
+    actions = ["revoke"]
+
+    @admin.action(description="Revoke: sign out", permissions=["act"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        for session in queryset:
+            sessions.revoke(
+                session=session, actor=str(request.user), visitor=visitor(request)
+            )
+        self.message_user(request, "Revoked.", messages.SUCCESS)
+
+
+@admin.register(PersonalAccessToken)
+class PersonalAccessTokenAdmin(Kept):
+    list_display = ["name", "user", "hint", "created_at", "expires_at", "revoked_at"]
+    list_select_related = ["user"]
+    search_fields = ["id", "name", "user__email", "last4"]
+    ordering = ["-created_at", "-id"]
+    actions = ["revoke"]
+
+    @admin.display(description="token")
+    def hint(self, token: PersonalAccessToken) -> str:
+        return str(token)
+
+    @admin.action(description="Revoke for ever", permissions=["act"])
+    def revoke(
+        self, request: HttpRequest, queryset: QuerySet[PersonalAccessToken]
+    ) -> None:
+        for token in queryset.select_related("user"):
+            tokens.revoke(
+                user=token.user,
+                token_id=token.pk,
+                actor=str(request.user),
+                visitor=visitor(request),
+            )
+        self.message_user(request, "Revoked.", messages.SUCCESS)
+
+
+@admin.register(DeviceGrant)
+class DeviceGrantAdmin(Kept):
+    list_display = ["client_name", "status", "decided_by", "ip", "created_at"]
+    list_filter = ["status"]
+    list_select_related = ["decided_by"]
+    search_fields = ["client_name", "decided_by__email", "ip"]
+    ordering = ["-created_at", "-id"]
+    # A pending code in the wrong hands is an invitation.
+    exclude = ["user_code", "code_challenge"]

@@ -1,0 +1,1 @@
+"""The accounts slice of each public contract, one module a guide."""

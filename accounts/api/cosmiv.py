@@ -1,0 +1,160 @@
+"""Cosmiv guide, "Authentication API": register, login and refresh."""
+
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts import passwords, sessions
+from accounts.access import PUBLIC
+from accounts.authentication import visitor
+from accounts.models import User
+from focus.contracts.cosmiv import Cosmiv
+from focus.routing import either_slash
+
+# The guide has no refresh in its flow, so a login lasts a day without one.
+ACCESS_SECONDS = 24 * 3600
+
+
+class Registration(serializers.Serializer):
+    email = serializers.CharField(max_length=254)
+    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+
+
+class Login(serializers.Serializer):
+    """Either of the two names will do."""
+
+    email = serializers.CharField(max_length=254, required=False)
+    username_or_email = serializers.CharField(max_length=254, required=False)
+    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+
+    def validate(self, attrs: dict[str, str]) -> dict[str, str]:
+        if "email" not in attrs and "username_or_email" not in attrs:
+            raise serializers.ValidationError({"email": ["This field is required."]})
+        return attrs
+
+
+class Refresh(serializers.Serializer):
+    refresh_token = serializers.CharField(max_length=4096)
+
+
+class SignedIn(serializers.Serializer):
+    access_token = serializers.CharField()
+    refresh_token = serializers.CharField()
+    token_type = serializers.ChoiceField(["bearer"])
+    user_id = serializers.UUIDField()
+
+
+EXAMPLE = OpenApiExample(
+    "Signed in",
+    value={
+        "access_token": "eyJ0eXAiOiJhdCtqd3QifQ.eyJzdWIiOiI4ZDMifQ.MEU",
+        "refresh_token": "eyJ0eXAiOiJydCtqd3QifQ.eyJzdWIiOiI4ZDMifQ.MEQ",
+        "token_type": "bearer",
+        "user_id": "8d3c1f0e-5b0a-4c39-9c1d-2f6f3f0d7a11",
+    },
+    response_only=True,
+)
+
+
+class AuthViewSet(Cosmiv, ViewSet):
+    # A client that still sends its old token must be able to get a new one.
+    authentication_classes: ClassVar[list[Any]] = []
+    accepts: ClassVar = {"register": PUBLIC, "login": PUBLIC, "refresh": PUBLIC}
+    codes: ClassVar[dict[str, str]] = {
+        **Cosmiv.codes,
+        "invalid_credentials": "AUTHENTICATION_REQUIRED",
+    }
+
+    @extend_schema(
+        summary="Register",
+        request=Registration,
+        responses={201: OpenApiResponse(SignedIn, "Registered and signed in.")},
+        examples=[EXAMPLE],
+    )
+    def register(self, request: Request) -> Response:
+        """Open an account with an email and a password of 8 characters or more."""
+        wish = Registration(data=request.data)
+        wish.is_valid(raise_exception=True)
+        try:
+            user = passwords.register(
+                **wish.validated_data, visitor=visitor(request._request)
+            )
+        except (passwords.InvalidEmail, passwords.EmailTaken) as refusal:
+            raise serializers.ValidationError({"email": [refusal.message]}) from refusal
+        except passwords.WeakPassword as weak:
+            raise serializers.ValidationError({"password": [weak.message]}) from weak
+        return self._sign_in(request, user, status=201)
+
+    @extend_schema(
+        summary="Log in",
+        request=Login,
+        responses={
+            200: OpenApiResponse(SignedIn, "Signed in."),
+            401: OpenApiResponse(description="The email or the password is wrong."),
+        },
+        examples=[EXAMPLE],
+    )
+    def login(self, request: Request) -> Response:
+        """Sign in by `email` or `username_or_email`."""
+        wish = Login(data=request.data)
+        wish.is_valid(raise_exception=True)
+        said = wish.validated_data
+        user = passwords.authenticate(
+            email=said.get("email") or said["username_or_email"],
+            password=said["password"],
+            visitor=visitor(request._request),
+        )
+        return self._sign_in(request, user)
+
+    @extend_schema(
+        summary="Refresh",
+        request=Refresh,
+        responses={
+            200: OpenApiResponse(SignedIn, "The next pair of tokens."),
+            401: OpenApiResponse(
+                description="The refresh token is expired, revoked or superseded."
+            ),
+        },
+        examples=[EXAMPLE],
+    )
+    def refresh(self, request: Request) -> Response:
+        """Exchange a refresh token. The old one works until the new one is used."""
+        wish = Refresh(data=request.data)
+        wish.is_valid(raise_exception=True)
+        tokens = sessions.refresh(
+            refresh_token=wish.validated_data["refresh_token"],
+            access_seconds=ACCESS_SECONDS,
+            visitor=visitor(request._request),
+        )
+        return _signed_in(tokens)
+
+    def _sign_in(self, request: Request, user: User, status: int = 200) -> Response:
+        tokens = sessions.begin(
+            user=user,
+            client="cosmiv",
+            access_seconds=ACCESS_SECONDS,
+            methods=["pwd"],
+            visitor=visitor(request._request),
+        )
+        return _signed_in(tokens, status)
+
+
+def _signed_in(tokens: sessions.Tokens, status: int = 200) -> Response:
+    body = {
+        "access_token": tokens.access_token,
+        "refresh_token": tokens.refresh_token,
+        "token_type": "bearer",
+        "user_id": str(tokens.session.user_id),
+    }
+    return Response(body, status=status, headers={"Cache-Control": "no-store"})
+
+
+urlpatterns = [
+    *either_slash("auth/register", AuthViewSet.as_view({"post": "register"})),
+    *either_slash("auth/login", AuthViewSet.as_view({"post": "login"})),
+    *either_slash("auth/refresh", AuthViewSet.as_view({"post": "refresh"})),
+]

@@ -1,0 +1,350 @@
+"""Focus guide, sections 0, 1 and 6: session tokens, device login, access tokens."""
+
+import uuid
+from typing import Any, ClassVar, cast
+from urllib.parse import quote
+
+from django.conf import settings
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+)
+from rest_framework import serializers
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts import devices, origins, redirects, scopes, sessions, tokens
+from accounts.access import PEOPLE, PRESENT, PUBLIC, Access
+from accounts.authentication import visitor
+from accounts.models import PersonalAccessToken, User
+from accounts.principals import Kind, Principal
+from focus.contracts.thefocus import TheFocus
+from focus.routing import either_slash
+
+SESSION_TOKEN_SECONDS = 15 * 60
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class SessionToken(serializers.Serializer):
+    token = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+
+
+class NewDevice(serializers.Serializer):
+    client_name = serializers.CharField(
+        max_length=120, required=False, default="", allow_blank=True
+    )
+    scope = serializers.CharField(
+        max_length=400,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text=f"Space-separated, of: {', '.join(scopes.SCOPES)}. All by default.",
+    )
+    code_challenge = serializers.CharField(
+        max_length=128,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="PKCE, S256. The poll then needs the header X-Code-Verifier.",
+    )
+
+
+class StartedDevice(serializers.Serializer):
+    device_code = serializers.CharField()
+    user_code = serializers.CharField()
+    verification_uri = serializers.URLField()
+    verification_uri_complete = serializers.URLField()
+    expires_in = serializers.IntegerField()
+    interval = serializers.IntegerField()
+
+
+class Decision(serializers.Serializer):
+    user_code = serializers.CharField(max_length=32)
+    approve = serializers.BooleanField(required=False, default=True)
+
+
+class Decided(serializers.Serializer):
+    ok = serializers.BooleanField()
+
+
+class Waiting(serializers.Serializer):
+    status = serializers.ChoiceField(["pending", "slow_down"])
+    interval = serializers.IntegerField()
+
+
+class Token(serializers.ModelSerializer[PersonalAccessToken]):
+    class Meta:
+        model = PersonalAccessToken
+        fields = [
+            "id",
+            "name",
+            "prefix",
+            "last4",
+            "scopes",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+        ]
+
+
+class Tokens(serializers.Serializer):
+    tokens = Token(many=True)
+
+
+class SessionTokenViewSet(TheFocus, ViewSet):
+    accepts: ClassVar = {"session_token": Access(frozenset({Kind.SESSION}))}
+
+    @extend_schema(
+        summary="Get a session token",
+        responses={
+            200: OpenApiResponse(SessionToken, "A JWT of 15 minutes."),
+            401: OpenApiResponse(description="Nobody is signed in; see `signin_url`."),
+        },
+        examples=[
+            OpenApiExample(
+                "Signed in",
+                value={
+                    "token": "eyJ0eXAiOiJhdCtqd3QifQ.eyJzdWIiOiI4ZDMifQ.MEU",
+                    "expires_at": "2026-01-31T12:15:00Z",
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def session_token(self, request: Request) -> Response:
+        """Exchange the browser session for a bearer token."""
+        session = sessions.find(session_id=_principal(request).session_id)
+        token = sessions.access_token(session=session, seconds=SESSION_TOKEN_SECONDS)
+        body = {"token": token.text, "expires_at": token.expires_at}
+        return Response(body, headers=NO_STORE)
+
+    def answer(self, exc: Exception, context: Any) -> Response | None:
+        # Guide 1A: "If unauthenticated this returns 401 with a signin_url".
+        response = super().answer(exc, context)
+        if response is not None and response.status_code == 401:
+            response.data["signin_url"] = _signin_url(context["request"])
+        return response
+
+
+class DeviceViewSet(TheFocus, ViewSet):
+    """The two halves that the device itself calls; its code is its credential."""
+
+    authentication_classes: ClassVar[list[Any]] = []
+    accepts: ClassVar = {"start": PUBLIC, "poll": PUBLIC}
+
+    @extend_schema(
+        summary="Start a device login",
+        request=NewDevice,
+        responses={200: OpenApiResponse(StartedDevice, "Show the user code.")},
+        examples=[
+            OpenApiExample(
+                "Started",
+                value={
+                    "device_code": "k3v0m9nU4y2b7Qw1sXcZ5aRtLpFhGjKd8eTiYoNqVuM",
+                    "user_code": "BCDF-GHJK",
+                    "verification_uri": "https://account.thefocus.ai/device",
+                    "verification_uri_complete": "https://account.thefocus.ai/device"
+                    "?user_code=BCDF-GHJK",
+                    "expires_in": 900,
+                    "interval": 5,
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def start(self, request: Request) -> Response:
+        """Give a device its code to poll with, and one for its person to type."""
+        wish = NewDevice(data=request.data)
+        wish.is_valid(raise_exception=True)
+        try:
+            started = devices.start(
+                **wish.validated_data, visitor=visitor(request._request)
+            )
+        except devices.TooManyCodes as many:
+            raise Throttled(devices.EXPIRES_IN_SECONDS, many.message) from many
+        user_code = devices.spell(started.grant.user_code)
+        page = f"{settings.PUBLIC_BASE_URL}/device"
+        body = {
+            "device_code": started.device_code,
+            "user_code": user_code,
+            "verification_uri": page,
+            "verification_uri_complete": f"{page}?user_code={user_code}",
+            "expires_in": devices.EXPIRES_IN_SECONDS,
+            "interval": started.grant.interval_seconds,
+        }
+        return Response(body, headers=NO_STORE)
+
+    @extend_schema(
+        summary="Poll for the token",
+        parameters=[
+            OpenApiParameter("device_code", str, required=True),
+            OpenApiParameter("X-Code-Verifier", str, OpenApiParameter.HEADER),
+        ],
+        responses={
+            200: OpenApiResponse(
+                SessionToken, "Approved: a personal access token, this once."
+            ),
+            202: OpenApiResponse(Waiting, "Not decided yet. Wait `interval` seconds."),
+            400: OpenApiResponse(
+                description="`access_denied`, `expired_token` or "
+                "`invalid_device_code`: stop polling."
+            ),
+        },
+        examples=[
+            OpenApiExample(
+                "Pending",
+                value={"status": "pending", "interval": 5},
+                response_only=True,
+                status_codes=["202"],
+            ),
+            OpenApiExample(
+                "Approved",
+                value={
+                    "token": "focus_pat_3nK8sVbQ1xYw7TzRfJ0dGmHcLpUaEiO2wB4kQd",
+                    "expires_at": "2026-05-01T12:00:00Z",
+                },
+                response_only=True,
+                status_codes=["200"],
+            ),
+        ],
+    )
+    def poll(self, request: Request) -> Response:
+        """Ask whether the person has approved. Polling too fast slows you down."""
+        answer = devices.poll(
+            device_code=request.query_params.get("device_code", ""),
+            code_verifier=request.headers.get("X-Code-Verifier", ""),
+        )
+        if answer.issued is not None:
+            issued = answer.issued
+            done = {"token": issued.secret, "expires_at": issued.token.expires_at}
+            return Response(done, headers=NO_STORE)
+        waiting = {
+            "status": "slow_down" if answer.slow_down else "pending",
+            "interval": answer.interval_seconds,
+        }
+        headers = {**NO_STORE, "Retry-After": str(answer.interval_seconds)}
+        return Response(waiting, status=202, headers=headers)
+
+
+class DecisionViewSet(TheFocus, ViewSet):
+    accepts: ClassVar = {"complete": Access(PRESENT)}
+
+    @extend_schema(
+        summary="Approve or deny a device",
+        request=Decision,
+        responses={
+            200: OpenApiResponse(Decided, "Decided."),
+            400: OpenApiResponse(description="`invalid_user_code`: no device waits."),
+            429: OpenApiResponse(description="Too many wrong codes."),
+        },
+        examples=[
+            OpenApiExample(
+                "Approve",
+                value={"user_code": "BCDF-GHJK", "approve": True},
+                request_only=True,
+            ),
+            OpenApiExample("Decided", value={"ok": True}, response_only=True),
+        ],
+    )
+    def complete(self, request: Request) -> Response:
+        """Answer the device that shows this code, with all the scopes it asked for."""
+        wish = Decision(data=request.data)
+        wish.is_valid(raise_exception=True)
+        try:
+            devices.decide(
+                user=_person(request),
+                **wish.validated_data,
+                visitor=visitor(request._request),
+            )
+        except devices.TooManyWrongCodes as guessing:
+            wait = guessing.facts["retry_after"]
+            raise Throttled(wait, guessing.message) from guessing
+        return Response({"ok": True})
+
+
+class TokenViewSet(TheFocus, ViewSet):
+    accepts: ClassVar = {
+        "list": Access(PEOPLE, scope="account:read"),
+        "revoke": Access(PRESENT),
+        "current": Access(frozenset({Kind.PAT})),
+        "revoke_current": Access(frozenset({Kind.PAT})),
+    }
+
+    @extend_schema(
+        summary="List tokens", responses={200: OpenApiResponse(Tokens, "Newest first.")}
+    )
+    def list(self, request: Request) -> Response:
+        """Your personal access tokens that still work; the 200 newest."""
+        rows = tokens.live(user=_person(request))[:200]
+        return Response({"tokens": Token(rows, many=True).data})
+
+    @extend_schema(
+        summary="Revoke a token",
+        responses={200: OpenApiResponse(Token, "Revoked.")},
+    )
+    def revoke(self, request: Request, token_id: uuid.UUID) -> Response:
+        """End one of your tokens at once."""
+        row = tokens.revoke(
+            user=_person(request),
+            token_id=token_id,
+            visitor=visitor(request._request),
+        )
+        return Response(Token(row).data)
+
+    @extend_schema(
+        summary="Describe this token",
+        responses={200: OpenApiResponse(Token, "The token that made this call.")},
+    )
+    def current(self, request: Request) -> Response:
+        """The personal access token that this request was made with."""
+        token_id = _principal(request).token_id
+        row = PersonalAccessToken.objects.get(pk=token_id)
+        return Response(Token(row).data)
+
+    @extend_schema(
+        summary="Revoke this token",
+        responses={200: OpenApiResponse(Token, "Revoked.")},
+    )
+    def revoke_current(self, request: Request) -> Response:
+        """End the token that this request was made with: signing out, for a script."""
+        return self.revoke(request, _principal(request).token_id)
+
+
+def _principal(request: Request) -> Any:
+    principal: Principal = request.auth
+    return principal
+
+
+def _person(request: Request) -> User:
+    return cast(User, _principal(request).user)
+
+
+def _signin_url(request: Request) -> str:
+    """The sign-in page; it comes back to the asking page if that is an app's."""
+    page = f"{settings.PUBLIC_BASE_URL}/signin"
+    for header in ("Referer", "Origin"):
+        back = redirects.absolute(request.headers.get(header, ""))
+        if back is not None and origins.of(back) != origins.of(page):
+            return f"{page}?redirect_to={quote(back, safe='')}"
+    return page
+
+
+urlpatterns = [
+    *either_slash(
+        "sessionToken", SessionTokenViewSet.as_view({"get": "session_token"})
+    ),
+    *either_slash("device/start", DeviceViewSet.as_view({"post": "start"})),
+    *either_slash("device/poll", DeviceViewSet.as_view({"get": "poll"})),
+    *either_slash("device/complete", DecisionViewSet.as_view({"post": "complete"})),
+    *either_slash("tokens", TokenViewSet.as_view({"get": "list"})),
+    *either_slash(
+        "tokens/current",
+        TokenViewSet.as_view({"get": "current", "delete": "revoke_current"}),
+    ),
+    *either_slash("tokens/<uuid:token_id>", TokenViewSet.as_view({"delete": "revoke"})),
+]

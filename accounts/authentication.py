@@ -1,0 +1,151 @@
+"""From a request to a `Principal`: one dispatcher for every credential we know.
+
+A list of DRF authenticators would not do: the first that meets a bearer it cannot parse
+refuses it before the next one is asked.
+"""
+
+import re
+import uuid
+from ipaddress import ip_address
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import BasePermission
+
+from accounts import access, jwt, opaque, origins, sessions, tokens
+from accounts.audit import Visitor
+from accounts.models import Session, User
+from accounts.principals import (
+    AppInactive,
+    InvalidToken,
+    KeyInactive,
+    Kind,
+    Principal,
+    TokenExpired,
+)
+
+Believed = tuple[User | Principal, Principal]
+
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_BROWSER_KEY = re.compile(r"[a-z0-9]{32,40}")
+
+
+class Credentials(BaseAuthentication):
+    """Believes at most one credential: a header's, else the browser's cookie.
+
+    A header is never backed up by the cookie: a bad one is 401. `request.user` becomes
+    the person, or the `Principal` itself for an app's key; `request.auth` is always the
+    `Principal`. Costs one query; none for a secret that cannot be ours.
+    """
+
+    def authenticate(self, request: Any) -> Believed | None:
+        meta = request._request.META
+        try:
+            if "HTTP_X_API_KEY" in meta:
+                raise InvalidToken("The API key is invalid.")
+            if (header := meta.get("HTTP_AUTHORIZATION")) is not None:
+                return _by_bearer(header)
+        except (InvalidToken, TokenExpired) as refusal:
+            raise AuthenticationFailed(refusal.message, code=refusal.code) from refusal
+        except (AppInactive, KeyInactive) as refusal:
+            raise PermissionDenied(refusal.message, code=refusal.code) from refusal
+        return _by_cookie(request._request)
+
+    def authenticate_header(self, request: Any) -> str:
+        return "Bearer"
+
+
+class Accepts(BasePermission):
+    """Holds a view to its declared table. An action missing from it is closed."""
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        declared = view.accepts.get(view.action, access.CLOSED)
+        access.check(access=declared, principal=request.auth)
+        return True
+
+
+def visitor(request: HttpRequest) -> Visitor:
+    """Where this request came from, short enough for a row."""
+    meta = request.META
+    agent = meta.get("HTTP_USER_AGENT", "").replace("\x00", "")[:400]
+    try:
+        address = ip_address(meta.get("REMOTE_ADDR", "").partition("%")[0])
+    except ValueError:
+        # A unix socket has no address.
+        return Visitor(user_agent=agent)
+    return Visitor(ip=str(address), user_agent=agent)
+
+
+def browser_session(request: HttpRequest) -> Session | None:
+    """The live session of the browser's cookie: one query, none without a cookie."""
+    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+    if not _BROWSER_KEY.fullmatch(key):
+        return None
+    return sessions.find_in_browser(browser_key=key)
+
+
+def _by_bearer(header: str) -> Believed:
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise InvalidToken("The Authorization header must be a Bearer token.")
+    if secret.startswith(opaque.PAT):
+        token = tokens.find(secret=secret)
+        scopes = frozenset(token.scopes)
+        return token.user, Principal(
+            Kind.PAT, user=token.user, scopes=scopes, token_id=token.pk
+        )
+    if secret.startswith(opaque.APP_KEY):
+        key = tokens.find_app_key(secret=secret)
+        principal = Principal(Kind.APP_KEY, app=key.app, token_id=key.pk)
+        return principal, principal
+    if secret.count(".") == 2:
+        claims = jwt.read(jwt.ACCESS, secret)
+        session = sessions.find(session_id=uuid.UUID(claims["sid"]))
+        return session.user, Principal(
+            Kind.JWT, user=session.user, session_id=session.pk
+        )
+    raise InvalidToken("The token is invalid.")
+
+
+def _by_cookie(request: HttpRequest) -> Believed | None:
+    session = browser_session(request)
+    if session is None:
+        return None
+    _same_site_only(request)
+    principal = Principal(Kind.SESSION, user=session.user, session_id=session.pk)
+    return session.user, principal
+
+
+def _same_site_only(request: HttpRequest) -> None:
+    """Refuse what another site may have made a person's browser send.
+
+    SameSite=Lax lets a link from anywhere carry the cookie, and a sibling subdomain may
+    post text/plain with it and no preflight. Without Origin and Sec-Fetch-Site it is no
+    browser, so nobody else's page is behind it.
+    """
+    meta = request.META
+    site = meta.get("HTTP_SEC_FETCH_SITE")
+    if request.method in _SAFE:
+        if site == "cross-site":
+            raise _cross_site()
+        return
+    origin = meta.get("HTTP_ORIGIN")
+    if origin is None and site is None:
+        return
+    if site not in (None, "same-origin", "same-site"):
+        raise _cross_site()
+    if origin is not None and not origins.may_use_cookies(origin):
+        raise _cross_site()
+    empty = meta.get("CONTENT_LENGTH") in (None, "", "0")
+    if not empty and request.content_type != "application/json":
+        raise _cross_site()
+
+
+def _cross_site() -> PermissionDenied:
+    return PermissionDenied(
+        "Another site may not use your browser session here.",
+        code="cross_site_request",
+    )

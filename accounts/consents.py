@@ -1,0 +1,73 @@
+"""Which apps may act for a person: granted by use, revoked on the account page."""
+
+import uuid
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts import audit
+from accounts.audit import NOBODY, Visitor
+from accounts.models import Consent, User
+from focus.errors import DomainError
+
+
+class AppNotGranted(DomainError):
+    """The person never allowed the app, took it back, or does not exist."""
+
+    code = "app_not_granted"
+
+
+def record(*, user_id: uuid.UUID, app_id: uuid.UUID) -> bool:
+    """Let the app act for the person. Returns whether that is new.
+
+    Writes nothing where it is granted already, so it may be called on every use. Safe
+    under any number of parallel calls.
+    """
+    if is_granted(user_id=user_id, app_id=app_id):
+        return False
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO accounts_consent (user_id, app_id, granted_at) "
+            "VALUES (%s, %s, %s) ON CONFLICT (user_id, app_id) DO UPDATE "
+            "SET granted_at = EXCLUDED.granted_at, revoked_at = NULL "
+            "WHERE accounts_consent.revoked_at IS NOT NULL RETURNING id",
+            [user_id, app_id, timezone.now()],
+        )
+        if cursor.fetchone() is None:
+            return False
+        user = User.objects.get(pk=user_id)
+        audit.record("app_granted", user=user, app_id=str(app_id))
+    return True
+
+
+def is_granted(*, user_id: uuid.UUID, app_id: uuid.UUID) -> bool:
+    return Consent.objects.filter(
+        user_id=user_id, app_id=app_id, revoked_at=None
+    ).exists()
+
+
+def require(*, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
+    """Let pass what a person allowed this app; raises `AppNotGranted` otherwise."""
+    if not is_granted(user_id=user_id, app_id=app_id):
+        raise AppNotGranted("This person has not let the app spend their credits.")
+
+
+def granted(*, user: User) -> QuerySet[Consent]:
+    """The apps that may act for `user` now, newest first."""
+    return (
+        Consent.objects.select_related("app")
+        .filter(user=user, revoked_at=None)
+        .order_by("-granted_at", "-id")
+    )
+
+
+@transaction.atomic
+def revoke(*, user: User, app_id: uuid.UUID, visitor: Visitor = NOBODY) -> bool:
+    """Take the app's permission back. Returns whether it had one."""
+    changed = Consent.objects.filter(user=user, app_id=app_id, revoked_at=None).update(
+        revoked_at=timezone.now()
+    )
+    if changed:
+        audit.record("app_revoked", user=user, visitor=visitor, app_id=str(app_id))
+    return bool(changed)

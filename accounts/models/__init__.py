@@ -1,0 +1,21 @@
+"""Every table of this app, one noun a file."""
+
+from accounts.models.app_keys import AppKey
+from accounts.models.apps import App
+from accounts.models.consents import Consent
+from accounts.models.devices import DeviceGrant
+from accounts.models.people import User
+from accounts.models.security_events import SecurityEvent
+from accounts.models.sessions import Session
+from accounts.models.tokens import PersonalAccessToken
+
+__all__ = [
+    "App",
+    "AppKey",
+    "Consent",
+    "DeviceGrant",
+    "PersonalAccessToken",
+    "SecurityEvent",
+    "Session",
+    "User",
+]

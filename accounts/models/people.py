@@ -1,0 +1,68 @@
+"""People: one account each, whatever door they came in by."""
+
+import uuid
+from typing import ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+
+class UserManager(BaseUserManager["User"]):
+    """Finds people by email, whatever its capitals."""
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.with_email(username or "").get()
+
+    def with_email(self, email: str) -> models.QuerySet["User"]:
+        """The one account of `email`, or none. `iexact` would miss the index."""
+        return self.alias(folded=Lower("email")).filter(folded=email.lower())
+
+    def create_user(
+        self, email: str, password: str | None = None, **fields: object
+    ) -> "User":
+        user = self.model(email=email, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None) -> "User":
+        return self.create_user(email, password, is_staff=True, is_superuser=True)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """An account. Closed with `is_active = False`, never deleted."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField(null=True, blank=True)
+    email_verified_at = models.DateTimeField(null=True, blank=True)
+    first_name = models.CharField(max_length=150, blank=True)
+    last_name = models.CharField(max_length=150, blank=True)
+    clerk_id = models.CharField(max_length=64, null=True, blank=True, unique=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email"),
+                name="an_email_has_one_account",
+                condition=Q(email__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.email or str(self.pk)
+
+    @property
+    def public_clerk_id(self) -> str:
+        """The guide's `clerk_id`: always a string, ours where Clerk has none."""
+        return self.clerk_id or f"focus_{self.pk.hex}"

@@ -1,0 +1,26 @@
+"""Personal access tokens: what a person's scripts and command lines sign in with."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+
+class PersonalAccessToken(models.Model):
+    """A long-lived secret of one person, limited to `scopes`. Only its digest stays."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    name = models.CharField(max_length=120)
+    digest = models.BinaryField(max_length=32, unique=True)
+    prefix = models.CharField(max_length=16)
+    last4 = models.CharField(max_length=4)
+    scopes = ArrayField(models.CharField(max_length=64), default=list, blank=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…{self.last4}"

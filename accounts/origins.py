@@ -1,0 +1,95 @@
+"""Origins of registered apps: which web pages may call us with a person's cookies."""
+
+import re
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from accounts.models import App
+from focus.errors import DomainError
+
+_PORTS = {"https": 443, "http": 80}
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+_NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
+
+
+class InvalidOrigin(DomainError):
+    code = "invalid_origin"
+
+
+def of(url: str) -> str | None:
+    """The origin of an absolute http(s) URL as a browser would send it, else None.
+
+    None also for a userinfo, a bad port, a name that ends in a dot, and any character
+    that one parser skips and another does not.
+    """
+    if _NOT_IN_A_URL.search(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname
+    if parts.scheme not in _PORTS or not host or "@" in parts.netloc:
+        return None
+    if not _HOST.fullmatch(host) or host.endswith("."):
+        return None
+    host = f"[{host}]" if ":" in host else host
+    plain = port in (None, _PORTS[parts.scheme])
+    return f"{parts.scheme}://{host}" if plain else f"{parts.scheme}://{host}:{port}"
+
+
+def exact(raw: str) -> str:
+    """Check an origin that somebody wants to register, and spell it as browsers do.
+
+    Plain http is only for a server that is itself plain http. Raises `InvalidOrigin`.
+    """
+    origin = of(raw)
+    if origin is None or len(origin) > 255 or not _is_bare(raw):
+        raise InvalidOrigin(
+            f"{raw!r} is not an origin such as https://video.example.com."
+        )
+    if origin.startswith("http:") and settings.HTTPS:
+        raise InvalidOrigin(f"{raw!r} must use https.")
+    return origin
+
+
+def _is_bare(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.path in ("", "/") and not parts.query and not parts.fragment
+
+
+def ours() -> set[str]:
+    """The origins that are Focus itself: the server's and the front end's."""
+    found = {of(settings.PUBLIC_BASE_URL), of(settings.FRONTEND_URL)}
+    return {origin for origin in found if origin}
+
+
+def of_an_app(origin: str) -> bool:
+    """Whether an active app registered exactly this origin: one query."""
+    if len(origin) > 255 or of(origin) != origin:
+        return False
+    return App.objects.filter(active=True, origins__contains=[origin]).exists()
+
+
+def may_use_cookies(origin: str) -> bool:
+    """Whether pages of this origin may send us a person's cookies."""
+    return origin in settings.CORS_ALLOWED_ORIGINS or of_an_app(origin)
+
+
+def is_another_site(origin: str) -> bool:
+    """Whether browsers keep our cookies from pages of this origin (SameSite=Lax).
+
+    A site is our scheme and our host's parent domain: account.example.com and
+    video.example.com are one. A host without a parent is a site of its own.
+    """
+    mine, theirs = urlsplit(settings.PUBLIC_BASE_URL), urlsplit(origin)
+    if mine.scheme != theirs.scheme:
+        return True
+    host, other = mine.hostname or "", theirs.hostname or ""
+    _, _, parent = host.partition(".")
+    named = "." in parent and not parent.rsplit(".", 1)[-1].isdigit()
+    if not named:
+        return other != host and not other.endswith(f".{host}")
+    return other != parent and not other.endswith(f".{parent}")

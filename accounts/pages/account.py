@@ -1,0 +1,128 @@
+"""/: what Focus is, or the account of the person who is signed in."""
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts import consents, jwt, tokens
+from accounts.authentication import visitor
+from accounts.models import User
+from accounts.pages.visit import person, signed_in
+from focus.errors import NotFound
+from focus.money import from_micro
+from jobs import lifecycle
+from jobs.models import Job
+from wallet import ledger
+from wallet.models import Entry
+
+RECENT = 10
+
+# What a movement means to the person whose credits they are.
+MEANINGS = {
+    Entry.Kind.GRANT: "Credits received",
+    Entry.Kind.REPAY: "Debt repaid",
+    Entry.Kind.RESERVE: "Reserved for a job",
+    Entry.Kind.CHARGE: "Charged from the reservation",
+    Entry.Kind.RETURN: "Unused part returned",
+    Entry.Kind.OVERAGE: "Charged beyond the reservation",
+    Entry.Kind.OVERDRAFT: "Charged beyond the balance",
+    Entry.Kind.RELEASE: "Reservation returned",
+    Entry.Kind.EXPIRE: "Reservation expired and returned",
+    Entry.Kind.CONSUME: "Charged",
+    Entry.Kind.ADJUST: "Adjusted by support",
+    Entry.Kind.LAPSE: "Unused credits expired",
+}
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    user = person(request)
+    if user is None:
+        return render(request, "accounts/welcome.html")
+    balance = ledger.balance(account_id=user.pk)
+    entries = (
+        Entry.objects.select_related("app")
+        .filter(wallet__account=user)
+        .order_by("-seq")[:RECENT]
+    )
+    jobs = lifecycle.listed(among=Q(account=user))[:RECENT]
+    about = {
+        "user": user,
+        "available": _credits(balance.credits_micro),
+        "reserved": _credits(balance.reserved_micro),
+        "debt": _credits(balance.debt_micro) if balance.debt_micro else "",
+        "movements": [_movement(entry) for entry in entries],
+        "jobs": [_job(job) for job in jobs],
+        "consents": consents.granted(user=user),
+        "tokens": tokens.live(user=user)[:50],
+    }
+    return render(request, "accounts/account.html", about)
+
+
+@require_POST
+@signed_in
+def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpResponse:
+    try:
+        token = tokens.revoke(user=user, token_id=token_id, visitor=visitor(request))
+    except NotFound:
+        messages.error(request, "That token is not yours, or it never was.")
+    else:
+        messages.success(request, f"The token “{token.name}” no longer works.")
+    return redirect("/#tokens")
+
+
+@require_POST
+@signed_in
+def revoke_app(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
+    if consents.revoke(user=user, app_id=app_id, visitor=visitor(request)):
+        messages.success(request, "The app can no longer spend your credits by itself.")
+    return redirect("/#apps")
+
+
+@require_safe
+def jwks(request: HttpRequest) -> HttpResponse:
+    """The public keys of our JWTs, for whoever wants to verify one."""
+    headers = {"Cache-Control": "public, max-age=3600"}
+    return JsonResponse(jwt.public_keys(), headers=headers)
+
+
+def _movement(entry: Entry) -> dict[str, Any]:
+    """One entry, seen from the credits that the person can spend."""
+    gains, loses = entry.credit == "available", entry.debit == "available"
+    return {
+        "what": MEANINGS[Entry.Kind(entry.kind)],
+        "app": entry.app,
+        "reason": entry.reason,
+        "sign": "+" if gains else "\N{MINUS SIGN}" if loses else "",
+        "amount": _credits(entry.amount_micro),
+        "left": _credits(entry.available_after - entry.debt_after),
+        "at": entry.booked_at,
+    }
+
+
+def _job(job: Any) -> dict[str, Any]:
+    status = lifecycle.status_of(job, now=job.now)
+    started = status == Job.Status.STARTED
+    return {
+        "action": job.action,
+        "app": job.app,
+        "description": _description(job.metadata),
+        "status": status,
+        "amount": _credits(job.reserved_micro if started else job.charged_micro),
+        "unit": "reserved" if started else "charged",
+        "at": job.created_at,
+    }
+
+
+def _description(metadata: dict[str, Any]) -> str:
+    said = metadata.get("description")
+    return said[:200] if isinstance(said, str) else ""
+
+
+def _credits(micro: int) -> str:
+    return f"{from_micro(micro):,}"

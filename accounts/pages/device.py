@@ -1,0 +1,69 @@
+"""/device: type the code that a device shows, see who asks, approve or deny."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods
+
+from accounts import devices, scopes
+from accounts.authentication import visitor
+from accounts.models import DeviceGrant, User
+from accounts.pages.visit import signed_in
+from focus.errors import DomainError
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def page(request: HttpRequest, user: User) -> HttpResponse:
+    """A code in the URL only fills the field in: looking it up takes a click here."""
+    if request.method != "POST":
+        return _ask(request, request.GET.get("user_code", ""))
+    user_code = request.POST.get("user_code", "")
+    intent = request.POST.get("intent")
+    try:
+        if intent == "approve":
+            return _approve(request, user, user_code)
+        if intent == "deny":
+            return _deny(request, user, user_code)
+        grant = devices.find(user=user, user_code=user_code, visitor=visitor(request))
+        return _confirm(request, grant)
+    except DomainError as refusal:
+        return _ask(request, user_code, refusal.message)
+
+
+def _approve(request: HttpRequest, user: User, user_code: str) -> HttpResponse:
+    chosen = request.POST.getlist("scopes")
+    if not chosen:
+        grant = devices.find(user=user, user_code=user_code, visitor=visitor(request))
+        return _confirm(request, grant, "Leave at least one permission ticked.")
+    grant = devices.decide(
+        user=user,
+        user_code=user_code,
+        approve=True,
+        granted_scopes=chosen,
+        visitor=visitor(request),
+    )
+    return render(request, "accounts/device_done.html", {"grant": grant})
+
+
+def _deny(request: HttpRequest, user: User, user_code: str) -> HttpResponse:
+    grant = devices.decide(
+        user=user, user_code=user_code, approve=False, visitor=visitor(request)
+    )
+    return render(request, "accounts/device_done.html", {"grant": grant})
+
+
+def _ask(request: HttpRequest, user_code: str, error: str = "") -> HttpResponse:
+    about = {"user_code": user_code[:16], "error": error}
+    status = 400 if error else 200
+    return render(request, "accounts/device.html", about, status=status)
+
+
+def _confirm(request: HttpRequest, grant: DeviceGrant, error: str = "") -> HttpResponse:
+    about = {
+        "grant": grant,
+        "user_code": devices.spell(grant.user_code),
+        "scopes": [(scope, scopes.SCOPES[scope]) for scope in grant.scopes],
+        "error": error,
+    }
+    status = 400 if error else 200
+    return render(request, "accounts/device_confirm.html", about, status=status)

@@ -1,0 +1,36 @@
+"""Who is looking at a page."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from accounts.authentication import browser_session
+from accounts.models import User
+
+P = ParamSpec("P")
+
+
+def person(request: HttpRequest) -> User | None:
+    """The person behind the browser's session, while that session lives."""
+    session = browser_session(request)
+    return session.user if session else None
+
+
+def signed_in(
+    page: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """Give the page its person; a stranger signs in first and comes back."""
+
+    @wraps(page)
+    def view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        user = person(request)
+        if user is None:
+            back = request.get_full_path() if request.method == "GET" else "/"
+            return redirect(f"/signin?{urlencode({'next': back})}")
+        return page(request, user, *args, **kwargs)
+
+    return view

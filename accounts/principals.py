@@ -1,0 +1,60 @@
+"""Who a request speaks for, once its credential has been believed."""
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+from accounts.models import App, User
+from focus.errors import DomainError
+
+
+class InvalidToken(DomainError):
+    """Unknown, misspelled, forged or revoked: which one is not the sender's to know."""
+
+    code = "invalid_token"
+
+
+class TokenExpired(DomainError):
+    """Genuine, and past its time."""
+
+    code = "token_expired"
+
+
+class AppInactive(DomainError):
+    code = "app_inactive"
+
+
+class KeyInactive(DomainError):
+    code = "key_inactive"
+
+
+class Kind(StrEnum):
+    """The four ways to be somebody here."""
+
+    SESSION = "session"
+    JWT = "jwt"
+    PAT = "pat"
+    APP_KEY = "app_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A believed credential: a person (`user`) or a partner's server (`app`).
+
+    `scopes` limits a personal access token and is None where nothing is limited.
+    `session_id` is the sign-in behind a cookie or JWT, `token_id` the row of a personal
+    access token or app key.
+    """
+
+    kind: Kind
+    user: User | None = None
+    app: App | None = None
+    scopes: frozenset[str] | None = None
+    session_id: uuid.UUID | None = None
+    token_id: uuid.UUID | None = None
+
+    # What DRF and Django ask of `request.user`, for an app that is nobody's account.
+    is_authenticated = True
+    is_anonymous = False
+    is_active = True
+    is_staff = False

@@ -1,0 +1,70 @@
+"""Where a browser may be sent after a sign-in: registered origins, compared exactly."""
+
+import re
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from accounts import origins
+from accounts.models import App
+
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
+_LONGEST = 2048
+# Never passed on: only we put these into a target.
+_OURS = {"token", "ticket"}
+
+
+def absolute(raw: str) -> str | None:
+    """`raw` if its origin is ours or an active app's, without `token` and `ticket`.
+
+    The path is free, the origin exact: no wildcard, suffix or relative form. None means
+    that nothing may be sent there.
+    """
+    if not 0 < len(raw) <= _LONGEST or _UNSAFE.search(raw):
+        return None
+    origin = origins.of(raw)
+    if origin is None or not _is_registered(origin):
+        return None
+    return _without_secrets(raw)
+
+
+def relative(raw: str) -> str | None:
+    """`raw` if it is a path on this server, else None. `//host` is not a path."""
+    if not 0 < len(raw) <= _LONGEST or _UNSAFE.search(raw):
+        return None
+    return raw if raw[0] == "/" and raw[1:2] != "/" else None
+
+
+def with_token(target: str, token: str) -> str:
+    """`target` with `token=` as the last of its query."""
+    parts = urlsplit(target)
+    query = f"{parts.query}&token={token}" if parts.query else f"token={token}"
+    return urlunsplit(parts._replace(query=query))
+
+
+def wants_token(target: str) -> bool:
+    """Whether the app at this allowed `target` gets `?token=` after a sign-in.
+
+    Always where our cookie cannot go; elsewhere as its app's setting says, and never to
+    our own pages, which have the cookie.
+    """
+    origin = origins.of(target) or ""
+    if origins.is_another_site(origin):
+        return True
+    settings_of_apps = App.objects.filter(
+        active=True, origins__contains=[origin]
+    ).values_list("redirect_token", flat=True)
+    return bool(settings_of_apps) and all(settings_of_apps)
+
+
+def _is_registered(origin: str) -> bool:
+    return origin in origins.ours() or origins.of_an_app(origin)
+
+
+def _without_secrets(url: str) -> str:
+    """Cut, never re-encoded: the rest of the app's query comes back byte by byte."""
+    parts = urlsplit(url)
+    kept = [
+        pair
+        for pair in parts.query.split("&")
+        if unquote(pair.partition("=")[0].replace("+", " ")) not in _OURS
+    ]
+    return urlunsplit(parts._replace(query="&".join(kept)))

@@ -1,0 +1,64 @@
+"""Staff roles: which groups there are, and what each may do.
+
+The lists below decide: every migrate makes the groups as they say, and takes away
+what somebody added to them by hand. Whoever needs more gets another group.
+"""
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.db.models import Q
+
+OURS = ["accounts", "wallet", "jobs", "payments"]
+
+# What a model's own permissions do not say: (app, model, codename, name).
+EXTRA = [
+    ("wallet", "wallet", "adjust_without_limit", "Can adjust credits without a limit"),
+    ("wallet", "wallet", "set_overdraft_limit", "Can set how deep debt may become"),
+]
+
+# Every role may view everything of ours; the rest is added from role to role.
+VIEWER: list[str] = []
+SUPPORT = [
+    *VIEWER,
+    "wallet.adjust_wallet",
+    # End sessions and tokens, close and reopen accounts.
+    "accounts.change_session",
+    "accounts.change_personalaccesstoken",
+    "accounts.change_user",
+]
+FINANCE = [
+    *SUPPORT,
+    "wallet.adjust_without_limit",
+    "wallet.set_overdraft_limit",
+    # Overage policies are a field of the app.
+    "accounts.change_app",
+]
+ROLES = {"viewer": VIEWER, "support": SUPPORT, "finance": FINANCE}
+
+
+@transaction.atomic
+def make(**_signal: Any) -> None:
+    """Make every role as declared here. Any number of times is once."""
+    for app, model, codename, name in EXTRA:
+        kind = ContentType.objects.filter(app_label=app, model=model).first()
+        if kind is not None:
+            Permission.objects.get_or_create(
+                content_type=kind, codename=codename, defaults={"name": name}
+            )
+    known = Permission.objects.filter(content_type__app_label__in=OURS)
+    for role, granted in ROLES.items():
+        may = Q(codename__startswith="view_")
+        for permission in granted:
+            app, codename = permission.split(".")
+            may |= Q(content_type__app_label=app, codename=codename)
+        group, _ = Group.objects.get_or_create(name=role)
+        group.permissions.set(known.filter(may))
+
+
+def last_app() -> Any:
+    """The app whose post_migrate comes last: by then every permission exists."""
+    return [config for config in apps.get_app_configs() if config.models_module][-1]

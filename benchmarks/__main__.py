@@ -1,0 +1,198 @@
+"""`./dev bench [--seconds N] [--clients N] [--wallets N]`: ratios, in one run."""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import django
+
+SERVERS = {
+    "granian": "-m granian --interface wsgi focus.wsgi:application --host 127.0.0.1"
+    " --workers 2 --blocking-threads {threads} --no-ws --port {port}",
+    "gunicorn": "-m gunicorn focus.wsgi:application --bind 127.0.0.1:{port}"
+    " --workers 2 --worker-class gthread --threads {threads} --keep-alive 60",
+}
+
+
+def main() -> None:
+    options = _options()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
+    django.setup()
+    from benchmarks import load
+
+    people = _prepare(options.wallets)
+    hot = people[:1]
+    url, app_id = os.environ["DATABASE_URL"], _app_id()
+    table = Table(options)
+
+    def measure(name: str, worker, *fixed) -> None:
+        table.add(
+            name,
+            *[
+                load.run(
+                    worker,
+                    [(*fixed, crowd)] * options.clients,
+                    seconds=options.seconds,
+                )
+                for crowd in _crowds(worker is load.sql_pairs, people, hot)
+            ],
+        )
+
+    measure("(a) the SQL functions straight", load.sql_pairs, url, app_id)
+    for server in SERVERS:
+        with _serving(server, options.threads) as port:
+            measure(f"Focus on {server}", load.http_pairs, port, "/api")
+            measure(f"(b) select_for_update, {server}", load.http_pairs, port, "/habit")
+            for name, path in FLOORS.items():
+                twice = [(port, path, people[0][1])] * options.clients
+                floor = load.run(load.http_twice, twice, seconds=options.seconds / 2)
+                table.add(f"{name}, {server}", floor, floor)
+    table.show()
+    _prove()
+
+
+FLOORS = {
+    "floor: a view that does nothing": "/habit/bare",
+    "floor: and DRF, middleware, JSON": "/habit/nothing",
+}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=8, help="per measurement")
+    parser.add_argument("--clients", type=int, default=8, help="connections at once")
+    parser.add_argument("--wallets", type=int, default=1000)
+    parser.add_argument("--threads", type=int, default=4, help="per web worker")
+    return parser.parse_args()
+
+
+def _prepare(wallets: int) -> list[tuple[str, str]]:
+    """People with credits in both kinds of wallet; (account id, token) of each."""
+    from django.core.management import call_command
+
+    from accounts import scopes, tokens
+    from accounts.models import App, User
+    from benchmarks.models import HabitWallet
+    from focus.money import MICRO
+    from wallet import ledger
+
+    call_command("migrate", verbosity=0)
+    # The habit's tables have no migrations, and refer to some that do.
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    App.objects.create(slug="video", name="Video")
+    made = []
+    for number in range(wallets):
+        user = User.objects.create(email=f"bench{number}@example.com")
+        ledger.grant(
+            account_id=user.pk,
+            amount_micro=10**9 * MICRO,
+            source="promo",
+            actor="bench",
+            key=f"bench:{number}",
+        )
+        HabitWallet.objects.create(account=user, balance_micro=10**9 * MICRO)
+        token = tokens.issue(user=user, name="bench", scopes=scopes.DEFAULT)
+        made.append((str(user.pk), token.secret))
+        if sys.stderr.isatty():
+            print(f"\rwallets {number + 1}/{wallets}", end="", file=sys.stderr)
+    return made
+
+
+def _app_id() -> str:
+    from accounts.models import App
+
+    return str(App.objects.get(slug="video").pk)
+
+
+def _crowds(straight: bool, *crowds: list[tuple[str, str]]) -> list[list[str]]:
+    """The accounts' ids for SQL, their tokens for HTTP."""
+    return [[person[0 if straight else 1] for person in crowd] for crowd in crowds]
+
+
+@contextmanager
+def _serving(server: str, threads: int) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = SERVERS[server].format(port=port, threads=threads).split()
+    env = os.environ | {"FOCUS_TESTING": "1"}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            env=env,
+            stdout=log,
+            stderr=log,
+            cwd=Path(__file__).parent.parent,
+        )
+        try:
+            _wait_for(port, process, log)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait_for(port: int, process: subprocess.Popen, log) -> None:
+    for _ in range(300):
+        if process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), 0.2).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+    log.seek(0)
+    raise SystemExit(f"The web server did not start:\n{log.read().decode()[-2000:]}")
+
+
+class Table:
+    """Collects results and prints them beside (a) and (b)."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.rows: dict[str, tuple] = {}
+
+    def add(self, name: str, *results) -> None:
+        self.rows[name] = results
+        rates = " ".join(f"{result.rate:7.0f}/s" for result in results)
+        print(f"{name:36} {rates}", file=sys.stderr, flush=True)
+
+    def show(self) -> None:
+        options = self.options
+        print(
+            f"\nreserve 5, settle 3, as pairs: {options.clients} clients,"
+            f" {options.seconds:g} s each, {os.cpu_count()} cores shared with the"
+            " clients and PostgreSQL, every commit on disk\n"
+        )
+        for place, title in enumerate((f"{options.wallets} wallets", "one hot wallet")):
+            limit = self.rows["(a) the SQL functions straight"][place].rate
+            print(f"{title:36} pairs/s   p50 ms   p99 ms   of (a)   of (b)")
+            for name, results in self.rows.items():
+                result = results[place]
+                habit = self.rows.get(f"(b) select_for_update, {name.split()[-1]}")
+                of_b = f"{result.rate / habit[place].rate:8.2f}" if habit else ""
+                print(
+                    f"{name:36} {result.rate:7.0f} {result.p50:8.2f} {result.p99:8.2f}"
+                    f" {result.rate / limit:8.2f} {of_b}"
+                )
+            print()
+
+
+def _prove() -> None:
+    from wallet import invariants
+    from wallet.models import Entry
+
+    broken = list(invariants.violations())
+    print(f"{Entry.objects.count()} entries booked; invariants broken: {len(broken)}")
+    if broken:
+        raise SystemExit("\n".join(map(str, broken)))
+
+
+if __name__ == "__main__":
+    main()

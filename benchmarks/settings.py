@@ -1,0 +1,7 @@
+"""The product's settings plus the habit it is measured against."""
+
+from focus.settings import *  # noqa: F403 — a settings module is a namespace
+
+INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks"]  # noqa: F405
+ROOT_URLCONF = "benchmarks.urls"
+LOGGING = {"version": 1, "disable_existing_loggers": True}

@@ -1,0 +1,1 @@
+"""Local only: the launcher behind ./dev, the Stripe emulator, demo data."""

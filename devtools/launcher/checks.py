@@ -1,0 +1,117 @@
+"""./dev check: everything that can be said about the code without running it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from . import locks
+from .family import Family
+from .places import PYTHON, ROOT, VENV
+from .say import say
+
+
+@dataclass
+class Check:
+    name: str
+    argv: list[str | Path]
+    env: Mapping[str, str]
+
+
+@dataclass
+class Running:
+    name: str
+    child: subprocess.Popen[Any]
+    output: IO[bytes]
+    started: float
+
+
+def the_checks(env: Mapping[str, str], folder: Path) -> list[Check]:
+    """The slow ones first, so that they do not end up waiting for a core."""
+    manage: list[str | Path] = [PYTHON, "manage.py"]
+    module: list[str | Path] = [PYTHON, "-m"]
+    deploy = ["check", "--deploy", "--fail-level", "WARNING"]
+    compose = ["--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    return [
+        Check("types", [*module, "mypy"], env),
+        Check("imports", [PYTHON, VENV / "bin" / "lint-imports"], env),
+        Check("migrations", [*manage, "makemigrations", "--check", "--dry-run"], env),
+        Check("openapi", [*manage, "check_openapi"], env),
+        Check("deployment", [*manage, *deploy], production(env, folder)),
+        Check("format", [*module, "ruff", "format", "--check", ".", "dev"], env),
+        Check("lint", [*module, "ruff", "check", ".", "dev"], env),
+        Check("compose", [*module, "check_jsonschema", *compose], env),
+        Check("dockerfile", [VENV / "bin" / "hadolint", "Dockerfile"], env),
+    ]
+
+
+def production(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment of a server: no var/env, an https address."""
+    empty = folder / "production"
+    empty.mkdir()
+    return {
+        **env,
+        "FOCUS_VAR": str(empty),
+        "PUBLIC_BASE_URL": "https://focus.example",
+        "BEHIND_TLS_PROXY": "1",
+    }
+
+
+def run_all(family: Family, env: Mapping[str, str], folder: Path) -> int:
+    """Run them side by side; say how each went, and show what the failed ones said."""
+    failed = _check_locks()
+    waiting = the_checks(env, folder)
+    running: list[Running] = []
+    while waiting or running:
+        while waiting and len(running) < (os.cpu_count() or 1):
+            running.append(_start(family, waiting.pop(0), folder))
+        for check in [check for check in running if check.child.poll() is not None]:
+            running.remove(check)
+            failed += not _report(family, check)
+        time.sleep(0.05)
+    say(f"{failed} failed." if failed else "All is well.")
+    return 1 if failed else 0
+
+
+def _start(family: Family, check: Check, folder: Path) -> Running:
+    output = open(folder / f"{check.name}.txt", "w+b")  # noqa: SIM115
+    child = family.start(
+        check.argv,
+        env=check.env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+    return Running(check.name, child, output, time.monotonic())
+
+
+def _report(family: Family, check: Running) -> bool:
+    family.bury(check.child)
+    with check.output:
+        check.output.seek(0)
+        said = check.output.read().decode(errors="replace")
+    ok = check.child.returncode == 0
+    _line(check.name, ok, time.monotonic() - check.started, said)
+    return ok
+
+
+def _check_locks() -> int:
+    started = time.monotonic()
+    problems = locks.problems(ROOT)
+    _line("locks", not problems, time.monotonic() - started, "\n".join(problems))
+    return bool(problems)
+
+
+def _line(name: str, ok: bool, seconds: float, said: str) -> None:
+    word = "ok" if ok else "FAILED"
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        word = f"\x1b[{32 if ok else 31}m{word}\x1b[0m"
+    say(f"{name:<12} {word} ({seconds:.1f} s)")
+    if not ok:
+        say("\n".join(f"    {line}" for line in said.rstrip().splitlines()))

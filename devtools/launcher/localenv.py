@@ -1,0 +1,101 @@
+"""var/env: the secrets and addresses of this clone, one NAME=value a line.
+
+focus/settings.py reads it for variables that are not set, and takes its presence as
+"this is a developer's machine". Secrets are made once and kept; addresses are
+written anew by each start; lines added by hand stay.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from .family import Family
+from .places import PYTHON, VAR
+from .say import Trouble, last_lines
+
+FILE = VAR / "env"
+SECRETS = ("SECRET_KEY", "TOKEN_PEPPER")
+
+MAKE_KEY = """
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization as form
+print(ec.generate_private_key(ec.SECP256R1()).private_bytes(
+    form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode(), end="")
+"""
+
+
+def port() -> int:
+    text = os.environ.get("PORT", "8000")
+    if text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise Trouble(f"PORT={text} is not a port number: use 1 to 65535.")
+
+
+def read() -> dict[str, str]:
+    if not FILE.exists():
+        return {}
+    pairs = (line.partition("=") for line in FILE.read_text().splitlines() if line)
+    return {name: value for name, _, value in pairs}
+
+
+def write(family: Family, addresses: dict[str, str]) -> None:
+    values = {**read(), **addresses, "PORT": str(port())}
+    for name in SECRETS:
+        values.setdefault(name, secrets.token_hex(32))
+    values["JWT_PRIVATE_KEY_FILE"] = str(signing_key(family, VAR / "jwt.pem"))
+    base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port()}"
+    values["PUBLIC_BASE_URL"] = base
+    private_file(FILE, "".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def throwaway(family: Family, folder: Path) -> dict[str, str]:
+    """The same kinds of secrets, for one test run."""
+    values = {name: secrets.token_hex(32) for name in SECRETS}
+    values["JWT_PRIVATE_KEY_FILE"] = str(signing_key(family, folder / "jwt.pem"))
+    return values
+
+
+def compose_secrets(family: Family, folder: Path) -> list[str]:
+    """The files docker-compose.yml mounts. What exists is kept.
+
+    Compose mounts them with the owner and mode they have here, and the image's user
+    must read them; so the folder is what keeps others on this machine out.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = []
+    for name in ("secret_key", "token_pepper", "database_password", "jwt_private_key"):
+        path = folder / name
+        if path.exists():
+            continue
+        if name == "jwt_private_key":
+            signing_key(family, path)
+        else:
+            private_file(path, secrets.token_hex(32))
+        path.chmod(0o444)
+        made.append(name)
+    return made
+
+
+def signing_key(family: Family, path: Path) -> Path:
+    if not path.exists():
+        status, text = family.run([PYTHON, "-c", MAKE_KEY], os.environ)
+        if status:
+            raise Trouble(f"Cannot make a signing key: {last_lines(text, 1)}")
+        private_file(path, text)
+    return path
+
+
+def private_file(path: Path, text: str) -> None:
+    """Replace the file in one step, never readable by others, never half-written."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with open(
+            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
+        ) as f:
+            f.write(text)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

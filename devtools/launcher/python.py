@@ -1,0 +1,239 @@
+# ruff: noqa: S603, S606 - starting programs is what this file is for
+"""The interpreter and the virtual environment in .venv.
+
+Importable on old Pythons too: ./dev uses start_again() to leave them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .places import PYTHON, ROOT, VAR, VENV, Lock
+from .say import Trouble, explain_output, last_lines, say
+
+OLDEST = (3, 11)
+LOCK = ROOT / "requirements-dev.txt"
+STAMP = VENV / ".focus-stamp"
+CONSOLE = VENV / "bin" / "focus"
+PROBE = "import sys; sys.exit(sys.version_info[:2] < (3, 11))"
+
+# The first line keeps working in folders whose path has spaces or is very long.
+CONSOLE_TEXT = """\
+#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+'''
+import sys
+
+sys.path.insert(0, {root!r})
+
+from focus.cli import main
+
+main()
+"""
+
+
+def start_again() -> None:
+    """Run ./dev once more, on a Python that is new enough."""
+    try:
+        python = find()
+    except Trouble as trouble:
+        sys.exit(f"dev: {trouble}")
+    os.execv(python, [python, *sys.argv])
+
+
+def find() -> str:
+    asked = os.environ.get("FOCUS_PYTHON")
+    if asked:
+        if _answers(asked, PROBE):
+            return asked
+        raise Trouble(f"FOCUS_PYTHON={asked} is not a Python 3.11 or newer.")
+    for candidate in _candidates():
+        # A pyenv shim for a version that is not selected exists, and fails.
+        if _answers(candidate, PROBE):
+            return candidate
+    raise Trouble(
+        "Focus needs Python 3.11 or newer and found none: install one "
+        "(apt install python3-venv, brew install python) or set FOCUS_PYTHON=/path."
+    )
+
+
+def _candidates() -> Iterator[str]:
+    # Inside .venv itself, the interpreter it was made from.
+    yield getattr(sys, "_base_executable", None) or sys.executable
+    for name in ("python3.13", "python3.12", "python3.11", "python3"):
+        found = shutil.which(name)
+        if found:
+            yield found
+    pyenv = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
+    yield from map(str, sorted(pyenv.glob("versions/3.*/bin/python3"), reverse=True))
+
+
+def _answers(python: str | Path, code: str) -> bool:
+    try:
+        outcome = subprocess.run(
+            [str(python), "-c", code],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:
+        return False
+    return outcome.returncode == 0
+
+
+def ensure() -> None:
+    """Make .venv hold exactly what requirements-dev.txt says, if it does not."""
+    if _current():
+        return
+    lock = Lock(VAR / "install.lock")
+    if not lock.take("./dev"):
+        say("Another ./dev is installing packages; waiting for it.")
+        lock.wait("./dev")
+    if not _current():
+        _install(lock)
+    lock.close()
+
+
+def _expected() -> str:
+    # The path belongs to it: scripts in .venv/bin name their interpreter.
+    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    return f"{digest} {os.path.realpath(VENV)}"
+
+
+def _stamp() -> str:
+    try:
+        return STAMP.read_text()
+    except OSError:
+        return ""
+
+
+def _current() -> bool:
+    return _stamp() == _expected() and os.access(PYTHON, os.X_OK)
+
+
+def _install(lock: Lock) -> None:
+    from .family import Family
+
+    started = time.monotonic()
+    with Family(lock) as family:
+        force: list[str] = []
+        moved = bool(_stamp()) and _stamp().split()[1:] != _expected().split()[1:]
+        if moved or not _answers(PYTHON, f"import pip; {PROBE}"):
+            _make_venv(family)
+        elif not STAMP.exists():
+            # Half-installed or installed by somebody else: trust none of it.
+            force = ["--force-reinstall"]
+        STAMP.unlink(missing_ok=True)
+        _pip(family, force)
+    _write_console()
+    STAMP.write_text(_expected())
+    say(f"Packages are ready ({time.monotonic() - started:.0f} s).")
+
+
+def _make_venv(family: Any) -> None:
+    python = find()
+    say(f"Making .venv with {python}.")
+    status, output = family.run([python, "-m", "venv", "--clear", VENV], _clean())
+    if status == 0:
+        return
+    if "ensurepip" in output or "No module named" in output:
+        raise Trouble(
+            f"{python} cannot make virtual environments: apt install python3-venv "
+            "(or choose another Python with FOCUS_PYTHON=/path)."
+        )
+    known = explain_output(output, VENV)
+    raise Trouble(known or f"{python} -m venv failed: {last_lines(output, 1)}")
+
+
+def _clean() -> dict[str, str]:
+    """The environment without what would send packages somewhere else."""
+    drop = {"PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV"}
+    drop |= {"PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__"}
+    return {name: value for name, value in os.environ.items() if name not in drop}
+
+
+def _pip(family: Any, extra: list[str]) -> None:
+    total = sum("==" in line for line in LOCK.read_text().splitlines())
+    say(f"Installing {total} packages into .venv. The first time takes a minute.")
+    argv = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
+    argv += ["--no-input", "--progress-bar", "off", "--require-hashes", *extra]
+    child = family.start(
+        [*argv, "-r", LOCK],
+        env=_clean(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    with open(VAR / "install.log", "w") as log:
+        output = _follow(child.stdout, log, total)
+    if child.wait():
+        raise Trouble(why_it_failed(output))
+    family.bury(child)
+
+
+def _follow(lines: Any, log: Any, total: int) -> str:
+    seen: list[str] = []
+    done = 0
+    said = time.monotonic()
+    for line in lines:
+        seen.append(line)
+        log.write(line)
+        done += line.startswith(("Collecting ", "Processing ", "Requirement already"))
+        if line.startswith("Installing collected"):
+            say(f"  {done} of {total} are here; unpacking.")
+        elif time.monotonic() - said > 5:
+            said = time.monotonic()
+            say(f"  {done} of {total}")
+    return "".join(seen)
+
+
+def why_it_failed(output: str) -> str:
+    """One line for what pip said."""
+    errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
+    last = errors[-1].removeprefix("ERROR: ") if errors else last_lines(output, 1)
+    if known := explain_output(output, VENV):
+        return known
+    if "DO NOT MATCH THE HASHES" in output:
+        name = _first(output, "    ", " from ").split(" ")[0]
+        return (
+            f"The download of {name or 'a package'} is not what requirements-dev.txt "
+            "promises (its hash differs). Nothing was installed from it; try again, "
+            "and suspect the network or the mirror if it stays."
+        )
+    network = ("NewConnectionError", "name resolution", "ConnectTimeout", "ProxyError")
+    if any(word in output for word in network):
+        return (
+            "The package index cannot be reached. Check the network, the proxy "
+            "(HTTPS_PROXY) or the mirror (PIP_INDEX_URL), then try again."
+        )
+    if "No matching distribution" in output:
+        name = last.removeprefix("No matching distribution found for ")
+        return (
+            f"The package index has no {name} for this Python and machine. "
+            "Check the network and the mirror (PIP_INDEX_URL), or use another Python "
+            "(FOCUS_PYTHON=/path)."
+        )
+    return f"pip could not install the packages: {last}"
+
+
+def _first(text: str, before: str, after: str) -> str:
+    for line in text.splitlines():
+        if line.startswith(before) and after in line:
+            return line.strip()
+    return ""
+
+
+def _write_console() -> None:
+    text = CONSOLE_TEXT.format(python=PYTHON, root=str(ROOT))
+    CONSOLE.write_text(text)
+    CONSOLE.chmod(0o755)

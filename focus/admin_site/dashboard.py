@@ -1,0 +1,109 @@
+"""The staff's first page: what is out there, what today brought, and who is alive."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+from django.db.models import Count, Q
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import SecurityEvent
+from focus import health
+from focus.admin_site import shown
+from jobs.models import Job
+from wallet import invariants, statements
+from wallet.ledger import NOW
+
+# A figure that takes longer is not worth what it costs everybody else.
+PATIENCE = "2s"
+# Beat checks hourly; a check older than this means that nobody does.
+STALE = timedelta(hours=3)
+
+
+def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """unfold's DASHBOARD_CALLBACK. Staff without a role see no figures."""
+    context["title"] = "Overview"
+    if not request.user.has_perm("wallet.view_wallet"):
+        return context
+    now = timezone.now()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    context["focus"] = {
+        "at": shown.moment(now),
+        "totals": _patiently(_totals),
+        "earned": _patiently(lambda: _earned(midnight)),
+        "jobs": _patiently(_jobs),
+        "check": _patiently(lambda: _last_check(now)),
+        "alive": health.checks.words(),
+    }
+    return context
+
+
+def _patiently(figures: Callable[[], Any]) -> Any:
+    """The figures, or None where they take too long to count."""
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT set_config('statement_timeout', %s, true)", [PATIENCE]
+                )
+            return figures()
+    except OperationalError:
+        return None
+
+
+def _totals() -> dict[str, str]:
+    totals = statements.totals()
+    held = totals.available_micro + totals.reserved_micro
+    return {
+        "outstanding": shown.credits_of(held),
+        "reserved": shown.credits_of(totals.reserved_micro),
+        "debt": shown.credits_of(totals.debt_micro),
+        "wallets": f"{totals.wallets:,}",
+    }
+
+
+def _earned(since: datetime) -> list[dict[str, Any]]:
+    earned = statements.charged_since(since)
+    most = max((micro for _, micro in earned), default=0)
+    return [
+        {
+            "app": slug,
+            "amount": shown.credits_of(micro),
+            "share": 100 * micro // most,
+        }
+        for slug, micro in earned
+    ]
+
+
+def _jobs() -> list[dict[str, Any]]:
+    overdue = Q(status=Job.Status.STARTED, expires_at__lte=NOW)
+    counts: dict[str, int] = dict(
+        Job.objects.values_list("status").annotate(count=Count("pk"))
+    )
+    late = Job.objects.filter(overdue).count()
+    counts[Job.Status.STARTED] = counts.get(Job.Status.STARTED, 0) - late
+    counts[Job.Status.EXPIRED] = counts.get(Job.Status.EXPIRED, 0) + late
+    return [
+        {"status": status, "count": f"{counts.get(status, 0):,}"}
+        for status in Job.Status.values
+    ]
+
+
+def _last_check(now: datetime) -> dict[str, Any]:
+    event = (
+        SecurityEvent.objects.filter(user=None, kind=invariants.CHECKED)
+        .order_by("-at")
+        .first()
+    )
+    if event is None:
+        return {"state": "never", "says": "Not checked yet: beat does, every hour."}
+    at = shown.moment(event.at)
+    if event.facts["violations"]:
+        broken = ", ".join(map(str, event.facts["wallets"]))
+        return {"state": "bad", "says": f"Broken at {at}, in wallet {broken}."}
+    if now - event.at > STALE:
+        return {"state": "bad", "says": f"Last checked at {at}. Is beat running?"}
+    held = event.facts["invariants"]
+    return {"state": "good", "says": f"All {held} invariants held at {at} UTC."}

@@ -1,0 +1,210 @@
+"""Lists and pages that only read, quick over millions of rows.
+
+A list never counts further than it says, sorts only by what an index sorts, and
+offers the dates between the first row and the last without looking for gaps.
+"""
+
+from calendar import monthrange
+from datetime import date
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin import ShowFacets
+from django.core.paginator import Paginator
+from django.db import connection
+from django.db.models import Max, Min, Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.functional import cached_property
+from django.utils.text import capfirst
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
+
+
+class BoundedPaginator(Paginator):
+    """Counts to 10 000 and no further; of a whole table it asks the planner.
+
+    Only so many pages are offered: an OFFSET of millions reads millions of rows.
+    """
+
+    template_name = "admin_site/pagination.html"
+    counted = 10_000
+    deepest = 200
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        if not rows.query.where:
+            estimate = _rows_in(rows.model)
+            if estimate > self.counted:
+                return estimate
+        return int(rows.order_by().values("pk")[: self.counted + 1].count())
+
+    @cached_property
+    def num_pages(self) -> int:
+        return min(super().num_pages, self.deepest)
+
+    @property
+    def words(self) -> str:
+        """How many there are, as exactly as is known."""
+        if self.count <= self.counted:
+            return f"{self.count:,}"
+        if self.count == self.counted + 1:
+            return f"more than {self.counted:,}"
+        return f"about {self.count:,}"
+
+
+def _rows_in(model: type[Model]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
+            [model._meta.db_table],
+        )
+        return int(cursor.fetchone()[0])
+
+
+class ReadOnlyChangeList(ChangeList):
+    """One page of rows, and the calendar above it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = capfirst(self.opts.verbose_name_plural)
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        # The pages below the list say how many; the heading need not.
+        self.full_result_count = self.result_count
+
+    @property
+    def calendar(self) -> dict[str, Any]:
+        """What Django's own date hierarchy shows. Django reads every row for it."""
+        field = self.date_hierarchy
+        ends = self.model._default_manager.aggregate(first=Min(field), last=Max(field))
+        if ends["first"] is None:
+            return {"show": False}
+        first, last = ends["first"].date(), ends["last"].date()
+        year, month, day = (
+            self._chosen(part, first, last) for part in ("year", "month", "day")
+        )
+        if year and month and day:
+            chosen = date(year, month, day)
+            choices = [{"title": f"{chosen:%-d %B}"}]
+            back = {
+                "link": self._link(year=year, month=month),
+                "title": f"{chosen:%B %Y}",
+            }
+        elif year and month:
+            days = monthrange(year, month)[1]
+            every = (date(year, month, number) for number in range(1, days + 1))
+            choices = [
+                {
+                    "link": self._link(year=year, month=month, day=at.day),
+                    "title": f"{at:%-d %B}",
+                }
+                for at in every
+                if first <= at <= last
+            ]
+            back = {"link": self._link(year=year), "title": str(year)}
+        elif year:
+            choices = [
+                {
+                    "link": self._link(year=year, month=number),
+                    "title": f"{date(year, number, 1):%B %Y}",
+                }
+                for number in range(1, 13)
+                if (first.year, first.month) <= (year, number)
+                and (year, number) <= (last.year, last.month)
+            ]
+            back = {"link": self._link(), "title": "All dates"}
+        else:
+            choices = [
+                {"link": self._link(year=number), "title": str(number)}
+                for number in range(first.year, last.year + 1)
+            ]
+            back = None
+        return {"show": True, "back": back, "choices": choices}
+
+    def _chosen(self, part: str, first: date, last: date) -> int | None:
+        """The part that was clicked, or that all rows share while nothing was."""
+        given = self.params.get(f"{self.date_hierarchy}__{part}")
+        if given:
+            return int(given)
+        clicked = any(key.startswith(f"{self.date_hierarchy}__") for key in self.params)
+        if clicked or part == "day":
+            return None
+        if part == "year":
+            return first.year if first.year == last.year else None
+        alike = (first.year, first.month) == (last.year, last.month)
+        return first.month if alike else None
+
+    def _link(self, **parts: int) -> str:
+        chosen = {f"{self.date_hierarchy}__{name}": n for name, n in parts.items()}
+        return self.get_query_string(chosen, [f"{self.date_hierarchy}__"])
+
+
+class ReadOnly(ModelAdmin):
+    """Rows that nobody changes here, superusers included: the ledger's own rules do.
+
+    `view` is the only permission that opens anything.
+    """
+
+    actions = None
+    list_fullwidth = True
+    list_per_page = 50
+    list_max_show_all = 0
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    paginator = BoundedPaginator
+    change_list_template = "admin_site/change_list.html"
+    sortable_by: tuple[str, ...] = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ReadOnlyChangeList
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.get_fields(request, obj) if self.fields else ()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.found(queryset, term) if term else queryset), False
+
+    def found(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """The rows that `term` means, each way of meaning by an index."""
+        raise NotImplementedError
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        extra = {"show_history": False, **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, extra)
+
+    def history_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Django's history tells of edits, and there are none to tell of."""
+        self.message_user(
+            request,
+            "Nobody edits this, so there is no history of edits: the entries tell"
+            " everything that happened.",
+            messages.INFO,
+        )
+        name = f"{self.opts.app_label}_{self.opts.model_name}_change"
+        return redirect(f"{self.admin_site.name}:{name}", object_id)

@@ -1,0 +1,89 @@
+"""What unfold asks for by name: the menu at the left, and where the files are."""
+
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib import admin
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+# (heading, [(model, icon)]). A model without an admin page, or one the reader may
+# not view, is left out.
+MENU = [
+    (
+        "Ledger",
+        [
+            ("wallet.Wallet", "account_balance_wallet"),
+            ("wallet.Entry", "receipt_long"),
+            ("wallet.Grant", "redeem"),
+            ("wallet.Reservation", "hourglass_top"),
+            ("wallet.Draw", "call_split"),
+        ],
+    ),
+    ("Work", [("jobs.Job", "work")]),
+    (
+        "People",
+        [
+            ("accounts.User", "person"),
+            ("accounts.Consent", "handshake"),
+            ("accounts.Session", "devices"),
+            ("accounts.PersonalAccessToken", "key"),
+            ("accounts.DeviceGrant", "phonelink_lock"),
+            ("accounts.SecurityEvent", "policy"),
+        ],
+    ),
+    ("Apps", [("accounts.App", "apps"), ("accounts.AppKey", "vpn_key")]),
+    ("Staff", [("auth.Group", "groups")]),
+]
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    overview = {
+        "title": "Overview",
+        "icon": "dashboard",
+        "link": reverse("admin:index"),
+        "active": request.path == reverse("admin:index"),
+    }
+    groups: list[dict[str, Any]] = [{"title": "", "items": [overview]}]
+    for heading, models in MENU:
+        items = [_item(request, label, icon) for label, icon in models]
+        shown = [item for item in items if item]
+        if shown:
+            groups.append({"title": heading, "separator": True, "items": shown})
+    return groups
+
+
+def _item(request: HttpRequest, label: str, icon: str) -> dict[str, Any] | None:
+    try:
+        model = apps.get_model(label)
+    except LookupError:
+        return None
+    page = admin.site._registry.get(model)
+    if page is None or not page.has_view_permission(request):
+        return None
+    link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    return {
+        "title": str(model._meta.verbose_name_plural).capitalize(),
+        "icon": icon,
+        "link": link,
+        "active": request.path.startswith(link),
+    }
+
+
+def environment(request: HttpRequest) -> list[str] | None:
+    """A label that says this is nobody's real money."""
+    return ["Local", "info"] if settings.LOCAL else None
+
+
+def mark(request: HttpRequest) -> str:
+    return static("accounts/mark.svg")
+
+
+def stylesheet(request: HttpRequest) -> str:
+    return static("wallet/admin.css")
+
+
+def script(request: HttpRequest) -> str:
+    return static("wallet/once.js")

@@ -1,0 +1,145 @@
+"""HTTP: one request, its retries, and what a bad answer means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from focus.cli import __version__, exact
+from focus.cli.address import is_loopback
+from focus.cli.failure import Unreachable
+from focus.cli.refusals import not_focus, refusal, why_unreachable
+from focus.cli.store import Credential
+
+CONNECT_SECONDS, READ_SECONDS = 5, 30
+RETRIES = 3
+_PASSING = {502, 503, 504}
+_LONGEST_PAUSE = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's JSON object and how it came."""
+
+    status: int
+    data: dict[str, Any] | None
+    headers: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def retry_after(self) -> float | None:
+        text = self.headers.get("Retry-After", "")
+        return float(text) if text.isascii() and text.isdigit() else None
+
+
+class _Bearer(AuthBase):
+    """Sets our header or none: without an auth object, requests asks ~/.netrc."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+
+class Client:
+    """Talks to one server, with one credential or none."""
+
+    def __init__(self, server: str, credential: Credential | None = None) -> None:
+        self.server = server
+        self.credential = credential
+        self._http = requests.Session()
+        self._http.auth = _Bearer(credential.token if credential else None)
+        self._http.headers["User-Agent"] = f"focus-cli/{__version__}"
+        self._http.headers["Accept"] = "application/json"
+        # What never leaves this machine must not leave it through HTTP_PROXY either.
+        host = str(urlsplit(server).hostname)
+        self._proxies = {"no_proxy": host} if is_loopback(server) else None
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return self.call("GET", path, params=params)
+
+    def post(self, path: str, body: object, *, key: str) -> dict[str, Any]:
+        """A POST that is safe to repeat, thanks to its idempotency key."""
+        return self.call("POST", path, body=body, headers={"Idempotency-Key": key})
+
+    def call(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+        """Send, repeat what a bad line lost, return the object or raise Failure."""
+        answer = self._send_until_answered(method, path, **how)
+        if not answer.ok:
+            raise refusal(answer, self.server, self.credential)
+        if answer.status == 204:
+            return {}
+        if answer.data is None:
+            raise not_focus(self.server)
+        return answer.data
+
+    def _send_until_answered(self, method: str, path: str, **how: Any) -> Answer:
+        for attempt in range(RETRIES + 1):
+            pause = 0.5 * 2**attempt
+            last = attempt == RETRIES
+            try:
+                answer = self.send(method, path, **how)
+            except Unreachable as failure:
+                if last or not failure.may_pass:
+                    raise
+            else:
+                if last or not _may_pass(answer):
+                    return answer
+                pause = max(pause, answer.retry_after or 0)
+            time.sleep(min(pause, _LONGEST_PAUSE))
+        raise AssertionError("the last attempt returns or raises")
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request, one answer of any status; Unreachable when there is none."""
+        headers = dict(headers or {})
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            response = self._http.request(
+                method,
+                self.server + path,
+                params=params,
+                data=None if body is None else exact.dumps(body).encode(),
+                headers=headers,
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                allow_redirects=False,
+                proxies=self._proxies,
+            )
+        except requests.RequestException as error:
+            # Not chained: its text carries the URL, and with it a device code.
+            raise why_unreachable(self.server, error) from None
+        return Answer(response.status_code, _object(response), response.headers)
+
+
+def _may_pass(answer: Answer) -> bool:
+    # 409 with Retry-After: our own first try is still being worked on.
+    in_flight = answer.status == 409 and answer.retry_after is not None
+    return answer.status in _PASSING or in_flight
+
+
+def _object(response: requests.Response) -> dict[str, Any] | None:
+    try:
+        data = exact.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None

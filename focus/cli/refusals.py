@@ -1,0 +1,106 @@
+"""Bad answers in plain words: what happened, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import requests
+from urllib3.exceptions import NameResolutionError
+
+from focus.cli.failure import AUTH, SERVER, Failure, Unreachable, code_for
+
+if TYPE_CHECKING:
+    from focus.cli.client import Answer
+    from focus.cli.store import Credential
+
+WHERE = "Check --server and FOCUS_SERVER."
+IS_IT_UP = "Is it running, and is --server or FOCUS_SERVER right?"
+
+
+def refusal(answer: Answer, server: str, credential: Credential | None) -> Failure:
+    """The Failure that an answer other than 2xx stands for."""
+    return Failure(
+        _line(answer, server, credential),
+        code=code_for(answer.status),
+        error=f"http_{answer.status}",
+        answer=answer.data,
+        status=answer.status,
+    )
+
+
+def not_signed_in(login: str) -> Failure:
+    return Failure(f"Not signed in. Run: {login}", code=AUTH, error="not_signed_in")
+
+
+def not_focus(server: str) -> Failure:
+    return Failure(
+        f"{server} did not answer like a Focus server. {WHERE}",
+        code=SERVER,
+        error="invalid_answer",
+    )
+
+
+def _line(answer: Answer, server: str, credential: Credential | None) -> str:
+    status, data = answer.status, answer.data or {}
+    said = str(data.get("message") or data.get("error") or f"HTTP {status}").rstrip(".")
+    if status >= 500:
+        trace = answer.headers.get("X-Request-ID")
+        request = f" (request {trace})" if trace else ""
+        return f"The server failed with {status}: {said}{request}. Try again later."
+    if status < 400:
+        return (
+            f"{server} answered with a redirect, and a token is never sent on. {WHERE}"
+        )
+    if status == 401 and credential:
+        return f"{said}. {credential.renewal}"
+    if status == 402 and "available" in data:
+        need, have = data.get("required", "?"), data["available"]
+        return f"{said}: {need} needed, {have} available. Buy credits, or ask for less."
+    if status == 403:
+        return f"{said}. This token may not do that."
+    if status == 404 and not data:
+        return f"{server} does not know this address: is it a Focus server? {WHERE}"
+    if status == 422:
+        return f"{said}. Was the idempotency key used for another request?"
+    if status == 429:
+        wait = f"{answer.retry_after:.0f} s" if answer.retry_after else "a minute"
+        return f"{said}. Try again in {wait}."
+    return f"{said}."
+
+
+def why_unreachable(server: str, error: requests.RequestException) -> Unreachable:
+    """Name the cause; `may_pass` says whether another try could help."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return Unreachable(
+            f"The certificate of {server} can't be verified, so nothing was sent.",
+            may_pass=False,
+        )
+    if isinstance(error, requests.exceptions.InvalidURL):
+        return Unreachable(f"{server} is no usable address. {WHERE}", may_pass=False)
+    if isinstance(error, requests.exceptions.ProxyError):
+        cause = "the proxy does not answer; check HTTPS_PROXY"
+    elif isinstance(error, requests.exceptions.Timeout):
+        cause = "no answer in time"
+    elif _caused_by(error, NameResolutionError):
+        cause = "its name is unknown"
+    elif _caused_by(error, ConnectionRefusedError):
+        cause = "connection refused"
+    else:
+        cause = "the connection broke"
+    return Unreachable(f"Can't reach {server}: {cause}. {IS_IT_UP}")
+
+
+def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:
+    """requests hides the socket's error in `args`, `reason` and `__cause__`."""
+    seen: list[BaseException] = []
+    todo: list[object] = [error]
+    while todo:
+        item = todo.pop()
+        if not isinstance(item, BaseException) or item in seen:
+            continue
+        if isinstance(item, kind):
+            return True
+        seen.append(item)
+        todo += [*item.args, getattr(item, "reason", None)]
+        todo += [item.__cause__, item.__context__]
+    return False

@@ -1,0 +1,106 @@
+"""What all commands share: the common options, the client, how failures end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import typer
+
+from focus.cli import address, show
+from focus.cli.client import Client
+from focus.cli.failure import Failure
+from focus.cli.refusals import not_signed_in
+from focus.cli.store import Credential, Store, from_environment, login_command
+
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        show_default=False,
+        help="Server to talk to. Else FOCUS_SERVER, else where you signed in last, "
+        f"else {address.DEFAULT}.",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the server's JSON, errors as well.")
+]
+AllowHttp = Annotated[
+    bool,
+    typer.Option("--allow-http", help="Permit plain http to another machine."),
+]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that every command takes."""
+
+    server: str | None = None
+    as_json: bool = False
+    allow_http: bool = False
+
+
+# Those given before the command's name: `focus --server URL whoami`.
+_leading: ContextVar[Options] = ContextVar("leading_options")
+
+
+def remember(options: Options) -> None:
+    _leading.set(options)
+
+
+class Session:
+    """One command's run: its server, its store, its credential."""
+
+    def __init__(self, options: Options) -> None:
+        self.as_json = options.as_json
+        self.store = Store()
+        wanted = address.requested(options.server)
+        # Not looked up where something beats it: an unreadable directory must not
+        # stop a run that needs none.
+        stored = None if wanted else self.store.current_server()
+        self.server = address.choose(wanted, stored)
+        address.require_private_line(self.server, allow_http=options.allow_http)
+
+    @functools.cached_property
+    def credential(self) -> Credential:
+        """FOCUS_TOKEN, else the token stored for this server."""
+        found = from_environment() or self.store.find(self.server)
+        if found is None:
+            current = self.store.current_server()
+            raise not_signed_in(login_command(self.server, current))
+        return found
+
+    @functools.cached_property
+    def client(self) -> Client:
+        return Client(self.server, self.credential)
+
+    def say(self, line: str, data: dict[str, object]) -> None:
+        """The result: a line for a person, or the JSON that was asked for."""
+        if self.as_json:
+            show.as_json(data)
+        else:
+            show.out(line)
+
+
+@contextmanager
+def session(server: str | None, as_json: bool, allow_http: bool) -> Iterator[Session]:
+    """Run a command's body; a Failure in it becomes a line and an exit code."""
+    leading = _leading.get(Options())
+    options = replace(
+        leading,
+        server=server or leading.server,
+        as_json=as_json or leading.as_json,
+        allow_http=allow_http or leading.allow_http,
+    )
+    try:
+        yield Session(options)
+    except Failure as failure:
+        if options.as_json:
+            show.as_json(failure.body)
+        show.err(failure.message)
+        raise typer.Exit(failure.code) from None

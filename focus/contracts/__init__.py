@@ -1,0 +1,222 @@
+"""One module per public guide: who may call it, and how its refusals read.
+
+A contract knows nothing about jobs or credits. It turns a `Problem` into the guide's
+envelope, and every view of that guide inherits it.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.conf import settings
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from django.http.request import UnreadablePostError
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from accounts.access import Access
+from accounts.authentication import Accepts, Credentials
+from focus.errors import DomainError
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView as _View
+else:
+    # DRF's views load our renderer, and with it this package, before they are there.
+    _View = object
+
+log = logging.getLogger(__name__)
+
+# What a refusal means in HTTP, where a guide does not say otherwise.
+STATUSES = {
+    "unauthenticated": 401,
+    "invalid_token": 401,
+    "token_expired": 401,
+    "invalid_credentials": 401,
+    "insufficient_credits": 402,
+    "forbidden": 403,
+    "credential_not_accepted": 403,
+    "insufficient_scope": 403,
+    "app_key_required": 403,
+    "app_not_granted": 403,
+    "not_found": 404,
+    "unknown_app": 404,
+    "job_not_found": 404,
+    "job_not_started": 409,
+}
+# DRF's own words, in ours.
+_CODES = {
+    "not_authenticated": "unauthenticated",
+    "authentication_failed": "invalid_token",
+    "permission_denied": "forbidden",
+    "parse_error": "invalid_json",
+    "error": "invalid_request",
+    "throttled": "rate_limited",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A refusal on its way out: HTTP status, snake_case code, one sentence, facts.
+
+    `fields` maps a field's name to what is wrong with it; only bad input has any.
+    """
+
+    status: int
+    code: str
+    message: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.")
+SERVER_ERROR = Problem(500, "internal_error", "Something went wrong on our side.")
+UNAVAILABLE = Problem(
+    503,
+    "service_unavailable",
+    # Never "nothing was changed": a connection lost during COMMIT leaves that open.
+    "The service cannot answer right now. Please retry in a moment.",
+    headers={"Retry-After": "1"},
+)
+TOO_LARGE = Problem(413, "payload_too_large", "The request body is too large.")
+TOO_MANY_FIELDS = Problem(413, "payload_too_large", "The request has too many fields.")
+BAD_REQUEST = Problem(400, "invalid_request", "The request could not be understood.")
+
+
+class Contract(_View):
+    """Base of the five contract mixins. Put it left of the DRF view class."""
+
+    # The guide's name, as CONTRACTS and the OpenAPI documents spell it.
+    slug: ClassVar[str]
+    authentication_classes: Sequence[Any] = (Credentials,)
+    # Which credentials each action takes: the view's own `accepts` table.
+    permission_classes: Sequence[Any] = (Accepts,)
+    accepts: Mapping[str, Access]
+    # Where this guide's statuses depart from STATUSES.
+    statuses: ClassVar[dict[str, int]] = {}
+    # The JSON Schema of what `refusal` makes, for the OpenAPI documents.
+    envelope: ClassVar[dict[str, Any]]
+    # A longer body is refused unread. None: DATA_UPLOAD_MAX_MEMORY_SIZE.
+    max_body_bytes: ClassVar[int | None] = None
+
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        """Refuse what is wrong with the request itself before asking who sent it."""
+        method = request.method.lower()
+        if method not in self.http_method_names or not hasattr(self, method):
+            raise exceptions.MethodNotAllowed(request.method)
+        self._inspect(request.META, request.path)
+        if method != "options":
+            super().initial(request, *args, **kwargs)
+
+    def _inspect(self, meta: Mapping[str, Any], path: str) -> None:
+        sent = meta.get("CONTENT_LENGTH") or "0"
+        limit = self.max_body_bytes or settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if not sent.isdecimal() or int(sent) > limit:
+            raise RequestDataTooBig("Content-Length")
+        # PostgreSQL's text has no U+0000, so nothing here can be found by one.
+        if "\x00" in path:
+            raise Http404
+        if "%00" in meta.get("QUERY_STRING", ""):
+            raise exceptions.ValidationError("U+0000 is not allowed in text.")
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """Say which methods there are (in `Allow`) to anybody who asks."""
+        return Response(status=204)
+
+    @classmethod
+    def refusal(cls, problem: Problem) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @classmethod
+    def refusal_headers(cls, problem: Problem) -> dict[str, str]:
+        headers = dict(problem.headers)
+        if problem.status == 401:
+            headers.setdefault("WWW-Authenticate", "Bearer")
+        return headers
+
+    @classmethod
+    def respond(cls, problem: Problem) -> Response:
+        headers = cls.refusal_headers(problem)
+        return Response(cls.refusal(problem), status=problem.status, headers=headers)
+
+    def get_authenticate_header(self, request: Any) -> str:
+        # DRF turns a 401 into a 403 where the first authenticator has no challenge.
+        return "Bearer"
+
+    def get_exception_handler(self) -> Any:
+        return self.answer
+
+    def answer(self, exc: Exception, context: Any) -> Response | None:
+        """Turn a refusal into this guide's words; leave a bug to the 500 handler."""
+        problem = self.problem(exc)
+        if problem is None:
+            return None
+        if problem.status == 503:
+            log.error("Answered 503: %s: %s", type(exc).__name__, exc)
+        set_rollback()
+        return self.respond(problem)
+
+    @classmethod
+    def problem(cls, exc: Exception) -> Problem | None:
+        if isinstance(exc, DomainError):
+            status = cls.statuses.get(exc.code, STATUSES.get(exc.code, 400))
+            return Problem(status, exc.code, exc.message, exc.facts)
+        if isinstance(exc, OperationalError | InterfaceError):
+            return UNAVAILABLE
+        if isinstance(exc, Http404):
+            return NOT_FOUND
+        if isinstance(exc, PermissionDenied):
+            return Problem(403, "forbidden", "You may not do this.")
+        if isinstance(exc, RequestDataTooBig):
+            return TOO_LARGE
+        if isinstance(exc, TooManyFieldsSent | TooManyFilesSent):
+            return TOO_MANY_FIELDS
+        if isinstance(exc, SuspiciousOperation):
+            return BAD_REQUEST
+        if isinstance(exc, UnreadablePostError):
+            return Problem(400, "invalid_request", "The request body ended too soon.")
+        if isinstance(exc, exceptions.ValidationError):
+            return _invalid(exc.detail)
+        if isinstance(exc, exceptions.APIException):
+            return _from_drf(exc)
+        return None
+
+
+def _from_drf(exc: exceptions.APIException) -> Problem:
+    codes = exc.get_codes()
+    code = codes if isinstance(codes, str) else exc.default_code
+    headers = {}
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(max(1, int(wait)))
+    return Problem(
+        exc.status_code, _CODES.get(code, code), str(exc.detail), headers=headers
+    )
+
+
+def _invalid(detail: Any) -> Problem:
+    """One readable sentence out of DRF's nested details, and the details beside it."""
+    fields = detail if isinstance(detail, dict) else {"non_field_errors": detail}
+    sentences = [
+        reason if name == "non_field_errors" else f"{name}: {reason}"
+        for name, reasons in fields.items()
+        for reason in _leaves(reasons)
+    ]
+    return Problem(400, "validation_error", " ".join(sentences), fields=fields)
+
+
+def _leaves(reasons: Any) -> list[str]:
+    if isinstance(reasons, dict):
+        return [leaf for value in reasons.values() for leaf in _leaves(value)]
+    if isinstance(reasons, list | tuple):
+        return [leaf for value in reasons for leaf in _leaves(value)]
+    return [str(reasons)]

@@ -1,0 +1,84 @@
+"""Serializer fields whose meaning every contract shares: credits and metadata."""
+
+from decimal import Decimal
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from focus.contracts.wire import encode
+from focus.money import MAX_CREDITS, NotAnAmount, from_micro, to_micro
+
+METADATA_BYTES = 16 * 1024
+METADATA_LEVELS = 16
+
+
+@extend_schema_field(
+    {"type": "number", "minimum": 0, "maximum": MAX_CREDITS, "multipleOf": 0.000001}
+)
+class Credits(serializers.Field[int, object, int | Decimal, Any]):
+    """Credits outside, integer micro-credits inside. Exact, never rounded.
+
+    DRF's own number fields take strings and booleans; this one takes JSON numbers.
+    """
+
+    default_error_messages = {
+        "negative": "must not be negative.",
+        "zero": "must be greater than 0.",
+    }
+
+    def __init__(self, *, positive: bool = False, **options: Any) -> None:
+        self.positive = positive
+        super().__init__(**options)
+
+    def to_internal_value(self, data: object) -> int:
+        try:
+            micro = to_micro(data)
+        except NotAnAmount as wrong:
+            raise serializers.ValidationError(str(wrong), code="invalid") from wrong
+        if micro < 0:
+            self.fail("negative")
+        if self.positive and micro == 0:
+            self.fail("zero")
+        return micro
+
+    def to_representation(self, value: int) -> int | Decimal:
+        return from_micro(value)
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class Metadata(serializers.Field[dict[str, Any], object, dict[str, Any], Any]):
+    """A JSON object of at most 16 KiB and 16 levels; its fractions are plain floats."""
+
+    default_error_messages = {
+        "not_an_object": "must be a JSON object.",
+        "too_large": f"must not exceed {METADATA_BYTES} bytes.",
+        "too_deep": f"must not exceed {METADATA_LEVELS} levels.",
+        "number": "contains a number that JSON readers cannot hold.",
+    }
+
+    def to_internal_value(self, data: object) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            self.fail("not_an_object")
+        stored: dict[str, Any] = self._storable(data, METADATA_LEVELS)
+        if len(encode(stored)) > METADATA_BYTES:
+            self.fail("too_large")
+        return stored
+
+    def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
+        return value
+
+    def _storable(self, value: Any, levels: int) -> Any:
+        if isinstance(value, dict | list) and levels == 0:
+            self.fail("too_deep")
+        if isinstance(value, dict):
+            return {key: self._storable(v, levels - 1) for key, v in value.items()}
+        if isinstance(value, list):
+            return [self._storable(item, levels - 1) for item in value]
+        if isinstance(value, Decimal):
+            number = float(value)
+            if number in (float("inf"), float("-inf")):
+                self.fail("number")
+            return number
+        return value

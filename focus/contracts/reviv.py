@@ -1,0 +1,46 @@
+"""reviv.pics: /api/…/ with a trailing slash.
+
+Errors are `{"error": {"code": "UPPER", "message": sentence, "details": {}}}`.
+"""
+
+from typing import Any, ClassVar
+
+from focus.contracts import Contract, Problem
+
+
+class Reviv(Contract):
+    slug = "reviv"
+    # The guide: "403 insufficient_credits: not enough credits".
+    statuses = {"insufficient_credits": 403}
+
+    # Where the guide uses DRF's and simplejwt's own names.
+    codes: ClassVar[dict[str, str]] = {
+        "unauthenticated": "NOT_AUTHENTICATED",
+        "invalid_token": "TOKEN_NOT_VALID",
+        "token_expired": "TOKEN_NOT_VALID",
+        "invalid_json": "PARSE_ERROR",
+        "forbidden": "PERMISSION_DENIED",
+        "internal_error": "INTERNAL_SERVER_ERROR",
+    }
+
+    envelope = {
+        "type": "object",
+        "properties": {
+            "error": {
+                "type": "object",
+                "properties": {
+                    "code": {"type": "string", "example": "NOT_FOUND"},
+                    "message": {"type": "string"},
+                    "details": {"type": "object", "additionalProperties": {}},
+                },
+                "required": ["code", "message", "details"],
+            }
+        },
+        "required": ["error"],
+    }
+
+    @classmethod
+    def refusal(cls, problem: Problem) -> dict[str, Any]:
+        code = cls.codes.get(problem.code, problem.code.upper())
+        details = {**problem.facts, **problem.fields}
+        return {"error": {"code": code, "message": problem.message, "details": details}}

@@ -1,0 +1,141 @@
+"""400 to 503 where no view answered, in the envelope that the path's guide promises.
+
+Outside the contracts' territory a person is looking, so the answer is a page. None
+of it touches the database or the session: it must work when they do not.
+"""
+
+import logging
+import re
+import sys
+from typing import Any
+
+from django.core.exceptions import DisallowedHost
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+
+from focus import logs
+from focus.contracts import (
+    BAD_REQUEST,
+    NOT_FOUND,
+    SERVER_ERROR,
+    UNAVAILABLE,
+    Contract,
+    Problem,
+)
+from focus.contracts.clipforge import ClipForge
+from focus.contracts.cosmiv import Cosmiv
+from focus.contracts.onesub import OneSub
+from focus.contracts.reviv import Reviv
+from focus.contracts.thefocus import TheFocus
+from focus.contracts.wire import encode
+
+log = logging.getLogger(__name__)
+
+# First match wins.
+TERRITORY: list[tuple[str, type[Contract]]] = [
+    (r"/v1(/|$)", ClipForge),
+    (r"/api/(v1|checkout)(/|$)", OneSub),
+    (r"/api/v2(/|$)|/health/?$|/api/auth/(register|login|refresh)/?$", Cosmiv),
+    (r"/api/(auth|restorations|credits|health|schema)(/|$)", Reviv),
+    # Reviv's own three among Focus's paths; the slash tells the two docs apart.
+    (r"/api/?$|/api/docs/$|/api/redoc/?$", Reviv),
+    (r"/api/", TheFocus),
+]
+_TERRITORY = [(re.compile(pattern), contract) for pattern, contract in TERRITORY]
+
+BAD_HOST = Problem(400, "invalid_request", "This server has no such host name.")
+FORBIDDEN = Problem(403, "forbidden", "You may not do this.")
+CSRF_FAILED = Problem(
+    403, "forbidden", "The form's security token is missing or out of date."
+)
+# Status: title and advice of the page.
+ADVICE = {
+    400: (
+        "That request does not make sense to us",
+        "Go back and try again. If a link brought you here, it may be damaged.",
+    ),
+    403: (
+        "You may not do this",
+        "The form may have been open for too long: reload it and try again, or sign in "
+        "with an account that may.",
+    ),
+    404: (
+        "There is nothing here",
+        "The address may be mistyped, or the page has moved.",
+    ),
+    405: ("This address does not work that way", "Start again from your account page."),
+    413: ("That is too much at once", "Send less and try again."),
+    500: (
+        "Something went wrong on our side",
+        "It has been noted. Look at your account before you try again: what you did "
+        "may have been done.",
+    ),
+    503: (
+        "We will be right back",
+        "The service cannot answer just now. Please reload in a moment.",
+    ),
+}
+
+
+def contract_of(path: str) -> type[Contract] | None:
+    """The contract whose guide covers `path`; None where people, not programs, go."""
+    return next((c for pattern, c in _TERRITORY if pattern.match(path)), None)
+
+
+def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """`problem` as the caller of this path expects to read it."""
+    contract = contract_of(request.path)
+    if contract is None:
+        return page(problem)
+    headers = contract.refusal_headers(problem)
+    body = encode(contract.refusal(problem))
+    return HttpResponse(
+        body, status=problem.status, headers=headers, content_type="application/json"
+    )
+
+
+def page(problem: Problem) -> HttpResponse:
+    """What a person reads: what happened, and what to do next."""
+    title, advice = ADVICE.get(problem.status, ADVICE[400])
+    about = {
+        "problem": problem,
+        "title": title,
+        "advice": advice,
+        "request_id": logs.request_id.get(),
+    }
+    html = render_to_string("refusal.html", about)
+    return HttpResponse(html, status=problem.status, headers=problem.headers)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, DisallowedHost):
+        return answer(request, BAD_HOST)
+    return answer(request, Contract.problem(exception) or BAD_REQUEST)
+
+
+def forbidden(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    return answer(request, FORBIDDEN)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    log.info("CSRF refused: %s", reason)
+    return answer(request, CSRF_FAILED)
+
+
+def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    return answer(request, NOT_FOUND)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    # Middleware that met a lost database ends here too: Django has caught it before
+    # any of ours could.
+    gone = sys.exc_info()[1]
+    if isinstance(gone, OperationalError | InterfaceError):
+        return unavailable(request, gone)
+    return answer(request, SERVER_ERROR)
+
+
+def unavailable(request: HttpRequest, reason: Exception) -> HttpResponse:
+    log.error("Answered 503: %s: %s", type(reason).__name__, reason)
+    return answer(request, UNAVAILABLE)

@@ -1,0 +1,203 @@
+"""The checks behind /health (Cosmiv's guide) and /api/health/ (reviv's).
+
+Nobody is authenticated or counted here, so one round of checks serves every caller
+for half a second, and a hung engine holds one thread, not one for each caller. What
+is broken is told in one stable word; the exception goes to the log.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import psycopg
+import redis
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection
+from drf_spectacular.utils import extend_schema
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts.access import PUBLIC, Access
+from focus.celery import BEAT_ALIVE, WORKER_ALIVE
+from focus.contracts.cosmiv import Cosmiv
+from focus.contracts.reviv import Reviv
+from focus.routing import either_slash
+
+BUDGET_SECONDS = 1.5
+FRESH_SECONDS = 0.5
+
+OK, ERROR, TIMEOUT, SILENT = "ok", "error", "timeout", "silent"
+
+log = logging.getLogger(__name__)
+
+
+class Checks:
+    """One round of probes at a time, each in a thread of its own, within the budget.
+
+    A probe that did not come back is not started again: until it does, its word is
+    `timeout`.
+    """
+
+    def __init__(self, probes: dict[str, Callable[[], str]]) -> None:
+        self._probes = probes
+        self._lock = threading.Lock()
+        self._running: dict[str, threading.Thread] = {}
+        self._answers: dict[str, str] = {}
+        self._words: dict[str, str] = {}
+        self._until = 0.0
+
+    def words(self) -> dict[str, str]:
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._words = self._round()
+                self._until = time.monotonic() + FRESH_SECONDS
+            return self._words
+
+    def _round(self) -> dict[str, str]:
+        deadline = time.monotonic() + BUDGET_SECONDS
+        for name in self._probes:
+            running = self._running.get(name)
+            if running is None or not running.is_alive():
+                self._answers.pop(name, None)
+                self._running[name] = thread = threading.Thread(
+                    target=self._ask, args=(name,), name=f"health-{name}", daemon=True
+                )
+                thread.start()
+        for thread in self._running.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return {name: self._answers.get(name, TIMEOUT) for name in self._probes}
+
+    def _ask(self, name: str) -> None:
+        try:
+            answer = self._probes[name]()
+        except Exception as broken:
+            log.warning("Health: %s: %s: %s", name, type(broken).__name__, broken)
+            answer = ERROR
+        self._answers[name] = answer
+
+
+def _database() -> str:
+    # A connection of its own: one that is borrowed could hang in a request's hands,
+    # and a server that is out of connections is not healthy.
+    params = connection.get_connection_params() | {"connect_timeout": 2}
+    with psycopg.connect(**params, autocommit=True) as own:
+        own.execute("SELECT 1")
+    return OK
+
+
+@cache
+def _client() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=1,
+        socket_connect_timeout=1,
+        # One retry: the pooled connection may have died since the last round.
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+def _redis() -> str:
+    _client().ping()
+    return OK
+
+
+def _worker() -> str:
+    return OK if _client().exists(WORKER_ALIVE) else SILENT
+
+
+def _beat() -> str:
+    return OK if _client().exists(BEAT_ALIVE) else SILENT
+
+
+def _storage() -> str:
+    name = default_storage.save(f"health/{uuid.uuid4().hex}", ContentFile(b"ok"))
+    try:
+        with default_storage.open(name) as written:
+            return OK if written.read() == b"ok" else ERROR
+    finally:
+        default_storage.delete(name)
+
+
+PROBES = {
+    "database": _database,
+    "redis": _redis,
+    "storage": _storage,
+    "celery": _worker,
+    "beat": _beat,
+}
+checks = Checks(PROBES)
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+def _word(*values: str) -> dict[str, Any]:
+    return {"type": "string", "enum": [*values]}
+
+
+_CHECK = _word(OK, ERROR, TIMEOUT, SILENT)
+_ENGINE = _word("connected", "disconnected")
+WORDS = _object(
+    status=_word("healthy", "unhealthy"),
+    database=_ENGINE,
+    redis=_ENGINE,
+    celery=_ENGINE,
+    storage=_word("accessible", "inaccessible"),
+    checks={"type": "object", "additionalProperties": _CHECK},
+)
+CHECKS = _object(
+    status=_word("healthy", "degraded"),
+    checks={"type": "object", "additionalProperties": _CHECK},
+)
+
+
+class Open:
+    """Nobody has to say who they are, and no database is asked whether they may."""
+
+    authentication_classes: Sequence[Any] = ()
+    permission_classes: Sequence[Any] = ()
+    accepts: Mapping[str, Access] = {"read": PUBLIC}
+
+
+class CosmivHealth(Open, Cosmiv, ViewSet):
+    """Cosmiv guide, "Health Check": one flat word for each engine."""
+
+    @extend_schema(summary="Health", responses={200: WORDS, 503: WORDS})
+    def read(self, request: Any) -> Response:
+        words = checks.words()
+        healthy = set(words.values()) == {OK}
+        body = {
+            "status": "healthy" if healthy else "unhealthy",
+            **{
+                name: "connected" if words[name] == OK else "disconnected"
+                for name in ("database", "redis", "celery")
+            },
+            "storage": "accessible" if words["storage"] == OK else "inaccessible",
+            "checks": words,
+        }
+        return Response(body, status=200 if healthy else 503)
+
+
+class RevivHealth(Open, Reviv, ViewSet):
+    """reviv guide, "Health": 200 when every check is `ok`, else 503 `degraded`."""
+
+    @extend_schema(summary="Health", responses={200: CHECKS, 503: CHECKS})
+    def read(self, request: Any) -> Response:
+        words = dict(checks.words())
+        words["cache"] = words.pop("redis")
+        healthy = set(words.values()) == {OK}
+        body = {"status": "healthy" if healthy else "degraded", "checks": words}
+        return Response(body, status=200 if healthy else 503)
+
+
+cosmiv = either_slash("health", CosmivHealth.as_view({"get": "read"}))
+reviv = either_slash("health/", RevivHealth.as_view({"get": "read"}))

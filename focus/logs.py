@@ -1,0 +1,95 @@
+"""Log lines: one request id through all of them, and no secret in any."""
+
+import json
+import logging
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+# Set by focus.middleware.RequestId for the time of one request.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+MASK = "***"
+_NAMES = (
+    "access|access_token|api_key|client_secret|code|code_verifier|device_code|id_token"
+    "|password|refresh|refresh_token|s|secret|signature|state|ticket|token|user_code"
+)
+# What is looked for, and what stays of it.
+_SECRETS = [
+    (re.compile(pattern, re.IGNORECASE), stays)
+    for pattern, stays in [
+        # By its looks: our prefixes, Stripe's, and anything of three parts.
+        (r"\b(focus_pat_|sk-tool-|sk_live_|sk_test_|whsec_)[\w+/=-]+", rf"\1{MASK}"),
+        (r"\beyJ[\w-]+\.[\w-]+\.[\w-]*", MASK),
+        # By its place: headers, and the password of an address.
+        (r"\b(Bearer|Basic) +[^\s\"',;]+", rf"\1 {MASK}"),
+        (
+            r"\b((?:HTTP_)?(?:Authorization|X[-_]Api[-_]Key)[\"']?[:=] *[\"']?)"
+            r"(?!Bearer|Basic)[^\"',;}\n]+",
+            rf"\1{MASK}",
+        ),
+        (r"\b((?:Set-)?Cookie[\"']?: *[\"']?)[^\"'\n]+", rf"\1{MASK}"),
+        (r"(://[^\s:/@]*:)[^\s/@]+@", rf"\1{MASK}@"),
+        # By its name: name=…, "name": "…" and 'name': '…'.
+        (rf"(?<![\w-])({_NAMES})=[^\s&;,\"')}}\]]+", rf"\1={MASK}"),
+        (
+            rf"([\"'](?:{_NAMES})[\"']\s*:\s*)([\"'])(?:\\.|(?!\2).)*\2",
+            rf"\1\2{MASK}\2",
+        ),
+    ]
+]
+
+
+def scrub(text: str) -> str:
+    """`text` with every token, key, password and one-time code masked."""
+    for pattern, stays in _SECRETS:
+        text = pattern.sub(stays, text)
+    return text
+
+
+class Scrub(logging.Filter):
+    """Masks secrets in the message and in the traceback of every record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            # A format that does not fit its arguments must not lose the line.
+            message = f"{record.msg} {record.args}"
+        record.msg, record.args = scrub(message), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = scrub(record.exc_text)
+        return True
+
+
+class Plain(logging.Formatter):
+    """For a person at a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        line = super().formatMessage(record)
+        current = request_id.get()
+        return f"{line} [{current}]" if current else line
+
+
+class Json(logging.Formatter):
+    """For a machine: one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if current := request_id.get():
+            line["request_id"] = current
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            line["exception"] = record.exc_text
+        return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,123 @@
+"""What every answer carries: an id, the security headers, and a clean 503."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+
+from django.core.exceptions import DisallowedHost
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from focus import fallback, logs
+
+Next = Callable[[HttpRequest], HttpResponseBase]
+
+# The promise of CONTRACTS 0: the caller's own id comes back if it looks like this.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+
+
+class RequestId:
+    """X-Request-ID on every answer, and the same id on every log line meanwhile."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        theirs = request.META.get("HTTP_X_REQUEST_ID", "")
+        ours = theirs if _REQUEST_ID.fullmatch(theirs) else os.urandom(16).hex()
+        before = logs.request_id.set(ours)
+        try:
+            response = self.get_response(request)
+        finally:
+            logs.request_id.reset(before)
+        headers = response.headers
+        headers["X-Request-ID"] = ours
+        # Known now and not at the web server, which would fall back to chunks.
+        if isinstance(response, HttpResponse) and response.status_code != 204:
+            headers["Content-Length"] = str(len(response.content))
+        return response
+
+
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# The admin's theme runs on Alpine, which compiles attributes with `new Function`
+# and writes inline styles. Nothing inline that is a script, in any policy.
+ADMIN_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+def page_policy(*form_targets: str) -> str:
+    """The policy of our own pages. A form that ends in a redirect to another origin
+    needs that origin named: browsers apply form-action to the redirect as well.
+    """
+    targets = " ".join(("'self'", *form_targets))
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+        "img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
+        f"form-action {targets}; frame-ancestors 'none'"
+    )
+
+
+PAGE_POLICY = page_policy()
+PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+# Health checks come from inside, by whatever name the container has.
+_ANY_HOST = {"/health", "/health/", "/api/health", "/api/health/"}
+
+
+class SecurityHeaders:
+    """Refuses an unknown Host, and tells browsers to trust as little as works.
+
+    A view may set a header of its own; these are only the defaults.
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._answer(request)
+        headers = response.headers
+        headers["X-Frame-Options"] = "DENY"
+        if "Cache-Control" not in headers:
+            headers["Cache-Control"] = "no-store"
+        if "Content-Security-Policy" not in headers:
+            headers["Content-Security-Policy"] = _policy(request.path, headers)
+        headers["Permissions-Policy"] = PERMISSIONS
+        return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            request.get_host()
+        except DisallowedHost as unknown:
+            if request.path not in _ANY_HOST:
+                return fallback.bad_request(request, unknown)
+        return self.get_response(request)
+
+
+def _policy(path: str, headers: Mapping[str, str]) -> str:
+    if headers.get("Content-Type") == "application/json":
+        return API_POLICY
+    return ADMIN_POLICY if path.startswith("/admin") else PAGE_POLICY
+
+
+class DatabaseGone:
+    """Turns a lost database into a 503 that says so, where a page's view met it.
+
+    API views answer by themselves; what middleware meets ends in `handler500`, which
+    looks for the same two errors.
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponseBase | None:
+        if isinstance(exception, OperationalError | InterfaceError):
+            return fallback.unavailable(request, exception)
+        return None

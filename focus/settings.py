@@ -1,0 +1,314 @@
+"""All settings, read from the environment once.
+
+There is no base/local/production split: the environment is the only difference
+between machines. `var/env`, which only `./dev` writes, fills in what the environment
+leaves unset; its presence is what "local mode" means. Without it every secret must
+be given, and a missing one stops the start and is named.
+"""
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from psycopg.conninfo import conninfo_to_dict
+
+from focus.admin_site import UNFOLD as UNFOLD
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+TESTING = os.environ.get("FOCUS_TESTING") == "1"
+_LOCAL_ENV = Path(os.environ.get("FOCUS_VAR", BASE_DIR / "var")) / "env"
+LOCAL = TESTING or _LOCAL_ENV.exists()
+
+if _LOCAL_ENV.exists() and not TESTING:
+    for _line in _LOCAL_ENV.read_text().splitlines():
+        _name, _, _value = _line.partition("=")
+        os.environ.setdefault(_name, _value)
+
+
+def env(name: str, default: str | None = None) -> str:
+    """Read NAME, or the file NAME_FILE points at; refuse to start without either."""
+    if path := os.environ.get(f"{name}_FILE"):
+        return Path(path).read_text().strip()
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ImproperlyConfigured(f"Set {name} or {name}_FILE.")
+    return value
+
+
+def env_list(name: str) -> list[str]:
+    return [part.strip() for part in env(name, "").split(",") if part.strip()]
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's form of a libpq URL. libpq itself parses it, so all it knows works."""
+    parts: dict[str, Any] = conninfo_to_dict(url)
+    settings = {
+        "ENGINE": "focus.database",
+        "NAME": parts.pop("dbname", "focus"),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", None) or env("DATABASE_PASSWORD", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": parts.pop("port", ""),
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    }
+    # A stuck lock must become a clean 503, never a web thread lost for ever.
+    limits = "-c statement_timeout=15s -c lock_timeout=5s"
+    limits += " -c idle_in_transaction_session_timeout=30s"
+    given = parts.pop("options", "")
+    # And so must a server that vanished without a word.
+    timeouts = {"connect_timeout": "5", "tcp_user_timeout": "15000"}
+    settings["OPTIONS"] = timeouts | parts | {"options": f"{limits} {given}".strip()}
+    settings["TEST"] = {"NAME": f"test_{settings['NAME']}"}
+    return settings
+
+
+DEBUG = env("DEBUG", "0") == "1"
+SECRET_KEY = env("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS")
+# Keys the digest of every stored token. Changing it ends all of them.
+TOKEN_PEPPER = env("TOKEN_PEPPER")
+# One or more PEM private keys, ES256. The first signs; all of them verify.
+JWT_PRIVATE_KEY = env("JWT_PRIVATE_KEY")
+
+PORT = env("PORT", "8000")
+PUBLIC_BASE_URL = env("PUBLIC_BASE_URL", f"http://localhost:{PORT}").rstrip("/")
+FRONTEND_URL = env("FRONTEND_URL", PUBLIC_BASE_URL).rstrip("/")
+HTTPS = PUBLIC_BASE_URL.startswith("https://")
+_PUBLIC_HOST = PUBLIC_BASE_URL.split("://", 1)[-1].split("/", 1)[0]
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or [_PUBLIC_HOST.rsplit(":", 1)[0]]
+if LOCAL:
+    ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]", "testserver"]
+
+INSTALLED_APPS = [
+    "unfold",
+    "focus.apps.FocusConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "accounts",
+    "wallet",
+    "jobs",
+    "payments",
+]
+
+MIDDLEWARE = [
+    "focus.middleware.RequestId",
+    "django.middleware.security.SecurityMiddleware",
+    "focus.middleware.SecurityHeaders",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "focus.middleware.DatabaseGone",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+ROOT_URLCONF = "focus.urls"
+WSGI_APPLICATION = "focus.wsgi.application"
+# Part of the public promise, not a preference: /api/docs (Focus) and /api/docs/
+# (reviv) are two pages, and a POST cannot be redirected.
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "focus" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": database(env("DATABASE_URL"))}
+REDIS_URL = env("REDIS_URL")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "accounts.User"
+# Emails are unique by the constraint `an_email_has_one_account`, whatever their
+# capitals; the check only knows `unique=True`.
+SILENCED_SYSTEM_CHECKS = ["auth.E003"]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+LOGIN_URL = "/signin"
+
+SESSION_COOKIE_NAME = "__Host-focus_session" if HTTPS else "focus_session"
+SESSION_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_NAME = "__Host-focus_csrf" if HTTPS else "focus_csrf"
+CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "focus.fallback.csrf_failure"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+# Health checks come from inside, over plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^api/health/?$"]
+if env("BEHIND_TLS_PROXY", "0") == "1":
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Exact origins only; accounts/origins.py adds those of registered apps.
+CORS_ALLOWED_ORIGINS = sorted(
+    {PUBLIC_BASE_URL, FRONTEND_URL, *env_list("CORS_ALLOWED_ORIGINS")}
+)
+CORS_ALLOW_CREDENTIALS = True
+CORS_URLS_REGEX = r"^/(api|v1)/.*$"
+CORS_ALLOW_HEADERS = (
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "x-request-id",
+    "x-requested-with",
+)
+CORS_EXPOSE_HEADERS = (
+    "idempotent-replayed",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-request-id",
+)
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env("STATIC_ROOT", str(BASE_DIR / "var" / "static")))
+MEDIA_ROOT = Path(env("MEDIA_ROOT", str(BASE_DIR / "var" / "media")))
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if LOCAL
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = LOCAL
+EMAIL_BACKEND = env(
+    "EMAIL_BACKEND",
+    "django.core.mail.backends.console.EmailBackend"
+    if LOCAL
+    else "django.core.mail.backends.smtp.EmailBackend",
+)
+DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Focus <no-reply@thefocus.ai>")
+
+# Larger bodies are refused with 413 before they are read.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+REST_FRAMEWORK = {
+    # A view outside every contract is closed: contracts open doors, views do not.
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["focus.contracts.wire.ExactJSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["focus.contracts.wire.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "focus.contracts.wire.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "focus.schema.ContractSchema",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+RESERVATION_TTL_SECONDS = 3600
+# What support may give or take in one adjustment; finance has no limit.
+STAFF_ADJUST_LIMIT_CREDITS = Decimal(env("STAFF_ADJUST_LIMIT_CREDITS", "100"))
+
+# kombu spells a unix socket in its own way.
+CELERY_BROKER_URL = (
+    REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=")
+    if REDIS_URL.startswith("unix://")
+    else REDIS_URL
+)
+# Due times live in rows, so the queue is only an alarm clock: a lost message costs
+# one beat. The short sweep makes acks_late honest when a worker is killed.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 120,
+    "unacked_restore_interval": 2,
+    "unacked_restore_throttle": 1,
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "focus.celery:Scheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 2
+CELERY_BEAT_SCHEDULE = {
+    "expire-due-jobs": {
+        "task": "jobs.expire_due",
+        "schedule": 2.0,
+        # A run that waited behind a dead worker is not worth running twice.
+        "options": {"expires": 10},
+    },
+    "expire-due-grants": {
+        "task": "wallet.expire_grants",
+        "schedule": 30.0,
+        "options": {"expires": 60},
+    },
+    "check-ledger": {
+        "task": "wallet.check_ledger",
+        "schedule": 3600.0,
+        "options": {"expires": 600},
+    },
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"scrub": {"()": "focus.logs.Scrub"}},
+    "formatters": {
+        "plain": {"()": "focus.logs.Plain"},
+        "json": {"()": "focus.logs.Json"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["scrub"],
+            "formatter": "plain" if LOCAL else "json",
+        }
+    },
+    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "django.server": {"handlers": ["console"], "propagate": False},
+        "kombu": {"level": "WARNING"},
+    },
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Focus",
+    "DESCRIPTION": "One account and one credit wallet for a family of apps.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}

@@ -1,0 +1,31 @@
+"""Every public prefix on one screen. Each app serves its own slice of each guide."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from focus import docs, health
+
+handler400 = "focus.fallback.bad_request"
+handler403 = "focus.fallback.forbidden"
+handler404 = "focus.fallback.not_found"
+handler500 = "focus.fallback.server_error"
+
+urlpatterns = [
+    path("", include("accounts.pages")),  # signin, device, account
+    path("docs", RedirectView.as_view(url="/api/docs")),
+    path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+    # The Focus API      account.thefocus.ai     no trailing slash
+    path("api/", include(docs.thefocus)),  # docs, openapi.json
+    path("api/", include("accounts.api.thefocus")),  # sessionToken, device/*
+    path("api/", include("wallet.api.thefocus")),  # wallet
+    path("api/", include("jobs.api.thefocus")),  # jobs, jobs/complete, jobs/fail
+    # Cosmiv             api.cosmiv.com          no trailing slash
+    path("", include(health.cosmiv)),  # health
+    path("api/", include("accounts.api.cosmiv")),  # auth/register, login, refresh
+    # reviv.pics                                 trailing slash
+    path("api/", include(health.reviv)),  # health/
+    path("api/", include(docs.reviv)),  # "", schema/, docs/, redoc/
+    path("", include(docs.root)),  # api
+]

@@ -1,0 +1,5 @@
+"""Work and its outcome: a job reserves credits, then settles, fails or expires.
+
+Only `jobs/lifecycle.py` writes jobs, and only it asks the ledger to reserve, settle,
+release or expire.
+"""

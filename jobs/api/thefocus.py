@@ -1,0 +1,427 @@
+"""Focus guide, sections 3 to 5: create, complete, fail and list jobs."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import access, consents, partners
+from accounts.models import App
+from accounts.principals import Principal
+from focus.contracts.fields import Credits, Metadata
+from focus.contracts.thefocus import TheFocus
+from focus.errors import DomainError
+from focus.money import from_micro
+from focus.routing import either_slash
+from jobs import lifecycle
+from jobs.lifecycle import MAX_TTL_SECONDS, MIN_TTL_SECONDS, JobNotFound
+from jobs.models import Job
+
+READ = access.Access(access.PEOPLE | access.APPS, "jobs:read")
+WRITE = access.Access(access.PEOPLE | access.APPS, "jobs:write")
+MAX_LIMIT = 200
+
+
+class NewJob(serializers.Serializer[Any]):
+    app = serializers.CharField(
+        max_length=64, required=False, help_text="Needed unless an app's key calls."
+    )
+    action = serializers.CharField(max_length=120)
+    cost_estimate = Credits(help_text="Credits to reserve; 0 reserves nothing.")
+    metadata = Metadata(default=dict)
+    ttl_seconds = serializers.IntegerField(
+        min_value=MIN_TTL_SECONDS,
+        max_value=MAX_TTL_SECONDS,
+        required=False,
+        help_text="How long the credits stay reserved. 3600 unless given.",
+    )
+    user_id = serializers.UUIDField(
+        required=False, help_text="For whom; only with an app's key, and needed there."
+    )
+
+
+class JobCreated(serializers.Serializer[Any]):
+    job_id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=["started"])
+    reserved = Credits()
+    credits_remaining = Credits()
+    expires_at = serializers.DateTimeField()
+
+
+class FinishedJob(serializers.Serializer[Any]):
+    job_id = serializers.UUIDField()
+    actual_cost = Credits(required=False, help_text="The estimate unless given.")
+    metadata = Metadata(
+        default=dict, help_text="Merged into the job's; new keys win."
+    )
+
+
+class FailedJob(serializers.Serializer[Any]):
+    job_id = serializers.UUIDField()
+    refund = serializers.BooleanField(
+        default=True, help_text="false charges the reservation."
+    )
+    reason = serializers.CharField(
+        max_length=500, default="", allow_blank=True, help_text="Kept with the job."
+    )
+
+
+class JobBody(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    job_id = serializers.UUIDField(help_text="The same as id.")
+    app = serializers.SlugField()
+    action = serializers.CharField()
+    status = serializers.ChoiceField(choices=Job.Status.values)
+    cost_estimate = Credits()
+    reserved = Credits(help_text="What was set aside when it started.")
+    actual_cost = Credits(allow_null=True)
+    charged = Credits()
+    refunded = Credits()
+    uncovered = Credits(help_text="Cost that the balance could not cover.")
+    late = serializers.BooleanField(help_text="Settled after it had expired.")
+    metadata = Metadata()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    settled_at = serializers.DateTimeField(allow_null=True)
+
+
+class Settled(serializers.Serializer[Any]):
+    job = JobBody()
+    charged = Credits()
+    refunded = Credits()
+    uncovered = Credits()
+    credits_remaining = Credits()
+
+
+class Jobs(serializers.Serializer[Any]):
+    jobs = JobBody(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class ListedJobs(serializers.Serializer[Any]):
+    app = serializers.CharField(required=False)
+    status = serializers.ChoiceField(choices=Job.Status.values, required=False)
+    limit = serializers.IntegerField(min_value=1, default=50)
+    cursor = serializers.CharField(required=False)
+
+
+class NotThisApp(DomainError):
+    code = "forbidden"
+
+
+JOB = {
+    "id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "job_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "app": "video",
+    "action": "render",
+    "status": "completed",
+    "cost_estimate": 5,
+    "reserved": 5,
+    "actual_cost": 3,
+    "charged": 3,
+    "refunded": 2,
+    "uncovered": 0,
+    "late": False,
+    "metadata": {"description": "Render completed (1080p)", "durationMs": 1200},
+    "created_at": "2026-10-28T10:00:00Z",
+    "expires_at": "2026-10-28T11:00:00Z",
+    "settled_at": "2026-10-28T10:00:42Z",
+}
+SETTLED = {
+    "job": JOB,
+    "charged": 3,
+    "refunded": 2,
+    "uncovered": 0,
+    "credits_remaining": 17,
+}
+
+
+class JobViewSet(TheFocus, viewsets.ViewSet):
+    accepts = {
+        "create": WRITE,
+        "complete": WRITE,
+        "fail": WRITE,
+        "list": READ,
+        "retrieve": READ,
+    }
+
+    @extend_schema(
+        summary="Reserve credits for a job",
+        request=NewJob,
+        responses={201: JobCreated},
+        examples=[
+            OpenApiExample(
+                "Reserve 5 credits",
+                {
+                    "app": "video",
+                    "action": "render",
+                    "cost_estimate": 5,
+                    "metadata": {"description": "Render preview clip"},
+                },
+                request_only=True,
+            ),
+            OpenApiExample(
+                "Reserved",
+                {
+                    "job_id": JOB["job_id"],
+                    "status": "started",
+                    "reserved": 5,
+                    "credits_remaining": 15,
+                    "expires_at": "2026-10-28T11:00:00Z",
+                },
+                response_only=True,
+                status_codes=["201"],
+            ),
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        asked = NewJob(data=request.data)
+        asked.is_valid(raise_exception=True)
+        new = asked.validated_data
+        principal: Principal = request.auth
+        app, account_id = _for_whom(principal, new)
+        outcome = lifecycle.start(
+            account_id=account_id,
+            app=app,
+            action=new["action"],
+            estimate_micro=new["cost_estimate"],
+            metadata=new["metadata"],
+            ttl_seconds=new.get("ttl_seconds"),
+            actor=_actor(principal),
+        )
+        if principal.app is None:
+            # After the reservation: a refused one leaves nothing behind.
+            consents.record(user_id=account_id, app_id=app.pk)
+        job = outcome.job
+        return Response(
+            {
+                "job_id": job.pk,
+                "status": job.status,
+                "reserved": from_micro(job.reserved_micro),
+                "credits_remaining": from_micro(outcome.balance.credits_micro),
+                "expires_at": job.expires_at,
+            },
+            status=201,
+        )
+
+    @extend_schema(
+        summary="Complete a job and settle its cost",
+        request=FinishedJob,
+        responses=Settled,
+        examples=[
+            OpenApiExample(
+                "Settle 3 of 5",
+                {"job_id": JOB["job_id"], "actual_cost": 3, "metadata": {}},
+                request_only=True,
+            ),
+            OpenApiExample("Settled", SETTLED, response_only=True),
+        ],
+    )
+    def complete(self, request: Request) -> Response:
+        asked = FinishedJob(data=request.data)
+        asked.is_valid(raise_exception=True)
+        done = asked.validated_data
+        outcome = lifecycle.complete(
+            **_whose(request.auth, done["job_id"]),
+            cost_micro=done.get("actual_cost"),
+            metadata=done["metadata"],
+        )
+        return Response(_settled(outcome))
+
+    @extend_schema(
+        summary="Fail a job and give its credits back",
+        request=FailedJob,
+        responses=Settled,
+        examples=[
+            OpenApiExample(
+                "Fail with a refund",
+                {"job_id": JOB["job_id"], "refund": True, "reason": "out of memory"},
+                request_only=True,
+            ),
+            OpenApiExample(
+                "Failed",
+                {
+                    "job": JOB
+                    | {
+                        "status": "failed",
+                        "actual_cost": None,
+                        "charged": 0,
+                        "refunded": 5,
+                    },
+                    "charged": 0,
+                    "refunded": 5,
+                    "uncovered": 0,
+                    "credits_remaining": 20,
+                },
+                response_only=True,
+            ),
+        ],
+    )
+    def fail(self, request: Request) -> Response:
+        asked = FailedJob(data=request.data)
+        asked.is_valid(raise_exception=True)
+        failed = asked.validated_data
+        outcome = lifecycle.fail(
+            **_whose(request.auth, failed["job_id"]),
+            refund=failed["refund"],
+            fail_reason=failed["reason"],
+        )
+        return Response(_settled(outcome))
+
+    @extend_schema(
+        summary="List jobs, newest first",
+        parameters=[
+            OpenApiParameter("app", str, description="Only this app's."),
+            OpenApiParameter("status", str, enum=Job.Status.values),
+            OpenApiParameter(
+                "limit", int, description="How many; 50 unless given, at most 200."
+            ),
+            OpenApiParameter(
+                "cursor", str, description="`next_cursor` of the page before."
+            ),
+        ],
+        responses=Jobs,
+        examples=[
+            OpenApiExample(
+                "One page", {"jobs": [JOB], "next_cursor": None}, response_only=True
+            )
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        asked = ListedJobs(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        wish = asked.validated_data
+        limit = min(wish["limit"], MAX_LIMIT)
+        jobs = lifecycle.listed(
+            among=_among(request.auth), app=wish.get("app"), status=wish.get("status")
+        )
+        if "cursor" in wish:
+            jobs = jobs.filter(_before(wish["cursor"]))
+        page = list(jobs[: limit + 1])
+        more = page[limit - 1] if len(page) > limit else None
+        return Response(
+            {
+                "jobs": [_body(job) for job in page[:limit]],
+                "next_cursor": _cursor(more) if more else None,
+            }
+        )
+
+    @extend_schema(
+        summary="Read one job",
+        parameters=[OpenApiParameter("job_id", UUID, OpenApiParameter.PATH)],
+        responses=JobBody,
+        examples=[OpenApiExample("A completed job", JOB, response_only=True)],
+    )
+    def retrieve(self, request: Request, job_id: str) -> Response:
+        try:
+            wanted = UUID(job_id)
+        except ValueError:
+            raise JobNotFound("There is no such job.") from None
+        return Response(
+            _body(lifecycle.find(job_id=wanted, among=_among(request.auth)))
+        )
+
+
+def _for_whom(principal: Principal, new: dict[str, Any]) -> tuple[App, UUID]:
+    """Which app spends whose credits, once it is allowed to."""
+    if principal.app is None:
+        if "app" not in new:
+            raise serializers.ValidationError({"app": ["This field is required."]})
+        return partners.find_active(new["app"]), principal.user.pk
+    if new.get("app", principal.app.slug) != principal.app.slug:
+        raise NotThisApp("The key belongs to another app.")
+    if "user_id" not in new:
+        raise serializers.ValidationError(
+            {"user_id": ["This field is required with an app's key."]}
+        )
+    consents.require(user_id=new["user_id"], app_id=principal.app.pk)
+    return principal.app, new["user_id"]
+
+
+def _whose(principal: Principal, job_id: UUID) -> dict[str, Any]:
+    """The job a caller wants to settle, and in what capacity."""
+    return {
+        "job_id": job_id,
+        "among": _among(principal),
+        "actor": _actor(principal),
+        "by_app": principal.app is not None,
+    }
+
+
+def _among(principal: Principal) -> Q:
+    if principal.app is not None:
+        return Q(app=principal.app)
+    return Q(account=principal.user)
+
+
+def _actor(principal: Principal) -> str:
+    if principal.app is not None:
+        return f"app:{principal.app.slug}"
+    return f"user:{principal.user.pk}"
+
+
+def _settled(outcome: lifecycle.Outcome) -> dict[str, Any]:
+    job = outcome.job
+    return {
+        "job": _body(job),
+        "charged": from_micro(job.charged_micro),
+        "refunded": from_micro(job.refunded_micro),
+        "uncovered": from_micro(job.uncovered_micro),
+        "credits_remaining": from_micro(outcome.balance.credits_micro),
+    }
+
+
+def _body(job: Job) -> dict[str, Any]:
+    status = lifecycle.status_of(job, now=job.now)
+    expired = status == Job.Status.EXPIRED
+    cost = job.actual_cost_micro
+    return {
+        "id": job.pk,
+        "job_id": job.pk,
+        "app": job.app.slug,
+        "action": job.action,
+        "status": status,
+        "cost_estimate": from_micro(job.reserved_micro),
+        "reserved": from_micro(job.reserved_micro),
+        "actual_cost": None if cost is None else from_micro(cost),
+        "charged": from_micro(job.charged_micro),
+        "refunded": from_micro(job.reserved_micro if expired else job.refunded_micro),
+        "uncovered": from_micro(job.uncovered_micro),
+        "late": job.late,
+        "metadata": job.metadata,
+        "created_at": job.created_at,
+        "expires_at": job.expires_at,
+        "settled_at": job.expires_at if expired else job.settled_at,
+    }
+
+
+def _cursor(job: Job) -> str:
+    place = f"{job.created_at.isoformat()}|{job.pk.hex}"
+    return urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _before(cursor: str) -> Q:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        moment, _, job_id = urlsafe_b64decode(padded).decode().partition("|")
+        created_at, pk = datetime.fromisoformat(moment), UUID(hex=job_id)
+        if created_at.tzinfo is None:
+            raise ValueError("a cursor of ours carries its time zone")
+    except ValueError:
+        message = "is not a cursor of this list."
+        raise serializers.ValidationError({"cursor": [message]}) from None
+    return Q(created_at__lt=created_at) | Q(created_at=created_at, pk__lt=pk)
+
+
+urlpatterns = [
+    *either_slash("jobs", JobViewSet.as_view({"get": "list", "post": "create"})),
+    *either_slash("jobs/complete", JobViewSet.as_view({"post": "complete"})),
+    *either_slash("jobs/fail", JobViewSet.as_view({"post": "fail"})),
+    *either_slash("jobs/<str:job_id>", JobViewSet.as_view({"get": "retrieve"})),
+]

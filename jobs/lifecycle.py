@@ -1,0 +1,298 @@
+"""The life of a job: start reserves, complete settles, fail gives back, time expires.
+
+Every function that ends a job locks its row first, then the wallet: callers that race
+for one job wait for each other, and the second sees what the first did.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from psycopg.types.json import Jsonb
+
+from accounts.models import App
+from focus.errors import DomainError
+from jobs.models import Job
+from wallet import ledger
+from wallet.ledger import NOW, Balance
+
+MIN_TTL_SECONDS = 60
+MAX_TTL_SECONDS = 86_400
+
+
+class JobNotFound(DomainError):
+    """There is no such job among those the caller may see."""
+
+    code = "job_not_found"
+
+
+class JobNotStarted(DomainError):
+    """The job has ended another way, or at another cost. `status` tells how."""
+
+    code = "job_not_started"
+
+
+class AppKeyRequired(DomainError):
+    """The app keeps settling to its own key.
+
+    Else a user could fail an app's finished job and have the credits back.
+    """
+
+    code = "app_key_required"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A job and what its wallet holds after the movement."""
+
+    job: Job
+    balance: Balance
+
+
+def status_of(job: Job, *, now: datetime) -> str:
+    """The status as of `now`: time expires a job before any sweeper writes it."""
+    if job.status == Job.Status.STARTED and job.expires_at <= now:
+        return Job.Status.EXPIRED
+    return job.status
+
+
+def start(
+    *,
+    account_id: UUID,
+    app: App,
+    action: str,
+    estimate_micro: int,
+    metadata: dict[str, Any],
+    actor: str,
+    ttl_seconds: int | None = None,
+) -> Outcome:
+    """Reserve the estimate and record the job, in one statement.
+
+    Raises `ledger.InsufficientCredits` and leaves nothing behind. An estimate of 0
+    is allowed and books nothing.
+    """
+    job = Job(
+        id=uuid4(),
+        account_id=account_id,
+        app=app,
+        action=action,
+        reserved_micro=estimate_micro,
+        metadata=metadata,
+    )
+    reserved = ledger.reserve(
+        account_id=account_id,
+        app=app,
+        job_id=job.pk,
+        amount_micro=estimate_micro,
+        ttl_seconds=ttl_seconds or settings.RESERVATION_TTL_SECONDS,
+        actor=actor,
+        reason=action,
+        then=ledger.Then(_INSERT_JOB, {"metadata": Jsonb(metadata)}),
+    )
+    job.expires_at = reserved.expires_at
+    return Outcome(job, reserved.balance)
+
+
+# The reservation's own expiry, so that the two can never differ.
+_INSERT_JOB = """
+    INSERT INTO jobs_job (id, account_id, app_id, action, status, reserved_micro,
+      charged_micro, refunded_micro, uncovered_micro, late, fail_reason, metadata,
+      created_at, expires_at)
+    SELECT %(job)s, %(account)s, %(app)s, %(reason)s, 'started', %(amount)s,
+      0, 0, 0, false, '', %(metadata)s,
+      moved.expires_at - make_interval(secs => %(ttl)s), moved.expires_at
+    FROM moved WHERE moved.outcome = 'reserved'
+"""
+
+
+@transaction.atomic
+def complete(
+    *,
+    job_id: UUID,
+    among: Q,
+    cost_micro: int | None,
+    metadata: dict[str, Any],
+    actor: str,
+    by_app: bool,
+) -> Outcome:
+    """Settle a job at its real cost (the estimate where none is given).
+
+    `among` is what the caller may see; `by_app` says that the app's own key calls.
+    Raises `JobNotFound` and `AppKeyRequired`.
+
+    Overage, and a job that had expired (`late`), follow the app's overage policy.
+    Repeating it with the same cost changes nothing and answers the same; another
+    cost, or a failed job, raises `JobNotStarted`. New metadata keys win.
+    """
+    job, late = _to_settle(job_id, among, by_app=by_app)
+    cost = job.reserved_micro if cost_micro is None else cost_micro
+    if job.status == Job.Status.COMPLETED and job.actual_cost_micro == cost:
+        return _as_it_is(job)
+    _must_be_open(job)
+    settled = ledger.settle(
+        account_id=job.account_id,
+        app=job.app,
+        job_id=job.pk,
+        cost_micro=cost,
+        actor=actor,
+        reason=job.action,
+        then=ledger.Then(_COMPLETE_JOB, {"late": late, "metadata": Jsonb(metadata)}),
+    )
+    job.status = Job.Status.COMPLETED
+    job.actual_cost_micro = cost
+    job.metadata = {**job.metadata, **metadata}
+    _took(job, settled, late=late or settled.late)
+    return Outcome(job, settled.balance)
+
+
+# Of a late job the whole reservation went back when it expired.
+_COMPLETE_JOB = """
+    UPDATE jobs_job SET status = 'completed', actual_cost_micro = %(cost)s,
+      charged_micro = moved.charged_micro, uncovered_micro = moved.uncovered_micro,
+      refunded_micro = CASE WHEN moved.late THEN jobs_job.reserved_micro
+        ELSE moved.returned_micro END,
+      late = %(late)s OR moved.late, metadata = metadata || %(metadata)s,
+      settled_at = moved.booked_at
+    FROM moved WHERE jobs_job.id = %(job)s AND moved.outcome = 'settled'
+"""
+
+
+@transaction.atomic
+def fail(
+    *,
+    job_id: UUID,
+    among: Q,
+    refund: bool,
+    fail_reason: str,
+    actor: str,
+    by_app: bool,
+) -> Outcome:
+    """End a job that did not work out; `refund=False` charges the reservation.
+
+    `among` is what the caller may see; `by_app` says that the app's own key calls.
+    Raises `JobNotFound` and `AppKeyRequired`.
+
+    On an expired job it moves nothing (`late`). Repeating it with the same `refund`
+    changes nothing; a completed job raises `JobNotStarted`.
+    """
+    job, late = _to_settle(job_id, among, by_app=by_app)
+    if job.status == Job.Status.FAILED and job.refund == refund:
+        return _as_it_is(job)
+    _must_be_open(job)
+    movement = {
+        "account_id": job.account_id,
+        "app": job.app,
+        "job_id": job.pk,
+        "actor": actor,
+        "reason": fail_reason or job.action,
+    }
+    if refund or late:
+        released = ledger.release(**movement)
+        job.late = late or released.expired
+        job.refunded_micro = job.reserved_micro
+        job.settled_at, balance = released.at, released.balance
+    else:
+        settled = ledger.settle(**movement, cost_micro=job.reserved_micro)
+        _took(job, settled, late=settled.late)
+        balance = settled.balance
+    job.status = Job.Status.FAILED
+    job.refund = refund
+    job.fail_reason = fail_reason
+    job.save()
+    return Outcome(job, balance)
+
+
+def expire_due(*, limit: int = 500) -> int:
+    """Write down what time has already decided; returns how many jobs that were.
+
+    Ids are read unlocked and each job is its own short transaction, so this runs
+    beside callers, beside itself, and after a crash it simply goes on.
+    """
+    due = (
+        Job.objects.filter(status=Job.Status.STARTED, expires_at__lte=NOW)
+        .order_by("expires_at", "pk")
+        .values_list("pk", flat=True)
+    )
+    return sum(_expire(job_id) for job_id in list(due[:limit]))
+
+
+@transaction.atomic
+def _expire(job_id: UUID) -> bool:
+    job = (
+        Job.objects.select_for_update(of=("self",), no_key=True)
+        .filter(pk=job_id, status=Job.Status.STARTED, expires_at__lte=NOW)
+        .first()
+    )
+    if job is None:
+        return False  # Somebody settled it between our read and our lock.
+    ledger.expire(account_id=job.account_id)
+    job.status = Job.Status.EXPIRED
+    job.refunded_micro = job.reserved_micro
+    job.settled_at = job.expires_at
+    job.save(update_fields=["status", "refunded_micro", "settled_at"])
+    return True
+
+
+def find(*, job_id: UUID, among: Q) -> Job:
+    """One job among those the caller may see; raises `JobNotFound`."""
+    return _found(_read(), job_id, among)
+
+
+def listed(
+    *, among: Q, app: str | None = None, status: str | None = None
+) -> QuerySet[Job]:
+    """Jobs, newest first; `status` filters by what time has made of them."""
+    jobs = _read().filter(among)
+    if app is not None:
+        jobs = jobs.filter(app__slug=app)
+    if status == Job.Status.STARTED:
+        jobs = jobs.filter(status=status, expires_at__gt=NOW)
+    elif status == Job.Status.EXPIRED:
+        overdue = Q(status=Job.Status.STARTED, expires_at__lte=NOW)
+        jobs = jobs.filter(overdue | Q(status=status))
+    elif status is not None:
+        jobs = jobs.filter(status=status)
+    return jobs.order_by("-created_at", "-pk")
+
+
+def _read() -> QuerySet[Job]:
+    """Jobs with their app, and `now` by the ledger's clock to tell expiry by."""
+    return Job.objects.select_related("app").annotate(now=NOW)
+
+
+def _to_settle(job_id: UUID, among: Q, *, by_app: bool) -> tuple[Job, bool]:
+    """The job, locked until the transaction ends, and whether it had expired."""
+    jobs = _read().select_for_update(of=("self",), no_key=True)
+    job = _found(jobs, job_id, among)
+    if job.app.settle_with_app_key_only and not by_app:
+        raise AppKeyRequired("Only the app's own key may settle its jobs.")
+    return job, status_of(job, now=job.now) == Job.Status.EXPIRED
+
+
+def _found(jobs: QuerySet[Job], job_id: UUID, among: Q) -> Job:
+    job = jobs.filter(among, pk=job_id).order_by().first()
+    if job is None:
+        raise JobNotFound("There is no such job.")
+    return job
+
+
+def _must_be_open(job: Job) -> None:
+    if job.status not in (Job.Status.STARTED, Job.Status.EXPIRED):
+        raise JobNotStarted(f"The job is already {job.status}.", status=job.status)
+
+
+def _took(job: Job, settled: ledger.Settled, *, late: bool) -> None:
+    job.charged_micro = settled.charged_micro
+    job.refunded_micro = job.reserved_micro if late else settled.returned_micro
+    job.uncovered_micro = settled.uncovered_micro
+    job.late = late
+    job.settled_at = settled.at
+
+
+def _as_it_is(job: Job) -> Outcome:
+    balance = ledger.balance(account_id=job.account_id, app_id=job.app_id)
+    return Outcome(job, balance)

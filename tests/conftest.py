@@ -1,0 +1,132 @@
+"""The cast: alice and bob (people), video (an app), staff. Everyone else is a stranger."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from rest_framework.test import APIClient
+
+from accounts import scopes, tokens
+from accounts.models import App, User
+from focus.money import MICRO
+from wallet import ledger
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Let this database, whose name starts with test_, be emptied between tests."""
+    options = connection.settings_dict["OPTIONS"]
+    options["options"] += " -c focus.allow_truncate=on"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_corner() -> None:
+    """Each parallel worker keeps to its own Valkey database; passwords hash fast."""
+    from django.conf import settings
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    number = int(worker) + 1
+    settings.REDIS_URL = settings.REDIS_URL.replace("db=0", f"db={number}")
+    settings.CELERY_BROKER_URL = settings.CELERY_BROKER_URL.replace(
+        "virtual_host=0", f"virtual_host={number}"
+    )
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def video(db: None) -> App:
+    """The guide's app: 20 starter credits."""
+    return App.objects.create(
+        slug="video",
+        name="Focus Video",
+        starter_credits_micro=20 * MICRO,
+        origins=["https://video.example.com"],
+    )
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return User.objects.create_user("alice@example.com", "alice's password")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    """Somebody else, who must never see what is alice's."""
+    return User.objects.create_user("bob@example.com", "bob's password")
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    return User.objects.create_superuser("staff@example.com", "staff's password")
+
+
+@pytest.fixture
+def caller(db: None) -> Callable[[User], APIClient]:
+    """A client that calls as a person, with a personal access token."""
+
+    def calls(user: User) -> APIClient:
+        issued = tokens.issue(user=user, name="test", scopes=scopes.DEFAULT)
+        return APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
+
+    return calls
+
+
+@pytest.fixture
+def as_alice(alice: User, caller: Callable[[User], APIClient]) -> APIClient:
+    return caller(alice)
+
+
+@pytest.fixture
+def as_bob(bob: User, caller: Callable[[User], APIClient]) -> APIClient:
+    return caller(bob)
+
+
+@pytest.fixture
+def as_video(video: App) -> APIClient:
+    """The app's own server, with its key."""
+    issued = tokens.issue_app_key(app=video, name="test")
+    return APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
+
+
+@pytest.fixture
+def as_stranger(db: None) -> APIClient:
+    return APIClient()
+
+
+@pytest.fixture
+def give(db: None) -> Callable[..., Any]:
+    """Put credits into somebody's wallet."""
+    count = 0
+
+    def gives(user: User, amount: int, **options: Any) -> ledger.Granted:
+        nonlocal count
+        count += 1
+        return ledger.grant(
+            account_id=user.pk,
+            amount_micro=amount * MICRO,
+            **{
+                "source": "promo",
+                "actor": "test",
+                "key": f"give:{user.pk}:{count}",
+                **options,
+            },
+        )
+
+    return gives
+
+
+@pytest.fixture
+def time_passes(db: None) -> Any:
+    """Move the ledger's clock forward, on this connection, in this test."""
+    moved = 0
+
+    def passes(seconds: int) -> None:
+        nonlocal moved
+        moved += seconds
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('focus.clock_offset', %s, false)", [f"{moved}s"])
+
+    yield passes
+    passes(-moved)

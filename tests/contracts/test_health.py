@@ -1,0 +1,237 @@
+"""/health and /api/health/: real checks, bounded in time, that give nothing away."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.conf import LazySettings, settings
+from django.db import connection
+from django.test import Client
+
+from focus import health
+from focus.celery import BEAT_ALIVE, WORKER_ALIVE
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing remembered from another test's round."""
+    monkeypatch.setattr(health, "checks", health.Checks(health.PROBES))
+    health._client.cache_clear()
+    yield
+    health._client.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def storage(settings: LazySettings, tmp_path: Path) -> Path:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    return tmp_path / "media"
+
+
+@pytest.fixture
+def living(db: None) -> Iterator[redis.Redis]:
+    """A worker and a beat that just gave a sign of life."""
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    client.mset({WORKER_ALIVE: "1", BEAT_ALIVE: "1"})
+    yield client
+    client.delete(WORKER_ALIVE, BEAT_ALIVE)
+    client.close()
+
+
+@pytest.fixture
+def hung() -> Iterator[int]:
+    """A port where somebody accepts and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+ALL_OK = dict.fromkeys(("database", "redis", "storage", "celery", "beat"), "ok")
+
+
+def _words(**broken: str) -> dict[str, Any]:
+    return {**ALL_OK, **broken}
+
+
+def test_cosmiv_reads_one_flat_word_for_each_engine(
+    living: redis.Redis, client: Client
+) -> None:
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "healthy",
+        "database": "connected",
+        "redis": "connected",
+        "storage": "accessible",
+        "celery": "connected",
+        "checks": ALL_OK,
+    }
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_reviv_reads_its_checks(living: redis.Redis, client: Client) -> None:
+    answer = client.get("/api/health/")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "healthy",
+        "checks": {
+            "database": "ok",
+            "cache": "ok",
+            "celery": "ok",
+            "storage": "ok",
+            "beat": "ok",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "where", ["/health", "/health/", "/api/health", "/api/health/"]
+)
+def test_anybody_may_ask_by_any_name_with_any_credential(
+    living: redis.Redis, client: Client, where: str
+) -> None:
+    for headers in (
+        {},
+        {"Authorization": "Bearer nonsense"},
+        {"X-Api-Key": "nonsense"},
+        {"Host": "web-7f9c:8000"},
+        {"Host": "10.0.0.7"},
+    ):
+        assert client.get(where, headers=headers).status_code == 200
+        assert client.head(where, headers=headers).status_code == 200
+
+
+def test_a_silent_worker_is_told_from_a_silent_beat(
+    living: redis.Redis, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living.delete(WORKER_ALIVE)
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unhealthy")
+    assert answer.json()["celery"] == "disconnected"
+    assert answer.json()["checks"] == _words(celery="silent")
+    living.set(WORKER_ALIVE, "1")
+    living.delete(BEAT_ALIVE)
+    monkeypatch.setattr(health, "checks", health.Checks(health.PROBES))
+    answer = client.get("/api/health/")
+    assert (answer.status_code, answer.json()["status"]) == (503, "degraded")
+    assert answer.json()["checks"]["beat"] == "silent"
+    assert answer.json()["checks"]["celery"] == "ok"
+
+
+def test_redis_gone(db: None, client: Client, settings: LazySettings) -> None:
+    settings.REDIS_URL = "redis://:s3cr3t@127.0.0.1:1/0"
+    answer = client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["redis"] == "disconnected"
+    assert answer.json()["database"] == "connected"
+    assert answer.json()["checks"] == _words(
+        redis="error", celery="error", beat="error"
+    )
+    assert b"s3cr3t" not in answer.content
+    assert b"127.0.0.1" not in answer.content
+
+
+def _database_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """Send new connections elsewhere; the test's own is open already."""
+    elsewhere = {"HOST": "127.0.0.1", "PORT": str(port), "PASSWORD": "s3cr3t"}
+    for name, value in elsewhere.items():
+        monkeypatch.setitem(connection.settings_dict, name, value)
+
+
+def test_the_database_gone(
+    living: redis.Redis, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _database_at(monkeypatch, port=1)
+    answer = client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["database"] == "disconnected"
+    assert answer.json()["checks"] == _words(database="error")
+    assert b"s3cr3t" not in answer.content
+    assert b"127.0.0.1" not in answer.content
+
+
+def test_storage_that_cannot_be_written(
+    living: redis.Redis, client: Client, settings: LazySettings, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "a file, no folder"
+    in_the_way.touch()
+    settings.MEDIA_ROOT = in_the_way
+    answer = client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["storage"] == "inaccessible"
+    assert answer.json()["checks"] == _words(storage="error")
+
+
+def test_a_check_of_the_storage_leaves_nothing_behind(
+    living: redis.Redis, client: Client, storage: Path
+) -> None:
+    assert client.get("/health").status_code == 200
+    assert [found for found in storage.rglob("*") if found.is_file()] == []
+
+
+def test_hung_engines_cost_two_seconds_and_three_threads(
+    db: None,
+    client: Client,
+    settings: LazySettings,
+    monkeypatch: pytest.MonkeyPatch,
+    hung: int,
+) -> None:
+    settings.REDIS_URL = f"redis://127.0.0.1:{hung}/0"
+    _database_at(monkeypatch, port=hung)
+    before = threading.active_count()
+    started = time.monotonic()
+    answers: list[Any] = []
+    callers = [
+        threading.Thread(target=lambda: answers.append(Client().get("/health")))
+        for _ in range(8)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert time.monotonic() - started < 2.5
+    assert [answer.status_code for answer in answers] == [503] * 8
+    assert answers[0].json()["checks"]["database"] == "timeout"
+    assert answers[0].json()["checks"]["redis"] in ("error", "timeout")
+    assert answers[0].json()["storage"] == "accessible"
+    # Whatever still hangs is one thread for each engine, not one for each caller.
+    assert threading.active_count() - before <= len(health.PROBES)
+
+
+def test_one_round_serves_callers_of_the_same_moment() -> None:
+    rounds = 0
+
+    def probe() -> str:
+        nonlocal rounds
+        rounds += 1
+        return "ok"
+
+    checks = health.Checks({"engine": probe})
+    for _ in range(20):
+        assert checks.words() == {"engine": "ok"}
+    assert rounds == 1
+
+
+def test_a_probe_that_hangs_is_not_asked_again_until_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "BUDGET_SECONDS", 0.05)
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
+    back = threading.Event()
+    asked = 0
+
+    def probe() -> str:
+        nonlocal asked
+        asked += 1
+        back.wait(5)
+        return "ok"
+
+    checks = health.Checks({"engine": probe})
+    assert [checks.words()["engine"] for _ in range(3)] == ["timeout"] * 3
+    assert asked == 1
+    back.set()
+    time.sleep(0.05)
+    assert checks.words() == {"engine": "ok"}

@@ -1,0 +1,47 @@
+"""Where people, not programs, go: a page that says what happened and what to do."""
+
+import pytest
+from django.test import Client
+
+pytestmark = pytest.mark.urls("tests.contracts.probes")
+
+
+@pytest.fixture
+def anyone() -> Client:
+    return Client(raise_request_exception=False)
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "says"),
+    [
+        ("/nowhere", 404, "There is nothing here"),
+        ("/v10/nowhere", 404, "There is nothing here"),
+        ("/broken-page?raise=http404", 404, "There is nothing here"),
+        ("/broken-page?raise=denied", 403, "You may not do this"),
+        ("/broken-page?raise=fields", 413, "That is too much at once"),
+        ("/broken-page?raise=database", 503, "We will be right back"),
+        ("/broken-page?raise=bug", 500, "Something went wrong on our side"),
+    ],
+)
+def test_a_page_says_what_happened_and_what_to_do(
+    anyone: Client, where: str, status: int, says: str
+) -> None:
+    answer = anyone.get(where, headers={"X-Request-ID": "support.case-1"})
+    assert answer.status_code == status
+    assert answer["Content-Type"] == "text/html; charset=utf-8"
+    page = answer.content.decode()
+    assert says in page
+    assert "support.case-1" in page
+    assert "hunter2" not in page
+    assert "Traceback" not in page
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_a_page_without_a_database_says_when_to_come_back(anyone: Client) -> None:
+    assert anyone.get("/broken-page?raise=database")["Retry-After"] == "1"
+
+
+def test_an_unknown_host_gets_a_page_on_a_page(anyone: Client) -> None:
+    answer = anyone.get("/", HTTP_HOST="evil.example")
+    assert answer.status_code == 400
+    assert "does not make sense" in answer.content.decode()

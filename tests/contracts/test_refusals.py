@@ -1,0 +1,304 @@
+"""Every refusal in every dialect, whole bodies, also where no view answered."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from focus.contracts.clipforge import ClipForge
+from focus.contracts.cosmiv import Cosmiv
+from focus.contracts.reviv import Reviv
+from focus.contracts.thefocus import TheFocus
+from focus.fallback import contract_of
+from tests.contracts.probes import (
+    CLIPFORGE,
+    COSMIV,
+    DIALECTS,
+    FOCUS,
+    ONESUB,
+    RAISED,
+    REVIV,
+    Dialect,
+    every_dialect,
+)
+
+pytestmark = pytest.mark.urls("tests.contracts.probes")
+
+
+@pytest.fixture
+def anyone() -> Client:
+    return Client(raise_request_exception=False)
+
+
+def focus(code: str, message: str, **facts: Any) -> dict[str, Any]:
+    return {"error": code, "message": message, **facts}
+
+
+def onesub(title: str, message: str, **facts: Any) -> dict[str, Any]:
+    return {"error": title, "message": message, **facts}
+
+
+def reviv(code: str, message: str, **details: Any) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "details": details}}
+
+
+def cosmiv(code: str, message: str, **data: Any) -> dict[str, Any]:
+    error = {"code": code, "message": message, "data": data}
+    return {"success": False, "error": error}
+
+
+def clipforge(status: int, reason: str, message: str, **facts: Any) -> dict[str, Any]:
+    return {"statusCode": status, "message": message, "error": reason, **facts}
+
+
+NOTHING = "There is nothing at this address."
+POOR = "Not enough credits."
+MISSING = "app: This field is required."
+WAIT = "Request was throttled. Expected available in 3 seconds."
+BUSY = "The service cannot answer right now. Please retry in a moment."
+OURS = "Something went wrong on our side."
+MANY = "The request has too many fields."
+FIELDS = {"app": ["This field is required."]}
+
+# What is raised, and how it reads: focus, onesub, reviv, cosmiv, clipforge.
+TABLE: dict[str, list[tuple[int, dict[str, Any]]]] = {
+    "domain": [
+        (400, focus("invalid_request", "This makes no sense.")),
+        (400, onesub("Invalid request", "This makes no sense.")),
+        (400, reviv("INVALID_REQUEST", "This makes no sense.")),
+        (400, cosmiv("VALIDATION_ERROR", "This makes no sense.")),
+        (400, clipforge(400, "Bad Request", "This makes no sense.")),
+    ],
+    "not_found": [
+        (404, focus("not_found", "There is no such thing.")),
+        (404, onesub("Not found", "There is no such thing.")),
+        (404, reviv("NOT_FOUND", "There is no such thing.")),
+        (404, cosmiv("RESOURCE_NOT_FOUND", "There is no such thing.")),
+        (404, clipforge(404, "Not Found", "There is no such thing.")),
+    ],
+    "contradiction": [
+        (409, focus("job_not_started", "The job is over.", job_id="j1")),
+        (409, onesub("Job not started", "The job is over.", job_id="j1")),
+        (409, reviv("JOB_NOT_STARTED", "The job is over.", job_id="j1")),
+        (409, cosmiv("JOB_NOT_STARTED", "The job is over.", job_id="j1")),
+        (409, clipforge(409, "Conflict", "The job is over.", job_id="j1")),
+    ],
+    "poor": [
+        (402, focus("insufficient_credits", POOR, required=5, available=3)),
+        (400, onesub("Insufficient credits", POOR, required=5, available=3)),
+        (403, reviv("INSUFFICIENT_CREDITS", POOR, required=5, available=3)),
+        (402, cosmiv("INSUFFICIENT_CREDITS", POOR, required=5, available=3)),
+        (402, clipforge(402, "Payment Required", POOR, required=5, available=3)),
+    ],
+    "http404": [
+        (404, focus("not_found", NOTHING)),
+        (404, onesub("Not found", NOTHING)),
+        (404, reviv("NOT_FOUND", NOTHING)),
+        (404, cosmiv("RESOURCE_NOT_FOUND", NOTHING)),
+        (404, clipforge(404, "Not Found", NOTHING)),
+    ],
+    "denied": [
+        (403, focus("forbidden", "You may not do this.")),
+        (403, onesub("Forbidden", "You may not do this.")),
+        (403, reviv("PERMISSION_DENIED", "You may not do this.")),
+        (403, cosmiv("INSUFFICIENT_PERMISSIONS", "You may not do this.")),
+        (403, clipforge(403, "Forbidden", "You may not do this.")),
+    ],
+    "invalid": [
+        (400, focus("invalid_request", MISSING, fields=FIELDS)),
+        (400, onesub("Invalid request", MISSING)),
+        (400, reviv("VALIDATION_ERROR", MISSING, **FIELDS)),
+        (400, cosmiv("VALIDATION_ERROR", MISSING, **FIELDS)),
+        (400, clipforge(400, "Bad Request", MISSING)),
+    ],
+    "throttled": [
+        (429, focus("rate_limited", WAIT)),
+        (429, onesub("Rate limit exceeded", WAIT)),
+        (429, reviv("RATE_LIMITED", WAIT)),
+        (429, cosmiv("RATE_LIMIT_EXCEEDED", WAIT)),
+        (429, clipforge(429, "Too Many Requests", WAIT)),
+    ],
+    "fields": [
+        (413, focus("payload_too_large", MANY)),
+        (413, onesub("Payload too large", MANY)),
+        (413, reviv("PAYLOAD_TOO_LARGE", MANY)),
+        (413, cosmiv("PAYLOAD_TOO_LARGE", MANY)),
+        (413, clipforge(413, "Request Entity Too Large", MANY)),
+    ],
+    "database": [
+        (503, focus("service_unavailable", BUSY)),
+        (503, onesub("Service unavailable", BUSY)),
+        (503, reviv("SERVICE_UNAVAILABLE", BUSY)),
+        (503, cosmiv("SERVICE_UNAVAILABLE", BUSY)),
+        (503, clipforge(503, "Service Unavailable", BUSY)),
+    ],
+    "bug": [
+        (500, focus("internal_error", OURS)),
+        (500, onesub("Internal server error", OURS)),
+        (500, reviv("INTERNAL_SERVER_ERROR", OURS)),
+        (500, cosmiv("INTERNAL_SERVER_ERROR", OURS)),
+        (500, clipforge(500, "Internal Server Error", OURS)),
+    ],
+}
+CASES = [
+    pytest.param(dialect, what, status, body, id=f"{what}-{dialect}")
+    for what, row in TABLE.items()
+    for dialect, (status, body) in zip(DIALECTS, row, strict=True)
+]
+
+
+@pytest.mark.parametrize(("dialect", "what", "status", "body"), CASES)
+def test_a_refusal_reads_as_the_guide_says(
+    anyone: Client, dialect: Dialect, what: str, status: int, body: dict[str, Any]
+) -> None:
+    answer = anyone.post(dialect.path, {"raise": what}, content_type="application/json")
+    assert answer.status_code == status
+    assert answer.json() == body
+    assert answer["Content-Type"] == "application/json"
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_every_exception_above_is_in_the_table() -> None:
+    assert set(TABLE) == set(RAISED)
+
+
+@every_dialect
+def test_a_throttled_caller_is_told_when_to_come_back(
+    anyone: Client, dialect: Dialect
+) -> None:
+    sent = {"raise": "throttled"}
+    answer = anyone.post(dialect.path, sent, content_type="application/json")
+    assert answer["Retry-After"] == "3"
+
+
+@every_dialect
+def test_a_lost_database_says_when_to_come_back_and_nothing_else(
+    anyone: Client, dialect: Dialect
+) -> None:
+    sent = {"raise": "database"}
+    answer = anyone.post(dialect.path, sent, content_type="application/json")
+    assert answer["Retry-After"] == "1"
+    assert b"hunter2" not in answer.content
+
+
+ANONYMOUS = "Sign in or send a credential."
+UNAUTHENTICATED = [
+    focus("unauthenticated", ANONYMOUS),
+    onesub("Unauthorized", ANONYMOUS),
+    reviv("NOT_AUTHENTICATED", ANONYMOUS),
+    cosmiv("AUTHENTICATION_REQUIRED", ANONYMOUS),
+    clipforge(401, "Unauthorized", ANONYMOUS),
+]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"), list(zip(DIALECTS, UNAUTHENTICATED, strict=True)), ids=str
+)
+def test_a_stranger_is_challenged(
+    anyone: Client, dialect: Dialect, body: dict[str, Any]
+) -> None:
+    slash = "/" if dialect.path.endswith("/") else ""
+    answer = anyone.get(f"{dialect.path.rstrip('/')}/closed{slash}")
+    assert (answer.status_code, answer.json()) == (401, body)
+    assert answer["WWW-Authenticate"] == "Bearer"
+    assert answer["Cache-Control"] == "no-store"
+
+
+# A path that nobody serves, and whose dialect says so.
+STRAY = [
+    ("/api/nothing", FOCUS),
+    ("/api/nothing/", FOCUS),
+    ("/api/jobs/1/2/3", FOCUS),
+    ("/api/device/nothing", FOCUS),
+    ("/api/v1", ONESUB),
+    ("/api/v1/nothing", ONESUB),
+    ("/api/v1/credits/nothing/", ONESUB),
+    ("/api/checkout/nothing", ONESUB),
+    ("/api/v2", COSMIV),
+    ("/api/v2/nothing", COSMIV),
+    ("/api/auth/login/extra", REVIV),
+    ("/api/auth/nothing", REVIV),
+    ("/api/auth/", REVIV),
+    ("/api/auth", REVIV),
+    ("/api/restorations/nothing/", REVIV),
+    ("/api/credits/nothing/", REVIV),
+    ("/api/health/nothing", REVIV),
+    ("/api/schema/nothing", REVIV),
+    ("/v1", CLIPFORGE),
+    ("/v1/nothing", CLIPFORGE),
+    ("/v1/nothing/", CLIPFORGE),
+    ("/v1/%00", CLIPFORGE),
+]
+NOT_THERE = dict(zip(DIALECTS, (body for _, body in TABLE["http404"]), strict=True))
+
+
+@pytest.mark.parametrize(("stray", "dialect"), STRAY, ids=str)
+def test_a_stray_path_is_refused_in_its_own_dialect(
+    anyone: Client, stray: str, dialect: Dialect
+) -> None:
+    for method in ("GET", "POST", "DELETE", "PATCH", "PUT"):
+        answer = anyone.generic(method, stray)
+        assert (answer.status_code, answer.json()) == (404, NOT_THERE[dialect])
+
+
+@pytest.mark.parametrize(
+    ("where", "contract"),
+    [
+        ("/api", Reviv),
+        ("/api/", Reviv),
+        ("/api/docs", TheFocus),
+        ("/api/docs/", Reviv),
+        ("/api/auth/login", Cosmiv),
+        ("/api/auth/login/", Cosmiv),
+        ("/api/auth/token/refresh/", Reviv),
+        ("/health", Cosmiv),
+        ("/v1", ClipForge),
+        ("/v10/x", None),
+        ("/healthy", None),
+        ("/apiary", None),
+        ("/signin", None),
+        ("/", None),
+    ],
+)
+def test_territory(where: str, contract: type | None) -> None:
+    assert contract_of(where) is contract
+
+
+WRONG_METHOD = [
+    focus("method_not_allowed", 'Method "PATCH" not allowed.'),
+    onesub("Method not allowed", 'Method "PATCH" not allowed.'),
+    reviv("METHOD_NOT_ALLOWED", 'Method "PATCH" not allowed.'),
+    cosmiv("METHOD_NOT_ALLOWED", 'Method "PATCH" not allowed.'),
+    clipforge(405, "Method Not Allowed", 'Method "PATCH" not allowed.'),
+]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"), list(zip(DIALECTS, WRONG_METHOD, strict=True)), ids=str
+)
+def test_a_wrong_method_is_told_which_are_right(
+    anyone: Client, dialect: Dialect, body: dict[str, Any]
+) -> None:
+    answer = anyone.patch(dialect.path)
+    assert (answer.status_code, answer.json()) == (405, body)
+    assert answer["Allow"] == "GET, POST, HEAD, OPTIONS"
+
+
+@every_dialect
+def test_a_method_nobody_knows_is_refused_before_anything_else(
+    anyone: Client, dialect: Dialect
+) -> None:
+    for method in ("DISPATCH", "INITIAL", "TRACE", "BREW"):
+        assert anyone.generic(method, dialect.path).status_code == 405
+
+
+@every_dialect
+def test_options_answers_anybody_and_head_is_a_get_without_a_body(
+    anyone: Client, dialect: Dialect
+) -> None:
+    options = anyone.options(dialect.path)
+    assert (options.status_code, options.content) == (204, b"")
+    assert options["Allow"] == "GET, POST, HEAD, OPTIONS"
+    head = anyone.head(dialect.path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head["Content-Length"] == "2"

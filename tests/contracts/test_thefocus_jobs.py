@@ -1,0 +1,465 @@
+"""Focus guide, sections 3 to 5: jobs. Literal paths, whole bodies, then the ledger."""
+
+import json
+import uuid
+
+import pytest
+
+from accounts import consents
+from accounts.models import App, Consent
+from focus.money import MICRO
+from jobs import lifecycle
+from jobs.models import Job
+from wallet import ledger
+from wallet.models import Entry
+
+pytestmark = pytest.mark.django_db
+RENDER = {
+    "app": "video",
+    "action": "render",
+    "cost_estimate": 5,
+    "metadata": {
+        "description": "Render preview clip",
+        "previewUrl": "https://video.example.com/previews/abc123.jpg",
+        "example": True,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _twenty_credits(alice, video, give):
+    give(alice, 20)
+
+
+@pytest.fixture
+def job_id(as_alice):
+    return as_alice.post("/api/jobs", RENDER).json()["job_id"]
+
+
+def credits_of(user):
+    now = ledger.balance(account_id=user.pk)
+    return now.available_micro / MICRO, now.reserved_micro / MICRO
+
+
+def post_text(client, path, text):
+    return client.generic("POST", path, text, content_type="application/json")
+
+
+def test_3_create_reserves(as_alice, alice):
+    answer = as_alice.post("/api/jobs", RENDER)
+    assert answer.status_code == 201
+    body = answer.json()
+    job = Job.objects.get()
+    assert body == {
+        "job_id": str(job.pk),
+        "status": "started",
+        "reserved": 5,
+        "credits_remaining": 15,
+        "expires_at": job.expires_at.isoformat().replace("+00:00", "Z"),
+    }
+    assert (job.expires_at - job.created_at).total_seconds() == 3600
+    assert credits_of(alice) == (15, 5)
+    assert job.metadata == RENDER["metadata"]
+
+
+def test_4_complete_settles_and_merges_metadata(as_alice, alice, job_id):
+    done = {
+        "job_id": job_id,
+        "actual_cost": 3,
+        "metadata": {"description": "Render completed (1080p)", "durationMs": 1200},
+    }
+    answer = as_alice.post("/api/jobs/complete", done)
+    assert answer.status_code == 200
+    job = Job.objects.get()
+    times = {
+        name: getattr(job, name).isoformat().replace("+00:00", "Z")
+        for name in ("created_at", "expires_at", "settled_at")
+    }
+    assert answer.json() == {
+        "job": {
+            "id": job_id,
+            "job_id": job_id,
+            "app": "video",
+            "action": "render",
+            "status": "completed",
+            "cost_estimate": 5,
+            "reserved": 5,
+            "actual_cost": 3,
+            "charged": 3,
+            "refunded": 2,
+            "uncovered": 0,
+            "late": False,
+            "metadata": {
+                "description": "Render completed (1080p)",
+                "previewUrl": "https://video.example.com/previews/abc123.jpg",
+                "example": True,
+                "durationMs": 1200,
+            },
+            **times,
+        },
+        "charged": 3,
+        "refunded": 2,
+        "uncovered": 0,
+        "credits_remaining": 17,
+    }
+    assert credits_of(alice) == (17, 0)
+    assert as_alice.get(f"/api/jobs/{job_id}").json() == answer.json()["job"]
+
+
+def test_completing_twice_at_the_same_cost_answers_the_same(as_alice, job_id):
+    done = {"job_id": job_id, "actual_cost": 3}
+    first = as_alice.post("/api/jobs/complete", done)
+    entries = Entry.objects.count()
+    done["metadata"] = {"left": "alone"}
+    assert as_alice.post("/api/jobs/complete", done).content == first.content
+    assert Entry.objects.count() == entries
+
+
+@pytest.mark.parametrize(
+    ("path", "wish"),
+    [
+        ("complete", {"actual_cost": 4}),
+        ("complete", {}),
+        ("fail", {}),
+        ("fail", {"refund": False}),
+    ],
+)
+def test_another_outcome_is_409_and_changes_nothing(as_alice, alice, job_id, path, wish):
+    as_alice.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 3})
+    answer = as_alice.post(f"/api/jobs/{path}", {"job_id": job_id, **wish})
+    assert answer.status_code == 409
+    assert answer.json() == {
+        "error": "job_not_started",
+        "message": "The job is already completed.",
+        "status": "completed",
+    }
+    assert credits_of(alice) == (17, 0)
+
+
+def test_actual_cost_omitted_is_the_estimate(as_alice, alice, job_id):
+    answer = as_alice.post("/api/jobs/complete", {"job_id": job_id})
+    assert (answer.json()["charged"], answer.json()["refunded"]) == (5, 0)
+
+
+def test_fail_gives_back_by_default(as_alice, alice, job_id):
+    answer = as_alice.post("/api/jobs/fail", {"job_id": job_id, "reason": "no disk"})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["job"]["status"] == "failed"
+    assert (body["charged"], body["refunded"], body["credits_remaining"]) == (0, 5, 20)
+    again = as_alice.post("/api/jobs/fail", {"job_id": job_id})
+    assert again.content == answer.content
+    assert credits_of(alice) == (20, 0)
+    other = as_alice.post("/api/jobs/fail", {"job_id": job_id, "refund": False})
+    assert other.status_code == 409
+
+
+def test_fail_without_refund_charges_the_reservation(as_alice, alice, job_id):
+    wish = {"job_id": job_id, "refund": False}
+    answer = as_alice.post("/api/jobs/fail", wish)
+    body = answer.json()
+    assert (body["charged"], body["refunded"], body["credits_remaining"]) == (5, 0, 15)
+    assert as_alice.post("/api/jobs/fail", wish).content == answer.content
+
+
+def test_402_names_the_amounts_and_leaves_nothing_behind(as_alice, alice):
+    answer = as_alice.post("/api/jobs", RENDER | {"cost_estimate": 20.5})
+    assert answer.status_code == 402
+    assert answer.json() == {
+        "error": "insufficient_credits",
+        "message": "There are not enough credits for this.",
+        "required": 20.5,
+        "available": 20,
+    }
+    assert not Job.objects.exists()
+    assert not Consent.objects.exists()
+    assert Entry.objects.count() == 1
+
+
+def test_overage_beyond_the_balance_is_capped_and_reported(as_alice, alice, job_id):
+    answer = as_alice.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 25})
+    body = answer.json()
+    assert answer.status_code == 200
+    assert (body["charged"], body["uncovered"], body["credits_remaining"]) == (20, 5, 0)
+
+
+def test_overage_is_refused_where_the_app_says_so(as_alice, alice, video, job_id):
+    App.objects.update(overage_policy="reject")
+    done = {"job_id": job_id, "actual_cost": 25}
+    answer = as_alice.post("/api/jobs/complete", done)
+    assert (answer.status_code, answer.json()["error"]) == (402, "insufficient_credits")
+    assert as_alice.get(f"/api/jobs/{job_id}").json()["status"] == "started"
+    assert credits_of(alice) == (15, 5)
+
+
+def test_fractions_are_exact(as_alice, alice):
+    body = '{"app":"video","action":"render","cost_estimate":0.030000}'
+    answer = post_text(as_alice, "/api/jobs", body)
+    assert b'"reserved":0.03,"credits_remaining":19.97' in answer.content
+    done = json.dumps({"job_id": answer.json()["job_id"]})[:-1] + ',"actual_cost":0.01}'
+    answer = post_text(as_alice, "/api/jobs/complete", done)
+    assert b'"charged":0.01,"refunded":0.02' in answer.content
+
+
+def test_an_estimate_of_nothing_books_nothing(as_alice, alice):
+    answer = as_alice.post("/api/jobs", RENDER | {"cost_estimate": 0})
+    assert (answer.status_code, answer.json()["reserved"]) == (201, 0)
+    assert Entry.objects.count() == 1
+    done = {"job_id": answer.json()["job_id"]}
+    assert as_alice.post("/api/jobs/complete", done).json()["charged"] == 0
+
+
+BAD_AMOUNTS = [
+    "NaN",
+    "Infinity",
+    "-1",
+    "true",
+    '"5"',
+    "null",
+    "[5]",
+    "{}",
+    "1e30",
+    str(10**30),
+    "0.0000001",
+    "1.2345678",
+    "1e999999",
+    "05",
+]
+
+
+@pytest.mark.parametrize("amount", BAD_AMOUNTS)
+def test_bad_amounts_are_400_and_move_nothing(as_alice, alice, job_id, amount):
+    before, entries = credits_of(alice), Entry.objects.count()
+    new = '{"app":"video","action":"render","cost_estimate":%s}' % amount
+    done = '{"job_id":"%s","actual_cost":%s}' % (job_id, amount)
+    for path, body in (("/api/jobs", new), ("/api/jobs/complete", done)):
+        answer = post_text(as_alice, path, body)
+        assert answer.status_code == 400, answer.content
+        assert answer.json()["error"] in ("invalid_request", "invalid_json")
+        assert answer.json()["message"]
+    assert (credits_of(alice), Entry.objects.count()) == (before, entries)
+    assert Job.objects.get().status == "started"
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "{}", "[]", "5", '"x"', "null", "{", '{"app":', "nonsense", "{}{}", "\ufeff{}"],
+)
+def test_broken_or_empty_bodies_are_400(as_alice, body):
+    answer = post_text(as_alice, "/api/jobs", body)
+    assert answer.status_code == 400
+    assert set(answer.json()) >= {"error", "message"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("app", ""),
+        ("app", None),
+        ("action", ""),
+        ("action", "x" * 121),
+        ("action", "nul\x00"),
+        ("metadata", []),
+        ("metadata", "text"),
+        ("metadata", None),
+        ("metadata", {"long": "x" * 17000}),
+        ("metadata", {"é": "ü" * 8200}),
+        ("ttl_seconds", 59),
+        ("ttl_seconds", 86_401),
+        ("ttl_seconds", "soon"),
+        ("ttl_seconds", 10**30),
+    ],
+)
+def test_bad_fields_are_400_and_named(as_alice, field, value):
+    answer = as_alice.post("/api/jobs", RENDER | {field: value})
+    assert answer.status_code == 400
+    body = answer.json()
+    if "\x00" not in str(value):
+        assert body["error"] == "invalid_request"
+        assert field in body["fields"]
+        assert field in body["message"]
+    assert not Job.objects.exists()
+
+
+def test_metadata_keeps_its_depth_limit_and_its_numbers(as_alice):
+    deep = {"leaf": 1}
+    for _ in range(15):
+        deep = {"in": deep}
+    assert as_alice.post("/api/jobs", RENDER | {"metadata": deep}).status_code == 201
+    answer = as_alice.post("/api/jobs", RENDER | {"metadata": {"in": deep}})
+    assert (answer.status_code, "metadata" in answer.json()["fields"]) == (400, True)
+    body = json.dumps(RENDER | {"metadata": {"n": [0.1, 1e-7, 2**53, -0.0, 1.0]}})
+    answer = post_text(as_alice, "/api/jobs", body)
+    kept = as_alice.get(f"/api/jobs/{answer.json()['job_id']}").json()["metadata"]
+    assert kept == {"n": [0.1, 1e-7, 2**53, 0, 1]}
+
+
+def test_unknown_fields_are_ignored(as_alice):
+    assert as_alice.post("/api/jobs", RENDER | {"colour": "red"}).status_code == 201
+
+
+def test_unknown_app_is_404(as_alice):
+    answer = as_alice.post("/api/jobs", RENDER | {"app": "nope"})
+    assert (answer.status_code, answer.json()["error"]) == (404, "unknown_app")
+
+
+def test_another_accounts_job_is_404_everywhere(as_bob, job_id, alice):
+    refused = {"error": "job_not_found", "message": "There is no such job."}
+    wish = {"job_id": job_id}
+    for answer in (
+        as_bob.get(f"/api/jobs/{job_id}"),
+        as_bob.post("/api/jobs/complete", wish),
+        as_bob.post("/api/jobs/fail", wish),
+        as_bob.post("/api/jobs/fail", {"job_id": str(uuid.uuid4())}),
+        as_bob.get("/api/jobs/not-a-uuid"),
+    ):
+        assert (answer.status_code, answer.json()) == (404, refused)
+    assert as_bob.get("/api/jobs").json() == {"jobs": [], "next_cursor": None}
+    assert credits_of(alice) == (15, 5)
+
+
+def test_5_list_filters_and_pages_newest_first(as_alice, video, db):
+    App.objects.create(slug="audio", name="Audio")
+    made = [
+        as_alice.post("/api/jobs", RENDER | {"app": app, "cost_estimate": 1}).json()
+        for app in ("video", "audio", "video", "video")
+    ]
+    ids = [job["job_id"] for job in reversed(made)]
+    as_alice.post("/api/jobs/complete", {"job_id": ids[0]})
+
+    def listed(query):
+        body = as_alice.get(f"/api/jobs{query}").json()
+        return [job["id"] for job in body["jobs"]], body["next_cursor"]
+
+    assert listed("") == (ids, None)
+    assert listed("?app=video&status=started&limit=50") == ([ids[1], ids[3]], None)
+    assert listed("?status=completed") == ([ids[0]], None)
+    assert listed("?app=nope") == ([], None)
+    page, cursor = listed("?limit=3")
+    assert page == ids[:3]
+    assert listed(f"?limit=3&cursor={cursor}") == (ids[3:], None)
+    assert listed("?limit=5000")[0] == ids
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=-1", "limit=x", "limit=1.5", "status=nope", "cursor=x",
+     "cursor=%C3%A9", "cursor=MTAw", "app=%00"],
+)
+def test_bad_queries_are_400(as_alice, query):
+    answer = as_alice.get(f"/api/jobs?{query}")
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+def test_time_expires_a_job_before_any_sweeper(as_alice, alice, job_id, time_passes):
+    time_passes(3601)
+    assert Job.objects.get().status == "started"
+    job = as_alice.get(f"/api/jobs/{job_id}").json()
+    assert (job["status"], job["refunded"]) == ("expired", 5)
+    assert job["settled_at"] == job["expires_at"]
+    assert as_alice.get("/api/jobs?status=started").json()["jobs"] == []
+    assert as_alice.get("/api/jobs?status=expired").json()["jobs"] == [job]
+    assert as_alice.get("/api/wallet").json()["account"]["credits"] == 20
+    assert lifecycle.expire_due() == 1
+    assert as_alice.get(f"/api/jobs/{job_id}").json() == job
+    assert lifecycle.expire_due() == 0
+
+
+@pytest.mark.parametrize("swept", [True, False])
+def test_completing_late_is_a_fresh_charge(
+    as_alice, alice, job_id, time_passes, swept
+):
+    time_passes(3601)
+    if swept:
+        lifecycle.expire_due()
+    answer = as_alice.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 3})
+    body = answer.json()
+    assert (answer.status_code, body["job"]["late"]) == (200, True)
+    assert body["job"]["status"] == "completed"
+    assert (body["charged"], body["refunded"], body["credits_remaining"]) == (3, 5, 17)
+    again = as_alice.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 3})
+    assert again.content == answer.content
+    assert credits_of(alice) == (17, 0)
+
+
+@pytest.mark.parametrize("swept", [True, False])
+@pytest.mark.parametrize("refund", [True, False])
+def test_failing_late_moves_nothing(
+    as_alice, alice, job_id, time_passes, swept, refund
+):
+    time_passes(3601)
+    if swept:
+        lifecycle.expire_due()
+    answer = as_alice.post("/api/jobs/fail", {"job_id": job_id, "refund": refund})
+    assert (answer.status_code, answer.json()["job"]["status"]) == (200, "failed")
+    assert answer.json()["charged"] == 0
+    assert credits_of(alice) == (20, 0)
+
+
+def test_an_apps_key_acts_for_people_who_let_it(as_video, alice, as_alice):
+    wish = RENDER | {"user_id": str(alice.pk)}
+    answer = as_video.post("/api/jobs", wish)
+    assert (answer.status_code, answer.json()["error"]) == (403, "app_not_granted")
+    as_alice.get("/api/wallet?app=video")
+    answer = as_video.post("/api/jobs", wish)
+    assert answer.status_code == 201
+    job_id = answer.json()["job_id"]
+    assert as_video.get(f"/api/jobs/{job_id}").status_code == 200
+    done = {"job_id": job_id, "actual_cost": 1}
+    assert as_video.post("/api/jobs/complete", done).json()["charged"] == 1
+    assert Entry.objects.filter(kind="charge").get().actor == "app:video"
+
+
+def test_an_apps_key_stays_in_its_app(as_video, alice, as_alice, video):
+    App.objects.create(slug="audio", name="Audio")
+    other = as_alice.post("/api/jobs", RENDER | {"app": "audio"}).json()["job_id"]
+    assert as_video.get(f"/api/jobs/{other}").status_code == 404
+    assert as_video.post("/api/jobs/fail", {"job_id": other}).status_code == 404
+    assert as_video.get("/api/jobs").json()["jobs"] == []
+    consents.record(user_id=alice.pk, app_id=video.pk)
+    for wish in ({"app": "audio"}, {"user_id": None}, {"user_id": "x"}):
+        answer = as_video.post(
+            "/api/jobs", RENDER | {"user_id": str(alice.pk)} | wish
+        )
+        assert answer.status_code in (400, 403)
+    unknown = RENDER | {"user_id": str(uuid.uuid4())}
+    answer = as_video.post("/api/jobs", unknown)
+    assert (answer.status_code, answer.json()["error"]) == (403, "app_not_granted")
+
+
+def test_consent_taken_back_stops_the_app(as_video, as_alice, alice, video):
+    as_alice.get("/api/wallet?app=video")
+    consents.revoke(user=alice, app_id=video.pk)
+    answer = as_video.post("/api/jobs", RENDER | {"user_id": str(alice.pk)})
+    assert answer.json()["error"] == "app_not_granted"
+
+
+def test_an_app_may_keep_settling_to_its_own_key(as_alice, as_video, alice, job_id):
+    App.objects.update(settle_with_app_key_only=True)
+    for path in ("complete", "fail"):
+        answer = as_alice.post(f"/api/jobs/{path}", {"job_id": job_id})
+        assert (answer.status_code, answer.json()["error"]) == (403, "app_key_required")
+    assert credits_of(alice) == (15, 5)
+    assert as_video.post("/api/jobs/complete", {"job_id": job_id}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "/api/jobs"),
+        ("post", "/api/jobs"),
+        ("post", "/api/jobs/complete"),
+        ("post", "/api/jobs/fail"),
+        ("get", "/api/jobs/550e8400-e29b-41d4-a716-446655440000"),
+    ],
+)
+@pytest.mark.parametrize(
+    "header", [None, "Bearer x", "Bearer focus_pat_x", "Bearer a.b.c", "Basic eDp5", ""]
+)
+def test_no_or_a_bad_credential_is_401(as_stranger, method, path, header):
+    headers = {} if header is None else {"Authorization": header}
+    answer = getattr(as_stranger, method)(path, headers=headers)
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"] == "Bearer"
+    expected = "unauthenticated" if header is None else "invalid_token"
+    assert answer.json()["error"] == expected

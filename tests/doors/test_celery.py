@@ -1,0 +1,92 @@
+"""A real worker and a real beat: their signs of life, and what a kill -9 loses."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.conf import settings
+from django.test import Client
+
+from focus import health
+from focus.celery import BEAT_ALIVE, WORKER_ALIVE, app
+from tests import processes
+from tests.doors.slow_tasks import DONE, TRIES, slow
+from tests.processes import running, until
+
+WORKER = ("celery", "-A", "tests.doors.slow_tasks", "worker", "-c", "1", "-l", "INFO")
+BEAT = ("celery", "-A", "focus.celery", "beat", "-l", "INFO")
+
+
+@pytest.fixture
+def valkey() -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    client.flushdb()
+    yield client
+    client.flushdb()
+    client.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_worker_and_beat_show_that_they_live_and_health_says_so(
+    valkey: redis.Redis, tmp_path: Path, client: Client
+) -> None:
+    with (
+        running(*WORKER, log=tmp_path / "worker") as worker,
+        running(*BEAT, log=tmp_path / "beat"),
+    ):
+        until(lambda: valkey.exists(WORKER_ALIVE, BEAT_ALIVE) == 2)
+        until(lambda: client.get("/health").status_code == 200)
+        assert client.get("/health").json() == {
+            "status": "healthy",
+            "database": "connected",
+            "redis": "connected",
+            "storage": "accessible",
+            "celery": "connected",
+            "checks": dict.fromkeys(
+                ("database", "redis", "storage", "celery", "beat"), health.OK
+            ),
+        }
+        assert client.get("/api/health/").json() == {
+            "status": "healthy",
+            "checks": dict.fromkeys(
+                ("database", "cache", "storage", "celery", "beat"), health.OK
+            ),
+        }
+        # What beat asked for, the worker has done: jobs.expire_due, every 2 s.
+        until(lambda: b"jobs.expire_due" in (tmp_path / "worker").read_bytes())
+        until(lambda: b"succeeded" in (tmp_path / "worker").read_bytes())
+        assert 0 < valkey.ttl(WORKER_ALIVE) <= 15
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+
+
+def test_a_task_whose_worker_was_killed_is_done_by_the_next(
+    valkey: redis.Redis, tmp_path: Path
+) -> None:
+    with running(*WORKER, log=tmp_path / "first") as first:
+        slow.apply_async(kwargs={"field_of_a_newer_release": 1})
+        until(lambda: valkey.get(TRIES) == b"1")
+        processes.kill(first)
+    assert not valkey.exists(DONE)
+    with running(*WORKER, log=tmp_path / "second"):
+        until(lambda: valkey.exists(DONE))
+    assert valkey.get(TRIES) == b"2"
+
+
+def test_every_task_takes_arguments_of_a_newer_release() -> None:
+    app.loader.import_default_modules()
+    ours = [task for name, task in app.tasks.items() if not name.startswith("celery.")]
+    assert len(ours) >= 3
+    for task in ours:
+        assert task.run.__code__.co_flags & 0x08, f"{task.name} takes no **kwargs"
+
+
+def test_beat_calls_only_tasks_that_exist_and_lets_them_expire() -> None:
+    app.loader.import_default_modules()
+    schedule: dict[str, Any] = settings.CELERY_BEAT_SCHEDULE
+    for entry in schedule.values():
+        assert entry["task"] in app.tasks
+        assert entry["options"]["expires"]

@@ -1,0 +1,88 @@
+"""What only a real web server shows: chunks, lengths, early refusals."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from tests import processes
+
+LOGIN = "/api/auth/login"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Granian, for questions that no database has to answer."""
+    port = processes.free_port()
+    command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
+    places = ("--port", str(port), "--workers", "1", "--blocking-threads", "2")
+    log = tmp_path_factory.mktemp("web") / "log"
+    with processes.running(*command, *places, log=log, PORT=str(port)):
+        processes.until(lambda: _is_up(port), seconds=20)
+        yield f"http://127.0.0.1:{port}"
+
+
+def _is_up(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _chunks(*parts: bytes) -> Iterator[bytes]:
+    yield from parts
+
+
+def test_a_body_in_chunks_is_read(web: str) -> None:
+    sent = _chunks(b'{"email": "alice@exam', b'ple.com"}')
+    answer = requests.post(web + LOGIN, data=sent, headers=JSON, timeout=5)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["data"] == {"password": ["This field is required."]}
+
+
+def test_too_many_chunks_are_413(web: str) -> None:
+    sent = _chunks(*[b"x" * 100_000] * 40)
+    answer = requests.post(web + LOGIN, data=sent, headers=JSON, timeout=5)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
+
+
+def test_fifty_megabytes_are_refused_and_the_refusal_arrives(web: str) -> None:
+    body = b"x" * 50_000_000
+    answer = requests.post(web + LOGIN, data=body, headers=JSON, timeout=20)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
+
+
+def test_an_answer_says_how_long_it_is(web: str) -> None:
+    for path in ("/api/nothing", "/nothing", "/api/docs", "/static/focus/refusal.css"):
+        answer = requests.get(web + path, timeout=5, headers={"Accept-Encoding": ""})
+        assert answer.headers["Content-Length"] == str(len(answer.content))
+        assert "Transfer-Encoding" not in answer.headers
+        head = requests.head(web + path, timeout=5, headers={"Accept-Encoding": ""})
+        assert head.headers["Content-Length"] == answer.headers["Content-Length"]
+
+
+def test_a_preflight_of_our_own_origin_is_answered(web: str) -> None:
+    headers = {
+        "Origin": web.replace("127.0.0.1", "localhost"),
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+    }
+    answer = requests.options(web + LOGIN, timeout=5, headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == headers["Origin"]
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert len(answer.headers["X-Request-ID"]) == 32
+
+
+def test_raw_bytes_in_a_request_break_nothing(web: str) -> None:
+    host, port = web.removeprefix("http://").split(":")
+    for line in (b"GET /v1/%00%ff?a=%ff HTTP/1.1", b"GET /v1/%ED%A0%80 HTTP/1.1"):
+        with socket.create_connection((host, int(port)), timeout=5) as link:
+            link.sendall(
+                line + b"\r\nHost: localhost\r\nX-Request-ID: \xff\xfe\r\n\r\n"
+            )
+            said = link.recv(4000)
+        assert said.startswith(b"HTTP/1.1 404")
+        assert b'{"statusCode":404,' in said

@@ -1,0 +1,85 @@
+"""A PostgreSQL and a Valkey of a test's own, to stop, kill and start again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from devtools.launcher import engines
+
+Engine = engines.Postgres | engines.Valkey
+
+
+class Orphanage:
+    """Stands in for the launcher's family: children end with their fixture."""
+
+    def start(
+        self, argv: Any, *, env: Any, role: str, stop: int = 0, **options: Any
+    ) -> subprocess.Popen[Any]:
+        # By its mark the launcher finds what a killed test run left behind.
+        marks = {k: v for k, v in os.environ.items() if k.startswith("FOCUS_DEV_")}
+        return subprocess.Popen(
+            argv, env={**env, **marks}, start_new_session=True, **options
+        )
+
+    def remove_at_end(self, path: Path) -> None:
+        pass
+
+
+class Own:
+    """One engine and its process. `up` and `down` are what a test does to it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.process: subprocess.Popen[Any] | None = None
+        engine.prepare()
+
+    @property
+    def url(self) -> str:
+        return self.engine.url
+
+    def up(self) -> None:
+        self.engine.prepare()
+        self.process = self.engine.start()
+        deadline = time.monotonic() + 20
+        while not self.engine.ready():
+            assert time.monotonic() < deadline, self.engine.why()
+            time.sleep(0.03)
+
+    def down(self, number: int = signal.SIGKILL) -> None:
+        """Killed with all of its children, unless a kinder signal is given."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        if number == signal.SIGKILL:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        self.process.wait(20)
+
+
+@contextmanager
+def own_engines() -> Iterator[tuple[Own, Own]]:
+    """PostgreSQL and Valkey, both up, in a folder that goes with them."""
+    family: Any = Orphanage()
+    # Not pytest's folder: only its owner may enter that one, and as root
+    # PostgreSQL runs as somebody else.
+    home = engines.scratch(family)
+    engines.give(home, 0o755)
+    (home / "run").mkdir()
+    engines.give(home / "run", 0o700)
+    binaries, valkey = engines.locate()
+    postgres = Own(engines.Postgres(family, binaries, home, home / "run", fast=True))
+    redis = Own(engines.Valkey(family, valkey, home, home / "run", fast=True))
+    try:
+        postgres.up()
+        redis.up()
+        yield postgres, redis
+    finally:
+        redis.down()
+        postgres.down(signal.SIGINT)
+        shutil.rmtree(home)

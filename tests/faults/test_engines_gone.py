@@ -1,0 +1,206 @@
+"""A running web server whose engines die under it, and come back.
+
+Real processes: PostgreSQL and Valkey of this module's own, and Granian. The web
+server is started once; that it recovers by itself is the point.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+
+from tests import processes
+from tests.faults.engines import Own, own_engines
+
+pytestmark = [
+    pytest.mark.slow,
+    # Its own processes are many; two such modules at a time would only be slower.
+    pytest.mark.xdist_group("processes"),
+]
+
+CAST = """
+from accounts import scopes, tokens
+from accounts.models import App, User
+alice = User.objects.create_user("alice@example.com", "alice's password")
+App.objects.create(slug="video", name="Video", starter_credits_micro=20_000_000)
+print(tokens.issue(user=alice, name="test", scopes=scopes.DEFAULT).secret)
+"""
+
+
+@dataclass
+class House:
+    postgres: Own
+    redis: Own
+    url: str
+    token: str
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """As alice, on a connection of its own, and never waiting for long."""
+        headers = {
+            "Authorization": f"Bearer {self.token}",
+            **options.pop("headers", {}),
+        }
+        return requests.request(
+            method,
+            self.url + path,
+            headers=headers,
+            timeout=10,
+            allow_redirects=False,
+            **options,
+        )
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.call("GET", path, **options)
+
+    def answers(self) -> bool:
+        try:
+            return self.get("/api/wallet").status_code == 200
+        except requests.ConnectionError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    port = processes.free_port()
+    with own_engines() as (postgres, redis):
+        env = os.environ | {
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": redis.url,
+            "FOCUS_TESTING": "1",
+            "PORT": str(port),
+        }
+        _manage(env, "migrate", "-v0")
+        token = _manage(env, "shell", "-v0", "-c", CAST).split()[-1]
+        granian = ("granian", "--interface", "wsgi", "focus.wsgi:application")
+        places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
+        log = tmp_path_factory.mktemp("web") / "log"
+        with processes.running(*granian, *places, log=log, **env):
+            house = House(postgres, redis, f"http://127.0.0.1:{port}", token)
+            processes.until(house.answers, seconds=20)
+            yield house
+
+
+def _manage(env: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=processes.ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+BUSY = "The service cannot answer right now. Please retry in a moment."
+LOGIN = {"email": "alice@example.com", "password": "alice's password"}
+NEW_JOB = {"app": "video", "action": "render", "cost_estimate": 5}
+
+
+def _refusals(house: House) -> None:
+    """Each door that needs the database says 503 in its own words, and soon."""
+    started = time.monotonic()
+    for answer in (
+        house.get("/api/wallet"),
+        house.get("/api/jobs"),
+        house.call("POST", "/api/jobs", json=NEW_JOB),
+    ):
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "service_unavailable", "message": BUSY}
+        assert answer.headers["Retry-After"] == "1"
+    login = house.call("POST", "/api/auth/login", json=LOGIN)
+    assert login.status_code == 503
+    assert login.json() == {
+        "success": False,
+        "error": {"code": "SERVICE_UNAVAILABLE", "message": BUSY, "data": {}},
+    }
+    cookie = {"Cookie": "focus_session=" + "a" * 32}
+    page = house.get("/admin/", headers=cookie)
+    assert page.status_code == 503
+    assert "We will be right back" in page.text
+    assert page.headers["Retry-After"] == "1"
+    for health in ("/health", "/api/health/"):
+        assert house.get(health).status_code == 503
+    assert house.get("/api/health/").json()["checks"]["database"] == "error"
+    # What needs no database is there all the while.
+    assert house.get("/api/openapi.json").status_code == 200
+    assert house.get("/api/docs").status_code == 200
+    assert house.get("/v1/nothing").status_code == 404
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGKILL], ids=["stop", "kill"]
+)
+def test_postgresql_goes_and_comes_back(house: House, number: int) -> None:
+    house.postgres.down(number)
+    try:
+        _refusals(house)
+    finally:
+        house.postgres.up()
+    # At once, not after a try: the dead connections are noticed before they are used.
+    statuses = [house.get("/api/wallet?app=video").status_code for _ in range(8)]
+    assert statuses == [200] * 8
+    login = house.call("POST", "/api/auth/login", json=LOGIN)
+    assert login.status_code == 200
+    job = house.call("POST", "/api/jobs", json=NEW_JOB).json()
+    done = house.call("POST", "/api/jobs/complete", json={"job_id": job["job_id"]})
+    assert done.status_code == 200
+
+
+def test_a_connection_that_postgresql_ended_is_not_used_again(house: House) -> None:
+    for _ in range(3):
+        # Every thread of the web server has one; some have several requests to go.
+        assert [house.get("/api/wallet").status_code for _ in range(6)] == [200] * 6
+        with psycopg.connect(house.postgres.url, autocommit=True) as admin:
+            ended = admin.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ).fetchone()
+            assert ended is not None
+            assert ended[0] > 0
+        assert [house.get("/api/wallet").status_code for _ in range(6)] == [200] * 6
+
+
+def test_without_redis_credits_still_move(house: House) -> None:
+    house.redis.down()
+    try:
+        wallet = house.get("/api/wallet?app=video")
+        assert wallet.status_code == 200
+        before = wallet.json()["account"]["credits"]
+        job = house.call("POST", "/api/jobs", json=NEW_JOB)
+        assert job.status_code == 201
+        sent = {"job_id": job.json()["job_id"], "actual_cost": 3}
+        done = house.call("POST", "/api/jobs/complete", json=sent)
+        assert done.status_code == 200
+        assert done.json()["credits_remaining"] == before - 3
+        login = house.call("POST", "/api/auth/login", json=LOGIN)
+        assert login.status_code == 200
+        words = house.get("/api/health/").json()["checks"]
+        assert (words["database"], words["cache"]) == ("ok", "error")
+    finally:
+        house.redis.up()
+    processes.until(
+        lambda: house.get("/api/health/").json()["checks"]["cache"] == "ok", seconds=5
+    )
+
+
+def test_a_client_that_hangs_up_in_the_middle_costs_nothing(house: House) -> None:
+    host, port = house.url.removeprefix("http://").split(":")
+    for _ in range(8):
+        with socket.create_connection((host, int(port))) as link:
+            link.sendall(
+                b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+            )
+    assert house.get("/api/wallet").status_code == 200

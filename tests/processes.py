@@ -1,0 +1,72 @@
+"""Real processes for tests: our own commands, on the test's database and Valkey."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection
+from psycopg.conninfo import make_conninfo
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def until(true: Callable[[], object], *, seconds: float = 15.0) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {true}")
+        time.sleep(0.05)
+
+
+def environment() -> dict[str, str]:
+    """What a child needs to work on this test's database and Valkey database."""
+    database = connection.settings_dict["NAME"]
+    return os.environ | {
+        "DATABASE_URL": make_conninfo(os.environ["DATABASE_URL"], dbname=database),
+        "REDIS_URL": settings.REDIS_URL,
+        "FOCUS_TESTING": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@contextmanager
+def running(*command: str, log: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m command`, in a process group of its own that ends with the block.
+
+    `more` goes on top of the environment.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env=environment() | more,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL the process and all of its children, and wait for it."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

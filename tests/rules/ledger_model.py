@@ -1,0 +1,158 @@
+"""The ledger as a page of plain Python: what the property test holds it against.
+
+Integers are micro-credits, `now` is seconds, an app is a letter. It keeps no entries
+and no locks; it only knows what should be true.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Grant:
+    number: int
+    left: int
+    priority: int
+    expires: int | None
+    paid: bool
+    app: str | None
+
+    def rank(self):
+        never = self.expires is None
+        return (
+            self.app is None,
+            self.priority,
+            never,
+            self.expires or 0,
+            self.paid,
+            self.number,
+        )
+
+
+@dataclass
+class Hold:
+    app: str
+    amount: int
+    expires: int
+    draws: list[tuple[Grant, int]]
+    state: str = "open"
+
+
+@dataclass
+class Model:
+    limit: int = 0
+    now: int = 0
+    debt: int = 0
+    grants: list[Grant] = field(default_factory=list)
+    holds: dict[int, Hold] = field(default_factory=dict)
+    late_settled: set[int] = field(default_factory=set)
+
+    def pass_time(self, seconds):
+        """Time alone expires holds and grants; nobody has to sweep."""
+        self.now += seconds
+        self._catch_up()
+
+    def available(self):
+        return sum(grant.left for grant in self.grants)
+
+    def reserved(self):
+        return sum(hold.amount for hold in self.holds.values() if hold.state == "open")
+
+    def spendable(self, app):
+        mine = [grant.left for grant in self.grants if grant.app in (None, app)]
+        return sum(mine) - self.debt
+
+    def grant(self, amount, *, priority, expires, paid, app, adjustment=False):
+        repaid = min(self.debt, amount) if paid or adjustment else 0
+        self.debt -= repaid
+        self.grants.append(
+            Grant(len(self.grants), amount - repaid, priority, expires, paid, app)
+        )
+        self._catch_up()
+
+    def reserve(self, job, app, amount, ttl):
+        if amount and amount > self.spendable(app):
+            return "insufficient"
+        if amount:
+            draws = self._draw(app, amount)
+            self.holds[job] = Hold(app, amount, self.now + ttl, draws)
+        return "ok"
+
+    def settle(self, job, app, cost, policy):
+        """("ok", charged, returned, uncovered, late) or the refusal."""
+        hold = self.holds.get(job)
+        if (hold and hold.state in ("settled", "released")) or job in self.late_settled:
+            return "already"
+        held = hold.amount if hold and hold.state == "open" else 0
+        late = bool(hold) and hold.state == "expired"
+        kept = min(cost, held)
+        fresh = min(cost - kept, max(0, self.spendable(app))) if cost > held else 0
+        uncovered = cost - kept - fresh
+        owed = 0
+        if policy == "overflow":
+            owed = min(uncovered, max(0, self.limit - self.debt))
+            uncovered -= owed
+        if policy == "reject" and uncovered:
+            return "insufficient"
+        if held:
+            hold.state = "settled"
+            self._give_back(hold, held - kept)
+        self._draw(app, fresh)
+        self.debt += owed
+        charged = kept + fresh + owed
+        if not held and charged:
+            self.late_settled.add(job)
+        self._catch_up()
+        return ("ok", charged, held - kept, uncovered, late)
+
+    def release(self, job):
+        hold = self.holds.get(job)
+        if hold is None:
+            return ("ok", 0)
+        if hold.state in ("settled", "released"):
+            return "already"
+        if hold.state == "expired":
+            return ("ok", 0)
+        hold.state = "released"
+        self._give_back(hold, hold.amount)
+        self._catch_up()
+        return ("ok", hold.amount)
+
+    def consume(self, app, amount):
+        if amount > self.spendable(app):
+            return "insufficient"
+        self._draw(app, amount)
+        return "ok"
+
+    def take_back(self, amount):
+        if amount > self.available() - self.debt:
+            return "insufficient"
+        self._draw(None, amount, anything=True)
+        return "ok"
+
+    def _draw(self, app, amount, *, anything=False):
+        draws = []
+        for grant in sorted(self.grants, key=Grant.rank):
+            if anything or grant.app in (None, app):
+                part = min(amount, grant.left)
+                if part:
+                    grant.left -= part
+                    amount -= part
+                    draws.append((grant, part))
+        assert amount == 0
+        return draws
+
+    def _give_back(self, hold, amount):
+        for grant, drawn in reversed(hold.draws):
+            part = min(amount, drawn)
+            grant.left += part
+            amount -= part
+        assert amount == 0
+
+    def _catch_up(self):
+        for hold in self.holds.values():
+            if hold.state == "open" and hold.expires <= self.now:
+                hold.state = "expired"
+                self._give_back(hold, hold.amount)
+        for grant in self.grants:
+            if grant.expires is not None and grant.expires <= self.now:
+                grant.left = 0

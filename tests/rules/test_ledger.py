@@ -1,0 +1,339 @@
+"""The ledger's rules, one by one, without HTTP."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.db.utils import IntegrityError
+
+from accounts.models import App
+from focus.money import MICRO
+from wallet import invariants, ledger
+from wallet.models import Draw, Entry, Grant, Wallet
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def rival(db):
+    return App.objects.create(slug="rival", name="Rival")
+
+
+@pytest.fixture(autouse=True)
+def _adds_up(db):
+    yield
+    assert list(invariants.violations()) == []
+
+
+def reserve(user, app, amount, ttl_seconds=3600):
+    job_id = uuid.uuid4()
+    ledger.reserve(
+        account_id=user.pk,
+        app=app,
+        job_id=job_id,
+        amount_micro=amount * MICRO,
+        ttl_seconds=ttl_seconds,
+        actor="test",
+    )
+    return job_id
+
+
+def settle(user, app, job_id, cost):
+    return ledger.settle(
+        account_id=user.pk, app=app, job_id=job_id, cost_micro=cost * MICRO, actor="t"
+    )
+
+
+def balance(user, app=None):
+    """(available, reserved, debt) in credits."""
+    now = ledger.balance(account_id=user.pk, app_id=app and app.pk)
+    return tuple(
+        micro / MICRO
+        for micro in (now.available_micro, now.reserved_micro, now.debt_micro)
+    )
+
+
+def booked(user):
+    return [
+        (entry.kind, entry.debit, entry.credit, entry.amount_micro / MICRO)
+        for entry in Entry.objects.filter(wallet__account=user).order_by("seq")
+    ]
+
+
+def test_settling_less_than_reserved_returns_the_rest(alice, video, give):
+    give(alice, 20)
+    job_id = reserve(alice, video, 5)
+    assert balance(alice) == (15, 5, 0)
+    settled = settle(alice, video, job_id, 3)
+    assert (settled.charged_micro, settled.returned_micro) == (3 * MICRO, 2 * MICRO)
+    assert balance(alice) == (17, 0, 0)
+    assert booked(alice)[1:] == [
+        ("reserve", "available", "reserved", 5),
+        ("charge", "reserved", "revenue:video", 3),
+        ("return", "reserved", "available", 2),
+    ]
+    charge, back = Entry.objects.filter(kind__in=["charge", "return"]).order_by("seq")
+    assert charge.movement_id == back.movement_id
+    assert (charge.resolves, back.resolves) == (True, False)
+
+
+def test_settling_more_than_reserved_charges_the_overage(alice, video, give):
+    give(alice, 20)
+    settled = settle(alice, video, reserve(alice, video, 4), 6)
+    assert settled.charged_micro == 6 * MICRO
+    assert booked(alice)[2:] == [
+        ("charge", "reserved", "revenue:video", 4),
+        ("overage", "available", "revenue:video", 2),
+    ]
+
+
+def test_cap_charges_what_the_balance_covers_and_records_the_rest(alice, video, give):
+    give(alice, 5)
+    settled = settle(alice, video, reserve(alice, video, 4), 9)
+    assert settled.charged_micro == 5 * MICRO
+    assert settled.uncovered_micro == 4 * MICRO
+    assert balance(alice) == (0, 0, 0)
+    assert Entry.objects.get(kind="charge").uncovered_micro == 4 * MICRO
+
+
+def test_reject_refuses_and_leaves_the_reservation_open(alice, video, give):
+    video.overage_policy = "reject"
+    give(alice, 5)
+    job_id = reserve(alice, video, 4)
+    with pytest.raises(ledger.InsufficientCredits) as refusal:
+        settle(alice, video, job_id, 9)
+    assert refusal.value.facts == {"required": 9, "available": 1}
+    assert balance(alice) == (1, 4, 0)
+    assert settle(alice, video, job_id, 5).charged_micro == 5 * MICRO
+
+
+def test_overflow_goes_into_debt_down_to_the_limit_then_caps(alice, video, give):
+    video.overage_policy = "overflow"
+    give(alice, 5)
+    Wallet.objects.update(overdraft_limit_micro=3 * MICRO)
+    settled = settle(alice, video, reserve(alice, video, 4), 10)
+    assert (settled.charged_micro, settled.uncovered_micro) == (8 * MICRO, 2 * MICRO)
+    assert settled.balance.credits_micro == -3 * MICRO
+    assert balance(alice) == (0, 0, 3)
+    with pytest.raises(ledger.InsufficientCredits):
+        reserve(alice, video, 1)
+
+
+def test_paid_grants_repay_debt_first_and_promotional_ones_do_not(alice, video, give):
+    video.overage_policy = "overflow"
+    give(alice, 1)
+    Wallet.objects.update(overdraft_limit_micro=3 * MICRO)
+    settle(alice, video, reserve(alice, video, 1), 4)
+    give(alice, 2)
+    assert balance(alice) == (2, 0, 3)
+    with pytest.raises(ledger.InsufficientCredits):
+        reserve(alice, video, 1)
+    give(alice, 10, category="paid", source="purchase")
+    assert balance(alice) == (9, 0, 0)
+
+
+def test_credits_return_to_the_grants_they_came_from(alice, video, rival, give):
+    paid = give(alice, 5, category="paid", source="purchase").grant_id
+    promo = give(alice, 5).grant_id
+    own = give(alice, 5, only_for=video).grant_id
+    job_id = reserve(alice, video, 12)
+    left = dict(Grant.objects.values_list("pk", "remaining_micro"))
+    assert left == {own: 0, promo: 0, paid: 3 * MICRO}
+    settle(alice, video, job_id, 6)
+    left = dict(Grant.objects.values_list("pk", "remaining_micro"))
+    assert left == {own: 0, promo: 4 * MICRO, paid: 5 * MICRO}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"priority": 10}, {"priority": 20}),
+        (
+            {"expires_at": datetime(2100, 1, 1, tzinfo=UTC)},
+            {"expires_at": datetime(2101, 1, 1, tzinfo=UTC)},
+        ),
+        ({"expires_at": datetime(2100, 1, 1, tzinfo=UTC)}, {}),
+        ({}, {"category": "paid", "source": "purchase"}),
+        ({"category": "paid", "source": "purchase", "priority": 0}, {"priority": 1}),
+    ],
+)
+def test_which_grant_is_spent_first(alice, video, give, first, second):
+    later = give(alice, 5, **second).grant_id
+    sooner = give(alice, 5, **first).grant_id
+    reserve(alice, video, 5)
+    assert Grant.objects.get(pk=sooner).remaining_micro == 0
+    assert Grant.objects.get(pk=later).remaining_micro == 5 * MICRO
+
+
+def test_an_app_cannot_spend_what_only_another_may(alice, video, rival, give):
+    give(alice, 5, only_for=rival)
+    give(alice, 2)
+    with pytest.raises(ledger.InsufficientCredits) as refusal:
+        reserve(alice, video, 3)
+    assert refusal.value.facts == {"required": 3, "available": 2}
+    now = ledger.balance(account_id=alice.pk, app_id=video.pk)
+    assert now.credits_micro == 2 * MICRO
+    assert ledger.balance(account_id=alice.pk).credits_micro == 7 * MICRO
+    reserve(alice, rival, 7)
+
+
+def test_a_reservation_is_free_the_moment_it_expires(alice, video, give, time_passes):
+    give(alice, 5)
+    reserve(alice, video, 5, ttl_seconds=60)
+    time_passes(61)
+    assert balance(alice) == (5, 0, 0)
+    assert Wallet.objects.get().reserved_micro == 5 * MICRO, "and nobody swept"
+    reserve(alice, video, 5)
+    assert [kind for kind, *_ in booked(alice)] == [
+        "grant",
+        "reserve",
+        "expire",
+        "reserve",
+    ]
+
+
+def test_settling_late_is_a_fresh_charge(alice, video, give, time_passes):
+    give(alice, 5)
+    job_id = reserve(alice, video, 5, ttl_seconds=60)
+    time_passes(61)
+    settled = settle(alice, video, job_id, 3)
+    assert (settled.late, settled.charged_micro) == (True, 3 * MICRO)
+    assert balance(alice) == (2, 0, 0)
+    with pytest.raises(ledger.AlreadyResolved):
+        settle(alice, video, job_id, 3)
+
+
+def test_an_expired_grant_is_gone_by_time_and_booked_as_breakage(
+    alice, video, give, time_passes
+):
+    give(alice, 5, expires_at=datetime.now(UTC) + timedelta(seconds=100))
+    give(alice, 1)
+    time_passes(200)
+    assert balance(alice) == (1, 0, 0)
+    with pytest.raises(ledger.InsufficientCredits), transaction.atomic():
+        reserve(alice, video, 2)
+    assert ledger.expire_due() == 1
+    assert booked(alice)[-1] == ("lapse", "available", "breakage", 5)
+    assert ledger.expire_due() == 0
+
+
+def test_credits_released_into_an_expired_grant_lapse_at_once(
+    alice, video, give, time_passes
+):
+    give(alice, 5, expires_at=datetime.now(UTC) + timedelta(seconds=100))
+    job_id = reserve(alice, video, 5)
+    time_passes(200)
+    ledger.release(account_id=alice.pk, app=video, job_id=job_id, actor="test")
+    assert [kind for kind, *_ in booked(alice)][-2:] == ["release", "lapse"]
+    assert balance(alice) == (0, 0, 0)
+
+
+def test_a_money_key_moves_credits_once_for_ever(alice, video, give):
+    give(alice, 20)
+    wish = {
+        "account_id": alice.pk,
+        "app": video,
+        "actor": "t",
+        "reason": "image",
+        "key": "consume:1",
+    }
+    first = ledger.consume(amount_micro=4 * MICRO, **wish)
+    again = ledger.consume(amount_micro=4 * MICRO, **wish)
+    assert (first.created, again.created) == (True, False)
+    assert again.movement_id == first.movement_id
+    assert again.first_balance_micro == 16 * MICRO
+    assert balance(alice) == (16, 0, 0)
+
+
+def test_a_money_key_of_another_account_is_refused(alice, bob, video, give):
+    give(alice, 20)
+    give(bob, 20)
+    wish = {"app": video, "amount_micro": MICRO, "actor": "t", "reason": "", "key": "k"}
+    ledger.consume(account_id=alice.pk, **wish)
+    with pytest.raises(ledger.DuplicateKey), transaction.atomic():
+        ledger.consume(account_id=bob.pk, **wish)
+    assert balance(bob) == (20, 0, 0)
+
+
+def test_bulk_charges_stand_each_for_itself(alice, bob, video, give):
+    give(alice, 5)
+    give(bob, 1)
+    charge = ledger.Charge
+    answers = ledger.consume_many(
+        app=video,
+        actor="t",
+        charges=[
+            charge(bob.pk, 2 * MICRO, "too much", "b1"),
+            charge(alice.pk, 3 * MICRO, "image", "a1"),
+            charge(alice.pk, 3 * MICRO, "twin", "a1"),
+            charge(alice.pk, 3 * MICRO, "too much by now", "a2"),
+            charge(bob.pk, 1 * MICRO, "image", "b2"),
+        ],
+    )
+    assert isinstance(answers[0], ledger.InsufficientCredits)
+    assert answers[1].created
+    assert not answers[2].created
+    assert isinstance(answers[3], ledger.InsufficientCredits)
+    assert answers[4].created
+    assert (balance(alice), balance(bob)) == ((2, 0, 0), (0, 0, 0))
+
+
+def test_staff_adjust_both_ways_but_never_below_nothing(alice, video, give):
+    adjust = {"account_id": alice.pk, "actor": "staff:1", "reason": "goodwill: sorry"}
+    ledger.adjust(amount_micro=7 * MICRO, key="1", **adjust)
+    ledger.adjust(amount_micro=-2 * MICRO, key="2", **adjust)
+    assert balance(alice) == (5, 0, 0)
+    with pytest.raises(ledger.InsufficientCredits):
+        ledger.adjust(amount_micro=-6 * MICRO, key="3", **adjust)
+    assert balance(alice) == (5, 0, 0)
+
+
+def test_an_estimate_of_nothing_books_nothing_and_settles_once(alice, video, give):
+    give(alice, 5)
+    job_id = reserve(alice, video, 0)
+    assert len(booked(alice)) == 1
+    assert settle(alice, video, job_id, 2).charged_micro == 2 * MICRO
+    with pytest.raises(ledger.AlreadyResolved):
+        settle(alice, video, job_id, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE wallet_entry SET amount_micro = amount_micro + 1",
+        "DELETE FROM wallet_entry",
+        "DELETE FROM wallet_draw",
+        "DELETE FROM wallet_grant",
+        "DELETE FROM wallet_reservation",
+        "DELETE FROM wallet_wallet",
+    ],
+)
+def test_the_database_refuses_to_change_history(alice, video, give, change):
+    give(alice, 5)
+    reserve(alice, video, 1)
+    with (
+        pytest.raises(IntegrityError, match="immutable"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(change)
+
+
+@pytest.mark.parametrize("table", [Entry, Draw, Grant, Wallet])
+def test_truncate_needs_a_test_database_and_a_wish(table):
+    with (
+        pytest.raises(IntegrityError, match="TRUNCATE"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SET LOCAL focus.allow_truncate = off")
+        cursor.execute(f"TRUNCATE {table._meta.db_table} CASCADE")
+
+
+def test_the_clock_can_be_moved_only_where_the_database_is_a_test():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'now' AND"
+                       " pronamespace = 'ledger'::regnamespace")
+        (source,) = cursor.fetchone()
+    assert "current_database() LIKE 'test\\_%'" in source

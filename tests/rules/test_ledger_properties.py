@@ -1,0 +1,220 @@
+"""Any order of wishes: the ledger agrees with the model, call by call.
+
+After every call the balance, as each app sees it, and every grant must be what the
+model says, so a refusal must be right and must have changed nothing.
+"""
+
+import uuid
+from datetime import timedelta
+
+from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
+
+from accounts.models import App, User
+from tests.rules.ledger_model import Model
+from wallet import invariants, ledger
+from wallet.models import Grant, Wallet
+
+# The model's unit of time. Real time passes too, but never an hour per example.
+HOUR = 3600
+amounts = st.integers(0, 30)
+costs = amounts | st.integers(40, 120)
+some = st.integers(1, 30)
+app = st.sampled_from("ab")
+job = st.integers(0, 5)
+hours = st.integers(1, 6)
+policies = st.sampled_from(["cap", "reject", "overflow"])
+grants = st.tuples(
+    st.just("grant"),
+    some,
+    st.sampled_from([0, 50]),
+    st.none() | hours,
+    st.booleans(),
+    st.none() | app,
+)
+wishes = st.lists(
+    st.one_of(
+        grants,
+        st.tuples(st.just("reserve"), app, amounts, hours),
+        st.tuples(st.just("work"), app, amounts, costs, policies),
+        st.tuples(st.just("settle"), job, costs, policies),
+        st.tuples(st.just("release"), job),
+        st.tuples(st.just("consume"), app, some),
+        st.tuples(st.just("adjust"), some, st.booleans()),
+        st.tuples(st.just("wait"), st.integers(1, 4)),
+        st.tuples(st.just("sweep")),
+    ),
+    min_size=5,
+    max_size=30,
+)
+
+
+class TheLedgerAgreesWithTheModel(TestCase):
+    def tearDown(self):
+        self._set_clock(0)
+
+    # A database call takes longer than Hypothesis likes an example to.
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 20), st.booleans(), st.lists(grants, min_size=2, max_size=5), wishes)
+    def test_any_order_of_wishes(self, limit, in_debt, given_first, wishes):
+        self._begin(limit)
+        if in_debt and limit:
+            self.do_reserve("a", 0, 1)
+            self.do_settle(0, limit, "overflow")
+        for verb, *wish in [*given_first, *wishes]:
+            getattr(self, f"do_{verb}")(*wish)
+            self.compare()
+        self.do_sweep()
+        assert list(invariants.violations()) == []
+
+    def _begin(self, limit):
+        self.model = Model(limit=limit)
+        self.account = User.objects.create(email=None)
+        self.apps = {slug: App.objects.create(slug=slug, name=slug) for slug in "ab"}
+        self.jobs = []
+        self.count = 0
+        self._set_clock(0)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT ledger.now()")
+            (self.start,) = cursor.fetchone()
+        ledger.expire(account_id=self.account.pk)
+        Wallet.objects.filter(account=self.account).update(overdraft_limit_micro=limit)
+
+    def do_grant(self, amount, priority, lasts, paid, restricted):
+        expires = None if lasts is None else self.model.now + lasts
+        self.model.grant(
+            amount, priority=priority, expires=expires, paid=paid, app=restricted
+        )
+        ledger.grant(
+            account_id=self.account.pk,
+            amount_micro=amount,
+            source="purchase" if paid else "promo",
+            category="paid" if paid else "promotional",
+            priority=priority,
+            expires_at=expires and self.start + timedelta(hours=expires),
+            only_for=self.apps.get(restricted),
+            actor="test",
+            key=self._key(),
+        )
+
+    def do_reserve(self, app, amount, ttl):
+        job_id = uuid.uuid4()
+        said = self._said(
+            ledger.reserve,
+            app=self.apps[app],
+            job_id=job_id,
+            amount_micro=amount,
+            ttl_seconds=ttl * HOUR,
+        )
+        expected = self.model.reserve(len(self.jobs), app, amount, ttl)
+        if expected == "ok":
+            self.jobs.append((job_id, app))
+            late_by = said.expires_at - self._time() - timedelta(hours=ttl)
+            assert timedelta(0) <= late_by < timedelta(minutes=10)
+        else:
+            assert said == expected
+
+    def do_work(self, app, estimate, cost, policy):
+        self.do_reserve(app, estimate, 1)
+        self.do_settle(len(self.jobs) - 1, cost, policy)
+
+    def do_settle(self, job, cost, policy):
+        if not 0 <= job < len(self.jobs):
+            return
+        job_id, app = self.jobs[job]
+        self.apps[app].overage_policy = policy
+        said = self._said(
+            ledger.settle, app=self.apps[app], job_id=job_id, cost_micro=cost
+        )
+        if not isinstance(said, str):
+            said = (
+                "ok",
+                said.charged_micro,
+                said.returned_micro,
+                said.uncovered_micro,
+                said.late,
+            )
+        assert said == self.model.settle(job, app, cost, policy)
+
+    def do_release(self, job):
+        if not 0 <= job < len(self.jobs):
+            return
+        job_id, app = self.jobs[job]
+        said = self._said(ledger.release, app=self.apps[app], job_id=job_id)
+        if not isinstance(said, str):
+            said = ("ok", said.returned_micro)
+        assert said == self.model.release(job)
+
+    def do_consume(self, app, amount):
+        said = self._said(
+            ledger.consume,
+            app=self.apps[app],
+            amount_micro=amount,
+            reason="",
+            key=self._key(),
+        )
+        expected = self.model.consume(app, amount)
+        assert said == expected or expected == "ok"
+
+    def do_adjust(self, amount, give):
+        said = self._said(
+            ledger.adjust,
+            amount_micro=amount if give else -amount,
+            reason="",
+            key=self._key(),
+        )
+        if give:
+            self.model.grant(
+                amount, priority=50, expires=None, paid=False, app=None, adjustment=True
+            )
+        else:
+            expected = self.model.take_back(amount)
+            assert said == expected or expected == "ok"
+
+    def do_wait(self, hours):
+        self.model.pass_time(hours)
+        self._set_clock(self.model.now)
+
+    def do_sweep(self):
+        """Book what is due; from here on every single grant can be compared."""
+        ledger.expire(account_id=self.account.pk)
+        rows = Grant.objects.filter(wallet__account=self.account).order_by("pk")
+        left = [row.remaining_micro for row in rows]
+        assert left == [grant.left for grant in self.model.grants]
+
+    def compare(self):
+        """What each app sees, by time alone: nobody has swept."""
+        for slug, row in self.apps.items():
+            now = ledger.balance(account_id=self.account.pk, app_id=row.pk)
+            assert (now.available_micro, now.reserved_micro, now.debt_micro) == (
+                self.model.available(),
+                self.model.reserved(),
+                self.model.debt,
+            )
+            assert now.credits_micro == self.model.spendable(slug)
+
+    def _said(self, call, **wish):
+        before = ledger.balance(account_id=self.account.pk)
+        try:
+            return call(account_id=self.account.pk, actor="test", **wish)
+        except ledger.InsufficientCredits:
+            said = "insufficient"
+        except ledger.AlreadyResolved:
+            said = "already"
+        assert ledger.balance(account_id=self.account.pk) == before
+        return said
+
+    def _key(self):
+        self.count += 1
+        return f"{self.account.pk}:{self.count}"
+
+    def _time(self):
+        return self.start + timedelta(hours=self.model.now)
+
+    def _set_clock(self, hours):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('focus.clock_offset', %s, false)", [f"{hours}h"]
+            )

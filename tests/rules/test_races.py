@@ -1,0 +1,223 @@
+"""Races on real connections, decided by counting winners."""
+
+import threading
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection, connections
+from django.db.models import Q
+
+from focus.errors import DomainError
+from focus.money import MICRO
+from jobs import lifecycle
+from jobs.models import Job
+from wallet import invariants, ledger, starters
+from wallet.models import Entry, Grant, Reservation
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROUNDS = 8
+
+
+@pytest.fixture(autouse=True)
+def _adds_up(transactional_db):
+    yield
+    assert list(invariants.violations()) == []
+
+
+def at_once(*calls):
+    """Run every call on its own connection, all let go together; outcomes by name."""
+    gate = threading.Barrier(len(calls), timeout=10)
+
+    def run(call):
+        try:
+            connection.ensure_connection()
+            gate.wait()
+            return call()
+        except DomainError as refusal:
+            return refusal.code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def start(user, app, amount, **options):
+    return lifecycle.start(
+        account_id=user.pk,
+        app=app,
+        action="render",
+        estimate_micro=amount * MICRO,
+        metadata={},
+        actor="test",
+        **options,
+    ).job
+
+
+def complete(job, cost):
+    return lifecycle.complete(
+        job_id=job.pk,
+        among=Q(account=job.account_id),
+        cost_micro=cost * MICRO,
+        metadata={},
+        actor="test",
+        by_app=False,
+    )
+
+
+def fail(job):
+    return lifecycle.fail(
+        job_id=job.pk,
+        among=Q(account=job.account_id),
+        refund=True,
+        fail_reason="",
+        actor="test",
+        by_app=False,
+    )
+
+
+def make_due(job):
+    """As if its time had come, for every connection alike."""
+    with connection.cursor() as cursor:
+        for table in ("wallet_reservation", "jobs_job"):
+            cursor.execute(
+                f"UPDATE {table} SET expires_at = now() - interval '1 s' WHERE id = %s",
+                [job.pk],
+            )
+
+
+def test_the_last_credit_is_spent_once(alice, video, give):
+    for _ in range(ROUNDS):
+        give(alice, 1)
+        outcomes = at_once(*[lambda: start(alice, video, 1)] * 8)
+        assert Counter(map(type, outcomes)) == {Job: 1, str: 7}
+        assert set(outcomes) & {"insufficient_credits"} == {"insufficient_credits"}
+
+
+def test_a_new_wallet_is_made_once(alice, video):
+    calls = [
+        lambda n=n: ledger.grant(
+            account_id=alice.pk,
+            amount_micro=MICRO,
+            source="promo",
+            actor="test",
+            key=f"first:{n}",
+        )
+        for n in range(8)
+    ]
+    assert len(at_once(*calls)) == 8
+    assert ledger.balance(account_id=alice.pk).available_micro == 8 * MICRO
+
+
+def test_starter_credits_come_once(alice, video):
+    def meet():
+        starters.welcome(account_id=alice.pk, app=video, actor="test")
+
+    assert at_once(*[meet] * 12) == [None] * 12
+    assert Grant.objects.count() == 1
+    assert ledger.balance(account_id=alice.pk).available_micro == 20 * MICRO
+
+
+def test_settle_against_fail_has_one_winner(alice, video, give):
+    seen = Counter()
+    for _ in range(ROUNDS):
+        give(alice, 5)
+        job = start(alice, video, 5)
+        outcomes = at_once(
+            lambda job=job: complete(job, 3),
+            lambda job=job: fail(job),
+        )
+        refused = [outcome for outcome in outcomes if outcome == "job_not_started"]
+        assert len(refused) == 1
+        seen[Job.objects.get(pk=job.pk).status] += 1
+        resolving = Entry.objects.filter(reservation_id=job.pk, resolves=True)
+        assert resolving.count() == 1
+    assert sum(seen.values()) == ROUNDS
+
+
+def test_two_settlements_at_different_costs_have_one_winner(alice, video, give):
+    for _ in range(ROUNDS):
+        give(alice, 5)
+        job = start(alice, video, 5)
+        outcomes = at_once(
+            *[lambda cost=cost, job=job: complete(job, cost) for cost in (1, 2, 3, 4)]
+        )
+        assert outcomes.count("job_not_started") == 3
+
+
+def test_the_same_settlement_by_many_charges_once(alice, video, give):
+    give(alice, 5)
+    job = start(alice, video, 5)
+    outcomes = at_once(*[lambda: complete(job, 3)] * 8)
+    assert {outcome.job.charged_micro for outcome in outcomes} == {3 * MICRO}
+    assert ledger.balance(account_id=alice.pk).available_micro == 2 * MICRO
+
+
+def test_expiry_against_settlement_never_loses_or_doubles_credits(alice, video, give):
+    for _ in range(ROUNDS):
+        give(alice, 5)
+        before = ledger.balance(account_id=alice.pk).available_micro
+        job = start(alice, video, 5)
+        make_due(job)
+        outcomes = at_once(
+            lambda job=job: complete(job, 3),
+            lifecycle.expire_due,
+            lifecycle.expire_due,
+            lambda: ledger.expire(account_id=alice.pk),
+        )
+        assert outcomes[0].job.late
+        row = Job.objects.get(pk=job.pk)
+        assert (row.status, row.charged_micro) == ("completed", 3 * MICRO)
+        now = ledger.balance(account_id=alice.pk)
+        assert now.available_micro == before - 3 * MICRO
+
+
+def test_sweepers_side_by_side_expire_each_job_once(alice, video, give):
+    give(alice, 20)
+    jobs = [start(alice, video, 1) for _ in range(12)]
+    for job in jobs:
+        make_due(job)
+    counts = at_once(*[lifecycle.expire_due] * 4)
+    assert sum(counts) == 12
+    assert Reservation.objects.filter(status="expired").count() == 12
+    assert Entry.objects.filter(kind="expire").count() == 12
+    assert ledger.balance(account_id=alice.pk).available_micro == 20 * MICRO
+
+
+def test_one_money_key_by_twenty_charges_once(alice, video, give):
+    give(alice, 20)
+    outcomes = at_once(
+        *[
+            lambda: ledger.consume(
+                account_id=alice.pk,
+                app=video,
+                amount_micro=MICRO,
+                actor="test",
+                reason="image",
+                key="one",
+            )
+        ]
+        * 20
+    )
+    assert [taken.created for taken in outcomes].count(True) == 1
+    assert len({taken.movement_id for taken in outcomes}) == 1
+
+
+def test_bulk_charges_in_opposite_orders_do_not_deadlock(alice, bob, video, give):
+    give(alice, 100)
+    give(bob, 100)
+
+    def charge(users):
+        return ledger.consume_many(
+            app=video,
+            actor="test",
+            charges=[
+                ledger.Charge(user.pk, MICRO, "image", str(uuid.uuid4()))
+                for user in users * 5
+            ],
+        )
+
+    outcomes = at_once(*[lambda: charge([alice, bob]), lambda: charge([bob, alice])] * 4)
+    assert all(taken.created for taken in sum(outcomes, []))

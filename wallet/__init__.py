@@ -1,0 +1,5 @@
+"""Who holds how many credits, and why.
+
+`wallet/ledger.py` is the only caller of the SQL functions in `wallet/sql/`, and they
+are the only writers of wallets, grants, reservations, draws and entries.
+"""

@@ -1,0 +1,5 @@
+"""The ledger for staff: to read, and to adjust with a reason. Nothing is editable."""
+
+from wallet.admin import ledger, wallets
+
+__all__ = ["ledger", "wallets"]

@@ -1,0 +1,214 @@
+"""The pages on which staff act on a wallet: adjust, overdraft limit, open."""
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+
+from accounts.authentication import visitor
+from accounts.models import User
+from focus.admin_site import shown
+from focus.errors import DomainError
+from wallet import adjustments, ledger
+from wallet.adjustments import Adjusted, NotAllowed, Preview, Reason
+from wallet.admin import words
+from wallet.admin.forms import AdjustForm, OverdraftForm
+from wallet.models import Wallet
+
+if TYPE_CHECKING:
+    from focus.admin_site.lists import ReadOnly as _Base
+else:
+    _Base = object
+
+
+def staff_of(request: HttpRequest) -> User:
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
+
+
+class AdjustingPages(_Base):
+    """Mixed into the wallet's admin; `answer` and `wallet_or_refuse` are its own."""
+
+    answer: Any
+    wallet_or_refuse: Any
+
+    def adjust_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        """A form, then a preview, then one booking however often that is confirmed."""
+        wallet: Wallet = self.wallet_or_refuse(request, wallet_id)
+        try:
+            limit = adjustments.limit_micro(staff_of(request))
+        except NotAllowed as refusal:
+            raise PermissionDenied(refusal.message) from refusal
+        if request.method != "POST":
+            return self._form(request, wallet, AdjustForm(limit_micro=limit))
+        form = AdjustForm(request.POST, limit_micro=limit)
+        if not form.is_valid() or "edit" in request.POST:
+            return self._form(request, wallet, form)
+        if "confirm" not in request.POST:
+            return self._preview(request, wallet, form)
+        return self._confirmed(request, wallet, form)
+
+    def _form(
+        self, request: HttpRequest, wallet: Wallet, form: AdjustForm
+    ) -> HttpResponse:
+        balance = ledger.balance(account_id=wallet.account_id)
+        return self.answer(
+            request,
+            wallet,
+            "adjust",
+            form=form,
+            balance=shown.credits_of(balance.credits_micro),
+            subtitle="Adjust credits",
+        )
+
+    def _preview(
+        self, request: HttpRequest, wallet: Wallet, form: AdjustForm, status: int = 200
+    ) -> HttpResponse:
+        wish = form.cleaned_data
+        preview = adjustments.preview(
+            account_id=wallet.account_id, amount_micro=wish["amount"]
+        )
+        return self.answer(
+            request,
+            wallet,
+            "adjust_preview",
+            status=status,
+            subtitle="Adjust credits",
+            form=form,
+            gives=wish["amount"] > 0,
+            amount=shown.signed(wish["amount"]),
+            before=shown.credits_of(preview.before.credits_micro),
+            after=shown.credits_of(preview.after_micro),
+            seen=preview.before.credits_micro,
+            reserved=shown.credits_of(preview.before.reserved_micro),
+            reason=Reason(wish["reason"]).label,
+            effects=list(_effects(preview)),
+            missing=preview.missing_micro and shown.credits_of(preview.missing_micro),
+        )
+
+    def _confirmed(
+        self, request: HttpRequest, wallet: Wallet, form: AdjustForm
+    ) -> HttpResponse:
+        wish = form.cleaned_data
+        try:
+            done = adjustments.adjust(
+                owner=wallet.account,
+                amount_micro=wish["amount"],
+                reason=Reason(wish["reason"]),
+                note=wish["note"],
+                form_id=wish["form_id"],
+                staff=staff_of(request),
+                visitor=visitor(request),
+            )
+        except DomainError as refusal:
+            self.message_user(
+                request, f"{refusal.message} Nothing has moved.", messages.ERROR
+            )
+            return self._preview(request, wallet, form, status=409)
+        if done.amount_micro != wish["amount"]:
+            self.message_user(
+                request,
+                f"Nothing has moved now: this form was used before, for"
+                f" {shown.signed(done.amount_micro)} credits. Open a new one.",
+                messages.WARNING,
+            )
+        else:
+            told = _told(done, wallet, wish["seen"])
+            self.message_user(request, told, messages.SUCCESS)
+        return redirect("admin:wallet_wallet_change", wallet.pk)
+
+    def overdraft_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        wallet: Wallet = self.wallet_or_refuse(request, wallet_id)
+        if not request.user.has_perm(adjustments.SET_OVERDRAFT_LIMIT):
+            raise PermissionDenied
+        now = shown.credits_of(wallet.overdraft_limit_micro)
+        form = OverdraftForm(request.POST or None, initial={"limit": now})
+        if request.method != "POST" or not form.is_valid():
+            return self.answer(
+                request,
+                wallet,
+                "overdraft",
+                subtitle="Overdraft limit",
+                form=form,
+                limit_now=now,
+                debt=shown.credits_of(wallet.debt_micro),
+            )
+        limit = form.cleaned_data["limit"]
+        old = adjustments.set_overdraft_limit(
+            wallet=wallet,
+            limit_micro=limit,
+            note=form.cleaned_data["note"],
+            staff=staff_of(request),
+            visitor=visitor(request),
+        )
+        self.message_user(
+            request,
+            f"The overdraft limit went from {shown.credits_of(old)} to"
+            f" {shown.credits_of(limit)} credits.",
+            messages.SUCCESS,
+        )
+        return redirect("admin:wallet_wallet_change", wallet.pk)
+
+    def of_view(self, request: HttpRequest, account_id: UUID) -> HttpResponse:
+        """An account's wallet, or the offer to open one."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        owner = get_object_or_404(User, pk=account_id)
+        wallet = Wallet.objects.filter(account=owner).first()
+        if wallet is None and request.method == "POST":
+            try:
+                wallet = adjustments.open_wallet(
+                    owner=owner, staff=staff_of(request), visitor=visitor(request)
+                )
+            except NotAllowed as refusal:
+                raise PermissionDenied(refusal.message) from refusal
+        if wallet is not None:
+            return redirect("admin:wallet_wallet_change", wallet.pk)
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(owner),
+            "opts": self.opts,
+            "owner": owner,
+            "may_open": request.user.has_perm(adjustments.ADJUST),
+        }
+        return TemplateResponse(request, "wallet/open.html", context)
+
+
+def _effects(preview: Preview) -> Any:
+    """What would happen, a sentence each."""
+    if preview.amount_micro > 0:
+        yield (
+            "They become a grant of their own: promotional, without expiry, for every"
+            " app, spent at priority 50."
+        )
+        if preview.repaid_micro:
+            repaid = shown.credits_of(preview.repaid_micro)
+            yield f"{repaid} of them repay debt at once."
+    for share in preview.shares:
+        yield (
+            f"{shown.credits_of(share.amount_micro)} out of"
+            f" {words.grant(share.grant)} (grant {share.grant.pk},"
+            f" {shown.credits_of(share.grant.remaining_micro)} left in it)."
+        )
+
+
+def _told(done: Adjusted, wallet: Wallet, seen: int | None) -> str:
+    amount = shown.credits_of(abs(done.amount_micro))
+    verb = "Gave" if done.amount_micro > 0 else "Took"
+    way = "to" if done.amount_micro > 0 else "from"
+    told = (
+        f"{verb} {amount} credits {way} {wallet.account}: the balance went"
+        f" from {shown.credits_of(done.before_micro)}"
+        f" to {shown.credits_of(done.after_micro)}."
+    )
+    if not done.created:
+        return f"{told} The form arrived more than once and was booked once."
+    if seen is not None and seen != done.before_micro:
+        return f"{told} It had moved since the preview showed {shown.credits_of(seen)}."
+    return told

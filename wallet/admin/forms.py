@@ -1,0 +1,95 @@
+"""What staff fill in: amounts exactly as typed, and a reason that says something."""
+
+import uuid
+from typing import Any
+
+from django import forms
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from focus.admin_site import shown
+from focus.money import NotAnAmount
+from wallet import adjustments
+from wallet.adjustments import Reason
+
+
+class CreditsField(forms.CharField):
+    """A number of credits as people type it; its value is exact micro-credits."""
+
+    widget = UnfoldAdminTextInputWidget
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
+
+    def to_python(self, value: Any) -> Any:
+        typed = super().to_python(value)
+        if typed in self.empty_values:
+            return typed
+        try:
+            return adjustments.read_credits(typed)
+        except NotAnAmount as wrong:
+            raise forms.ValidationError(f"This {wrong}") from wrong
+
+
+class Note(forms.CharField):
+    """The staff's own words, for whoever reads the ledger later."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = UnfoldAdminTextareaWidget(attrs={"rows": 3})
+        super().__init__(min_length=5, max_length=400, widget=widget, **options)
+
+    def clean(self, value: Any) -> Any:
+        return " ".join(super().clean(value).split())
+
+
+class AdjustForm(forms.Form):
+    """One adjustment. `form_id` is born with the form and names its money key."""
+
+    amount = CreditsField(
+        label="Credits",
+        help_text="5 gives five, -2.5 takes two and a half. At most 6 decimals.",
+    )
+    reason = forms.ChoiceField(
+        choices=[("", "Choose…"), *Reason.choices], widget=UnfoldAdminSelectWidget
+    )
+    note = Note(help_text="What happened, and where it is written down.")
+    form_id = forms.UUIDField(initial=uuid.uuid4, widget=forms.HiddenInput)
+    # The balance that the preview showed, to say so if it has moved since.
+    seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, limit_micro: int | None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.limit_micro = limit_micro
+        if limit_micro is not None:
+            self.fields[
+                "amount"
+            ].help_text += f" Your limit is {shown.credits_of(limit_micro)} at once."
+
+    def clean_amount(self) -> int:
+        amount: int = self.cleaned_data["amount"]
+        if amount == 0:
+            raise forms.ValidationError("This must not be 0.")
+        if self.limit_micro is not None and abs(amount) > self.limit_micro:
+            raise forms.ValidationError(
+                f"You may adjust by at most {shown.credits_of(self.limit_micro)}"
+                " credits at once. Ask finance for more."
+            )
+        return amount
+
+
+class OverdraftForm(forms.Form):
+    limit = CreditsField(
+        label="Overdraft limit, in credits",
+        help_text="How deep apps with the policy “overflow” may take this wallet.",
+    )
+    note = Note(help_text="Why, and who agreed to it.")
+
+    def clean_limit(self) -> int:
+        limit: int = self.cleaned_data["limit"]
+        if limit < 0:
+            raise forms.ValidationError("This must not be below 0.")
+        return limit

@@ -1,0 +1,132 @@
+"""Everything the wallet page shows, in words and figures."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.http import HttpRequest
+
+from focus.admin_site import shown
+from wallet import ledger, statements
+from wallet.admin import chart, words
+from wallet.models import Entry, Wallet
+
+PERIODS = {
+    "7": "7 days",
+    "30": "30 days",
+    "90": "90 days",
+    "365": "1 year",
+    "all": "All",
+}
+
+
+def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, Any]:
+    """The template's context: balance, curve, grants, reservations, statement."""
+    balance = ledger.balance(account_id=wallet.account_id)
+    grants = statements.grants_left(wallet=wallet)
+    page = statements.page(wallet=wallet, before=_number(request.GET.get("before")))
+    actors = words.Actors(page.entries)
+    days = request.GET.get("days", "30")
+    days = days if days in PERIODS else "30"
+    return {
+        "balance": shown.credits_of(balance.credits_micro),
+        "available": shown.credits_of(balance.available_micro),
+        "reserved": shown.credits_of(balance.reserved_micro),
+        "debt": shown.credits_of(balance.debt_micro),
+        "in_debt": balance.debt_micro > 0,
+        "overdraft_limit": shown.credits_of(wallet.overdraft_limit_micro),
+        "chart": _curve(wallet, balance, now, days),
+        "periods": PERIODS,
+        "days": days,
+        "grants": [_grant_row(left, now) for left in grants],
+        "next_expiry": _next_expiry(grants, now),
+        "reservations": [
+            {
+                "job": row.pk,
+                "app": row.app.slug,
+                "amount": shown.credits_of(row.amount_micro),
+                "until": shown.moment(row.expires_at),
+                "left": _in(row.expires_at - now),
+            }
+            for row in statements.open_reservations(wallet=wallet)[:50]
+        ],
+        "page": page,
+        "rows": [_row(entry, actors) for entry in page.entries],
+    }
+
+
+def _curve(wallet: Wallet, balance: ledger.Balance, now: datetime, days: str) -> Any:
+    young = wallet.created_at - timedelta(minutes=1)
+    since = young if days == "all" else max(young, now - timedelta(days=int(days)))
+    points = statements.curve(wallet=wallet, since=since)
+    latest = statements.Point(now, balance.credits_micro, balance.reserved_micro)
+    return chart.draw([*points, latest], until=now)
+
+
+def _grant_row(left: statements.GrantLeft, now: datetime) -> dict[str, Any]:
+    grant = left.grant
+    share = 100 * left.left_micro // grant.granted_micro
+    return {
+        "pk": grant.pk,
+        "what": words.grant(grant),
+        "category": grant.category,
+        "priority": grant.priority,
+        "granted": shown.credits_of(grant.granted_micro),
+        "left": shown.credits_of(left.left_micro),
+        "held": shown.credits_of(left.held_micro) if left.held_micro else "",
+        "share": share,
+        "expires": shown.moment(grant.expires_at) if grant.expires_at else "",
+        "expires_in": _in(grant.expires_at - now) if grant.expires_at else "",
+        "expired": left.expired,
+    }
+
+
+def _next_expiry(grants: list[statements.GrantLeft], now: datetime) -> dict[str, str]:
+    due = [
+        (left.grant.expires_at, left.left_micro)
+        for left in grants
+        if left.grant.expires_at and left.left_micro and not left.expired
+    ]
+    if not due:
+        return {}
+    at, micro = min(due)
+    return {"amount": shown.credits_of(micro), "in": _in(at - now)}
+
+
+def _in(wait: timedelta) -> str:
+    seconds = int(wait.total_seconds())
+    if seconds <= 0:
+        return "now"
+    for unit, length in (
+        ("day", 86_400),
+        ("hour", 3600),
+        ("minute", 60),
+        ("second", 1),
+    ):
+        if seconds >= length:
+            count = seconds // length
+            return f"in {count:,} {unit}{'' if count == 1 else 's'}"
+    return "now"
+
+
+def _row(entry: Entry, actors: words.Actors) -> dict[str, Any]:
+    gains = entry.credit == "available" or entry.debit == "debt"
+    return {
+        "entry": entry,
+        "at": shown.moment(entry.booked_at),
+        "kind": words.kind(entry),
+        "colour": words.COLOURS.get(words.kind(entry), ""),
+        "way": words.way(entry),
+        "amount": shown.credits_of(entry.amount_micro),
+        "sign": "+" if gains else "−" if entry.debit == "available" else "",
+        "available": shown.credits_of(entry.available_after),
+        "reserved": shown.credits_of(entry.reserved_after),
+        "balance": shown.credits_of(entry.available_after - entry.debt_after),
+        "owed": entry.debt_after > 0,
+        "uncovered": entry.uncovered_micro and shown.credits_of(entry.uncovered_micro),
+        "actor": actors.name(entry.actor),
+    }
+
+
+def _number(text: str | None) -> int | None:
+    plain = text and text.isascii() and text.isdigit() and len(text) < 19
+    return int(text) if text and plain else None

@@ -1,0 +1,259 @@
+"""Wallets: the list, the page of one, and what staff may ask of it."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from unfold.decorators import display
+
+from accounts import audit
+from accounts.authentication import visitor
+from accounts.models import SecurityEvent, User
+from focus.admin_site import search, shown
+from focus.admin_site.lists import ReadOnly
+from wallet import explain, invariants
+from wallet.admin import export, page
+from wallet.admin.adjusting import AdjustingPages, staff_of
+from wallet.ledger import NOW
+from wallet.models import Wallet
+
+STAFF_EVENTS = [
+    "credits_adjusted",
+    "overdraft_limit_set",
+    "statement_exported",
+    "wallet_opened",
+    "wallet_verified",
+]
+
+
+class Holds(admin.SimpleListFilter):
+    """Wallets that have something of a kind."""
+
+    title = "holds"
+    parameter_name = "holds"
+    columns = {"available": "Credits", "reserved": "Reservations", "debt": "Debt"}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(self.columns.items())
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if value not in self.columns:
+            return queryset
+        return queryset.filter(**{f"{value}_micro__gt": 0})
+
+
+@admin.register(Wallet)
+class WalletAdmin(AdjustingPages, ReadOnly):
+    list_display = ["owner", "available", "reserved", "debt", "entries", "moved"]
+    list_select_related = ["account"]
+    list_filter = [Holds]
+    ordering = ["-id"]
+    search_fields = ["account__email"]
+    search_help_text = "Email (its beginning), account id or wallet number"
+
+    def found(self, rows: QuerySet[Wallet], term: str) -> QuerySet[Wallet]:
+        if term.isascii() and term.isdigit() and len(term) < 19:
+            return rows.filter(pk=int(term))
+        return rows.filter(account__in=_accounts(term))
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A search that finds an account but no wallet says so, and how to open it."""
+        term = request.GET.get("q", "").strip()
+        accounts = _accounts(term) if self.has_view_permission(request) else []
+        if len(accounts) == 1:
+            owner = User.objects.filter(pk=accounts[0], wallet=None).first()
+            if owner is not None:
+                self.message_user(
+                    request,
+                    format_html(
+                        '{} has no wallet yet: <a class="to" href="{}">open it</a>.',
+                        owner,
+                        reverse("admin:wallet_wallet_of", args=[owner.pk]),
+                    ),
+                    messages.INFO,
+                )
+        return super().changelist_view(request, extra_context)
+
+    @admin.display(description="wallet of")
+    def owner(self, wallet: Wallet) -> str:
+        return str(wallet.account)
+
+    @admin.display(description="available (booked)")
+    def available(self, wallet: Wallet) -> Any:
+        return shown.amount(wallet.available_micro)
+
+    @admin.display(description="reserved")
+    def reserved(self, wallet: Wallet) -> Any:
+        return shown.amount(wallet.reserved_micro)
+
+    @display(description="debt")
+    def debt(self, wallet: Wallet) -> Any:
+        return shown.amount(-wallet.debt_micro)
+
+    @admin.display(description="entries")
+    def entries(self, wallet: Wallet) -> Any:
+        return format_html('<span class="credits">{}</span>', f"{wallet.seq:,}")
+
+    @admin.display(description="last movement (UTC)")
+    def moved(self, wallet: Wallet) -> str:
+        return shown.moment(wallet.booked_at) if wallet.seq else "–"
+
+    def get_urls(self) -> list[URLPattern]:
+        pages = {
+            "<int:wallet_id>/adjust/": ("adjust", self.adjust_view),
+            "<int:wallet_id>/overdraft/": ("overdraft", self.overdraft_view),
+            "<int:wallet_id>/explain/": ("explain", self.explain_view),
+            "<int:wallet_id>/verify/": ("verify", self.verify_view),
+            "<int:wallet_id>/statement.csv": ("csv", self.csv_view),
+            "of/<uuid:account_id>/": ("of", self.of_view),
+        }
+        own = [
+            path(route, self.admin_site.admin_view(view), name=f"wallet_wallet_{name}")
+            for route, (name, view) in pages.items()
+        ]
+        return own + super().get_urls()
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if not self.has_view_permission(request) or request.method == "POST":
+            raise PermissionDenied
+        if not (object_id.isascii() and object_id.isdigit() and len(object_id) < 19):
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        wallet = _with_now().filter(pk=int(object_id)).first()
+        if wallet is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        facts = page.facts(request, wallet, now=wallet.now)
+        return self.answer(request, wallet, "wallet", **facts)
+
+    def explain_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        wallet = self.wallet_or_refuse(request, wallet_id)
+        explained = explain.explain(account_id=wallet.account_id)
+        lines = [(shown.signed(line.amount_micro), line) for line in explained.lines]
+        return self.answer(
+            request,
+            wallet,
+            "explain",
+            explained=explained,
+            lines=lines,
+            total=shown.credits_of(explained.sum_micro),
+        )
+
+    def verify_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        """Recompute this wallet from its entries. Only a POST: it is written down."""
+        wallet = self.wallet_or_refuse(request, wallet_id)
+        if request.method == "POST":
+            broken = list(invariants.violations(wallet_id=wallet.pk))
+            self.note(request, "wallet_verified", wallet, violations=len(broken))
+            for violation in broken:
+                said = f"{violation.invariant}: {violation.detail}"
+                self.message_user(request, said, messages.ERROR)
+            if not broken:
+                self.message_user(
+                    request,
+                    f"The chain is whole: {len(invariants.INVARIANTS)} invariants hold"
+                    f" over {wallet.seq:,} entries.",
+                    messages.SUCCESS,
+                )
+        return redirect("admin:wallet_wallet_change", wallet.pk)
+
+    def csv_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        wallet = self.wallet_or_refuse(request, wallet_id)
+        self.note(request, "statement_exported", wallet, entries=wallet.seq)
+        name = f"statement-{wallet.pk}-{wallet.now:%Y%m%d}.csv"
+        return StreamingHttpResponse(  # type: ignore[return-value]
+            export.lines_of(wallet),
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    def history_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """What staff did with this wallet, from the audit."""
+        if not object_id.isdigit():
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        wallet = self.wallet_or_refuse(request, int(object_id))
+        events = SecurityEvent.objects.filter(
+            user=wallet.account_id, kind__in=STAFF_EVENTS
+        ).order_by("-at", "-pk")[:200]
+        rows = [
+            {
+                "at": shown.moment(event.at),
+                "what": event.kind.replace("_", " "),
+                "who": event.actor,
+                "facts": event.facts,
+            }
+            for event in events
+        ]
+        return self.answer(request, wallet, "staff", events=rows)
+
+    def wallet_or_refuse(self, request: HttpRequest, wallet_id: int) -> Wallet:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return get_object_or_404(_with_now(), pk=wallet_id)
+
+    def answer(
+        self,
+        request: HttpRequest,
+        wallet: Wallet,
+        template: str,
+        status: int = 200,
+        **facts: Any,
+    ) -> HttpResponse:
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(wallet.account),
+            "opts": self.opts,
+            "wallet": wallet,
+            "may": {
+                "adjust": request.user.has_perm("wallet.adjust_wallet"),
+                "overdraft": request.user.has_perm("wallet.set_overdraft_limit"),
+                "account": request.user.has_perm("accounts.view_user"),
+            },
+            **facts,
+        }
+        page_of = f"wallet/{template}.html"
+        return TemplateResponse(request, page_of, context, status=status)
+
+    def note(
+        self, request: HttpRequest, kind: str, wallet: Wallet, **facts: Any
+    ) -> None:
+        """Write down what a member of staff looked at, where looking is an act."""
+        staff = staff_of(request)
+        audit.record(
+            kind,
+            user=wallet.account,
+            actor=str(staff),
+            visitor=visitor(request),
+            staff_id=str(staff.pk),
+            wallet=wallet.pk,
+            **facts,
+        )
+
+
+def _with_now() -> QuerySet[Wallet]:
+    """Wallets with their people, and the moment by the ledger's clock."""
+    return Wallet.objects.select_related("account").annotate(now=NOW)
+
+
+def _accounts(term: str) -> list[Any]:
+    account = search.as_uuid(term)
+    return [account] if account else search.accounts_by_email(term)

@@ -1,0 +1,91 @@
+"""The ledger's names in plain words, for whoever did not build it."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.models import User
+from focus.admin_site.search import as_uuid
+from wallet.models import Entry, Grant
+
+_PLACES = {
+    "available": "available",
+    "reserved": "reserved",
+    "debt": "debt",
+    "issuance": "Focus",
+    "stripe": "Stripe",
+    "breakage": "expired credits",
+    "writeoff": "written off",
+}
+_SOURCES = {
+    Grant.Source.STARTER: "starter credits",
+    Grant.Source.PURCHASE: "bought credits",
+    Grant.Source.PLAN: "credits of a plan",
+    Grant.Source.PROMO: "promotion",
+    Grant.Source.ADJUSTMENT: "adjustment by staff",
+    Grant.Source.REFUND: "refund",
+}
+# unfold's colours for the label of each kind.
+COLOURS = {
+    "grant": "success",
+    "repay debt": "info",
+    "reserve": "warning",
+    "charge": "primary",
+    "return": "info",
+    "overage": "primary",
+    "overdraft": "danger",
+    "release": "info",
+    "expire": "info",
+    "consume": "primary",
+    "adjust": "danger",
+    "grant expired": "danger",
+}
+
+
+def kind(entry: Entry) -> str:
+    return str(Entry.Kind(entry.kind).label).lower()
+
+
+def place(account: str) -> str:
+    if account.startswith("revenue:"):
+        return f"revenue of {account.removeprefix('revenue:')}"
+    return _PLACES.get(account, account)
+
+
+def way(entry: Entry) -> SafeString:
+    """Where the credits came from and where they went."""
+    return format_html(
+        '<span class="way">{} <b>→</b> {}</span>',
+        place(entry.debit),
+        place(entry.credit),
+    )
+
+
+def grant(given: Grant) -> str:
+    """What a grant is, in half a sentence."""
+    told = _SOURCES.get(Grant.Source(given.source), given.source)
+    if given.given_by is not None:
+        told += f" of {given.given_by.slug}"
+    if given.app is not None:
+        told += f", only for {given.app.slug}"
+    return told
+
+
+class Actors:
+    """Who the actors of some entries are: ids become emails, in one query."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        ids = {found for entry in entries if (found := _person(entry.actor))}
+        self._people = User.objects.in_bulk(ids) if ids else {}
+
+    def name(self, actor: str) -> str:
+        person = self._people.get(_person(actor))  # type: ignore[call-overload]
+        role = actor.partition(":")[0]
+        return f"{role}: {person}" if person else actor
+
+
+def _person(actor: str) -> UUID | None:
+    role, _, rest = actor.partition(":")
+    return as_uuid(rest) if role in ("staff", "user") else None

@@ -1,0 +1,116 @@
+"""Focus guide, section 2: the wallet."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import access, partners
+from focus.contracts.fields import Credits
+from focus.contracts.thefocus import TheFocus
+from focus.money import from_micro
+from focus.routing import either_slash
+from payments import plans
+from wallet import ledger, starters
+from wallet.starters import Membership
+
+
+class Account(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    clerk_id = serializers.CharField(help_text="Clerk's id, or ours in its place.")
+    email = serializers.EmailField(allow_null=True)
+    plan = serializers.CharField()
+    credits = Credits(help_text="What can be spent now; below 0 while there is debt.")
+    reserved = Credits(help_text="What running jobs have set aside.")
+
+
+class AppGrant(serializers.Serializer[Any]):
+    slug = serializers.SlugField()
+    starter_credits = Credits()
+    granted = serializers.BooleanField(help_text="Whether they were ever granted.")
+
+
+class AppOfAccount(AppGrant):
+    granted_at = serializers.DateTimeField(allow_null=True)
+
+
+class Wallet(serializers.Serializer[Any]):
+    account = Account()
+    apps = AppOfAccount(many=True)
+    app_grant = AppGrant(allow_null=True)
+
+
+EXAMPLE = {
+    "account": {
+        "id": "550e8400-e29b-41d4-a716-446655440000",
+        "clerk_id": "focus_550e8400e29b41d4a716446655440000",
+        "email": "alice@example.com",
+        "plan": "free",
+        "credits": 20,
+        "reserved": 0,
+    },
+    "apps": [
+        {
+            "slug": "video",
+            "starter_credits": 20,
+            "granted": True,
+            "granted_at": "2026-10-28T10:00:00Z",
+        }
+    ],
+    "app_grant": {"slug": "video", "starter_credits": 20, "granted": True},
+}
+
+
+class WalletViewSet(TheFocus, viewsets.ViewSet):
+    accepts = {"retrieve": access.Access(access.PEOPLE, "wallet:read")}
+
+    @extend_schema(
+        summary="Read the wallet; with an app, meet it and get its starter credits",
+        parameters=[
+            OpenApiParameter(
+                "app",
+                str,
+                description="An app's slug. Starter credits come once per account"
+                " and app; `credits` is then what this app may spend.",
+            )
+        ],
+        responses=Wallet,
+        examples=[OpenApiExample("A new account", EXAMPLE, response_only=True)],
+    )
+    def retrieve(self, request: Request) -> Response:
+        user = request.auth.user
+        slug = request.query_params.get("app")
+        app = partners.find_active(slug) if slug is not None else None
+        if app is not None:
+            starters.welcome(account_id=user.pk, app=app, actor=f"user:{user.pk}")
+        balance = ledger.balance(account_id=user.pk, app_id=app and app.pk)
+        apps = starters.memberships(account_id=user.pk)
+        return Response(
+            {
+                "account": {
+                    "id": user.pk,
+                    "clerk_id": user.public_clerk_id,
+                    "email": user.email,
+                    "plan": plans.plan_of(account_id=user.pk),
+                    "credits": from_micro(balance.credits_micro),
+                    "reserved": from_micro(balance.reserved_micro),
+                },
+                "apps": [_row(each) | {"granted_at": each.granted_at} for each in apps],
+                "app_grant": next(
+                    (_row(each) for each in apps if app and each.app.pk == app.pk), None
+                ),
+            }
+        )
+
+
+def _row(membership: Membership) -> dict[str, Any]:
+    return {
+        "slug": membership.app.slug,
+        "starter_credits": from_micro(membership.starter_micro),
+        "granted": membership.granted_at is not None,
+    }
+
+
+urlpatterns = either_slash("wallet", WalletViewSet.as_view({"get": "retrieve"}))

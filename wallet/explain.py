@@ -1,0 +1,224 @@
+"""Why a balance is what it is, in plain lines that add up to it.
+
+The lines come from the entries, the open reservations and the expired grants; the
+balance comes from `ledger.balance`. One statement reads both, so a movement in
+between cannot make them differ: if they do, the ledger does not add up.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from focus.money import from_micro
+from wallet.models import Entry, Grant
+
+# One line each for so many reservations; the rest are told together.
+NAMED_RESERVATIONS = 20
+
+
+@dataclass(frozen=True)
+class Line:
+    """One reason: what it adds to the balance (or takes, below zero)."""
+
+    amount_micro: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`lines` add up to `sum_micro`; `balance_micro` is what the ledger says."""
+
+    lines: list[Line]
+    balance_micro: int
+    reserved_micro: int
+    debt_micro: int
+
+    @property
+    def sum_micro(self) -> int:
+        return sum(line.amount_micro for line in self.lines)
+
+    @property
+    def adds_up(self) -> bool:
+        return self.sum_micro == self.balance_micro
+
+    def __str__(self) -> str:
+        """The whole as text: amounts in one column, the balance under the line."""
+        rows = [
+            (f"{from_micro(line.amount_micro):+,}", line.text) for line in self.lines
+        ]
+        rows.append((f"{from_micro(self.sum_micro):,}", "is the sum of these lines"))
+        width = max(len(amount) for amount, _ in rows)
+        told = [f"{amount:>{width}}  {text}" for amount, text in rows]
+        told.insert(-1, "-" * width)
+        return "\n".join([*told, "", *self.verdict()])
+
+    def verdict(self) -> Iterator[str]:
+        """What the sum means, and whether the ledger agrees."""
+        balance = f"{from_micro(self.balance_micro):,}"
+        if self.adds_up:
+            yield f"The balance is {balance}: these lines explain all of it."
+        else:
+            off = from_micro(self.balance_micro - self.sum_micro)
+            yield (
+                f"The balance is {balance}, which is {off:+,} off these lines: the"
+                " ledger does not add up. Run manage.py check_ledger."
+            )
+        if self.debt_micro:
+            yield (
+                f"{from_micro(self.debt_micro):,} of it is debt, repaid first by"
+                " the next credits that are paid for."
+            )
+
+
+def explain(*, account_id: UUID) -> Explanation:
+    """Explain the balance as it is now. An account without a wallet has no lines."""
+    explained = _read(account_id)
+    # Two looks at the clock in one statement: what expires between them is told as
+    # both. It cannot happen twice.
+    return explained if explained.adds_up else _read(account_id)
+
+
+def _read(account_id: UUID) -> Explanation:
+    with connection.cursor() as cursor:
+        cursor.execute(_SQL, {"account": account_id})
+        columns = [column.name for column in cursor.description]
+        rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        parts.setdefault(row["part"], []).append(row)
+    held = parts.get("reserved", [])
+    due = parts.get("due", [])
+    (balance,) = parts["balance"]
+    return Explanation(
+        [
+            *(_booked(row) for row in parts.get("booked", [])),
+            *_reserved(held),
+            *(Line(-int(row["amount"]), _due(row)) for row in due if row["amount"]),
+        ],
+        balance_micro=int(balance["amount"]),
+        reserved_micro=sum(int(row["amount"]) for row in held),
+        debt_micro=int(balance["times"]),
+    )
+
+
+def _booked(row: dict[str, Any]) -> Line:
+    kind, times, whose = row["kind"], row["times"], row["whose"]
+    when = _times(times, row["first_at"], row["last_at"])
+    match kind:
+        case Entry.Kind.GRANT:
+            text = f"{_given(row['source'], whose)} {when}"
+        case Entry.Kind.CHARGE:
+            text = f"charged by {whose} for jobs {when}"
+        case Entry.Kind.CONSUME:
+            text = f"charged by {whose} at once {when}"
+        case Entry.Kind.OVERAGE:
+            text = f"charged by {whose} beyond what was reserved {when}"
+        case Entry.Kind.OVERDRAFT:
+            text = f"charged by {whose} beyond the balance, as debt {when}"
+        case Entry.Kind.ADJUST:
+            text = f"taken back by staff {when}"
+        case Entry.Kind.LAPSE:
+            text = f"expired unused {when}"
+        case _:
+            text = f"{kind} {when}"
+    return Line(int(row["amount"]), text)
+
+
+def _given(source: str, app: str | None) -> str:
+    match source:
+        case Grant.Source.STARTER:
+            return f"starter credits of {app}"
+        case Grant.Source.PURCHASE:
+            return "bought"
+        case Grant.Source.PLAN:
+            return "given by the plan"
+        case Grant.Source.PROMO:
+            return "given as a promotion"
+        case Grant.Source.ADJUSTMENT:
+            return "given by staff"
+        case Grant.Source.REFUND:
+            return "given back as a refund"
+    return f"given as {source}"
+
+
+def _reserved(held: list[dict[str, Any]]) -> Iterator[Line]:
+    for row in held[:NAMED_RESERVATIONS]:
+        yield Line(
+            -int(row["amount"]),
+            f"reserved by {row['whose']} for job {row['job_id']} until"
+            f" {row['last_at']:%Y-%m-%d %H:%M:%S} UTC",
+        )
+    if rest := held[NAMED_RESERVATIONS:]:
+        amount = sum(int(row["amount"]) for row in rest)
+        yield Line(-amount, f"reserved for {len(rest):,} more jobs")
+
+
+def _due(row: dict[str, Any]) -> str:
+    return f"expired by now, to be booked {_times(row['times'], None, None)}"
+
+
+def _times(times: int, first: datetime | None, last: datetime | None) -> str:
+    told = "once" if times == 1 else f"{times:,} times"
+    if first is None or last is None:
+        return f"({told})"
+    if first.date() == last.date():
+        return f"({told}, {first:%Y-%m-%d})"
+    return f"({told}, {first:%Y-%m-%d} to {last:%Y-%m-%d})"
+
+
+# Every entry counts by what it did to available + reserved - debt, so that a kind
+# nobody thought of here still shows up, under its own name. In the row `balance`,
+# `times` carries the debt.
+_SQL = """
+    WITH w AS MATERIALIZED (
+      SELECT id FROM wallet_wallet WHERE account_id = %(account)s
+    ), moment AS MATERIALIZED (
+      SELECT ledger.now() AS t
+    ), booked AS (
+      SELECT e.kind, g.source,
+        CASE WHEN e.credit LIKE 'revenue:%%' THEN substr(e.credit, 9) ELSE by.slug END
+          AS whose,
+        sum(CASE WHEN e.credit IN ('available', 'reserved', 'debt') THEN 1 ELSE 0 END
+          * e.amount_micro
+          - CASE WHEN e.debit IN ('available', 'reserved', 'debt') THEN 1 ELSE 0 END
+          * e.amount_micro) AS amount,
+        count(*) AS times, min(e.booked_at) AS first_at, max(e.booked_at) AS last_at
+      FROM w JOIN wallet_entry e ON e.wallet_id = w.id
+      LEFT JOIN wallet_grant g ON g.id = e.grant_id AND e.kind = 'grant'
+      LEFT JOIN accounts_app by ON by.id = g.given_by_id
+      GROUP BY 1, 2, 3
+    ), over AS (
+      SELECT r.id FROM w JOIN wallet_reservation r ON r.wallet_id = w.id, moment
+      WHERE r.status = 'open' AND r.expires_at <= moment.t
+    ), expired_left AS (
+      SELECT g.id, g.remaining_micro AS amount FROM w
+      JOIN wallet_grant g ON g.wallet_id = w.id, moment
+      WHERE g.remaining_micro > 0 AND g.expires_at <= moment.t
+      UNION ALL
+      SELECT g.id, d.amount_micro - d.returned_micro
+      FROM over JOIN wallet_draw d ON d.reservation_id = over.id
+      JOIN wallet_grant g ON g.id = d.grant_id, moment
+      WHERE g.expires_at <= moment.t
+    )
+    SELECT 'booked' AS part, kind, source, whose, amount, times, first_at, last_at,
+      NULL::uuid AS job_id
+    FROM booked WHERE amount <> 0
+    UNION ALL
+    SELECT 'reserved', NULL, NULL, a.slug, r.amount_micro, 1, NULL, r.expires_at, r.id
+    FROM w JOIN wallet_reservation r ON r.wallet_id = w.id
+    JOIN accounts_app a ON a.id = r.app_id, moment
+    WHERE r.status = 'open' AND r.expires_at > moment.t
+    UNION ALL
+    SELECT 'due', NULL, NULL, NULL, coalesce(sum(amount), 0), count(DISTINCT id), NULL,
+      NULL, NULL
+    FROM expired_left
+    UNION ALL
+    SELECT 'balance', NULL, NULL, NULL, b.available_micro - b.debt_micro, b.debt_micro,
+      NULL, NULL, NULL
+    FROM ledger.balance(%(account)s, NULL) b
+    ORDER BY part, first_at, last_at, kind, whose
+"""

@@ -1,0 +1,24 @@
+"""`manage.py check_ledger`: prove the ledger, or say which wallet breaks what."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from wallet import invariants
+from wallet.models import Entry, Wallet
+
+
+class Command(BaseCommand):
+    help = "Recompute every invariant of the ledger; exit 1 naming each broken wallet."
+
+    def handle(self, **_options: Any) -> None:
+        broken = list(invariants.violations())
+        for violation in broken:
+            self.stderr.write(str(violation))
+        if broken:
+            wallets = len({violation.wallet_id for violation in broken})
+            raise CommandError(f"The ledger does not add up in {wallets} wallet(s).")
+        self.stdout.write(
+            f"{len(invariants.INVARIANTS)} invariants hold over"
+            f" {Wallet.objects.count()} wallets and {Entry.objects.count()} entries."
+        )

@@ -1,0 +1,227 @@
+-- Steps that the movements share. Each takes the locked wallet row (and the entry
+-- being written) as a value and returns it changed; the movement stores it once.
+
+-- The ledger's clock. Tests may move it, and only in a database named test_….
+CREATE OR REPLACE FUNCTION ledger.now() RETURNS timestamptz
+LANGUAGE sql VOLATILE AS $$
+  SELECT CASE WHEN current_database() LIKE 'test\_%'
+    THEN clock_timestamp()
+      + coalesce(nullif(current_setting('focus.clock_offset', true), ''), '0')::interval
+    ELSE clock_timestamp() END
+$$;
+
+-- The account's wallet, locked until the transaction ends; made on first sight.
+-- NO KEY: a plain FOR UPDATE would deadlock with inserts that refer to the wallet.
+CREATE OR REPLACE FUNCTION ledger.locked_wallet(p_account uuid) RETURNS wallet_wallet
+LANGUAGE plpgsql AS $$
+DECLARE w wallet_wallet;
+BEGIN
+  SELECT * INTO w FROM wallet_wallet WHERE account_id = p_account FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    INSERT INTO wallet_wallet (account_id, available_micro, reserved_micro, debt_micro,
+                               overdraft_limit_micro, seq, head)
+    VALUES (p_account, 0, 0, 0, 0, 0, decode(repeat('00', 32), 'hex'))
+    ON CONFLICT (account_id) DO NOTHING;
+    SELECT * INTO w FROM wallet_wallet WHERE account_id = p_account FOR NO KEY UPDATE;
+  END IF;
+  RETURN w;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.store(w wallet_wallet) RETURNS void
+LANGUAGE sql AS $$
+  UPDATE wallet_wallet SET available_micro = w.available_micro,
+    reserved_micro = w.reserved_micro, debt_micro = w.debt_micro,
+    seq = w.seq, head = w.head, booked_at = w.booked_at
+  WHERE id = w.id
+$$;
+
+-- Every column that means money or meaning, in one unambiguous text. json quotes
+-- what needs quoting, so no two different entries share a text.
+CREATE OR REPLACE FUNCTION ledger.entry_hash(e wallet_entry) RETURNS bytea
+LANGUAGE sql STABLE AS $$
+  SELECT sha256(e.prev_hash || convert_to(json_build_array(
+    e.wallet_id, e.seq, e.movement_id, e.kind, e.debit, e.credit, e.amount_micro,
+    e.available_after, e.reserved_after, e.debt_after, e.uncovered_micro,
+    e.reservation_id, e.resolves, e.grant_id, e.app_id, e.job_id, e.actor, e.reason,
+    e.key, (extract(epoch FROM e.booked_at) * 1000000)::bigint)::text, 'UTF8'))
+$$;
+
+-- Write one entry and move the wallet's balances by it. booked_at is read under the
+-- lock and never runs backwards, so order by time is order by seq.
+CREATE OR REPLACE FUNCTION ledger.book(w wallet_wallet, e wallet_entry)
+RETURNS wallet_wallet LANGUAGE plpgsql AS $$
+BEGIN
+  CASE e.debit
+    WHEN 'available' THEN w.available_micro := w.available_micro - e.amount_micro;
+    WHEN 'reserved' THEN w.reserved_micro := w.reserved_micro - e.amount_micro;
+    WHEN 'debt' THEN w.debt_micro := w.debt_micro + e.amount_micro;
+    ELSE NULL;
+  END CASE;
+  CASE e.credit
+    WHEN 'available' THEN w.available_micro := w.available_micro + e.amount_micro;
+    WHEN 'reserved' THEN w.reserved_micro := w.reserved_micro + e.amount_micro;
+    WHEN 'debt' THEN w.debt_micro := w.debt_micro - e.amount_micro;
+    ELSE NULL;
+  END CASE;
+  w.seq := w.seq + 1;
+  w.booked_at := greatest(ledger.now(), w.booked_at);
+  e.id := nextval('wallet_entry_id_seq');
+  e.wallet_id := w.id;
+  e.seq := w.seq;
+  e.available_after := w.available_micro;
+  e.reserved_after := w.reserved_micro;
+  e.debt_after := w.debt_micro;
+  e.uncovered_micro := coalesce(e.uncovered_micro, 0);
+  e.resolves := coalesce(e.resolves, false);
+  e.reason := coalesce(e.reason, '');
+  e.booked_at := w.booked_at;
+  e.prev_hash := w.head;
+  e.hash := ledger.entry_hash(e);
+  w.head := e.hash;
+  INSERT INTO wallet_entry SELECT e.*;
+  RETURN w;
+END $$;
+
+-- The same movement's next entry: who, why and for what stay; what happened once
+-- (resolving, the money key, the uncovered part) stays with the first.
+CREATE OR REPLACE FUNCTION ledger.next_entry(
+  e wallet_entry, p_kind text, p_debit text, p_credit text, p_amount bigint
+) RETURNS wallet_entry LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  e.kind := p_kind;
+  e.debit := p_debit;
+  e.credit := p_credit;
+  e.amount_micro := p_amount;
+  e.resolves := false;
+  e.key := NULL;
+  e.uncovered_micro := 0;
+  RETURN e;
+END $$;
+
+-- Take an amount out of the wallet's grants: the app's own first, then priority,
+-- sooner expiry, promotional before paid. `p_any` reaches every app's grants (staff).
+CREATE OR REPLACE FUNCTION ledger.draw(
+  p_wallet bigint, p_movement uuid, p_reservation uuid, p_app uuid, p_any boolean,
+  p_amount bigint
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  g record;
+  need bigint := p_amount;
+  part bigint;
+BEGIN
+  IF need = 0 THEN RETURN; END IF;
+  FOR g IN
+    SELECT id, remaining_micro FROM wallet_grant
+    WHERE wallet_id = p_wallet AND remaining_micro > 0
+      AND (app_id IS NULL OR app_id = p_app OR p_any)
+    ORDER BY (app_id IS NULL), priority, expires_at NULLS LAST,
+             (category = 'paid'), id
+  LOOP
+    part := least(need, g.remaining_micro);
+    UPDATE wallet_grant SET remaining_micro = remaining_micro - part WHERE id = g.id;
+    INSERT INTO wallet_draw (movement_id, reservation_id, grant_id, amount_micro,
+                             returned_micro)
+    VALUES (p_movement, p_reservation, g.id, part, 0);
+    need := need - part;
+    EXIT WHEN need = 0;
+  END LOOP;
+  IF need > 0 THEN
+    -- Never a refusal: the caller checked. The wallet and its grants disagree.
+    RAISE EXCEPTION 'wallet %: grants are % micro-credits short', p_wallet, need
+      USING ERRCODE = 'data_corrupted';
+  END IF;
+END $$;
+
+-- Give a reservation's credits back to the very grants they came from, last first.
+CREATE OR REPLACE FUNCTION ledger.give_back(p_reservation uuid, p_amount bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  d record;
+  need bigint := p_amount;
+  part bigint;
+BEGIN
+  IF need = 0 THEN RETURN; END IF;
+  FOR d IN
+    SELECT id, grant_id, amount_micro - returned_micro AS held FROM wallet_draw
+    WHERE reservation_id = p_reservation ORDER BY id DESC
+  LOOP
+    part := least(need, d.held);
+    UPDATE wallet_draw SET returned_micro = returned_micro + part WHERE id = d.id;
+    UPDATE wallet_grant SET remaining_micro = remaining_micro + part
+    WHERE id = d.grant_id;
+    need := need - part;
+    EXIT WHEN need = 0;
+  END LOOP;
+  IF need > 0 THEN
+    RAISE EXCEPTION 'reservation %: draws are % micro-credits short', p_reservation, need
+      USING ERRCODE = 'data_corrupted';
+  END IF;
+END $$;
+
+-- End an open reservation and give all of it back, as `release` or `expire`.
+CREATE OR REPLACE FUNCTION ledger.end_reservation(
+  w wallet_wallet, r wallet_reservation, p_kind text, p_actor text, p_reason text
+) RETURNS wallet_wallet LANGUAGE plpgsql AS $$
+DECLARE e wallet_entry;
+BEGIN
+  UPDATE wallet_reservation SET resolved_at = ledger.now(),
+    status = CASE p_kind WHEN 'expire' THEN 'expired' ELSE 'released' END
+  WHERE id = r.id;
+  PERFORM ledger.give_back(r.id, r.amount_micro);
+  e.movement_id := gen_random_uuid();
+  e.reservation_id := r.id;
+  e.job_id := r.id;
+  e.app_id := r.app_id;
+  e.actor := p_actor;
+  e.reason := p_reason;
+  e := ledger.next_entry(e, p_kind, 'reserved', 'available', r.amount_micro);
+  e.resolves := true;
+  RETURN ledger.book(w, e);
+END $$;
+
+-- Make the wallet say what is true by time: reservations past their expiry are free
+-- again, grants past theirs are gone. Stores the wallet if anything was due.
+CREATE OR REPLACE FUNCTION ledger.catch_up(w wallet_wallet) RETURNS wallet_wallet
+LANGUAGE plpgsql AS $$
+DECLARE
+  r wallet_reservation;
+  g record;
+  e wallet_entry;
+  t timestamptz := ledger.now();
+  before bigint := w.seq;
+BEGIN
+  IF w.reserved_micro > 0 THEN
+    FOR r IN SELECT * FROM wallet_reservation
+      WHERE wallet_id = w.id AND status = 'open' AND expires_at <= t
+      ORDER BY expires_at, id
+    LOOP
+      w := ledger.end_reservation(w, r, 'expire', 'system:expiry', 'not settled in time');
+    END LOOP;
+  END IF;
+  FOR g IN SELECT id, app_id, remaining_micro FROM wallet_grant
+    WHERE wallet_id = w.id AND remaining_micro > 0 AND expires_at <= t
+    ORDER BY expires_at, id
+  LOOP
+    e := NULL;
+    e.movement_id := gen_random_uuid();
+    e.grant_id := g.id;
+    e.app_id := g.app_id;
+    e.actor := 'system:expiry';
+    e.reason := 'the grant expired';
+    UPDATE wallet_grant SET remaining_micro = 0 WHERE id = g.id;
+    INSERT INTO wallet_draw (movement_id, grant_id, amount_micro, returned_micro)
+    VALUES (e.movement_id, g.id, g.remaining_micro, 0);
+    e := ledger.next_entry(e, 'lapse', 'available', 'breakage', g.remaining_micro);
+    w := ledger.book(w, e);
+  END LOOP;
+  IF w.seq <> before THEN PERFORM ledger.store(w); END IF;
+  RETURN w;
+END $$;
+
+-- Credits in the wallet that only other apps may spend.
+CREATE OR REPLACE FUNCTION ledger.restricted(p_wallet bigint, p_app uuid)
+RETURNS bigint LANGUAGE sql STABLE AS $$
+  SELECT coalesce(sum(remaining_micro), 0)::bigint FROM wallet_grant
+  WHERE wallet_id = p_wallet AND remaining_micro > 0 AND app_id IS DISTINCT FROM p_app
+    AND app_id IS NOT NULL
+$$;

@@ -1,0 +1,155 @@
+-- Credits in, credits out without a job, and the balance as of now.
+
+-- Give credits. Paid ones and staff adjustments repay debt before they can be spent.
+CREATE OR REPLACE FUNCTION ledger.grant(
+  p_account uuid, p_source text, p_category text, p_amount bigint, p_priority int,
+  p_expires_at timestamptz, p_app uuid, p_given_by uuid, p_from text, p_actor text,
+  p_reason text, p_key text,
+  OUT outcome text, OUT movement_id uuid, OUT grant_id bigint,
+  OUT available_micro bigint, OUT reserved_micro bigint, OUT debt_micro bigint
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  w wallet_wallet;
+  e wallet_entry;
+  repaid bigint := 0;
+BEGIN
+  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  SELECT x.movement_id, x.grant_id INTO movement_id, grant_id
+  FROM wallet_entry x WHERE x.key = p_key;
+  IF FOUND THEN
+    outcome := 'duplicate';
+  ELSE
+    outcome := 'granted';
+    movement_id := gen_random_uuid();
+    IF p_category = 'paid' OR p_source = 'adjustment' THEN
+      repaid := least(p_amount, w.debt_micro);
+    END IF;
+    INSERT INTO wallet_grant (wallet_id, source, category, priority, granted_micro,
+      remaining_micro, expires_at, app_id, given_by_id)
+    VALUES (w.id, p_source, p_category, p_priority, p_amount, p_amount - repaid,
+      p_expires_at, p_app, p_given_by)
+    RETURNING id INTO grant_id;
+    e.movement_id := movement_id;
+    e.grant_id := grant_id;
+    e.app_id := coalesce(p_app, p_given_by);
+    e.actor := p_actor;
+    e.reason := p_reason;
+    e := ledger.next_entry(e, 'grant', p_from, 'available', p_amount);
+    e.key := p_key;
+    w := ledger.book(w, e);
+    IF repaid > 0 THEN
+      INSERT INTO wallet_draw (movement_id, grant_id, amount_micro, returned_micro)
+      VALUES (movement_id, grant_id, repaid, 0);
+      w := ledger.book(w, ledger.next_entry(e, 'repay', 'available', 'debt', repaid));
+    END IF;
+    PERFORM ledger.store(w);
+  END IF;
+  available_micro := w.available_micro;
+  reserved_micro := w.reserved_micro;
+  debt_micro := w.debt_micro;
+END $$;
+
+-- Take credits at once: `consume` for an app (its own and unrestricted grants, to its
+-- revenue), `adjust` for staff (any grant, back to issuance). The money key makes it
+-- happen once, for ever: a second try learns what the first one did.
+CREATE OR REPLACE FUNCTION ledger.take(
+  p_account uuid, p_app uuid, p_kind text, p_to text, p_amount bigint, p_actor text,
+  p_reason text, p_key text,
+  OUT outcome text, OUT movement_id uuid, OUT available_micro bigint,
+  OUT reserved_micro bigint, OUT debt_micro bigint, OUT restricted_micro bigint,
+  OUT first_amount_micro bigint, OUT first_balance_micro bigint
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  w wallet_wallet;
+  e wallet_entry;
+  anything boolean := p_kind = 'adjust';
+BEGIN
+  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  restricted_micro := CASE WHEN anything THEN 0 ELSE ledger.restricted(w.id, p_app) END;
+  SELECT x.movement_id, x.amount_micro, x.available_after - x.debt_after
+  INTO movement_id, first_amount_micro, first_balance_micro
+  FROM wallet_entry x WHERE x.key = p_key AND x.wallet_id = w.id;
+  IF FOUND THEN
+    outcome := 'duplicate';
+  ELSIF p_amount > w.available_micro - w.debt_micro - restricted_micro THEN
+    outcome := 'insufficient_credits';
+  ELSE
+    outcome := 'taken';
+    movement_id := gen_random_uuid();
+    PERFORM ledger.draw(w.id, movement_id, NULL, p_app, anything, p_amount);
+    e.movement_id := movement_id;
+    e.app_id := p_app;
+    e.actor := p_actor;
+    e.reason := p_reason;
+    e := ledger.next_entry(e, p_kind, 'available', p_to, p_amount);
+    e.key := p_key;
+    w := ledger.book(w, e);
+    PERFORM ledger.store(w);
+  END IF;
+  available_micro := w.available_micro;
+  reserved_micro := w.reserved_micro;
+  debt_micro := w.debt_micro;
+END $$;
+
+-- Many consumes in one round trip, each with its own outcome, wallets in id order so
+-- that two of these calls cannot deadlock. `position` counts from 1.
+CREATE OR REPLACE FUNCTION ledger.consume_many(
+  p_app uuid, p_app_slug text, p_actor text, p_accounts uuid[], p_amounts bigint[],
+  p_reasons text[], p_keys text[]
+) RETURNS TABLE (
+  "position" bigint, outcome text, movement_id uuid, available_micro bigint,
+  reserved_micro bigint, debt_micro bigint, restricted_micro bigint,
+  first_amount_micro bigint, first_balance_micro bigint
+) LANGUAGE plpgsql AS $$
+DECLARE i record;
+BEGIN
+  FOR i IN
+    SELECT * FROM unnest(p_accounts, p_amounts, p_reasons, p_keys)
+      WITH ORDINALITY AS item(account, amount, reason, key, place)
+    ORDER BY item.account, item.place
+  LOOP
+    RETURN QUERY SELECT i.place, t.* FROM ledger.take(i.account, p_app, 'consume',
+      'revenue:' || p_app_slug, i.amount, p_actor, i.reason, i.key) AS t;
+  END LOOP;
+END $$;
+
+-- The balance as it is by now, without waiting for any sweeper: reservations past
+-- their expiry count as free, grants past theirs as gone. Reads one snapshot, locks
+-- nothing. With `p_app`, `restricted_micro` is what only other apps may spend.
+CREATE OR REPLACE FUNCTION ledger.balance(
+  p_account uuid, p_app uuid,
+  OUT available_micro bigint, OUT reserved_micro bigint, OUT debt_micro bigint,
+  OUT restricted_micro bigint
+) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  w wallet_wallet;
+  t timestamptz := ledger.now();
+BEGIN
+  SELECT * INTO w FROM wallet_wallet WHERE account_id = p_account;
+  IF NOT FOUND THEN
+    available_micro := 0; reserved_micro := 0; debt_micro := 0; restricted_micro := 0;
+    RETURN;
+  END IF;
+  debt_micro := w.debt_micro;
+  reserved_micro := w.reserved_micro - (
+    SELECT coalesce(sum(amount_micro), 0) FROM wallet_reservation
+    WHERE wallet_id = w.id AND status = 'open' AND expires_at <= t);
+  WITH freed AS (
+    SELECT d.grant_id, sum(d.amount_micro - d.returned_micro) AS amount
+    FROM wallet_reservation r JOIN wallet_draw d ON d.reservation_id = r.id
+    WHERE r.wallet_id = w.id AND r.status = 'open' AND r.expires_at <= t
+    GROUP BY d.grant_id
+  ), live AS (
+    SELECT g.app_id, g.remaining_micro AS amount FROM wallet_grant g
+    WHERE g.wallet_id = w.id AND g.remaining_micro > 0
+      AND (g.expires_at IS NULL OR g.expires_at > t)
+    UNION ALL
+    SELECT g.app_id, f.amount FROM freed f JOIN wallet_grant g ON g.id = f.grant_id
+    WHERE g.expires_at IS NULL OR g.expires_at > t
+  )
+  SELECT coalesce(sum(amount), 0), coalesce(sum(amount) FILTER (
+    WHERE p_app IS NOT NULL AND app_id IS NOT NULL AND app_id <> p_app), 0)
+  INTO available_micro, restricted_micro FROM live;
+END $$;

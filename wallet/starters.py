@@ -1,0 +1,74 @@
+"""Starter credits: what an account gets when it first meets an app, once."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from accounts import consents
+from accounts.models import App, Consent
+from wallet import ledger
+from wallet.models import Grant
+
+
+@dataclass(frozen=True)
+class Membership:
+    """An app this account has met. `granted_at` is when starter credits came, if ever.
+
+    `starter_micro` is what was granted, or what the app gives newcomers today.
+    """
+
+    app: App
+    starter_micro: int
+    granted_at: datetime | None
+
+
+def welcome(*, account_id: UUID, app: App, actor: str) -> None:
+    """Let `app` act for the account, and give its starter credits if it never did.
+
+    Any number of calls at once grant once: the ledger looks for the money key under
+    the wallet's lock.
+    """
+    consents.record(user_id=account_id, app_id=app.pk)
+    if not app.starter_credits_micro or _starter_grants(account_id, app).exists():
+        return
+    ledger.grant(
+        account_id=account_id,
+        amount_micro=app.starter_credits_micro,
+        source=Grant.Source.STARTER,
+        actor=actor,
+        reason=f"starter credits of {app.slug}",
+        key=f"starter:{account_id}:{app.pk}",
+        given_by=app,
+    )
+
+
+def memberships(*, account_id: UUID) -> list[Membership]:
+    """The apps this account has met, in the order it met them."""
+    granted = {
+        grant.given_by_id: grant
+        for grant in Grant.objects.filter(
+            wallet__account_id=account_id, source=Grant.Source.STARTER
+        )
+    }
+    met = (
+        Consent.objects.filter(user_id=account_id)
+        .select_related("app")
+        .order_by("granted_at", "pk")
+    )
+    return [
+        Membership(
+            consent.app,
+            grant.granted_micro if grant else consent.app.starter_credits_micro,
+            grant.created_at if grant else None,
+        )
+        for consent in met
+        for grant in [granted.get(consent.app_id)]
+    ]
+
+
+def _starter_grants(account_id: UUID, app: App) -> QuerySet[Grant]:
+    return Grant.objects.filter(
+        wallet__account_id=account_id, given_by=app, source=Grant.Source.STARTER
+    )

@@ -1,0 +1,205 @@
+"""What a wallet's page tells: its entries, its grants, what is reserved, its curve.
+
+Reads only. Entries and grants say what is booked; where time has decided something
+that no sweeper has booked yet, the functions here already count it, as the balance
+does.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
+
+from wallet.ledger import NOW
+from wallet.models import Draw, Entry, Grant, Reservation, Wallet
+
+OPEN = Reservation.Status.OPEN
+
+
+@dataclass(frozen=True)
+class Page:
+    """A stretch of the statement, newest first. `older` and `newer` open the next."""
+
+    entries: list[Entry]
+    first: int
+    last: int
+    of: int
+    older: int | None
+    newer: int | None
+
+
+@dataclass(frozen=True)
+class GrantLeft:
+    """A grant with credits in it: what can be spent, and what jobs have reserved."""
+
+    grant: Grant
+    left_micro: int
+    held_micro: int
+    expired: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the wallet held from this moment on."""
+
+    at: datetime
+    credits_micro: int
+    reserved_micro: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Everybody's wallets together, as booked."""
+
+    wallets: int
+    available_micro: int
+    reserved_micro: int
+    debt_micro: int
+
+
+def page(*, wallet: Wallet, before: int | None = None, size: int = 50) -> Page:
+    """At most `size` entries numbered below `before`, or the newest ones.
+
+    An entry's number is its place, so a page is found without counting rows.
+    """
+    end = wallet.seq + 1 if before is None else max(1, min(before, wallet.seq + 1))
+    entries = list(_entries(wallet).filter(seq__lt=end).order_by("-seq")[:size])
+    first = entries[-1].seq if entries else 0
+    return Page(
+        entries,
+        first=first,
+        last=entries[0].seq if entries else 0,
+        of=wallet.seq,
+        older=first if first > 1 else None,
+        newer=min(end + size, wallet.seq + 1) if end <= wallet.seq else None,
+    )
+
+
+def every_entry(*, wallet: Wallet, chunk: int = 1000) -> Iterator[Entry]:
+    """The whole statement in order, however long, without holding a transaction."""
+    done = 0
+    while True:
+        entries = list(_entries(wallet).filter(seq__gt=done).order_by("seq")[:chunk])
+        yield from entries
+        if len(entries) < chunk:
+            return
+        done = entries[-1].seq
+
+
+def grants_left(*, wallet: Wallet) -> list[GrantLeft]:
+    """The grants that still hold credits, in the order in which they are spent.
+
+    Credits of a reservation that is past its expiry count as left again; a grant
+    past its own expiry is listed last, as `expired`, until that is booked.
+    """
+    held: dict[int, int] = defaultdict(int)
+    freed: dict[int, int] = defaultdict(int)
+    draws = Draw.objects.filter(reservation__wallet=wallet, reservation__status=OPEN)
+    for grant_id, over, amount in (
+        draws.annotate(over=Q(reservation__expires_at__lte=NOW))
+        .values_list("grant_id", "over")
+        .annotate(amount=Sum(F("amount_micro") - F("returned_micro")))
+    ):
+        (freed if over else held)[grant_id] += amount
+    grants = (
+        Grant.objects.filter(wallet=wallet)
+        .filter(Q(remaining_micro__gt=0) | Q(pk__in=[*held, *freed]))
+        .select_related("app", "given_by")
+        .annotate(over=Coalesce(Q(expires_at__lte=NOW), False))
+    )
+    left = [
+        GrantLeft(
+            grant, grant.remaining_micro + freed[grant.pk], held[grant.pk], grant.over
+        )
+        for grant in grants
+    ]
+    return sorted(left, key=_spending_order)
+
+
+def _spending_order(left: GrantLeft) -> tuple[object, ...]:
+    """The order of `ledger.draw` for staff, who may take from any grant."""
+    grant = left.grant
+    return (
+        left.expired,
+        grant.app_id is None,
+        grant.priority,
+        grant.expires_at is None,
+        grant.expires_at and grant.expires_at.timestamp(),
+        grant.category == Grant.Category.PAID,
+        grant.pk,
+    )
+
+
+def open_reservations(*, wallet: Wallet) -> QuerySet[Reservation]:
+    """What jobs have set aside and time has not yet given back, soonest first."""
+    return (
+        Reservation.objects.filter(wallet=wallet, status=OPEN, expires_at__gt=NOW)
+        .select_related("app")
+        .order_by("expires_at", "pk")
+    )
+
+
+def curve(*, wallet: Wallet, since: datetime, steps: int = 240) -> list[Point]:
+    """The balance since a moment, in at most `steps` points: each step's last word.
+
+    The first point is what the wallet held at `since` (nothing, before its first
+    entry).
+    """
+    earlier = Entry.objects.filter(wallet=wallet, booked_at__lt=since)
+    before = earlier.order_by("-seq").first()
+    start = Point(since, 0, 0) if before is None else _point(before, at=since)
+    with connection.cursor() as cursor:
+        cursor.execute(_CURVE, {"wallet": wallet.pk, "since": since, "steps": steps})
+        return [start, *(Point(*row) for row in cursor.fetchall())]
+
+
+_CURVE = """
+    SELECT booked_at, available_after - debt_after, reserved_after FROM (
+      SELECT DISTINCT ON (step) step, seq, booked_at, available_after, reserved_after,
+        debt_after
+      FROM (
+        SELECT *, floor(%(steps)s * extract(epoch FROM booked_at - %(since)s)
+          / greatest(1, extract(epoch FROM ledger.now() - %(since)s))) AS step
+        FROM wallet_entry WHERE wallet_id = %(wallet)s AND booked_at >= %(since)s
+      ) stepped ORDER BY step, seq DESC
+    ) last_of_each ORDER BY seq
+"""
+
+
+def totals() -> Totals:
+    """One pass over the wallets: no entry is read."""
+    sums = Wallet.objects.aggregate(
+        available=Coalesce(Sum("available_micro"), 0),
+        reserved=Coalesce(Sum("reserved_micro"), 0),
+        debt=Coalesce(Sum("debt_micro"), 0),
+        wallets=Count("pk"),
+    )
+    return Totals(
+        sums["wallets"],
+        int(sums["available"]),
+        int(sums["reserved"]),
+        int(sums["debt"]),
+    )
+
+
+def charged_since(since: datetime) -> list[tuple[str, int]]:
+    """What each app earned from a moment on, most first: (slug, micro-credits)."""
+    earned = (
+        Entry.objects.filter(booked_at__gte=since, credit__startswith="revenue:")
+        .values_list("credit")
+        .annotate(amount=Sum("amount_micro"))
+        .order_by("-amount")
+    )
+    return [(credit.removeprefix("revenue:"), int(amount)) for credit, amount in earned]
+
+
+def _entries(wallet: Wallet) -> QuerySet[Entry]:
+    return Entry.objects.filter(wallet=wallet).select_related("app")
+
+
+def _point(entry: Entry, *, at: datetime) -> Point:
+    return Point(at, entry.available_after - entry.debt_after, entry.reserved_after)
