@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import math
 import re
 import secrets
 from collections.abc import Sequence
@@ -44,9 +45,14 @@ class TooManyCodes(DomainError):
 
 
 class TooManyWrongCodes(DomainError):
-    """The account or address has to wait `retry_after` seconds."""
+    """The account or the address has to wait `wait_seconds`."""
 
     code = "rate_limited"
+
+    def __init__(self, wait_seconds: int) -> None:
+        minutes = math.ceil(wait_seconds / 60)
+        super().__init__(f"Too many wrong codes. Try again in {minutes} min.")
+        self.wait_seconds = wait_seconds
 
 
 class InvalidUserCode(DomainError):
@@ -291,7 +297,4 @@ def _refuse_a_guesser(user: User, visitor: Visitor, now: datetime) -> None:
         )
     if len(times) >= limit:
         wait = times[-1] + WRONG_CODES_WINDOW - now
-        raise TooManyWrongCodes(
-            "Too many wrong codes. Please wait a while.",
-            retry_after=max(1, int(wait.total_seconds())),
-        )
+        raise TooManyWrongCodes(max(1, math.ceil(wait.total_seconds())))

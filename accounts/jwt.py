@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -28,8 +28,8 @@ from accounts.principals import InvalidToken, TokenExpired
 ALGORITHM = "ES256"
 AUDIENCE = "focus-api"
 # RFC 9068's name for an access token; the other is ours in its manner.
-ACCESS = "at+jwt"
-REFRESH = "rt+jwt"
+ACCESS: Final = "at+jwt"
+REFRESH: Final = "rt+jwt"
 Type = Literal["at+jwt", "rt+jwt"]
 
 _REQUIRED = ["iss", "aud", "sub", "sid", "jti", "iat", "exp"]

@@ -1,12 +1,15 @@
 """Partner apps: registered by staff, found by slug, deactivated rather than deleted."""
 
 import re
+import uuid
 from collections.abc import Sequence
+from typing import LiteralString
 
 from django.db import IntegrityError, transaction
 
 from accounts import audit, origins
 from accounts.models import App, User
+from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
 
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -35,6 +38,25 @@ def find_active(slug: str) -> App:
         if app is not None:
             return app
     raise UnknownApp("There is no such app.")
+
+
+def find_for(slug: str, *, user_id: uuid.UUID) -> tuple[App, bool]:
+    """The active app with this slug, and whether this person lets it act for them.
+
+    One query. Raises `UnknownApp`.
+    """
+    found = _is_slug(slug) and tuples(_FIND_FOR, {"slug": slug, "user": user_id})
+    if not found:
+        raise UnknownApp("There is no such app.")
+    app, place = instance(App, found[0])
+    return app, found[0][place]
+
+
+_FIND_FOR: LiteralString = f"""
+    SELECT {columns(App, "a")}, EXISTS (SELECT FROM accounts_consent c
+      WHERE c.user_id = %(user)s AND c.app_id = a.id AND c.revoked_at IS NULL)
+    FROM accounts_app a WHERE a.slug = %(slug)s AND a.active
+"""  # noqa: S608 — only column names are put in
 
 
 def create(

@@ -14,6 +14,7 @@ from accounts import audit, opaque
 from accounts.audit import NOBODY, Visitor
 from accounts.models import App, AppKey, PersonalAccessToken, User
 from accounts.principals import AppInactive, InvalidToken, KeyInactive, TokenExpired
+from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError, NotFound
 
 # Guide 0: "PATs are valid ~90 days".
@@ -91,12 +92,12 @@ def find(*, secret: str) -> PersonalAccessToken:
     """
     if not opaque.is_well_formed(secret, prefix=opaque.PAT):
         raise InvalidToken("The token is invalid.")
-    token = (
-        PersonalAccessToken.objects.select_related("user")
-        .filter(digest=opaque.digest(secret))
-        .first()
-    )
-    if token is None or token.revoked_at or not token.user.is_active:
+    found = tuples(_FIND_PAT, {"digest": opaque.digest(secret)})
+    if not found:
+        raise InvalidToken("The token is invalid.")
+    token, place = instance(PersonalAccessToken, found[0])
+    token.user, _ = instance(User, found[0], place)
+    if token.revoked_at or not token.user.is_active:
         raise InvalidToken("The token is invalid.")
     now = timezone.now()
     if token.expires_at <= now:
@@ -157,12 +158,12 @@ def find_app_key(*, secret: str) -> AppKey:
     """
     if not opaque.is_well_formed(secret, prefix=opaque.APP_KEY):
         raise InvalidToken("The key is invalid.")
-    key = (
-        AppKey.objects.select_related("app")
-        .filter(digest=opaque.digest(secret))
-        .first()
-    )
-    if key is None or key.revoked_at:
+    found = tuples(_FIND_KEY, {"digest": opaque.digest(secret)})
+    if not found:
+        raise InvalidToken("The key is invalid.")
+    key, place = instance(AppKey, found[0])
+    key.app, _ = instance(App, found[0], place)
+    if key.revoked_at:
         raise InvalidToken("The key is invalid.")
     now = timezone.now()
     if key.expires_at is not None and key.expires_at <= now:
@@ -272,6 +273,16 @@ def _touch(
             cursor.execute(statement, [now, row_id, now - TOUCH_AFTER])
 
 
+_FIND_PAT: LiteralString = f"""
+    SELECT {columns(PersonalAccessToken, "t")}, {columns(User, "u")}
+    FROM accounts_personalaccesstoken t JOIN accounts_user u ON u.id = t.user_id
+    WHERE t.digest = %(digest)s
+"""  # noqa: S608 — only column names are put in
+_FIND_KEY: LiteralString = f"""
+    SELECT {columns(AppKey, "k")}, {columns(App, "a")}
+    FROM accounts_appkey k JOIN accounts_app a ON a.id = k.app_id
+    WHERE k.digest = %(digest)s
+"""  # noqa: S608 — only column names are put in
 # At most once a minute, and never waiting: a busy key is used by many requests at once,
 # and the first of them writes for all.
 _TOUCH_PAT = """

@@ -82,8 +82,8 @@ class Connection:
     def post(self, path: str, token: str, body: bytes) -> tuple[int, bytes]:
         self.socket.sendall(
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
-            f"\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
-            .encode() + body
+            f"\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
         )
         answer = b""
         while b"\r\n\r\n" not in answer:

@@ -64,6 +64,13 @@ class Scrub(logging.Filter):
         return True
 
 
+def _request_of(record: logging.LogRecord) -> str:
+    # Django writes its line about a 4xx or 5xx when the middleware is done, and hands
+    # the request over with it.
+    request = getattr(record, "request", None)
+    return request_id.get() or getattr(request, "request_id", "")
+
+
 class Plain(logging.Formatter):
     """For a person at a terminal."""
 
@@ -72,7 +79,7 @@ class Plain(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         line = super().formatMessage(record)
-        current = request_id.get()
+        current = _request_of(record)
         return f"{line} [{current}]" if current else line
 
 
@@ -86,7 +93,7 @@ class Json(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if current := request_id.get():
+        if current := _request_of(record):
             line["request_id"] = current
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)

@@ -26,6 +26,7 @@ class RequestId:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         theirs = request.META.get("HTTP_X_REQUEST_ID", "")
         ours = theirs if _REQUEST_ID.fullmatch(theirs) else os.urandom(16).hex()
+        request.request_id = ours  # type: ignore[attr-defined]  # for focus.logs
         before = logs.request_id.set(ours)
         try:
             response = self.get_response(request)

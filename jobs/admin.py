@@ -55,7 +55,7 @@ class JobAdmin(ReadOnly):
     date_hierarchy = "created_at"
     ordering = ["-created_at"]
     search_fields = ["account__email"]
-    search_help_text = "Email (its beginning), account or job id"
+    search_help_text = "Email, account or job id"
     fields = [
         "id",
         "owner",

@@ -6,7 +6,7 @@ for one job wait for each other, and the second sees what the first did.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from psycopg.types.json import Jsonb
 
 from accounts.models import App
+from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
 from jobs.models import Job
 from wallet import ledger
@@ -43,6 +44,18 @@ class AppKeyRequired(DomainError):
     """
 
     code = "app_key_required"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who acts: a person over their own jobs, or an app (its key) over its own.
+
+    `actor` is the name that the ledger's entries keep.
+    """
+
+    actor: str
+    account_id: UUID | None = None
+    app_id: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -113,22 +126,19 @@ _INSERT_JOB = """
 def complete(
     *,
     job_id: UUID,
-    among: Q,
+    caller: Caller,
     cost_micro: int | None,
     metadata: dict[str, Any],
-    actor: str,
-    by_app: bool,
 ) -> Outcome:
     """Settle a job at its real cost (the estimate where none is given).
 
-    `among` is what the caller may see; `by_app` says that the app's own key calls.
     Raises `JobNotFound` and `AppKeyRequired`.
 
     Overage, and a job that had expired (`late`), follow the app's overage policy.
     Repeating it with the same cost changes nothing and answers the same; another
     cost, or a failed job, raises `JobNotStarted`. New metadata keys win.
     """
-    job, late = _to_settle(job_id, among, by_app=by_app)
+    job, late = _to_settle(job_id, caller)
     cost = job.reserved_micro if cost_micro is None else cost_micro
     if job.status == Job.Status.COMPLETED and job.actual_cost_micro == cost:
         return _as_it_is(job)
@@ -138,7 +148,7 @@ def complete(
         app=job.app,
         job_id=job.pk,
         cost_micro=cost,
-        actor=actor,
+        actor=caller.actor,
         reason=job.action,
         then=ledger.Then(_COMPLETE_JOB, {"late": late, "metadata": Jsonb(metadata)}),
     )
@@ -165,21 +175,18 @@ _COMPLETE_JOB = """
 def fail(
     *,
     job_id: UUID,
-    among: Q,
+    caller: Caller,
     refund: bool,
     fail_reason: str,
-    actor: str,
-    by_app: bool,
 ) -> Outcome:
     """End a job that did not work out; `refund=False` charges the reservation.
 
-    `among` is what the caller may see; `by_app` says that the app's own key calls.
     Raises `JobNotFound` and `AppKeyRequired`.
 
     On an expired job it moves nothing (`late`). Repeating it with the same `refund`
     changes nothing; a completed job raises `JobNotStarted`.
     """
-    job, late = _to_settle(job_id, among, by_app=by_app)
+    job, late = _to_settle(job_id, caller)
     if job.status == Job.Status.FAILED and job.refund == refund:
         return _as_it_is(job)
     _must_be_open(job)
@@ -187,7 +194,7 @@ def fail(
         "account_id": job.account_id,
         "app": job.app,
         "job_id": job.pk,
-        "actor": actor,
+        "actor": caller.actor,
         "reason": fail_reason or job.action,
     }
     if refund or late:
@@ -223,7 +230,7 @@ def expire_due(*, limit: int = 500) -> int:
 @transaction.atomic
 def _expire(job_id: UUID) -> bool:
     job = (
-        Job.objects.select_for_update(of=("self",), no_key=True)
+        Job.objects.select_for_update(no_key=True)
         .filter(pk=job_id, status=Job.Status.STARTED, expires_at__lte=NOW)
         .first()
     )
@@ -237,16 +244,20 @@ def _expire(job_id: UUID) -> bool:
     return True
 
 
-def find(*, job_id: UUID, among: Q) -> Job:
-    """One job among those the caller may see; raises `JobNotFound`."""
-    return _found(_read(), job_id, among)
+def find(*, job_id: UUID, caller: Caller) -> Job:
+    """One of the caller's jobs; raises `JobNotFound`."""
+    return _read_one(_READ, job_id, caller)
 
 
 def listed(
-    *, among: Q, app: str | None = None, status: str | None = None
+    *, caller: Caller, app: str | None = None, status: str | None = None
 ) -> QuerySet[Job]:
-    """Jobs, newest first; `status` filters by what time has made of them."""
-    jobs = _read().filter(among)
+    """The caller's jobs, newest first; `status` is what time has made of them."""
+    jobs = Job.objects.select_related("app").annotate(now=NOW)
+    if caller.app_id is not None:
+        jobs = jobs.filter(app=caller.app_id)
+    else:
+        jobs = jobs.filter(account=caller.account_id)
     if app is not None:
         jobs = jobs.filter(app__slug=app)
     if status == Job.Status.STARTED:
@@ -259,25 +270,34 @@ def listed(
     return jobs.order_by("-created_at", "-pk")
 
 
-def _read() -> QuerySet[Job]:
-    """Jobs with their app, and `now` by the ledger's clock to tell expiry by."""
-    return Job.objects.select_related("app").annotate(now=NOW)
-
-
-def _to_settle(job_id: UUID, among: Q, *, by_app: bool) -> tuple[Job, bool]:
+def _to_settle(job_id: UUID, caller: Caller) -> tuple[Job, bool]:
     """The job, locked until the transaction ends, and whether it had expired."""
-    jobs = _read().select_for_update(of=("self",), no_key=True)
-    job = _found(jobs, job_id, among)
-    if job.app.settle_with_app_key_only and not by_app:
+    job = _read_one(_LOCK, job_id, caller)
+    if job.app.settle_with_app_key_only and caller.app_id is None:
         raise AppKeyRequired("Only the app's own key may settle its jobs.")
     return job, status_of(job, now=job.now) == Job.Status.EXPIRED
 
 
-def _found(jobs: QuerySet[Job], job_id: UUID, among: Q) -> Job:
-    job = jobs.filter(among, pk=job_id).order_by().first()
-    if job is None:
+def _read_one(sql: LiteralString, job_id: UUID, caller: Caller) -> Job:
+    found = tuples(
+        sql, {"job": job_id, "account": caller.account_id, "app": caller.app_id}
+    )
+    if not found:
         raise JobNotFound("There is no such job.")
+    job, place = instance(Job, found[0])
+    job.app, place = instance(App, found[0], place)
+    job.now = found[0][place]
     return job
+
+
+_READ: LiteralString = f"""
+    SELECT {columns(Job, "j")}, {columns(App, "a")}, ledger.now()
+    FROM jobs_job j JOIN accounts_app a ON a.id = j.app_id
+    WHERE j.id = %(job)s
+      AND CASE WHEN %(app)s::uuid IS NULL THEN j.account_id = %(account)s
+        ELSE j.app_id = %(app)s END
+"""  # noqa: S608 — only column names are put in
+_LOCK: LiteralString = _READ + " FOR NO KEY UPDATE OF j"
 
 
 def _must_be_open(job: Job) -> None:

@@ -126,7 +126,9 @@ def time_passes(db: None) -> Any:
         nonlocal moved
         moved += seconds
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('focus.clock_offset', %s, false)", [f"{moved}s"])
+            cursor.execute(
+                "SELECT set_config('focus.clock_offset', %s, false)", [f"{moved}s"]
+            )
 
     yield passes
     passes(-moved)

@@ -95,7 +95,7 @@ def _read(account_id: UUID) -> Explanation:
     (balance,) = parts["balance"]
     return Explanation(
         [
-            *(_booked(row) for row in parts.get("booked", [])),
+            *map(_booked, sorted(parts.get("booked", []), key=_told_in_order)),
             *_reserved(held),
             *(Line(-int(row["amount"]), _due(row)) for row in due if row["amount"]),
         ],
@@ -103,6 +103,29 @@ def _read(account_id: UUID) -> Explanation:
         reserved_micro=sum(int(row["amount"]) for row in held),
         debt_micro=int(balance["times"]),
     )
+
+
+# What came in first, then what was charged, taken back and lost.
+_ORDER = {
+    kind: place
+    for place, kind in enumerate(
+        (
+            Entry.Kind.GRANT,
+            Entry.Kind.CONSUME,
+            Entry.Kind.CHARGE,
+            Entry.Kind.OVERAGE,
+            Entry.Kind.OVERDRAFT,
+            Entry.Kind.ADJUST,
+            Entry.Kind.LAPSE,
+        )
+    )
+}
+
+
+def _told_in_order(row: dict[str, Any]) -> tuple[Any, ...]:
+    came_in = row["kind"] == Entry.Kind.GRANT
+    by_app = "" if came_in else row["whose"] or "~"
+    return (not came_in, by_app, _ORDER.get(row["kind"], len(_ORDER)), row["first_at"])
 
 
 def _booked(row: dict[str, Any]) -> Line:

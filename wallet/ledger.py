@@ -11,133 +11,60 @@ longer than the movement needs.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
-from psycopg import Cursor
-from psycopg.rows import dict_row
 
 from accounts.models import App
-from focus.errors import DomainError
+from focus.database.statements import rows
 from focus.money import from_micro
 from wallet.models import Grant
+from wallet.outcomes import (
+    AlreadyResolved,
+    Balance,
+    Charge,
+    DuplicateKey,
+    Granted,
+    InsufficientCredits,
+    Released,
+    Reserved,
+    Settled,
+    Taken,
+    Then,
+)
+
+__all__ = [
+    "NOW",
+    "AlreadyResolved",
+    "Balance",
+    "Charge",
+    "DuplicateKey",
+    "Granted",
+    "InsufficientCredits",
+    "Released",
+    "Reserved",
+    "Settled",
+    "Taken",
+    "Then",
+    "adjust",
+    "balance",
+    "consume",
+    "consume_many",
+    "expire",
+    "expire_due",
+    "grant",
+    "release",
+    "reserve",
+    "settle",
+]
 
 
 # The ledger's clock, for queries that must agree with it.
 NOW = RawSQL("ledger.now()", [], output_field=DateTimeField())
-
-
-class InsufficientCredits(DomainError):
-    """The wallet cannot cover it. Facts are credits: `required`, `available`."""
-
-    code = "insufficient_credits"
-
-
-class AlreadyResolved(DomainError):
-    """The reservation was settled or released before. Nothing was moved now."""
-
-    code = "already_resolved"
-
-
-class DuplicateKey(DomainError):
-    """The money key belongs to another account's movement."""
-
-    code = "duplicate_request"
-
-
-@dataclass(frozen=True)
-class Balance:
-    """What a wallet holds, in micro-credits, as of the moment it was read.
-
-    `restricted_micro` is the part of `available_micro` that the app in question may
-    not spend; `credits_micro` is what it can spend, negative while there is debt.
-    """
-
-    available_micro: int
-    reserved_micro: int
-    debt_micro: int
-    restricted_micro: int = 0
-
-    @property
-    def credits_micro(self) -> int:
-        return self.available_micro - self.debt_micro - self.restricted_micro
-
-
-@dataclass(frozen=True)
-class Reserved:
-    """Credits set aside for a job; a zero estimate reserves none (`movement_id` None).
-
-    `expires_at` is when they fall back to the wallet unless the job settles first.
-    """
-
-    movement_id: UUID | None
-    expires_at: datetime
-    balance: Balance
-
-
-@dataclass(frozen=True)
-class Settled:
-    """What a job was charged, what went back, and what nobody paid (`uncovered`).
-
-    `late` says that the reservation had expired, so the charge was a fresh one.
-    """
-
-    charged_micro: int
-    returned_micro: int
-    uncovered_micro: int
-    late: bool
-    at: datetime
-    balance: Balance
-
-
-@dataclass(frozen=True)
-class Released:
-    """What went back: nothing where nothing was reserved, or it had expired."""
-
-    returned_micro: int
-    expired: bool
-    at: datetime
-    balance: Balance
-
-
-@dataclass(frozen=True)
-class Granted:
-    """`created` is false where the money key had granted before."""
-
-    movement_id: UUID
-    grant_id: int
-    created: bool
-    balance: Balance
-
-
-@dataclass(frozen=True)
-class Taken:
-    """`created` is false where the money key had taken before.
-
-    Then `first_amount_micro` and `first_balance_micro` tell what it took and left.
-    """
-
-    movement_id: UUID
-    created: bool
-    balance: Balance
-    first_amount_micro: int | None = None
-    first_balance_micro: int | None = None
-
-
-@dataclass(frozen=True)
-class Then:
-    """One more statement in the same round trip; it may read the row `moved`.
-
-    Its parameters must not be named like the movement's own.
-    """
-
-    sql: LiteralString
-    params: Mapping[str, Any]
 
 
 def balance(*, account_id: UUID, app_id: UUID | None = None) -> Balance:
@@ -146,7 +73,7 @@ def balance(*, account_id: UUID, app_id: UUID | None = None) -> Balance:
         "SELECT * FROM ledger.balance(%(account)s, %(app)s)",
         {"account": account_id, "app": app_id},
     )
-    return _balance(row)
+    return Balance.of(row)
 
 
 def reserve(
@@ -180,7 +107,7 @@ def reserve(
         then,
     )
     _covered(row, amount_micro)
-    return Reserved(row["movement_id"], row["expires_at"], _balance(row))
+    return Reserved(row["movement_id"], row["expires_at"], Balance.of(row))
 
 
 def settle(
@@ -221,7 +148,7 @@ def settle(
         row["uncovered_micro"],
         row["late"],
         row["booked_at"],
-        _balance(row),
+        Balance.of(row),
     )
 
 
@@ -256,7 +183,7 @@ def release(
         row["returned_micro"],
         row["outcome"] == "expired",
         row["booked_at"],
-        _balance(row),
+        Balance.of(row),
     )
 
 
@@ -265,9 +192,7 @@ def expire(*, account_id: UUID) -> int:
 
     Readers never wait for it: the balance already reads as if it had run.
     """
-    row = _call(
-        "SELECT * FROM ledger.expire(%(account)s)", {"account": account_id}
-    )
+    row = _call("SELECT * FROM ledger.expire(%(account)s)", {"account": account_id})
     return int(row["booked"])
 
 
@@ -328,7 +253,7 @@ def grant(
         row["movement_id"],
         row["grant_id"],
         row["outcome"] == "granted",
-        _balance(row),
+        Balance.of(row),
     )
 
 
@@ -340,18 +265,15 @@ def consume(
     Raises `InsufficientCredits`. A repeated key answers with the first movement.
     """
     return _take(
-        account_id, app, "consume", f"revenue:{app.slug}", amount_micro, actor, reason, key
+        account_id,
+        app,
+        "consume",
+        f"revenue:{app.slug}",
+        amount_micro,
+        actor,
+        reason,
+        key,
     )
-
-
-@dataclass(frozen=True)
-class Charge:
-    """One item of `consume_many`."""
-
-    account_id: UUID
-    amount_micro: int
-    reason: str
-    key: str
 
 
 def consume_many(
@@ -363,7 +285,7 @@ def consume_many(
     and the others are charged all the same.
     """
     wanted = list(charges)
-    rows = _rows(
+    answers = rows(
         "SELECT * FROM ledger.consume_many(%(app)s, %(slug)s, %(actor)s,"
         " %(accounts)s::uuid[], %(amounts)s::bigint[], %(reasons)s::text[],"
         " %(keys)s::text[]) ORDER BY position",
@@ -380,8 +302,8 @@ def consume_many(
     return [
         _refusal(row, charge.amount_micro)
         if row["outcome"] == "insufficient_credits"
-        else _taken(row)
-        for row, charge in zip(rows, wanted, strict=True)
+        else Taken.of(row)
+        for row, charge in zip(answers, wanted, strict=True)
     ]
 
 
@@ -434,26 +356,7 @@ def _take(
     except IntegrityError as taken:
         raise DuplicateKey("This key has charged another account.") from taken
     _covered(row, amount_micro)
-    return _taken(row)
-
-
-def _taken(row: dict[str, Any]) -> Taken:
-    return Taken(
-        row["movement_id"],
-        row["outcome"] == "taken",
-        _balance(row),
-        row["first_amount_micro"],
-        row["first_balance_micro"],
-    )
-
-
-def _balance(row: dict[str, Any]) -> Balance:
-    return Balance(
-        row["available_micro"],
-        row["reserved_micro"],
-        row["debt_micro"],
-        row.get("restricted_micro", 0),
-    )
+    return Taken.of(row)
 
 
 def _covered(row: dict[str, Any], required_micro: int) -> None:
@@ -463,7 +366,7 @@ def _covered(row: dict[str, Any], required_micro: int) -> None:
 
 def _refusal(row: dict[str, Any], required_micro: int) -> InsufficientCredits:
     # A settlement may use what it had reserved; without debt nobody sees less than 0.
-    available = max(0, _balance(row).credits_micro)
+    available = max(0, Balance.of(row).credits_micro)
     return InsufficientCredits(
         "There are not enough credits for this.",
         required=from_micro(required_micro),
@@ -481,20 +384,9 @@ def _call(
 ) -> dict[str, Any]:
     if then is not None:
         sql = (
-            f"WITH moved AS MATERIALIZED ({sql}), consequence AS ({then.sql})"
-            " SELECT * FROM moved"
+            f"WITH moved AS MATERIALIZED ({sql}),"  # noqa: S608 — both are ours
+            f" consequence AS ({then.sql}) SELECT * FROM moved"
         )
         params = {**params, **then.params}
-    (row,) = _rows(sql, params)
+    (row,) = rows(sql, params)
     return row
-
-
-def _rows(sql: LiteralString, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    with connection.wrap_database_errors, Cursor(
-        connection.connection, row_factory=dict_row
-    ) as cursor:
-        # Server-side parameters and a prepared statement: half of a call's cost.
-        cursor.execute(sql, params, prepare=True)
-        return cursor.fetchall()

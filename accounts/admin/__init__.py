@@ -22,4 +22,4 @@ def sign_in_first(request: HttpRequest, extra_context: Any = None) -> HttpRespon
 
 
 # Django's own way to change the door of its admin.
-admin.site.login = sign_in_first  # type: ignore[method-assign, assignment]
+admin.site.login = sign_in_first  # type: ignore[method-assign]

@@ -24,7 +24,7 @@ class Kept(ModelAdmin):
     def may_change(self, request: HttpRequest) -> bool:
         """Whether staff may use this model's actions, editable or not."""
         name = f"{self.opts.app_label}.change_{self.opts.model_name}"
-        return request.user.has_perm(name)  # type: ignore[union-attr]
+        return request.user.has_perm(name)
 
     # Actions name their permission "act".
     has_act_permission = may_change

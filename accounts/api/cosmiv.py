@@ -1,6 +1,6 @@
 """Cosmiv guide, "Authentication API": register, login and refresh."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -62,9 +62,9 @@ EXAMPLE = OpenApiExample(
 
 class AuthViewSet(Cosmiv, ViewSet):
     # A client that still sends its old token must be able to get a new one.
-    authentication_classes: ClassVar[list[Any]] = []
-    accepts: ClassVar = {"register": PUBLIC, "login": PUBLIC, "refresh": PUBLIC}
-    codes: ClassVar[dict[str, str]] = {
+    authentication_classes: list[Any] = []
+    accepts = {"register": PUBLIC, "login": PUBLIC, "refresh": PUBLIC}
+    codes = {
         **Cosmiv.codes,
         "invalid_credentials": "AUTHENTICATION_REQUIRED",
     }

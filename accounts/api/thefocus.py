@@ -1,7 +1,7 @@
 """Focus guide, sections 0, 1 and 6: session tokens, device login, access tokens."""
 
 import uuid
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 from django.conf import settings
@@ -97,7 +97,7 @@ class Tokens(serializers.Serializer):
 
 
 class SessionTokenViewSet(TheFocus, ViewSet):
-    accepts: ClassVar = {"session_token": Access(frozenset({Kind.SESSION}))}
+    accepts = {"session_token": Access(frozenset({Kind.SESSION}))}
 
     @extend_schema(
         summary="Get a session token",
@@ -118,7 +118,8 @@ class SessionTokenViewSet(TheFocus, ViewSet):
     )
     def session_token(self, request: Request) -> Response:
         """Exchange the browser session for a bearer token."""
-        session = sessions.find(session_id=_principal(request).session_id)
+        session_id = cast(uuid.UUID, _principal(request).session_id)
+        session = sessions.find(session_id=session_id)
         token = sessions.access_token(session=session, seconds=SESSION_TOKEN_SECONDS)
         body = {"token": token.text, "expires_at": token.expires_at}
         return Response(body, headers=NO_STORE)
@@ -134,8 +135,8 @@ class SessionTokenViewSet(TheFocus, ViewSet):
 class DeviceViewSet(TheFocus, ViewSet):
     """The two halves that the device itself calls; its code is its credential."""
 
-    authentication_classes: ClassVar[list[Any]] = []
-    accepts: ClassVar = {"start": PUBLIC, "poll": PUBLIC}
+    authentication_classes: list[Any] = []
+    accepts = {"start": PUBLIC, "poll": PUBLIC}
 
     @extend_schema(
         summary="Start a device login",
@@ -232,7 +233,7 @@ class DeviceViewSet(TheFocus, ViewSet):
 
 
 class DecisionViewSet(TheFocus, ViewSet):
-    accepts: ClassVar = {"complete": Access(PRESENT)}
+    accepts = {"complete": Access(PRESENT)}
 
     @extend_schema(
         summary="Approve or deny a device",
@@ -262,13 +263,12 @@ class DecisionViewSet(TheFocus, ViewSet):
                 visitor=visitor(request._request),
             )
         except devices.TooManyWrongCodes as guessing:
-            wait = guessing.facts["retry_after"]
-            raise Throttled(wait, guessing.message) from guessing
+            raise Throttled(guessing.wait_seconds, guessing.message) from guessing
         return Response({"ok": True})
 
 
 class TokenViewSet(TheFocus, ViewSet):
-    accepts: ClassVar = {
+    accepts = {
         "list": Access(PEOPLE, scope="account:read"),
         "revoke": Access(PRESENT),
         "current": Access(frozenset({Kind.PAT})),
@@ -302,8 +302,7 @@ class TokenViewSet(TheFocus, ViewSet):
     )
     def current(self, request: Request) -> Response:
         """The personal access token that this request was made with."""
-        token_id = _principal(request).token_id
-        row = PersonalAccessToken.objects.get(pk=token_id)
+        row = PersonalAccessToken.objects.get(pk=_token_id(request))
         return Response(Token(row).data)
 
     @extend_schema(
@@ -312,12 +311,15 @@ class TokenViewSet(TheFocus, ViewSet):
     )
     def revoke_current(self, request: Request) -> Response:
         """End the token that this request was made with: signing out, for a script."""
-        return self.revoke(request, _principal(request).token_id)
+        return self.revoke(request, _token_id(request))
 
 
-def _principal(request: Request) -> Any:
-    principal: Principal = request.auth
-    return principal
+def _principal(request: Request) -> Principal:
+    return cast(Principal, request.auth)
+
+
+def _token_id(request: Request) -> uuid.UUID:
+    return cast(uuid.UUID, _principal(request).token_id)
 
 
 def _person(request: Request) -> User:

@@ -103,7 +103,11 @@ def running() -> dict[int, int]:
     A zombie counts as gone: in a container nobody may ever collect it.
     """
     if Path("/proc/self/stat").exists():
-        return _running_by_proc()
+        return running_by_proc()
+    return running_by_ps()
+
+
+def running_by_ps() -> dict[int, int]:
     listing = subprocess.run(
         ["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True
     ).stdout
@@ -111,7 +115,7 @@ def running() -> dict[int, int]:
     return {int(row[0]): int(row[1]) for row in rows if not row[2].startswith("Z")}
 
 
-def _running_by_proc() -> dict[int, int]:
+def running_by_proc() -> dict[int, int]:
     table = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():

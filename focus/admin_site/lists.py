@@ -139,7 +139,7 @@ class ReadOnlyChangeList(ChangeList):
 
     def _link(self, **parts: int) -> str:
         chosen = {f"{self.date_hierarchy}__{name}": n for name, n in parts.items()}
-        return self.get_query_string(chosen, [f"{self.date_hierarchy}__"])
+        return str(self.get_query_string(chosen, [f"{self.date_hierarchy}__"]))
 
 
 class ReadOnly(ModelAdmin):
@@ -191,7 +191,8 @@ class ReadOnly(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         extra = {"show_history": False, **(extra_context or {})}
-        return super().change_view(request, object_id, form_url, extra)
+        page: HttpResponse = super().change_view(request, object_id, form_url, extra)
+        return page
 
     def history_view(
         self,

@@ -1,11 +1,8 @@
 """Focus guide, sections 3 to 5: create, complete, fail and list jobs."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
 from rest_framework.request import Request
@@ -14,13 +11,14 @@ from rest_framework.response import Response
 from accounts import access, consents, partners
 from accounts.models import App
 from accounts.principals import Principal
+from focus.contracts import cursors
 from focus.contracts.fields import Credits, Metadata
 from focus.contracts.thefocus import TheFocus
 from focus.errors import DomainError
 from focus.money import from_micro
 from focus.routing import either_slash
 from jobs import lifecycle
-from jobs.lifecycle import MAX_TTL_SECONDS, MIN_TTL_SECONDS, JobNotFound
+from jobs.lifecycle import MAX_TTL_SECONDS, MIN_TTL_SECONDS, Caller, JobNotFound
 from jobs.models import Job
 
 READ = access.Access(access.PEOPLE | access.APPS, "jobs:read")
@@ -57,9 +55,7 @@ class JobCreated(serializers.Serializer[Any]):
 class FinishedJob(serializers.Serializer[Any]):
     job_id = serializers.UUIDField()
     actual_cost = Credits(required=False, help_text="The estimate unless given.")
-    metadata = Metadata(
-        default=dict, help_text="Merged into the job's; new keys win."
-    )
+    metadata = Metadata(default=dict, help_text="Merged into the job's; new keys win.")
 
 
 class FailedJob(serializers.Serializer[Any]):
@@ -185,7 +181,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked.is_valid(raise_exception=True)
         new = asked.validated_data
         principal: Principal = request.auth
-        app, account_id = _for_whom(principal, new)
+        app, account_id, granted = _for_whom(principal, new)
         outcome = lifecycle.start(
             account_id=account_id,
             app=app,
@@ -193,9 +189,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             estimate_micro=new["cost_estimate"],
             metadata=new["metadata"],
             ttl_seconds=new.get("ttl_seconds"),
-            actor=_actor(principal),
+            actor=_caller(principal).actor,
         )
-        if principal.app is None:
+        if not granted:
             # After the reservation: a refused one leaves nothing behind.
             consents.record(user_id=account_id, app_id=app.pk)
         job = outcome.job
@@ -228,7 +224,8 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked.is_valid(raise_exception=True)
         done = asked.validated_data
         outcome = lifecycle.complete(
-            **_whose(request.auth, done["job_id"]),
+            job_id=done["job_id"],
+            caller=_caller(request.auth),
             cost_micro=done.get("actual_cost"),
             metadata=done["metadata"],
         )
@@ -268,7 +265,8 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked.is_valid(raise_exception=True)
         failed = asked.validated_data
         outcome = lifecycle.fail(
-            **_whose(request.auth, failed["job_id"]),
+            job_id=failed["job_id"],
+            caller=_caller(request.auth),
             refund=failed["refund"],
             fail_reason=failed["reason"],
         )
@@ -299,16 +297,18 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         wish = asked.validated_data
         limit = min(wish["limit"], MAX_LIMIT)
         jobs = lifecycle.listed(
-            among=_among(request.auth), app=wish.get("app"), status=wish.get("status")
+            caller=_caller(request.auth), app=wish.get("app"), status=wish.get("status")
         )
         if "cursor" in wish:
-            jobs = jobs.filter(_before(wish["cursor"]))
+            jobs = jobs.filter(cursors.rest(wish["cursor"]))
         page = list(jobs[: limit + 1])
         more = page[limit - 1] if len(page) > limit else None
         return Response(
             {
                 "jobs": [_body(job) for job in page[:limit]],
-                "next_cursor": _cursor(more) if more else None,
+                "next_cursor": cursors.after(more.created_at, more.pk)
+                if more
+                else None,
             }
         )
 
@@ -324,16 +324,18 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         except ValueError:
             raise JobNotFound("There is no such job.") from None
         return Response(
-            _body(lifecycle.find(job_id=wanted, among=_among(request.auth)))
+            _body(lifecycle.find(job_id=wanted, caller=_caller(request.auth)))
         )
 
 
-def _for_whom(principal: Principal, new: dict[str, Any]) -> tuple[App, UUID]:
-    """Which app spends whose credits, once it is allowed to."""
+def _for_whom(principal: Principal, new: dict[str, Any]) -> tuple[App, UUID, bool]:
+    """Which app spends whose credits, and whether they have let it before."""
     if principal.app is None:
         if "app" not in new:
             raise serializers.ValidationError({"app": ["This field is required."]})
-        return partners.find_active(new["app"]), principal.user.pk
+        user_id = principal.user.pk
+        app, granted = partners.find_for(new["app"], user_id=user_id)
+        return app, user_id, granted
     if new.get("app", principal.app.slug) != principal.app.slug:
         raise NotThisApp("The key belongs to another app.")
     if "user_id" not in new:
@@ -341,29 +343,13 @@ def _for_whom(principal: Principal, new: dict[str, Any]) -> tuple[App, UUID]:
             {"user_id": ["This field is required with an app's key."]}
         )
     consents.require(user_id=new["user_id"], app_id=principal.app.pk)
-    return principal.app, new["user_id"]
+    return principal.app, new["user_id"], True
 
 
-def _whose(principal: Principal, job_id: UUID) -> dict[str, Any]:
-    """The job a caller wants to settle, and in what capacity."""
-    return {
-        "job_id": job_id,
-        "among": _among(principal),
-        "actor": _actor(principal),
-        "by_app": principal.app is not None,
-    }
-
-
-def _among(principal: Principal) -> Q:
+def _caller(principal: Principal) -> Caller:
     if principal.app is not None:
-        return Q(app=principal.app)
-    return Q(account=principal.user)
-
-
-def _actor(principal: Principal) -> str:
-    if principal.app is not None:
-        return f"app:{principal.app.slug}"
-    return f"user:{principal.user.pk}"
+        return Caller(f"app:{principal.app.slug}", app_id=principal.app.pk)
+    return Caller(f"user:{principal.user.pk}", account_id=principal.user.pk)
 
 
 def _settled(outcome: lifecycle.Outcome) -> dict[str, Any]:
@@ -399,24 +385,6 @@ def _body(job: Job) -> dict[str, Any]:
         "expires_at": job.expires_at,
         "settled_at": job.expires_at if expired else job.settled_at,
     }
-
-
-def _cursor(job: Job) -> str:
-    place = f"{job.created_at.isoformat()}|{job.pk.hex}"
-    return urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _before(cursor: str) -> Q:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        moment, _, job_id = urlsafe_b64decode(padded).decode().partition("|")
-        created_at, pk = datetime.fromisoformat(moment), UUID(hex=job_id)
-        if created_at.tzinfo is None:
-            raise ValueError("a cursor of ours carries its time zone")
-    except ValueError:
-        message = "is not a cursor of this list."
-        raise serializers.ValidationError({"cursor": [message]}) from None
-    return Q(created_at__lt=created_at) | Q(created_at=created_at, pk__lt=pk)
 
 
 urlpatterns = [

@@ -1,7 +1,13 @@
 """Where people, not programs, go: a page that says what happened and what to do."""
 
+import json
+import logging
+from io import StringIO
+
 import pytest
 from django.test import Client
+
+from focus import logs
 
 pytestmark = pytest.mark.urls("tests.contracts.probes")
 
@@ -45,3 +51,20 @@ def test_an_unknown_host_gets_a_page_on_a_page(anyone: Client) -> None:
     answer = anyone.get("/", HTTP_HOST="evil.example")
     assert answer.status_code == 400
     assert "does not make sense" in answer.content.decode()
+
+
+def test_the_log_line_of_a_refusal_names_its_request(anyone: Client) -> None:
+    line = StringIO()
+    handler = logging.StreamHandler(line)
+    handler.setFormatter(logs.Json())
+    logger = logging.getLogger("django.request")
+    logger.addHandler(handler)
+    try:
+        anyone.get(
+            "/v1/nowhere?token=s3cr3t", headers={"X-Request-ID": "support.case-2"}
+        )
+    finally:
+        logger.removeHandler(handler)
+    said = json.loads(line.getvalue())
+    assert said["request_id"] == "support.case-2"
+    assert "s3cr3t" not in line.getvalue()

@@ -124,7 +124,9 @@ def test_completing_twice_at_the_same_cost_answers_the_same(as_alice, job_id):
         ("fail", {"refund": False}),
     ],
 )
-def test_another_outcome_is_409_and_changes_nothing(as_alice, alice, job_id, path, wish):
+def test_another_outcome_is_409_and_changes_nothing(
+    as_alice, alice, job_id, path, wish
+):
     as_alice.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 3})
     answer = as_alice.post(f"/api/jobs/{path}", {"job_id": job_id, **wish})
     assert answer.status_code == 409
@@ -243,7 +245,19 @@ def test_bad_amounts_are_400_and_move_nothing(as_alice, alice, job_id, amount):
 
 @pytest.mark.parametrize(
     "body",
-    ["", "{}", "[]", "5", '"x"', "null", "{", '{"app":', "nonsense", "{}{}", "\ufeff{}"],
+    [
+        "",
+        "{}",
+        "[]",
+        "5",
+        '"x"',
+        "null",
+        "{",
+        '{"app":',
+        "nonsense",
+        "{}{}",
+        "\ufeff{}",
+    ],
 )
 def test_broken_or_empty_bodies_are_400(as_alice, body):
     answer = post_text(as_alice, "/api/jobs", body)
@@ -343,8 +357,17 @@ def test_5_list_filters_and_pages_newest_first(as_alice, video, db):
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=-1", "limit=x", "limit=1.5", "status=nope", "cursor=x",
-     "cursor=%C3%A9", "cursor=MTAw", "app=%00"],
+    [
+        "limit=0",
+        "limit=-1",
+        "limit=x",
+        "limit=1.5",
+        "status=nope",
+        "cursor=x",
+        "cursor=%C3%A9",
+        "cursor=MTAw",
+        "app=%00",
+    ],
 )
 def test_bad_queries_are_400(as_alice, query):
     answer = as_alice.get(f"/api/jobs?{query}")
@@ -366,9 +389,7 @@ def test_time_expires_a_job_before_any_sweeper(as_alice, alice, job_id, time_pas
 
 
 @pytest.mark.parametrize("swept", [True, False])
-def test_completing_late_is_a_fresh_charge(
-    as_alice, alice, job_id, time_passes, swept
-):
+def test_completing_late_is_a_fresh_charge(as_alice, alice, job_id, time_passes, swept):
     time_passes(3601)
     if swept:
         lifecycle.expire_due()
@@ -418,9 +439,7 @@ def test_an_apps_key_stays_in_its_app(as_video, alice, as_alice, video):
     assert as_video.get("/api/jobs").json()["jobs"] == []
     consents.record(user_id=alice.pk, app_id=video.pk)
     for wish in ({"app": "audio"}, {"user_id": None}, {"user_id": "x"}):
-        answer = as_video.post(
-            "/api/jobs", RENDER | {"user_id": str(alice.pk)} | wish
-        )
+        answer = as_video.post("/api/jobs", RENDER | {"user_id": str(alice.pk)} | wish)
         assert answer.status_code in (400, 403)
     unknown = RENDER | {"user_id": str(uuid.uuid4())}
     answer = as_video.post("/api/jobs", unknown)

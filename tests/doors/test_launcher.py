@@ -407,6 +407,14 @@ def test_the_guard_kills_what_ignores_it(monkeypatch):
     child.stdout.close()
 
 
+@pytest.mark.parametrize("table", [guard.running, guard.running_by_ps])
+def test_the_guard_sees_processes_and_their_groups_but_no_zombies(table):
+    zombie = subprocess.Popen(["true"])
+    wait_until(lambda: zombie.pid not in table())
+    assert table()[os.getpid()] == os.getpgrp()
+    zombie.wait()
+
+
 def test_a_private_file_is_never_readable_by_others(tmp_path):
     with contextlib.closing(open(tmp_path / "env", "w")) as existing:
         os.fchmod(existing.fileno(), 0o644)

@@ -9,10 +9,12 @@ from urllib.parse import parse_qs, quote, urlsplit
 import jwt as pyjwt
 import pytest
 import time_machine
+from django.db.models import Q
 from django.test import Client
 from pytest_django import Settings
 
 from accounts import consents, devices, people, sessions, tokens
+from accounts.audit import Visitor
 from accounts.models import App, DeviceGrant, SecurityEvent, Session, User
 from focus.logs import Scrub, scrub
 from focus.money import MICRO
@@ -308,7 +310,7 @@ class TestForAnApp:
 class TestDevice:
     @pytest.fixture
     def started(self, db: None) -> devices.Started:
-        visitor = devices.Visitor(ip="203.0.113.9", user_agent="focus-cli/1.0 <b>")
+        visitor = Visitor(ip="203.0.113.9", user_agent="focus-cli/1.0 <b>")
         return devices.start(client_name="focus <i>cli</i>", visitor=visitor)
 
     def test_a_stranger_signs_in_first_and_keeps_the_code(
@@ -418,7 +420,14 @@ class TestAccount:
         give(bob, 777)
         consents.record(user_id=alice.pk, app_id=video.pk)
         job = _job(alice, video, "render", 5 * MICRO, "Trailer <b>")
-        lifecycle.complete(job=job, cost_micro=3_010_000, metadata={}, actor="test")
+        lifecycle.complete(
+            job_id=job.pk,
+            among=Q(account=alice),
+            cost_micro=3_010_000,
+            metadata={},
+            actor="test",
+            by_app=False,
+        )
         _job(alice, video, "preview", 2 * MICRO, "")
         tokens.issue(user=alice, name="ci <b>", scopes=["jobs:read"])
         tokens.issue(user=bob, name="bob's token", scopes=[])

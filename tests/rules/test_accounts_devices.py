@@ -222,7 +222,7 @@ class TestTypingTheCode:
             clock.shift(10)
         with pytest.raises(devices.TooManyWrongCodes) as refused:
             devices.find(user=alice, user_code=right, visitor=HOME)
-        assert refused.value.facts == {"retry_after": 850}
+        assert refused.value.wait_seconds == 850
         # The same address, another account: not locked out with her.
         assert devices.find(user=bob, user_code=right, visitor=HOME)
         clock.shift(849)

@@ -1,8 +1,9 @@
 """What happens when two do the same at the same time: real threads, real rows."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -60,9 +61,7 @@ def test_of_four_registrations_with_one_email_one_wins() -> None:
         spellings = iter([f"Eve{turn}@x.org", f"eve{turn}@X.ORG"] * 2)
         outcomes = at_once(
             4,
-            lambda spellings=spellings: passwords.register(
-                email=next(spellings), password="correct horse"
-            ),
+            partial(_register, spellings),
         )
         assert len(of(User, outcomes)) == 1, outcomes
         assert len(of(passwords.EmailTaken, outcomes)) == 3, outcomes
@@ -74,7 +73,7 @@ def test_four_refreshes_of_one_token_neither_fork_nor_sign_out(alice: User) -> N
     forks = false_logouts = 0
     for _ in range(20):
         first = _sign_in(alice)
-        outcomes = at_once(4, lambda first=first: _refresh(first.refresh_token))
+        outcomes = at_once(4, partial(_refresh, first.refresh_token))
         answers = of(sessions.Tokens, outcomes)
         false_logouts += len(answers) != 4
         tips = {answer.session.tip for answer in answers}
@@ -100,9 +99,7 @@ def test_of_four_polls_of_an_approved_code_one_gets_the_token(alice: User) -> No
     for _ in range(10):
         started = devices.start(client_name="cli")
         devices.decide(user=alice, user_code=started.grant.user_code, approve=True)
-        outcomes = at_once(
-            4, lambda started=started: devices.poll(device_code=started.device_code)
-        )
+        outcomes = at_once(4, partial(devices.poll, device_code=started.device_code))
         assert len(of(devices.Poll, outcomes)) == 1, outcomes
         assert len(of(devices.InvalidDeviceCode, outcomes)) == 3, outcomes
     assert PersonalAccessToken.objects.count() == 10
@@ -115,9 +112,7 @@ def test_of_an_approval_and_a_denial_one_counts(alice: User) -> None:
         choices = iter([True, False])
         outcomes = at_once(
             2,
-            lambda started=started, choices=choices: devices.decide(
-                user=alice, user_code=started.grant.user_code, approve=next(choices)
-            ),
+            partial(_decide, alice, started.grant.user_code, choices),
         )
         assert len(of(DeviceGrant, outcomes)) == 1, outcomes
         assert len(of(devices.InvalidUserCode, outcomes)) == 1, outcomes
@@ -179,17 +174,29 @@ def test_noting_the_use_of_a_key_never_waits_for_a_lock(video: App) -> None:
 def test_a_refresh_beside_a_closing_account_never_survives_it(alice: User) -> None:
     for _ in range(10):
         first = _sign_in(alice)
-        acts = iter(
+        acts: Iterator[Callable[[], Any]] = iter(
             [
-                lambda: people.close(user=alice, actor="staff"),
-                lambda first=first: _refresh(first.refresh_token),
+                partial(people.close, user=alice, actor="staff"),
+                partial(_refresh, first.refresh_token),
             ]
         )
-        at_once(2, lambda acts=acts: next(acts)())
+        at_once(2, partial(_next, acts))
         with pytest.raises(InvalidToken):
             _refresh(first.refresh_token)
         assert not Session.objects.filter(revoked_at=None).exists()
         people.reopen(user=alice, actor="staff")
+
+
+def _next(acts: Iterator[Callable[[], Any]]) -> Any:
+    return next(acts)()
+
+
+def _register(spellings: Iterator[str]) -> User:
+    return passwords.register(email=next(spellings), password="correct horse")
+
+
+def _decide(user: User, user_code: str, choices: Iterator[bool]) -> DeviceGrant:
+    return devices.decide(user=user, user_code=user_code, approve=next(choices))
 
 
 def _sign_in(user: User) -> sessions.Tokens:

@@ -333,7 +333,9 @@ def test_truncate_needs_a_test_database_and_a_wish(table):
 
 def test_the_clock_can_be_moved_only_where_the_database_is_a_test():
     with connection.cursor() as cursor:
-        cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'now' AND"
-                       " pronamespace = 'ledger'::regnamespace")
+        cursor.execute(
+            "SELECT prosrc FROM pg_proc WHERE proname = 'now' AND"
+            " pronamespace = 'ledger'::regnamespace"
+        )
         (source,) = cursor.fetchone()
     assert "current_database() LIKE 'test\\_%'" in source

@@ -57,7 +57,12 @@ class TheLedgerAgreesWithTheModel(TestCase):
 
     # A database call takes longer than Hypothesis likes an example to.
     @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, 20), st.booleans(), st.lists(grants, min_size=2, max_size=5), wishes)
+    @given(
+        st.integers(0, 20),
+        st.booleans(),
+        st.lists(grants, min_size=2, max_size=5),
+        wishes,
+    )
     def test_any_order_of_wishes(self, limit, in_debt, given_first, wishes):
         self._begin(limit)
         if in_debt and limit:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from wallet import install, ledger
+from wallet import install, ledger, outcomes
 
-SOURCE = Path(ledger.__file__).read_text()
+SOURCE = Path(ledger.__file__).read_text() + Path(outcomes.__file__).read_text()
 
 
 @pytest.fixture
@@ -22,7 +22,9 @@ def functions(db):
 
 
 def test_every_call_fits_its_function(functions):
-    calls = re.findall(r"FROM ledger\.(\w+)\(([^;]*?)\)\"?[ ,\n]", SOURCE.replace('"\n', ""))
+    calls = re.findall(
+        r"FROM ledger\.(\w+)\(([^;]*?)\)\"?[ ,\n]", SOURCE.replace('"\n', "")
+    )
     assert len(calls) >= 8
     for name, arguments in calls:
         takes, _ = functions[name]

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection, connections
-from django.db.models import Q
 
 from focus.errors import DomainError
 from focus.money import MICRO
@@ -59,22 +58,18 @@ def start(user, app, amount, **options):
 def complete(job, cost):
     return lifecycle.complete(
         job_id=job.pk,
-        among=Q(account=job.account_id),
+        caller=lifecycle.Caller("test", account_id=job.account_id),
         cost_micro=cost * MICRO,
         metadata={},
-        actor="test",
-        by_app=False,
     )
 
 
 def fail(job):
     return lifecycle.fail(
         job_id=job.pk,
-        among=Q(account=job.account_id),
+        caller=lifecycle.Caller("test", account_id=job.account_id),
         refund=True,
         fail_reason="",
-        actor="test",
-        by_app=False,
     )
 
 
@@ -219,5 +214,7 @@ def test_bulk_charges_in_opposite_orders_do_not_deadlock(alice, bob, video, give
             ],
         )
 
-    outcomes = at_once(*[lambda: charge([alice, bob]), lambda: charge([bob, alice])] * 4)
+    outcomes = at_once(
+        *[lambda: charge([alice, bob]), lambda: charge([bob, alice])] * 4
+    )
     assert all(taken.created for taken in sum(outcomes, []))

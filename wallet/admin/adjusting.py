@@ -1,6 +1,6 @@
 """The pages on which staff act on a wallet: adjust, overdraft limit, open."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 from uuid import UUID
 
 from django.contrib import messages
@@ -17,29 +17,16 @@ from wallet import adjustments, ledger
 from wallet.adjustments import Adjusted, NotAllowed, Preview, Reason
 from wallet.admin import words
 from wallet.admin.forms import AdjustForm, OverdraftForm
+from wallet.admin.frame import WalletPages, staff_of
 from wallet.models import Wallet
 
-if TYPE_CHECKING:
-    from focus.admin_site.lists import ReadOnly as _Base
-else:
-    _Base = object
 
-
-def staff_of(request: HttpRequest) -> User:
-    if not isinstance(request.user, User):
-        raise PermissionDenied
-    return request.user
-
-
-class AdjustingPages(_Base):
-    """Mixed into the wallet's admin; `answer` and `wallet_or_refuse` are its own."""
-
-    answer: Any
-    wallet_or_refuse: Any
+class AdjustingPages(WalletPages):
+    """Every one of them asks a rule of `wallet.adjustments` and says what it did."""
 
     def adjust_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
         """A form, then a preview, then one booking however often that is confirmed."""
-        wallet: Wallet = self.wallet_or_refuse(request, wallet_id)
+        wallet = self.wallet_or_refuse(request, wallet_id)
         try:
             limit = adjustments.limit_micro(staff_of(request))
         except NotAllowed as refusal:
@@ -123,7 +110,7 @@ class AdjustingPages(_Base):
         return redirect("admin:wallet_wallet_change", wallet.pk)
 
     def overdraft_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
-        wallet: Wallet = self.wallet_or_refuse(request, wallet_id)
+        wallet = self.wallet_or_refuse(request, wallet_id)
         if not request.user.has_perm(adjustments.SET_OVERDRAFT_LIMIT):
             raise PermissionDenied
         now = shown.credits_of(wallet.overdraft_limit_micro)
@@ -169,7 +156,7 @@ class AdjustingPages(_Base):
                 raise PermissionDenied(refusal.message) from refusal
         if wallet is not None:
             return redirect("admin:wallet_wallet_change", wallet.pk)
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "title": str(owner),
@@ -180,7 +167,7 @@ class AdjustingPages(_Base):
         return TemplateResponse(request, "wallet/open.html", context)
 
 
-def _effects(preview: Preview) -> Any:
+def _effects(preview: Preview) -> Iterator[str]:
     """What would happen, a sentence each."""
     if preview.amount_micro > 0:
         yield (

@@ -27,7 +27,7 @@ class CreditsField(forms.CharField):
 
     def to_python(self, value: Any) -> Any:
         typed = super().to_python(value)
-        if typed in self.empty_values:
+        if not typed:
             return typed
         try:
             return adjustments.read_credits(typed)

@@ -55,7 +55,7 @@ class EntryAdmin(ReadOnly):
         "reserved",
         "app",
         "job",
-        "actor",
+        "by",
     ]
     list_select_related = ["wallet__account", "app"]
     list_filter = ["kind", "app"]
@@ -63,9 +63,7 @@ class EntryAdmin(ReadOnly):
     ordering = ["-booked_at"]
     sortable_by = ("when",)
     search_fields = ["wallet__account__email"]
-    search_help_text = (
-        "Email (its beginning), account, job or movement id, or money key"
-    )
+    search_help_text = "Email, any id or money key"
     fields = [
         "owner",
         "seq",
@@ -83,7 +81,7 @@ class EntryAdmin(ReadOnly):
         "job",
         "grant",
         "reservation",
-        "resolves",
+        "ends",
         "movement",
         "key",
         "own_hash",
@@ -122,15 +120,15 @@ class EntryAdmin(ReadOnly):
     def amount(self, entry: Entry) -> Any:
         return shown.amount(entry.amount_micro)
 
-    @admin.display(description="available after")
+    @admin.display(description="available")
     def available(self, entry: Entry) -> Any:
         return shown.amount(entry.available_after)
 
-    @admin.display(description="reserved after")
+    @admin.display(description="reserved")
     def reserved(self, entry: Entry) -> Any:
         return shown.amount(entry.reserved_after)
 
-    @admin.display(description="debt after")
+    @admin.display(description="debt")
     def debt(self, entry: Entry) -> Any:
         return shown.amount(entry.debt_after)
 
@@ -141,6 +139,15 @@ class EntryAdmin(ReadOnly):
     @admin.display(description="job")
     def job(self, entry: Entry) -> Any:
         return job_link(entry.job_id)
+
+    @admin.display(description="by")
+    def by(self, entry: Entry) -> Any:
+        told = words.brief(entry.actor, owner=entry.wallet.account_id)
+        return format_html('<span title="{}">{}</span>', entry.actor, told)
+
+    @admin.display(description="ends its reservation")
+    def ends(self, entry: Entry) -> str:
+        return "yes" if entry.resolves else "no"
 
     @admin.display(description="movement")
     def movement(self, entry: Entry) -> Any:
@@ -180,7 +187,7 @@ class GrantAdmin(ReadOnly):
     ordering = ["-id"]
     sortable_by = ("id",)
     search_fields = ["wallet__account__email"]
-    search_help_text = "Email (its beginning), account id or grant number"
+    search_help_text = "Email, account id or number"
     fields = [
         "owner",
         "what",
@@ -256,7 +263,7 @@ class ReservationAdmin(ReadOnly):
     list_display_links = ["amount"]
     ordering = ["expires_at"]
     search_fields = ["wallet__account__email"]
-    search_help_text = "Email (its beginning), account or job id"
+    search_help_text = "Email, account or job id"
     fields = [
         "owner",
         "app",
@@ -320,7 +327,7 @@ class DrawAdmin(ReadOnly):
     ordering = ["-id"]
     sortable_by = ("id",)
     search_fields = ["grant__wallet__account__email"]
-    search_help_text = "Email (its beginning), account, job or movement id"
+    search_help_text = "Email, or any id"
     fields = ["owner", "grant", "amount", "returned", "job", "movement_id"]
 
     def found(self, rows: QuerySet[Draw], term: str) -> QuerySet[Draw]:

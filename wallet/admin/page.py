@@ -23,7 +23,7 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
     """The template's context: balance, curve, grants, reservations, statement."""
     balance = ledger.balance(account_id=wallet.account_id)
     grants = statements.grants_left(wallet=wallet)
-    page = statements.page(wallet=wallet, before=_number(request.GET.get("before")))
+    page = statements.page(wallet=wallet, before=number(request.GET.get("before")))
     actors = words.Actors(page.entries)
     days = request.GET.get("days", "30")
     days = days if days in PERIODS else "30"
@@ -124,9 +124,11 @@ def _row(entry: Entry, actors: words.Actors) -> dict[str, Any]:
         "owed": entry.debt_after > 0,
         "uncovered": entry.uncovered_micro and shown.credits_of(entry.uncovered_micro),
         "actor": actors.name(entry.actor),
+        "job": f"{entry.job_id!s:.8}…",
     }
 
 
-def _number(text: str | None) -> int | None:
+def number(text: str | None) -> int | None:
+    """The number that a part of an address says, if it says one."""
     plain = text and text.isascii() and text.isdigit() and len(text) < 19
     return int(text) if text and plain else None

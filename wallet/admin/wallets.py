@@ -6,21 +6,16 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.shortcuts import get_object_or_404, redirect
-from django.template.response import TemplateResponse
+from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from unfold.decorators import display
 
-from accounts import audit
-from accounts.authentication import visitor
 from accounts.models import SecurityEvent, User
 from focus.admin_site import search, shown
-from focus.admin_site.lists import ReadOnly
 from wallet import explain, invariants
 from wallet.admin import export, page
-from wallet.admin.adjusting import AdjustingPages, staff_of
-from wallet.ledger import NOW
+from wallet.admin.adjusting import AdjustingPages
+from wallet.admin.frame import with_now
 from wallet.models import Wallet
 
 STAFF_EVENTS = [
@@ -50,17 +45,17 @@ class Holds(admin.SimpleListFilter):
 
 
 @admin.register(Wallet)
-class WalletAdmin(AdjustingPages, ReadOnly):
+class WalletAdmin(AdjustingPages):
     list_display = ["owner", "available", "reserved", "debt", "entries", "moved"]
     list_select_related = ["account"]
     list_filter = [Holds]
     ordering = ["-id"]
     search_fields = ["account__email"]
-    search_help_text = "Email (its beginning), account id or wallet number"
+    search_help_text = "Email, account id or number"
 
     def found(self, rows: QuerySet[Wallet], term: str) -> QuerySet[Wallet]:
-        if term.isascii() and term.isdigit() and len(term) < 19:
-            return rows.filter(pk=int(term))
+        if (number := page.number(term)) is not None:
+            return rows.filter(pk=number)
         return rows.filter(account__in=_accounts(term))
 
     def changelist_view(
@@ -81,7 +76,8 @@ class WalletAdmin(AdjustingPages, ReadOnly):
                     ),
                     messages.INFO,
                 )
-        return super().changelist_view(request, extra_context)
+        listed: HttpResponse = super().changelist_view(request, extra_context)
+        return listed
 
     @admin.display(description="wallet of")
     def owner(self, wallet: Wallet) -> str:
@@ -95,7 +91,7 @@ class WalletAdmin(AdjustingPages, ReadOnly):
     def reserved(self, wallet: Wallet) -> Any:
         return shown.amount(wallet.reserved_micro)
 
-    @display(description="debt")
+    @admin.display(description="debt")
     def debt(self, wallet: Wallet) -> Any:
         return shown.amount(-wallet.debt_micro)
 
@@ -120,7 +116,7 @@ class WalletAdmin(AdjustingPages, ReadOnly):
             path(route, self.admin_site.admin_view(view), name=f"wallet_wallet_{name}")
             for route, (name, view) in pages.items()
         ]
-        return own + super().get_urls()
+        return [*own, *super().get_urls()]
 
     def change_view(
         self,
@@ -131,12 +127,12 @@ class WalletAdmin(AdjustingPages, ReadOnly):
     ) -> HttpResponse:
         if not self.has_view_permission(request) or request.method == "POST":
             raise PermissionDenied
-        if not (object_id.isascii() and object_id.isdigit() and len(object_id) < 19):
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        wallet = _with_now().filter(pk=int(object_id)).first()
+        number = page.number(object_id)
+        wallet = with_now().filter(pk=number).first()
         if wallet is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        facts = page.facts(request, wallet, now=wallet.now)
+            self.message_user(request, "There is no such wallet.", messages.WARNING)
+            return redirect("admin:wallet_wallet_changelist")
+        facts = page.facts(request, wallet, now=wallet.now)  # type: ignore[attr-defined]
         return self.answer(request, wallet, "wallet", **facts)
 
     def explain_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
@@ -170,11 +166,11 @@ class WalletAdmin(AdjustingPages, ReadOnly):
                 )
         return redirect("admin:wallet_wallet_change", wallet.pk)
 
-    def csv_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+    def csv_view(self, request: HttpRequest, wallet_id: int) -> StreamingHttpResponse:
         wallet = self.wallet_or_refuse(request, wallet_id)
         self.note(request, "statement_exported", wallet, entries=wallet.seq)
-        name = f"statement-{wallet.pk}-{wallet.now:%Y%m%d}.csv"
-        return StreamingHttpResponse(  # type: ignore[return-value]
+        name = f"statement-{wallet.pk}-{wallet.seq}.csv"
+        return StreamingHttpResponse(
             export.lines_of(wallet),
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
@@ -187,9 +183,7 @@ class WalletAdmin(AdjustingPages, ReadOnly):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """What staff did with this wallet, from the audit."""
-        if not object_id.isdigit():
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        wallet = self.wallet_or_refuse(request, int(object_id))
+        wallet = self.wallet_or_refuse(request, page.number(object_id))
         events = SecurityEvent.objects.filter(
             user=wallet.account_id, kind__in=STAFF_EVENTS
         ).order_by("-at", "-pk")[:200]
@@ -203,55 +197,6 @@ class WalletAdmin(AdjustingPages, ReadOnly):
             for event in events
         ]
         return self.answer(request, wallet, "staff", events=rows)
-
-    def wallet_or_refuse(self, request: HttpRequest, wallet_id: int) -> Wallet:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        return get_object_or_404(_with_now(), pk=wallet_id)
-
-    def answer(
-        self,
-        request: HttpRequest,
-        wallet: Wallet,
-        template: str,
-        status: int = 200,
-        **facts: Any,
-    ) -> HttpResponse:
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
-        context = {
-            **self.admin_site.each_context(request),
-            "title": str(wallet.account),
-            "opts": self.opts,
-            "wallet": wallet,
-            "may": {
-                "adjust": request.user.has_perm("wallet.adjust_wallet"),
-                "overdraft": request.user.has_perm("wallet.set_overdraft_limit"),
-                "account": request.user.has_perm("accounts.view_user"),
-            },
-            **facts,
-        }
-        page_of = f"wallet/{template}.html"
-        return TemplateResponse(request, page_of, context, status=status)
-
-    def note(
-        self, request: HttpRequest, kind: str, wallet: Wallet, **facts: Any
-    ) -> None:
-        """Write down what a member of staff looked at, where looking is an act."""
-        staff = staff_of(request)
-        audit.record(
-            kind,
-            user=wallet.account,
-            actor=str(staff),
-            visitor=visitor(request),
-            staff_id=str(staff.pk),
-            wallet=wallet.pk,
-            **facts,
-        )
-
-
-def _with_now() -> QuerySet[Wallet]:
-    """Wallets with their people, and the moment by the ledger's clock."""
-    return Wallet.objects.select_related("account").annotate(now=NOW)
 
 
 def _accounts(term: str) -> list[Any]:

@@ -81,9 +81,19 @@ class Actors:
         self._people = User.objects.in_bulk(ids) if ids else {}
 
     def name(self, actor: str) -> str:
-        person = self._people.get(_person(actor))  # type: ignore[call-overload]
+        found = _person(actor)
+        person = self._people.get(found) if found else None
         role = actor.partition(":")[0]
         return f"{role}: {person}" if person else actor
+
+
+def brief(actor: str, *, owner: UUID) -> str:
+    """An actor in a narrow column: `owner` where it is the wallet's own person."""
+    person = _person(actor)
+    if person is None:
+        return actor
+    role = actor.partition(":")[0]
+    return "owner" if person == owner and role == "user" else f"{role}:{person!s:.8}…"
 
 
 def _person(actor: str) -> UUID | None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +69,13 @@ def test_exit_codes(
     assert expected is None or ended.json() == expected
     assert "error" in ended.json()
     assert len(scripted.seen) == 1, "only a passing trouble is worth a second try"
+
+
+def test_pages_that_go_round(cli: Cli, scripted: Scripted) -> None:
+    scripted.answers = [(200, {"jobs": [JOB], "next_cursor": "same"})]
+    listed = cli.run("jobs", "list", "--all", server=scripted.url, token=TOKEN)
+    assert listed.returncode == 0
+    assert len(listed.stdout.splitlines()) == len(scripted.seen) == 2
 
 
 def test_nobody_listens(cli: Cli) -> None:
@@ -137,6 +145,14 @@ def test_a_reader_that_goes_away(cli: Cli, scripted: Scripted) -> None:
         process.stdout = None
         _, err = process.communicate(timeout=30)
     assert err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk(cli: Cli) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = cli.run("print-token", token=TOKEN, stdout=full)
+    assert ended.returncode == 1
+    assert "No space left" in one_line(ended.stderr)
 
 
 def test_ctrl_c_is_quiet(cli: Cli, scripted: Scripted) -> None:

@@ -1,0 +1,76 @@
+"""What every page of one wallet has: the wallet, the frame around it, the record."""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+
+from accounts import audit
+from accounts.authentication import visitor
+from accounts.models import User
+from focus.admin_site.lists import ReadOnly
+from wallet import adjustments
+from wallet.ledger import NOW
+from wallet.models import Wallet
+
+
+class WalletPages(ReadOnly):
+    """The base of the wallet's admin."""
+
+    def wallet_or_refuse(self, request: HttpRequest, wallet_id: int | None) -> Wallet:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return get_object_or_404(with_now(), pk=wallet_id)
+
+    def answer(
+        self,
+        request: HttpRequest,
+        wallet: Wallet,
+        template: str,
+        status: int = 200,
+        **facts: Any,
+    ) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(wallet.account),
+            "opts": self.opts,
+            "wallet": wallet,
+            "may": {
+                "adjust": request.user.has_perm(adjustments.ADJUST),
+                "overdraft": request.user.has_perm(adjustments.SET_OVERDRAFT_LIMIT),
+                "account": request.user.has_perm("accounts.view_user"),
+            },
+            **facts,
+        }
+        page_of = f"wallet/{template}.html"
+        return TemplateResponse(request, page_of, context, status=status)
+
+    def note(
+        self, request: HttpRequest, kind: str, wallet: Wallet, **facts: Any
+    ) -> None:
+        """Write down what a member of staff looked at, where looking is an act."""
+        staff = staff_of(request)
+        audit.record(
+            kind,
+            user=wallet.account,
+            actor=str(staff),
+            visitor=visitor(request),
+            staff_id=str(staff.pk),
+            wallet=wallet.pk,
+            **facts,
+        )
+
+
+def staff_of(request: HttpRequest) -> User:
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
+
+
+def with_now() -> QuerySet[Wallet]:
+    """Wallets with their people, and the moment by the ledger's clock."""
+    return Wallet.objects.select_related("account").annotate(now=NOW)
