@@ -124,7 +124,7 @@ def _serving(server: str, threads: int) -> Iterator[int]:
     command = SERVERS[server].format(port=port, threads=threads).split()
     env = os.environ | {"FOCUS_TESTING": "1"}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 — the command is ours
             [sys.executable, *command],
             env=env,
             stdout=log,

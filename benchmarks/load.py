@@ -81,8 +81,10 @@ class Connection:
 
     def post(self, path: str, token: str, body: bytes) -> tuple[int, bytes]:
         self.socket.sendall(
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
-            f"\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+            "Content-Type: application/json\r\n"
+            f"Authorization: Bearer {token}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
         answer = b""

@@ -1,6 +1,6 @@
 """The product's settings plus the habit it is measured against."""
 
-from focus.settings import *  # noqa: F403 — a settings module is a namespace
+from focus.settings import *  # noqa: F403, TID251 — this is a settings module
 
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks"]  # noqa: F405
 ROOT_URLCONF = "benchmarks.urls"

@@ -18,24 +18,24 @@ class NotAnAmount(ValueError):
 
 def to_micro(value: object) -> int:
     """Micro-credits of a JSON number. Refuses what would need rounding or guessing."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+    if isinstance(value, bool):
+        raise NotAnAmount("must be a number, not true or false.")
+    if not isinstance(value, int | Decimal):
         raise NotAnAmount("must be a JSON number, not a string or anything else.")
-    # Before any arithmetic: 1e999999999 is a short text and a huge integer.
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise NotAnAmount("must be a finite number.")
-        if value and value.adjusted() > 12:
-            raise NotAnAmount(f"must not exceed {MAX_CREDITS} credits.")
-        exponent = value.as_tuple().exponent
-        if isinstance(exponent, int) and exponent < -DECIMALS:
-            # 0.10000000 needs no rounding; 0.0000001 does.
-            digits = value.as_tuple().digits
-            spare = -DECIMALS - exponent
-            if any(digits[-spare:]):
-                raise NotAnAmount(f"must have at most {DECIMALS} decimals.")
-    if abs(value) > MAX_CREDITS:
+    number = Decimal(value)
+    if not number.is_finite():
+        raise NotAnAmount("must be a finite number.")
+    # Before any arithmetic: 1e999999 is a short text and a huge integer.
+    if number and number.adjusted() > len(str(MAX_CREDITS)):
         raise NotAnAmount(f"must not exceed {MAX_CREDITS} credits.")
-    return int(value * MICRO)
+    _, digits, exponent = number.as_tuple()
+    # 0.10000000 needs no rounding; 0.0000001 does.
+    spare = -DECIMALS - int(exponent)
+    if spare > 0 and any(digits[-spare:]):
+        raise NotAnAmount(f"must have at most {DECIMALS} decimals.")
+    if abs(number) > MAX_CREDITS:
+        raise NotAnAmount(f"must not exceed {MAX_CREDITS} credits.")
+    return int(number * MICRO)
 
 
 def from_micro(micro: int) -> int | Decimal:

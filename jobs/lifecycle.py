@@ -190,7 +190,7 @@ def fail(
     if job.status == Job.Status.FAILED and job.refund == refund:
         return _as_it_is(job)
     _must_be_open(job)
-    movement = {
+    movement: dict[str, Any] = {
         "account_id": job.account_id,
         "app": job.app,
         "job_id": job.pk,
@@ -253,7 +253,7 @@ def listed(
     *, caller: Caller, app: str | None = None, status: str | None = None
 ) -> QuerySet[Job]:
     """The caller's jobs, newest first; `status` is what time has made of them."""
-    jobs = Job.objects.select_related("app").annotate(now=NOW)
+    jobs = Job.objects.select_related("app").annotate(now=NOW)  # type: ignore[no-redef]
     if caller.app_id is not None:
         jobs = jobs.filter(app=caller.app_id)
     else:

@@ -1,6 +1,7 @@
 """Jobs: what an app did for an account, and what it cost."""
 
 import uuid
+from datetime import datetime
 
 from django.conf import settings
 from django.db import models
@@ -22,6 +23,9 @@ class Job(models.Model):
         COMPLETED = "completed"
         FAILED = "failed"
         EXPIRED = "expired"
+
+    # The ledger's clock when the row was read; jobs.lifecycle sets it.
+    now: datetime
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(

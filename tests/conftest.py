@@ -1,4 +1,4 @@
-"""The cast: alice and bob (people), video (an app), staff. Everyone else is a stranger."""
+"""The cast: alice and bob (people), video (an app), staff, and strangers."""
 
 import os
 from collections.abc import Callable

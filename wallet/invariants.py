@@ -70,7 +70,8 @@ INVARIANTS: dict[str, str] = {
         SELECT e.wallet_id, format('entry %s does not follow from its contents and'
           ' its predecessor', e.seq)
         FROM (
-          SELECT wallet_id, seq, hash, prev_hash, ledger.entry_hash(wallet_entry) AS own,
+          SELECT wallet_id, seq, hash, prev_hash,
+            ledger.entry_hash(wallet_entry) AS own,
             lag(hash, 1, decode(repeat('00', 32), 'hex'))
               OVER (PARTITION BY wallet_id ORDER BY seq) AS before
           FROM wallet_entry
@@ -141,7 +142,8 @@ INVARIANTS: dict[str, str] = {
           count(*) FILTER (WHERE e.resolves),
           coalesce(sum(e.amount_micro) FILTER (WHERE e.debit = 'reserved'), 0))
         FROM wallet_reservation r
-        LEFT JOIN wallet_entry e ON e.reservation_id = r.id AND e.wallet_id = r.wallet_id
+        LEFT JOIN wallet_entry e
+          ON e.reservation_id = r.id AND e.wallet_id = r.wallet_id
         GROUP BY r.id
         HAVING coalesce(sum(e.amount_micro) FILTER (WHERE e.credit = 'reserved'), 0)
             <> r.amount_micro
@@ -197,10 +199,10 @@ def check(*, actor: str) -> list[Violation]:
 CHECKED = "ledger_checked"
 
 _NAMES = list(INVARIANTS)
-_AS_ONE = (
+_AS_ONE = (  # only constants are put in
     "SELECT v.number, v.wallet_id, w.account_id, v.detail FROM ("
     + " UNION ALL ".join(
-        f"SELECT {number} AS number, q.* FROM ({query}) AS q(wallet_id, detail)"  # noqa: S608 — constants only
+        f"SELECT {number} AS number, q.* FROM ({query}) AS q(wallet_id, detail)"
         for number, query in enumerate(INVARIANTS.values())
     )
     + ") v JOIN wallet_wallet w ON w.id = v.wallet_id"

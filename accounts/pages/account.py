@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -50,7 +49,8 @@ def home(request: HttpRequest) -> HttpResponse:
         .filter(wallet__account=user)
         .order_by("-seq")[:RECENT]
     )
-    jobs = lifecycle.listed(among=Q(account=user))[:RECENT]
+    themselves = lifecycle.Caller(actor=str(user), account_id=user.pk)
+    jobs = lifecycle.listed(caller=themselves)[:RECENT]
     about = {
         "user": user,
         "available": _credits(balance.credits_micro),

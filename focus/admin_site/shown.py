@@ -19,10 +19,9 @@ def signed(micro: int) -> str:
 
 def amount(micro: int | None) -> SafeString:
     """A cell of credits: figures of one width, and gone pale where there are none."""
-    if micro is None:
-        return format_html('<span class="credits none">–</span>')
-    kind = "none" if micro == 0 else "minus" if micro < 0 else "plain"
-    return format_html('<span class="credits {}">{}</span>', kind, credits_of(micro))
+    kind = "minus" if micro and micro < 0 else "plain" if micro else "none"
+    told = "–" if micro is None else credits_of(micro)
+    return format_html('<span class="credits {}">{}</span>', kind, told)
 
 
 def moment(at: datetime | None) -> str:

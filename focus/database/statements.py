@@ -6,7 +6,7 @@ PostgreSQL plans it once and Python compiles nothing. Everything else uses the O
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, LiteralString, TypeVar
 
 from django.db import connection
 from django.db.models import JSONField, Model
@@ -30,7 +30,7 @@ def tuples(sql: LiteralString, params: Mapping[str, Any]) -> list[tuple[Any, ...
 def columns(model: type[Model], alias: str) -> LiteralString:
     """The model's columns for a SELECT list, in the order `instance` wants them."""
     names = [f'{alias}."{field.column}"' for field in model._meta.concrete_fields]
-    return cast(LiteralString, ", ".join(names))
+    return ", ".join(names)
 
 
 def instance(model: type[M], row: tuple[Any, ...], start: int = 0) -> tuple[M, int]:

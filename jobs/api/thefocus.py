@@ -1,6 +1,6 @@
 """Focus guide, sections 3 to 5: create, complete, fail and list jobs."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import access, consents, partners
-from accounts.models import App
+from accounts.models import App, User
 from accounts.principals import Principal
 from focus.contracts import cursors
 from focus.contracts.fields import Credits, Metadata
@@ -180,8 +180,8 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked = NewJob(data=request.data)
         asked.is_valid(raise_exception=True)
         new = asked.validated_data
-        principal: Principal = request.auth
-        app, account_id, granted = _for_whom(principal, new)
+        caller = _caller(request)
+        app, account_id, granted = _for_whom(request, new)
         outcome = lifecycle.start(
             account_id=account_id,
             app=app,
@@ -189,7 +189,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             estimate_micro=new["cost_estimate"],
             metadata=new["metadata"],
             ttl_seconds=new.get("ttl_seconds"),
-            actor=_caller(principal).actor,
+            actor=caller.actor,
         )
         if not granted:
             # After the reservation: a refused one leaves nothing behind.
@@ -225,7 +225,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         done = asked.validated_data
         outcome = lifecycle.complete(
             job_id=done["job_id"],
-            caller=_caller(request.auth),
+            caller=_caller(request),
             cost_micro=done.get("actual_cost"),
             metadata=done["metadata"],
         )
@@ -266,7 +266,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         failed = asked.validated_data
         outcome = lifecycle.fail(
             job_id=failed["job_id"],
-            caller=_caller(request.auth),
+            caller=_caller(request),
             refund=failed["refund"],
             fail_reason=failed["reason"],
         )
@@ -297,7 +297,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         wish = asked.validated_data
         limit = min(wish["limit"], MAX_LIMIT)
         jobs = lifecycle.listed(
-            caller=_caller(request.auth), app=wish.get("app"), status=wish.get("status")
+            caller=_caller(request), app=wish.get("app"), status=wish.get("status")
         )
         if "cursor" in wish:
             jobs = jobs.filter(cursors.rest(wish["cursor"]))
@@ -323,33 +323,34 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             wanted = UUID(job_id)
         except ValueError:
             raise JobNotFound("There is no such job.") from None
-        return Response(
-            _body(lifecycle.find(job_id=wanted, caller=_caller(request.auth)))
-        )
+        return Response(_body(lifecycle.find(job_id=wanted, caller=_caller(request))))
 
 
-def _for_whom(principal: Principal, new: dict[str, Any]) -> tuple[App, UUID, bool]:
+def _for_whom(request: Request, new: dict[str, Any]) -> tuple[App, UUID, bool]:
     """Which app spends whose credits, and whether they have let it before."""
-    if principal.app is None:
+    caller = cast(Principal, request.auth)
+    if caller.app is None:
         if "app" not in new:
             raise serializers.ValidationError({"app": ["This field is required."]})
-        user_id = principal.user.pk
+        user_id = cast(User, caller.user).pk
         app, granted = partners.find_for(new["app"], user_id=user_id)
         return app, user_id, granted
-    if new.get("app", principal.app.slug) != principal.app.slug:
+    if new.get("app", caller.app.slug) != caller.app.slug:
         raise NotThisApp("The key belongs to another app.")
     if "user_id" not in new:
         raise serializers.ValidationError(
             {"user_id": ["This field is required with an app's key."]}
         )
-    consents.require(user_id=new["user_id"], app_id=principal.app.pk)
-    return principal.app, new["user_id"], True
+    consents.require(user_id=new["user_id"], app_id=caller.app.pk)
+    return caller.app, new["user_id"], True
 
 
-def _caller(principal: Principal) -> Caller:
+def _caller(request: Request) -> Caller:
+    principal = cast(Principal, request.auth)
     if principal.app is not None:
         return Caller(f"app:{principal.app.slug}", app_id=principal.app.pk)
-    return Caller(f"user:{principal.user.pk}", account_id=principal.user.pk)
+    user_id = cast(User, principal.user).pk
+    return Caller(f"user:{user_id}", account_id=user_id)
 
 
 def _settled(outcome: lifecycle.Outcome) -> dict[str, Any]:

@@ -5,12 +5,11 @@ from urllib.parse import urlencode
 
 import jwt as pyjwt
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from accounts import people
 from accounts.models import Session, User
+from tests.counting import statements
 
 REGISTER = "/api/auth/register"
 LOGIN = "/api/auth/login"
@@ -194,7 +193,7 @@ def test_a_nul_in_a_field_is_bad_input(as_stranger: APIClient, how: str) -> None
 
 @pytest.mark.parametrize("token", ["nonsense", "a.b.c", "", "é" * 40])
 def test_a_refresh_token_that_is_none(as_stranger: APIClient, token: str) -> None:
-    with CaptureQueriesContext(connection) as queries:
+    with statements() as queries:
         answer = as_stranger.post(REFRESH, {"refresh_token": token})
     assert answer.status_code == (401 if token else 400)
     assert len(queries) == 0

@@ -9,13 +9,12 @@ import pytest
 import time_machine
 from django.conf import settings as live
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts import devices, people, scopes, sessions, tokens
 from accounts.models import App, DeviceGrant, PersonalAccessToken, Session, User
+from tests.counting import statements
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BASE = "http://localhost:8000"
@@ -359,7 +358,7 @@ class TestCredentials:
     def test_noise_is_401_without_a_query_and_never_the_cookie(
         self, alice_in_browser: APIClient, header: str
     ) -> None:
-        with CaptureQueriesContext(connection) as queries:
+        with statements() as queries:
             answer = alice_in_browser.get(
                 "/api/tokens", headers={"Authorization": header}
             )
@@ -383,11 +382,11 @@ class TestCredentials:
     ) -> None:
         for client in (alice_in_browser, alice_by_jwt, as_alice, as_video):
             client.get("/api/sessionToken")  # the minute's note of its use
-            with CaptureQueriesContext(connection) as queries:
+            with statements() as queries:
                 # Refused for a wrong body or kind, after the credential is believed.
                 answer = client.post("/api/device/complete", {})
             assert answer.status_code in (400, 403)
-            assert len(queries) == 1, [query["sql"] for query in queries]
+            assert len(queries) == 1, queries
 
     def test_expired_is_told_apart(self, alice: User) -> None:
         with time_machine.travel(START, tick=False) as clock:

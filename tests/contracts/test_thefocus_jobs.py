@@ -232,8 +232,8 @@ BAD_AMOUNTS = [
 @pytest.mark.parametrize("amount", BAD_AMOUNTS)
 def test_bad_amounts_are_400_and_move_nothing(as_alice, alice, job_id, amount):
     before, entries = credits_of(alice), Entry.objects.count()
-    new = '{"app":"video","action":"render","cost_estimate":%s}' % amount
-    done = '{"job_id":"%s","actual_cost":%s}' % (job_id, amount)
+    new = f'{{"app":"video","action":"render","cost_estimate":{amount}}}'
+    done = f'{{"job_id":"{job_id}","actual_cost":{amount}}}'
     for path, body in (("/api/jobs", new), ("/api/jobs/complete", done)):
         answer = post_text(as_alice, path, body)
         assert answer.status_code == 400, answer.content
@@ -296,7 +296,7 @@ def test_bad_fields_are_400_and_named(as_alice, field, value):
 
 
 def test_metadata_keeps_its_depth_limit_and_its_numbers(as_alice):
-    deep = {"leaf": 1}
+    deep: dict[str, object] = {"leaf": 1}
     for _ in range(15):
         deep = {"in": deep}
     assert as_alice.post("/api/jobs", RENDER | {"metadata": deep}).status_code == 201

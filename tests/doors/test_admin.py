@@ -197,7 +197,10 @@ def test_every_list_is_searched_by_email(
     assert len(mine) >= 1
     theirs = as_staff.get(_page(model), {"q": "bob@example.com"})
     assert len(theirs.context["cl"].result_list) == 0
-    assert as_staff.get(_page(model), {"q": "%_'\"\\ 99999999999999999999"}).status_code == 200
+    assert (
+        as_staff.get(_page(model), {"q": "%_'\"\\ 99999999999999999999"}).status_code
+        == 200
+    )
 
 
 def test_entries_are_filtered_by_kind_app_and_date(
@@ -239,7 +242,9 @@ def test_a_list_asks_as_often_for_many_rows_as_for_few(
     give: Callable[..., Any],
 ) -> None:
     as_staff.get(_page(model))
-    with CaptureQueriesContext(connection, ) as few:
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
         as_staff.get(_page(model))
     for number in range(4):
         somebody = User.objects.create_user(f"somebody{number}@example.com")
@@ -257,7 +262,11 @@ def test_a_job_reads_as_time_has_it(
     time_passes(7200)
     listed = as_staff.get("/admin/jobs/job/", {"status": "expired"})
     assert [job.pk for job in listed.context["cl"].result_list] == [running.pk]
-    assert not as_staff.get("/admin/jobs/job/", {"status": "started"}).context["cl"].result_list
+    assert (
+        not as_staff.get("/admin/jobs/job/", {"status": "started"})
+        .context["cl"]
+        .result_list
+    )
     page = as_staff.get(_page(Job, running, "change")).content.decode()
     assert f"/admin/wallet/entry/?job_id={running.pk}" in page
 
@@ -281,7 +290,9 @@ def test_the_wallet_page_is_true_by_time(
 def test_the_wallet_page_shows_what_expires_and_what_is_restricted(
     as_staff: Client, wallet: Wallet, alice: User, video: App, give: Callable[..., Any]
 ) -> None:
-    give(alice, 2, only_for=video, expires_at=timezone.now() + timedelta(days=3, hours=1))
+    give(
+        alice, 2, only_for=video, expires_at=timezone.now() + timedelta(days=3, hours=1)
+    )
     page = as_staff.get(_page(Wallet, wallet, "change"))
     assert page.context["next_expiry"] == {"amount": "2", "in": "in 3 days"}
     assert "promotion, only for video" in page.content.decode()
@@ -310,7 +321,9 @@ def test_the_statement_is_paged_newest_first(
         assert as_staff.get(place, {"before": odd}).status_code == 200
 
 
-def test_the_curve_is_drawn_without_any_script(as_staff: Client, wallet: Wallet) -> None:
+def test_the_curve_is_drawn_without_any_script(
+    as_staff: Client, wallet: Wallet
+) -> None:
     for days in ("7", "30", "365", "all", "nonsense"):
         page = as_staff.get(_page(Wallet, wallet, "change"), {"days": days})
         text = page.content.decode()
@@ -351,7 +364,10 @@ def test_the_chain_is_verified_and_that_is_on_record(
 ) -> None:
     place = f"/admin/wallet/wallet/{wallet.pk}/verify/"
     answer = as_staff.post(place, follow=True)
-    assert "The chain is whole: 12 invariants hold over 5 entries" in answer.content.decode()
+    assert (
+        "The chain is whole: 12 invariants hold over 5 entries"
+        in answer.content.decode()
+    )
     Wallet.objects.filter(pk=wallet.pk).update(available_micro=99 * MICRO)
     answer = as_staff.post(place, follow=True)
     assert "the wallet shows what its last entry left" in answer.content.decode()
@@ -478,7 +494,9 @@ def test_roles_are_made_again_as_declared(db: None) -> None:
 # --- the first page
 
 
-def test_the_first_page_shows_the_state_of_things(as_staff: Client, wallet: Wallet) -> None:
+def test_the_first_page_shows_the_state_of_things(
+    as_staff: Client, wallet: Wallet
+) -> None:
     invariants.check(actor="system:beat")
     shown = as_staff.get("/admin/").context["focus"]
     assert shown["totals"]["outstanding"] == "17"

@@ -9,16 +9,15 @@ from urllib.parse import parse_qs, quote, urlsplit
 import jwt as pyjwt
 import pytest
 import time_machine
-from django.db.models import Q
 from django.test import Client
 from pytest_django import Settings
+from rest_framework.test import APIClient
 
 from accounts import consents, devices, people, sessions, tokens
 from accounts.audit import Visitor
 from accounts.models import App, DeviceGrant, SecurityEvent, Session, User
 from focus.logs import Scrub, scrub
 from focus.money import MICRO
-from jobs import lifecycle
 from wallet import ledger
 
 PASSWORD = "alice's password"
@@ -414,21 +413,21 @@ class TestAccount:
             assert shown in page
 
     def test_what_moved_what_ran_and_who_may(
-        self, alices: Browser, alice: User, bob: User, video: App, give: Any
+        self,
+        alices: Browser,
+        alice: User,
+        bob: User,
+        video: App,
+        give: Any,
+        as_alice: APIClient,
     ) -> None:
         give(alice, 20, source="starter", given_by=video)
         give(bob, 777)
         consents.record(user_id=alice.pk, app_id=video.pk)
-        job = _job(alice, video, "render", 5 * MICRO, "Trailer <b>")
-        lifecycle.complete(
-            job_id=job.pk,
-            among=Q(account=alice),
-            cost_micro=3_010_000,
-            metadata={},
-            actor="test",
-            by_app=False,
-        )
-        _job(alice, video, "preview", 2 * MICRO, "")
+        job_id = start(as_alice, "render", 5, "Trailer <b>")
+        done = {"job_id": job_id, "actual_cost": 3.01}
+        assert as_alice.post("/api/jobs/complete", done).status_code == 200
+        start(as_alice, "preview", 2, "")
         tokens.issue(user=alice, name="ci <b>", scopes=["jobs:read"])
         tokens.issue(user=bob, name="bob's token", scopes=[])
         page = alices.get("/").content.decode()
@@ -445,6 +444,7 @@ class TestAccount:
             '<span class="badge started">started</span>',
             "ci &lt;b&gt;",
             "never used",
+            "jobs:read",
         ):
             assert shown in page, shown
         assert "777" not in page
@@ -512,17 +512,13 @@ def test_cookies_are_host_only_and_secure_where_the_server_is(
     assert settings.SESSION_COOKIE_HTTPONLY
 
 
-def _job(user: User, app: App, action: str, micro: int, description: str) -> Any:
-    metadata = {"description": description} if description else {}
-    return lifecycle.start(
-        account_id=user.pk,
-        app=app,
-        action=action,
-        estimate_micro=micro,
-        metadata=metadata,
-        ttl_seconds=600,
-        actor="test",
-    ).job
+def start(client: APIClient, action: str, estimate: int, description: str) -> str:
+    wish = {"app": "video", "action": action, "cost_estimate": estimate}
+    answer = client.post(
+        "/api/jobs", {**wish, "metadata": {"description": description}}
+    )
+    assert answer.status_code == 201
+    return str(answer.json()["job_id"])
 
 
 def test_a_session_outlives_the_browser_by_30_days_at_most(alices: Browser) -> None:

@@ -83,7 +83,7 @@ class Model:
         if (hold and hold.state in ("settled", "released")) or job in self.late_settled:
             return "already"
         held = hold.amount if hold and hold.state == "open" else 0
-        late = bool(hold) and hold.state == "expired"
+        late = hold is not None and hold.state == "expired"
         kept = min(cost, held)
         fresh = min(cost - kept, max(0, self.spendable(app))) if cost > held else 0
         uncovered = cost - kept - fresh
@@ -94,6 +94,7 @@ class Model:
         if policy == "reject" and uncovered:
             return "insufficient"
         if held:
+            assert hold
             hold.state = "settled"
             self._give_back(hold, held - kept)
         self._draw(app, fresh)

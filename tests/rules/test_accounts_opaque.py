@@ -1,13 +1,12 @@
 """How a secret is spelled, and what is kept of it."""
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts import opaque, tokens
 from accounts.models import PersonalAccessToken, User
 from accounts.principals import InvalidToken
+from tests.counting import statements
 
 
 @pytest.mark.parametrize("prefix", ["focus_pat_", "sk-tool-"])
@@ -43,7 +42,7 @@ def test_one_wrong_character_anywhere_is_noticed(place: int) -> None:
     ["", "focus_pat_", "focus_pat_" + "é" * 38, "focus_pat_" + "0" * 39, "sk-tool-x"],
 )
 def test_what_cannot_be_ours_costs_no_query(db: None, text: str) -> None:
-    with CaptureQueriesContext(connection) as queries, pytest.raises(InvalidToken):
+    with statements() as queries, pytest.raises(InvalidToken):
         tokens.find(secret=text)
     assert len(queries) == 0
 

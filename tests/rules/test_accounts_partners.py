@@ -2,15 +2,15 @@
 
 import pytest
 from django.db import DatabaseError, connection, transaction
-from django.test.utils import CaptureQueriesContext
 
 from accounts import audit, consents, origins, partners
 from accounts.audit import Visitor
 from accounts.models import App, Consent, SecurityEvent, User
+from tests.counting import statements
 
 
 def test_an_app_is_found_by_its_slug_with_one_query(video: App) -> None:
-    with CaptureQueriesContext(connection) as queries:
+    with statements() as queries:
         assert partners.find_active("video") == video
     assert len(queries) == 1
 
@@ -56,7 +56,7 @@ def test_a_consent_is_recorded_once_and_then_costs_one_look(
 ) -> None:
     assert not consents.is_granted(user_id=alice.pk, app_id=video.pk)
     assert consents.record(user_id=alice.pk, app_id=video.pk)
-    with CaptureQueriesContext(connection) as queries:
+    with statements() as queries:
         assert not consents.record(user_id=alice.pk, app_id=video.pk)
     assert len(queries) == 1
     assert consents.is_granted(user_id=alice.pk, app_id=video.pk)

@@ -1,12 +1,11 @@
 """Where a browser may be sent: the table of hostile addresses, and what is cut."""
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts import origins, redirects
 from accounts.models import App
+from tests.counting import statements
 
 APPS = ["https://video.thefocus.ai", "https://thefocus.ai", "http://localhost:5173"]
 
@@ -199,7 +198,7 @@ def test_plain_http_is_for_servers_that_are_plain_http(settings: Settings) -> No
 
 
 def test_asking_for_an_origin_uses_the_index_or_nothing() -> None:
-    with CaptureQueriesContext(connection) as queries:
+    with statements() as queries:
         assert not origins.of_an_app("null")
         assert not origins.of_an_app("")
         assert not origins.of_an_app("https://Video.thefocus.ai")

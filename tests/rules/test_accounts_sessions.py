@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from accounts import jwt, people, sessions
 from accounts.models import SecurityEvent, Session, User
 from accounts.principals import InvalidToken, TokenExpired
+from tests.counting import statements
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -154,7 +153,7 @@ def test_revoking_one_leaves_the_others(alice: User, bob: User) -> None:
 
 def test_believing_a_session_costs_one_query(alice: User) -> None:
     tokens = sign_in(alice)
-    with CaptureQueriesContext(connection) as queries:
+    with statements() as queries:
         assert sessions.find(session_id=tokens.session.pk).user.email == alice.email
     assert len(queries) == 1
     with pytest.raises(InvalidToken):
@@ -166,7 +165,7 @@ def test_a_browser_session_lives_as_long_as_django_s_and_slides(alice: User) -> 
         session = in_browser(alice)
         key = str(session.browser_key)
         clock.shift(59)
-        with CaptureQueriesContext(connection) as queries:
+        with statements() as queries:
             assert sessions.find_in_browser(browser_key=key)
         assert len(queries) == 1
         clock.shift(timedelta(days=6))

@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from accounts import people, tokens
 from accounts.models import App, PersonalAccessToken, SecurityEvent, User
 from accounts.principals import AppInactive, InvalidToken, KeyInactive, TokenExpired
 from focus.errors import NotFound
+from tests.counting import statements
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -82,7 +81,7 @@ def test_using_a_token_is_noted_once_a_minute(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         for seconds, expected in [(0, 0), (59, 0), (60, 60), (119, 60), (120, 120)]:
             clock.move_to(START + timedelta(seconds=seconds))
-            with CaptureQueriesContext(connection) as queries:
+            with statements() as queries:
                 tokens.find(secret=issued.secret)
             issued.token.refresh_from_db()
             assert issued.token.last_used_at == START + timedelta(seconds=expected)
@@ -92,7 +91,7 @@ def test_using_a_token_is_noted_once_a_minute(alice: User) -> None:
 def test_a_key_finds_its_app_with_one_query(video: App) -> None:
     issued = tokens.issue_app_key(app=video, name="server")
     tokens.find_app_key(secret=issued.secret)
-    with CaptureQueriesContext(connection) as queries:
+    with statements() as queries:
         assert tokens.find_app_key(secret=issued.secret).app.slug == "video"
     assert len(queries) == 1
 

@@ -271,11 +271,12 @@ def test_bulk_charges_stand_each_for_itself(alice, bob, video, give):
             charge(bob.pk, 1 * MICRO, "image", "b2"),
         ],
     )
-    assert isinstance(answers[0], ledger.InsufficientCredits)
-    assert answers[1].created
-    assert not answers[2].created
-    assert isinstance(answers[3], ledger.InsufficientCredits)
-    assert answers[4].created
+    refused = ledger.InsufficientCredits
+    outcomes = [
+        "refused" if isinstance(answer, refused) else answer.created
+        for answer in answers
+    ]
+    assert outcomes == ["refused", True, False, "refused", True]
     assert (balance(alice), balance(bob)) == ((2, 0, 0), (0, 0, 0))
 
 
@@ -322,12 +323,13 @@ def test_the_database_refuses_to_change_history(alice, video, give, change):
 
 @pytest.mark.parametrize("table", [Entry, Draw, Grant, Wallet])
 def test_truncate_needs_a_test_database_and_a_wish(table):
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL focus.allow_truncate = off")
     with (
         pytest.raises(IntegrityError, match="TRUNCATE"),
         transaction.atomic(),
         connection.cursor() as cursor,
     ):
-        cursor.execute("SET LOCAL focus.allow_truncate = off")
         cursor.execute(f"TRUNCATE {table._meta.db_table} CASCADE")
 
 

@@ -1,4 +1,4 @@
-"""What `wallet/ledger.py` sends and reads is what the installed functions take and give."""
+"""What `wallet/ledger.py` sends and reads is what the functions take and give."""
 
 import re
 from pathlib import Path

@@ -9,7 +9,7 @@ from focus.money import MAX_CREDITS, NotAnAmount, from_micro, to_micro
 
 
 @pytest.mark.parametrize(
-    ("credits", "micro"),
+    ("value", "micro"),
     [
         (5, 5_000_000),
         (0, 0),
@@ -22,8 +22,8 @@ from focus.money import MAX_CREDITS, NotAnAmount, from_micro, to_micro
         (MAX_CREDITS, MAX_CREDITS * 1_000_000),
     ],
 )
-def test_credits_become_micro_credits_exactly(credits, micro):
-    assert to_micro(credits) == micro
+def test_credits_become_micro_credits_exactly(value, micro):
+    assert to_micro(value) == micro
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_starter_credits_come_once(alice, video):
 
 
 def test_settle_against_fail_has_one_winner(alice, video, give):
-    seen = Counter()
+    seen: Counter[str] = Counter()
     for _ in range(ROUNDS):
         give(alice, 5)
         job = start(alice, video, 5)
@@ -217,4 +217,4 @@ def test_bulk_charges_in_opposite_orders_do_not_deadlock(alice, bob, video, give
     outcomes = at_once(
         *[lambda: charge([alice, bob]), lambda: charge([bob, alice])] * 4
     )
-    assert all(taken.created for taken in sum(outcomes, []))
+    assert all(taken.created for answers in outcomes for taken in answers)

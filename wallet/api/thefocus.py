@@ -85,7 +85,7 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
         app = partners.find_active(slug) if slug is not None else None
         if app is not None:
             starters.welcome(account_id=user.pk, app=app, actor=f"user:{user.pk}")
-        balance = ledger.balance(account_id=user.pk, app_id=app and app.pk)
+        balance = ledger.balance(account_id=user.pk, app_id=app.pk if app else None)
         apps = starters.memberships(account_id=user.pk)
         return Response(
             {
