@@ -10,6 +10,8 @@ class DomainError(Exception):
     """
 
     code = "invalid_request"
+    # Where the same request may succeed by itself a little later.
+    retry_after_seconds: int | None = None
 
     def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)

@@ -171,7 +171,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 # Health checks come from inside, over plain HTTP.
-SECURE_REDIRECT_EXEMPT = [r"^health$", r"^api/health/?$"]
+SECURE_REDIRECT_EXEMPT = [r"^health/?$", r"^api/health/?$"]
 if env("BEHIND_TLS_PROXY", "0") == "1":
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -276,6 +276,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 30.0,
         "options": {"expires": 60},
     },
+    "forget-replays": {
+        "task": "accounts.forget_replays",
+        "schedule": 3600.0,
+        "options": {"expires": 600},
+    },
     "check-ledger": {
         "task": "wallet.check_ledger",
         "schedule": 3600.0,
@@ -300,6 +305,8 @@ LOGGING = {
     },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", "INFO")},
     "loggers": {
+        # Django's own handler would mail tracebacks, unscrubbed.
+        "django": {"handlers": []},
         "django.server": {"handlers": ["console"], "propagate": False},
         "kombu": {"level": "WARNING"},
     },

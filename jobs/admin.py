@@ -78,7 +78,7 @@ class JobAdmin(ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         jobs: QuerySet[Job] = super().get_queryset(request)
-        return jobs.annotate(now=NOW)
+        return jobs.annotate(now=NOW)  # type: ignore[no-redef]
 
     def found(self, rows: QuerySet[Job], term: str) -> QuerySet[Job]:
         any_id = search.as_uuid(term)
@@ -110,7 +110,7 @@ class JobAdmin(ReadOnly):
         },
     )
     def state(self, job: Job) -> str:
-        return lifecycle.status_of(job, now=job.now)  # type: ignore[attr-defined]
+        return lifecycle.status_of(job, now=job.now)
 
     @admin.display(description="in the ledger")
     def entries(self, job: Job) -> Any:

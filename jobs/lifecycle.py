@@ -60,10 +60,11 @@ class Caller:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A job and what its wallet holds after the movement."""
+    """A job and what its wallet holds now; `changed` unless it was so before."""
 
     job: Job
     balance: Balance
+    changed: bool = True
 
 
 def status_of(job: Job, *, now: datetime) -> str:
@@ -315,4 +316,4 @@ def _took(job: Job, settled: ledger.Settled, *, late: bool) -> None:
 
 def _as_it_is(job: Job) -> Outcome:
     balance = ledger.balance(account_id=job.account_id, app_id=job.app_id)
-    return Outcome(job, balance)
+    return Outcome(job, balance, changed=False)

@@ -5,6 +5,7 @@ from accounts.models.apps import App
 from accounts.models.consents import Consent
 from accounts.models.devices import DeviceGrant
 from accounts.models.people import User
+from accounts.models.replays import Replay
 from accounts.models.security_events import SecurityEvent
 from accounts.models.sessions import Session
 from accounts.models.tokens import PersonalAccessToken
@@ -15,6 +16,7 @@ __all__ = [
     "Consent",
     "DeviceGrant",
     "PersonalAccessToken",
+    "Replay",
     "SecurityEvent",
     "Session",
     "User",

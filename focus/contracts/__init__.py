@@ -24,7 +24,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from accounts.access import Access
+from accounts.access import PUBLIC, Access
 from accounts.authentication import Accepts, Credentials
 from focus.errors import DomainError
 
@@ -52,6 +52,8 @@ STATUSES = {
     "unknown_app": 404,
     "job_not_found": 404,
     "job_not_started": 409,
+    "request_in_flight": 409,
+    "idempotency_key_reused": 422,
 }
 # DRF's own words, in ours.
 _CODES = {
@@ -170,7 +172,9 @@ class Contract(_View):
     def problem(cls, exc: Exception) -> Problem | None:
         if isinstance(exc, DomainError):
             status = cls.statuses.get(exc.code, STATUSES.get(exc.code, 400))
-            return Problem(status, exc.code, exc.message, exc.facts)
+            wait = exc.retry_after_seconds
+            headers = {} if wait is None else {"Retry-After": str(wait)}
+            return Problem(status, exc.code, exc.message, exc.facts, headers=headers)
         if isinstance(exc, OperationalError | InterfaceError):
             return UNAVAILABLE
         if isinstance(exc, Http404):
@@ -190,6 +194,17 @@ class Contract(_View):
         if isinstance(exc, exceptions.APIException):
             return _from_drf(exc)
         return None
+
+
+class Open:
+    """For a view whose `read` is for everybody. Put it left of the contract.
+
+    No credential is looked at, so it answers while the database does not.
+    """
+
+    authentication_classes: Sequence[Any] = ()
+    permission_classes: Sequence[Any] = ()
+    accepts: Mapping[str, Access] = {"read": PUBLIC}
 
 
 def _from_drf(exc: exceptions.APIException) -> Problem:

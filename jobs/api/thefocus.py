@@ -13,6 +13,7 @@ from accounts.models import App, User
 from accounts.principals import Principal
 from focus.contracts import cursors
 from focus.contracts.fields import Credits, Metadata
+from focus.contracts.replay import replayable, unchanged
 from focus.contracts.thefocus import TheFocus
 from focus.errors import DomainError
 from focus.money import from_micro
@@ -176,6 +177,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             ),
         ],
     )
+    @replayable
     def create(self, request: Request) -> Response:
         asked = NewJob(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -219,6 +221,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             OpenApiExample("Settled", SETTLED, response_only=True),
         ],
     )
+    @replayable
     def complete(self, request: Request) -> Response:
         asked = FinishedJob(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -229,7 +232,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             cost_micro=done.get("actual_cost"),
             metadata=done["metadata"],
         )
-        return Response(_settled(outcome))
+        return _settled(outcome)
 
     @extend_schema(
         summary="Fail a job and give its credits back",
@@ -260,6 +263,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             ),
         ],
     )
+    @replayable
     def fail(self, request: Request) -> Response:
         asked = FailedJob(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -270,7 +274,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             refund=failed["refund"],
             fail_reason=failed["reason"],
         )
-        return Response(_settled(outcome))
+        return _settled(outcome)
 
     @extend_schema(
         summary="List jobs, newest first",
@@ -353,15 +357,18 @@ def _caller(request: Request) -> Caller:
     return Caller(f"user:{user_id}", account_id=user_id)
 
 
-def _settled(outcome: lifecycle.Outcome) -> dict[str, Any]:
+def _settled(outcome: lifecycle.Outcome) -> Response:
     job = outcome.job
-    return {
-        "job": _body(job),
-        "charged": from_micro(job.charged_micro),
-        "refunded": from_micro(job.refunded_micro),
-        "uncovered": from_micro(job.uncovered_micro),
-        "credits_remaining": from_micro(outcome.balance.credits_micro),
-    }
+    response = Response(
+        {
+            "job": _body(job),
+            "charged": from_micro(job.charged_micro),
+            "refunded": from_micro(job.refunded_micro),
+            "uncovered": from_micro(job.uncovered_micro),
+            "credits_remaining": from_micro(outcome.balance.credits_micro),
+        }
+    )
+    return response if outcome.changed else unchanged(response)
 
 
 def _body(job: Job) -> dict[str, Any]:

@@ -63,8 +63,11 @@ class Own:
 
 
 @contextmanager
-def own_engines() -> Iterator[tuple[Own, Own]]:
-    """PostgreSQL and Valkey, both up, in a folder that goes with them."""
+def own_engines(*, fast: bool = True) -> Iterator[tuple[Own, Own]]:
+    """PostgreSQL and Valkey, both up, in a folder that goes with them.
+
+    Fast ones do not wait for the disk, so a killed one forgets its last commits.
+    """
     family: Any = Orphanage()
     # Not pytest's folder: only its owner may enter that one, and as root
     # PostgreSQL runs as somebody else.
@@ -73,7 +76,7 @@ def own_engines() -> Iterator[tuple[Own, Own]]:
     (home / "run").mkdir()
     engines.give(home / "run", 0o700)
     binaries, valkey = engines.locate()
-    postgres = Own(engines.Postgres(family, binaries, home, home / "run", fast=True))
+    postgres = Own(engines.Postgres(family, binaries, home, home / "run", fast=fast))
     redis = Own(engines.Valkey(family, valkey, home, home / "run", fast=True))
     try:
         postgres.up()
