@@ -62,7 +62,7 @@ class Accepts(BasePermission):
     """Holds a view to its declared table. An action missing from it is closed."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
-        declared = view.accepts.get(view.action, access.CLOSED)
+        declared = getattr(view, "accepts", {}).get(view.action, access.CLOSED)
         access.check(access=declared, principal=request.auth)
         return True
 

@@ -188,7 +188,7 @@ def _prove() -> None:
     from wallet import invariants
     from wallet.models import Entry
 
-    broken = list(invariants.violations())
+    broken = invariants.violations()
     print(f"{Entry.objects.count()} entries booked; invariants broken: {len(broken)}")
     if broken:
         raise SystemExit("\n".join(map(str, broken)))

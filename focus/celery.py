@@ -14,6 +14,8 @@ import redis
 from celery import Celery
 from celery.signals import heartbeat_sent
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "focus.settings")
 app = Celery("focus")
@@ -29,16 +31,22 @@ log = logging.getLogger(__name__)
 
 
 @cache
-def _redis() -> redis.Redis:
+def pulse() -> redis.Redis:
+    """The client for signs of life. It answers within two seconds, or raises."""
     return redis.Redis.from_url(
-        settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1
+        settings.REDIS_URL,
+        socket_timeout=1,
+        socket_connect_timeout=1,
+        # Once more, for a pooled connection that died since; redis-py's own default
+        # waits long enough to make the living look dead.
+        retry=Retry(NoBackoff(), 1),
     )
 
 
 def _alive(key: str) -> None:
     """Write the sign of life. Redis being gone must not stop the one who lives."""
     try:
-        _redis().set(key, "1", ex=ALIVE_SECONDS)
+        pulse().set(key, "1", ex=ALIVE_SECONDS)
     except redis.RedisError as gone:
         log.debug("No sign of life written: %s", type(gone).__name__)
 

@@ -1,6 +1,5 @@
 """Where the OpenAPI documents are served, and the pages that make them readable."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -11,8 +10,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import PUBLIC, Access
 from focus import schema
+from focus.contracts import Open
 from focus.contracts.reviv import Reviv
 from focus.contracts.thefocus import TheFocus
 from focus.errors import NotFound
@@ -28,14 +27,6 @@ _PAGE = (
 )
 SWAGGER_POLICY = f"{_PAGE}style-src 'self'"
 REDOC_POLICY = f"{_PAGE}style-src 'self' 'unsafe-inline'; worker-src blob:"
-
-
-class Open:
-    """Documents are for everybody, and are there while the database is not."""
-
-    authentication_classes: Sequence[Any] = ()
-    permission_classes: Sequence[Any] = ()
-    accepts: Mapping[str, Access] = {"read": PUBLIC}
 
 
 def _asked(request: Any) -> str:

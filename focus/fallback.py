@@ -104,7 +104,13 @@ def page(problem: Problem) -> HttpResponse:
         "advice": advice,
         "request_id": logs.request_id.get(),
     }
-    html = render_to_string("refusal.html", about)
+    html: str
+    try:
+        html = render_to_string("refusal.html", about)
+    except Exception:
+        # A page about a failure must not fail: static files may not be collected.
+        log.exception("The page of a %s could not be rendered.", problem.status)
+        html = f"<!doctype html><title>{title}</title><h1>{title}</h1><p>{advice}</p>"
     return HttpResponse(html, status=problem.status, headers=problem.headers)
 
 

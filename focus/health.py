@@ -9,24 +9,19 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
-import redis
-from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection
 from drf_spectacular.utils import extend_schema
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import PUBLIC, Access
-from focus.celery import BEAT_ALIVE, WORKER_ALIVE
+from focus.celery import BEAT_ALIVE, WORKER_ALIVE, pulse
+from focus.contracts import Open
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.reviv import Reviv
 from focus.routing import either_slash
@@ -93,28 +88,17 @@ def _database() -> str:
     return OK
 
 
-@cache
-def _client() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.REDIS_URL,
-        socket_timeout=1,
-        socket_connect_timeout=1,
-        # One retry: the pooled connection may have died since the last round.
-        retry=Retry(NoBackoff(), 1),
-    )
-
-
 def _redis() -> str:
-    _client().ping()
+    pulse().ping()
     return OK
 
 
 def _worker() -> str:
-    return OK if _client().exists(WORKER_ALIVE) else SILENT
+    return OK if pulse().exists(WORKER_ALIVE) else SILENT
 
 
 def _beat() -> str:
-    return OK if _client().exists(BEAT_ALIVE) else SILENT
+    return OK if pulse().exists(BEAT_ALIVE) else SILENT
 
 
 def _storage() -> str:
@@ -158,14 +142,6 @@ CHECKS = _object(
     status=_word("healthy", "degraded"),
     checks={"type": "object", "additionalProperties": _CHECK},
 )
-
-
-class Open:
-    """Nobody has to say who they are, and no database is asked whether they may."""
-
-    authentication_classes: Sequence[Any] = ()
-    permission_classes: Sequence[Any] = ()
-    accepts: Mapping[str, Access] = {"read": PUBLIC}
 
 
 class CosmivHealth(Open, Cosmiv, ViewSet):

@@ -14,13 +14,18 @@ _NAMES = (
     "access|access_token|api_key|client_secret|code|code_verifier|device_code|id_token"
     "|password|refresh|refresh_token|s|secret|signature|state|ticket|token|user_code"
 )
+# A word may also begin after a percent-encoded character: an address in an address.
+_START = r"(?:\b|(?<=%[0-9A-F][0-9A-F]))"
 # What is looked for, and what stays of it.
 _SECRETS = [
     (re.compile(pattern, re.IGNORECASE), stays)
     for pattern, stays in [
         # By its looks: our prefixes, Stripe's, and anything of three parts.
-        (r"\b(focus_pat_|sk-tool-|sk_live_|sk_test_|whsec_)[\w+/=-]+", rf"\1{MASK}"),
-        (r"\beyJ[\w-]+\.[\w-]+\.[\w-]*", MASK),
+        (
+            rf"{_START}(focus_pat_|sk-tool-|sk_live_|sk_test_|whsec_)[\w+/=-]+",
+            rf"\1{MASK}",
+        ),
+        (rf"{_START}eyJ[\w-]+\.[\w-]+\.[\w-]*", MASK),
         # By its place: headers, and the password of an address.
         (r"\b(Bearer|Basic) +[^\s\"',;]+", rf"\1 {MASK}"),
         (
@@ -31,7 +36,11 @@ _SECRETS = [
         (r"\b((?:Set-)?Cookie[\"']?: *[\"']?)[^\"'\n]+", rf"\1{MASK}"),
         (r"(://[^\s:/@]*:)[^\s/@]+@", rf"\1{MASK}@"),
         # By its name: name=…, "name": "…" and 'name': '…'.
-        (rf"(?<![\w-])({_NAMES})=[^\s&;,\"')}}\]]+", rf"\1={MASK}"),
+        (
+            rf"(?:(?<![\w-])|(?<=%26)|(?<=%3F))({_NAMES})(=|%3D)"
+            r"(?:(?!%26)[^\s&;,\"')}\]])+",
+            rf"\1\2{MASK}",
+        ),
         (
             rf"([\"'](?:{_NAMES})[\"']\s*:\s*)([\"'])(?:\\.|(?!\2).)*\2",
             rf"\1\2{MASK}\2",

@@ -100,7 +100,7 @@ class SecurityHeaders:
 def _policy(path: str, headers: Mapping[str, str]) -> str:
     if headers.get("Content-Type") == "application/json":
         return API_POLICY
-    return ADMIN_POLICY if path.startswith("/admin") else PAGE_POLICY
+    return ADMIN_POLICY if path.startswith("/admin/") else PAGE_POLICY
 
 
 class DatabaseGone:

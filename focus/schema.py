@@ -81,8 +81,6 @@ REFUSALS = {
     500: "Something went wrong on our side.",
     503: "The service cannot answer right now; retry as `Retry-After` says.",
 }
-
-
 # What spectacular writes where a status was declared without a word.
 _SAYS_NOTHING = (None, "", "No response body")
 
@@ -143,7 +141,8 @@ class ContractSchema(AutoSchema):
         for status in sorted(refused | self._refusals()):
             said = bodies.setdefault(str(status), {"description": None})
             if said["description"] in _SAYS_NOTHING:
-                said["description"] = REFUSALS[status]
+                phrase = HTTPStatus(status).phrase
+                said["description"] = REFUSALS.get(status, phrase)
             # A body of its own, such as a health check's at 503, stays.
             if "content" not in said:
                 said["content"] = self._refusal()

@@ -15,7 +15,9 @@ from wallet import ledger
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None,
+) -> None:
     """Let this database, whose name starts with test_, be emptied between tests."""
     options = connection.settings_dict["OPTIONS"]
     options["options"] += " -c focus.allow_truncate=on"

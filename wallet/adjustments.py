@@ -282,7 +282,7 @@ def _book(
                 movement_id=str(moved.movement_id),
                 **facts,
             )
-    except IntegrityError as twin:
+    except (IntegrityError, ledger.DuplicateKey) as twin:
         raise _used_elsewhere() from twin
     return Adjusted(
         moved.movement_id, wallet.pk, amount_micro, after - amount_micro, after, True

@@ -4,7 +4,8 @@ import logging
 
 from celery import shared_task
 
-from wallet import invariants, ledger
+from jobs import invariants
+from wallet import ledger
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from accounts import sessions
 from accounts.admin import apps, people, secrets
+from accounts.authentication import browser_session, visitor
 
 __all__ = ["apps", "people", "secrets"]
 
@@ -21,5 +23,16 @@ def sign_in_first(request: HttpRequest, extra_context: Any = None) -> HttpRespon
     return redirect(f"/signin?{urlencode({'next': wanted})}")
 
 
-# Django's own way to change the door of its admin.
+def sign_out_of_all(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    """And one sign-out: the tokens that came from this session end with it."""
+    if request.method == "POST":
+        session = browser_session(request)
+        if session is not None:
+            sessions.revoke(session=session, visitor=visitor(request))
+        request.session.flush()
+    return redirect("/")
+
+
+# Django's own way to change the doors of its admin.
 admin.site.login = sign_in_first  # type: ignore[method-assign]
+admin.site.logout = sign_out_of_all  # type: ignore[method-assign, assignment]

@@ -32,7 +32,7 @@ class AppForm(forms.ModelForm):
         forms.CharField(max_length=255),
         delimiter="\n",
         required=False,
-        widget=UnfoldAdminTextareaWidget,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
         help_text="One exact origin a line, such as https://video.example.com",
     )
 

@@ -54,8 +54,10 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, the usual signals raise Stop."""
-    before = {number: signal.signal(number, _stop) for number in SIGNALS}
+    """Inside, the usual signals raise Stop. One that nohup ignores stays ignored."""
+    heard = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    heard += [signal.SIGINT] if signal.SIGINT not in heard else []
+    before = {number: signal.signal(number, _stop) for number in heard}
     try:
         yield
     finally:

@@ -91,13 +91,13 @@ def _answers(python: str | Path, code: str) -> bool:
 
 def ensure() -> None:
     """Make .venv hold exactly what requirements-dev.txt says, if it does not."""
-    if _current():
+    if is_current():
         return
     lock = Lock(VAR / "install.lock")
     if not lock.take("./dev"):
         say("Another ./dev is installing packages; waiting for it.")
         lock.wait("./dev")
-    if not _current():
+    if not is_current():
         _install(lock)
     lock.close()
 
@@ -115,7 +115,7 @@ def _stamp() -> str:
         return ""
 
 
-def _current() -> bool:
+def is_current() -> bool:
     return _stamp() == _expected() and os.access(PYTHON, os.X_OK)
 
 

@@ -14,16 +14,16 @@ from django.db import connection
 from django.test import Client
 
 from focus import health
-from focus.celery import BEAT_ALIVE, WORKER_ALIVE
+from focus.celery import BEAT_ALIVE, WORKER_ALIVE, pulse
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing remembered from another test's round."""
     monkeypatch.setattr(health, "checks", health.Checks(health.PROBES))
-    health._client.cache_clear()
+    pulse.cache_clear()
     yield
-    health._client.cache_clear()
+    pulse.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.test import Client
 
-from focus import logs
+from focus import fallback, logs
 
 pytestmark = pytest.mark.urls("tests.contracts.probes")
 
@@ -45,6 +45,18 @@ def test_a_page_says_what_happened_and_what_to_do(
 
 def test_a_page_without_a_database_says_when_to_come_back(anyone: Client) -> None:
     assert anyone.get("/broken-page?raise=database")["Retry-After"] == "1"
+
+
+def test_a_page_that_cannot_be_rendered_is_still_a_page(
+    anyone: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> str:
+        raise ValueError("Missing staticfiles manifest entry")
+
+    monkeypatch.setattr(fallback, "render_to_string", broken)
+    answer = anyone.get("/broken-page?raise=bug")
+    assert answer.status_code == 500
+    assert "<h1>Something went wrong on our side</h1>" in answer.content.decode()
 
 
 def test_an_unknown_host_gets_a_page_on_a_page(anyone: Client) -> None:

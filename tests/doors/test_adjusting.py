@@ -14,7 +14,7 @@ from django.test import Client
 
 from accounts.models import App, SecurityEvent, User
 from focus.money import MICRO
-from jobs import lifecycle
+from tests.doors.staffroom import browser, complete, in_role, start
 from wallet import invariants, ledger
 from wallet.models import Entry, Grant, Wallet
 
@@ -29,30 +29,18 @@ def wallet(alice: User, give: Callable[..., Any]) -> Wallet:
 
 @pytest.fixture
 def support(db: None) -> User:
-    return _staff("support")
+    return in_role("support")
 
 
 @pytest.fixture
 def finance(db: None) -> User:
-    return _staff("finance")
+    return in_role("finance")
 
 
 @pytest.fixture(autouse=True)
 def _adds_up(db: None) -> Any:
     yield
     assert list(invariants.violations()) == []
-
-
-def _staff(role: str) -> User:
-    person = User.objects.create_user(f"{role}@example.com", is_staff=True)
-    person.groups.add(Group.objects.get(name=role))
-    return person
-
-
-def _browser(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def _filled(amount: str = "5", **more: Any) -> dict[str, Any]:
@@ -67,7 +55,7 @@ def _filled(amount: str = "5", **more: Any) -> dict[str, Any]:
 
 def _send(person: User, wallet: Wallet, **filled: Any) -> Any:
     place = f"/admin/wallet/wallet/{wallet.pk}/adjust/"
-    return _browser(person).post(place, filled)
+    return browser(person).post(place, filled)
 
 
 def _confirm(person: User, wallet: Wallet, amount: str = "5", **more: Any) -> Any:
@@ -84,7 +72,7 @@ def _balance(wallet: Wallet) -> int:
 
 def test_a_form_is_born_with_its_own_id(support: User, wallet: Wallet) -> None:
     place = f"/admin/wallet/wallet/{wallet.pk}/adjust/"
-    pages = [_browser(support).get(place) for _ in range(2)]
+    pages = [browser(support).get(place) for _ in range(2)]
     ids = {page.context["form"]["form_id"].value() for page in pages}
     assert len(ids) == 2
     assert "The balance is 10" in pages[0].content.decode()
@@ -104,10 +92,11 @@ def test_a_preview_of_a_taking_names_the_grants_it_would_touch(
     support: User, wallet: Wallet, alice: User, video: App, give: Callable[..., Any]
 ) -> None:
     give(alice, 3, only_for=video)
+    first, own = Grant.objects.order_by("pk").values_list("pk", flat=True)
     page = _send(support, wallet, **_filled("-4"))
     assert page.context["effects"] == [
-        f"3 out of promotion, only for video (grant {Grant.objects.last().pk}, 3 left in it).",
-        f"1 out of promotion (grant {Grant.objects.first().pk}, 10 left in it).",
+        f"3 out of promotion, only for video (grant {own}, 3 left in it).",
+        f"1 out of promotion (grant {first}, 10 left in it).",
     ]
     _confirm(support, wallet, "-4")
     assert list(
@@ -132,7 +121,7 @@ def test_a_confirmation_books_it_with_actor_reason_and_audit(
     assert entry.grant.source == "adjustment"
     event = SecurityEvent.objects.get(kind="credits_adjusted")
     assert event.user == alice
-    assert event.actor == "support@example.com"
+    assert event.actor == "support@staff.example.com"
     assert event.ip == "127.0.0.1"
     assert event.facts == {
         "staff_id": str(support.pk),
@@ -196,14 +185,7 @@ def test_the_result_tells_the_true_effect_after_a_change_in_between(
 def test_more_than_there_is_is_refused_and_nothing_moves(
     support: User, wallet: Wallet, alice: User, video: App
 ) -> None:
-    lifecycle.start(
-        account_id=alice.pk,
-        app=video,
-        action="render",
-        estimate_micro=4 * MICRO,
-        metadata={},
-        actor="app:video",
-    )
+    start(alice, video, 4)
     page = _send(support, wallet, **_filled("-6.5"))
     text = page.content.decode()
     assert "This would be refused" in text
@@ -222,21 +204,8 @@ def test_a_gift_repays_debt_first_and_the_preview_says_so(
     video.overage_policy = "overflow"
     video.save()
     place = f"/admin/wallet/wallet/{wallet.pk}/overdraft/"
-    _browser(finance).post(place, {"limit": "20", "note": "a trusted customer"})
-    job = lifecycle.start(
-        account_id=alice.pk,
-        app=video,
-        action="render",
-        estimate_micro=MICRO,
-        metadata={},
-        actor="app:video",
-    ).job
-    lifecycle.complete(
-        job_id=job.pk,
-        caller=lifecycle.Caller("app:video", app_id=video.pk),
-        cost_micro=13 * MICRO,
-        metadata={},
-    )
+    browser(finance).post(place, {"limit": "20", "note": "a trusted customer"})
+    complete(start(alice, video, 1), 13)
     assert _balance(wallet) == -3
     page = _send(finance, wallet, **_filled("5"))
     assert "3 of them repay debt at once." in page.content.decode()
@@ -324,14 +293,12 @@ def test_who_loses_the_role_after_the_preview_does_not_adjust(
 
 
 def test_a_viewer_adjusts_nothing(wallet: Wallet, bob: User) -> None:
-    viewer = _staff("viewer")
+    viewer = in_role("viewer")
     assert _confirm(viewer, wallet).status_code == 403
     place = f"/admin/wallet/wallet/{wallet.pk}/overdraft/"
     filled = {"limit": "5", "note": "just because"}
-    assert _browser(viewer).post(place, filled).status_code == 403
-    assert (
-        _browser(viewer).post(f"/admin/wallet/wallet/of/{bob.pk}/").status_code == 403
-    )
+    assert browser(viewer).post(place, filled).status_code == 403
+    assert browser(viewer).post(f"/admin/wallet/wallet/of/{bob.pk}/").status_code == 403
     assert _balance(wallet) == 10
     assert not Wallet.objects.filter(account=bob).exists()
 
@@ -347,7 +314,7 @@ def test_a_form_from_elsewhere_is_refused(support: User, wallet: Wallet) -> None
 def test_the_overdraft_limit_is_set_and_on_record(
     finance: User, wallet: Wallet
 ) -> None:
-    client = _browser(finance)
+    client = browser(finance)
     place = f"/admin/wallet/wallet/{wallet.pk}/overdraft/"
     assert "It is 0; 0 is owed" in client.get(place).content.decode()
     for _ in range(2):
@@ -366,13 +333,13 @@ def test_the_overdraft_limit_is_set_and_on_record(
 def test_support_sets_no_overdraft_limit(support: User, wallet: Wallet) -> None:
     place = f"/admin/wallet/wallet/{wallet.pk}/overdraft/"
     filled = {"limit": "5", "note": "just because"}
-    assert _browser(support).post(place, filled).status_code == 403
+    assert browser(support).post(place, filled).status_code == 403
 
 
 def test_an_account_without_a_wallet_gets_one_to_adjust(
     support: User, bob: User
 ) -> None:
-    client = _browser(support)
+    client = browser(support)
     listed = client.get("/admin/wallet/wallet/", {"q": "bob@example.com"})
     assert f"/admin/wallet/wallet/of/{bob.pk}/" in listed.content.decode()
     place = f"/admin/wallet/wallet/of/{bob.pk}/"
@@ -396,7 +363,7 @@ def test_twenty_clicks_at_once_book_once(
 ) -> None:
     give(alice, 10)
     wallet = Wallet.objects.get(account=alice)
-    support = _staff("support")
+    support = in_role("support")
     filled = _filled(amount, confirm="yes")
     gate = threading.Barrier(20, timeout=10)
 
@@ -407,7 +374,7 @@ def test_twenty_clicks_at_once_book_once(
         finally:
             connections.close_all()
 
-    browsers = [_browser(support) for _ in range(20)]
+    browsers = [browser(support) for _ in range(20)]
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(click, browsers))
     assert {answer.status_code for answer in answers} == {302}

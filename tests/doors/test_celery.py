@@ -23,9 +23,10 @@ BEAT = ("celery", "-A", "focus.celery", "beat", "-l", "INFO")
 @pytest.fixture
 def valkey() -> Iterator[redis.Redis]:
     client = redis.Redis.from_url(settings.REDIS_URL)
-    client.flushdb()
+    left = ("celery", "unacked", "unacked_index", "unacked_mutex")
+    client.delete(*left, WORKER_ALIVE, BEAT_ALIVE, TRIES, DONE)
     yield client
-    client.flushdb()
+    client.delete(*left, WORKER_ALIVE, BEAT_ALIVE, TRIES, DONE)
     client.close()
 
 

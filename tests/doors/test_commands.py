@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import App, SecurityEvent, User
 from focus.money import MICRO
-from jobs import lifecycle
+from tests.doors.staffroom import complete, start
 from wallet import invariants, ledger
-from wallet.models import Entry, Wallet
+from wallet.models import Entry, Grant, Wallet
 
 WHY = ("--reason", "a render came out green")
 
@@ -46,17 +47,20 @@ def test_credits_are_given(alice: User) -> None:
     assert event.facts["amount"] == "5.25"
 
 
-@pytest.mark.parametrize("amount", ["-2", "-2.5", "-.5", "-0.000001"])
+@pytest.mark.parametrize(
+    ("amount", "says"),
+    [
+        ("-2", "10 -2 = 8 credits"),
+        ("-2.5", "10 -2.5 = 7.5 credits"),
+        ("-.5", "10 -0.5 = 9.5 credits"),
+        ("-0.000001", "10 -0.000001 = 9.999999 credits"),
+    ],
+)
 def test_credits_are_taken_with_a_negative_amount(
-    amount: str, alice: User, give: Callable[..., Any]
+    amount: str, says: str, alice: User, give: Callable[..., Any]
 ) -> None:
     give(alice, 10)
-    assert (
-        f"10 {float(amount):+.10g}".rstrip("0")
-        in _run("adjust_credits", "alice@example.com", amount, *WHY)
-        or amount == "-0.000001"
-    )
-    assert _balance(alice) < 10 * MICRO
+    assert says in _run("adjust_credits", "alice@example.com", amount, *WHY)
 
 
 def test_a_key_books_once(alice: User) -> None:
@@ -117,14 +121,8 @@ def test_a_balance_is_explained_line_by_line(
 ) -> None:
     give(alice, 20, source="starter", given_by=video)
     give(alice, 4, expires_at=_in(alice, 60))
-    job = _start(alice, video, 5)
-    lifecycle.complete(
-        job_id=job.pk,
-        caller=lifecycle.Caller("app:video", app_id=video.pk),
-        cost_micro=3 * MICRO,
-        metadata={},
-    )
-    held = _start(alice, video, 2)
+    complete(start(alice, video, 5), 3)
+    held = start(alice, video, 2)
     ledger.consume(
         account_id=alice.pk,
         app=video,
@@ -160,14 +158,14 @@ def test_what_has_expired_is_told_before_it_is_booked_and_after(
     time_passes: Callable[[int], None],
 ) -> None:
     give(alice, 4, expires_at=_in(alice, 60))
-    _start(alice, video, 1)
+    start(alice, video, 1)
     time_passes(7200)
     said = _run("explain_balance", "alice@example.com")
     assert "-4  expired by now, to be booked" in said
     assert "The balance is 0: these lines explain all of it." in said
     ledger.expire(account_id=alice.pk)
     said = _run("explain_balance", "alice@example.com")
-    assert "-4  expired unused (2 times" in said
+    assert "-4  expired unused (once" in said
     assert "The balance is 0: these lines explain all of it." in said
 
 
@@ -176,13 +174,7 @@ def test_debt_is_told(alice: User, video: App) -> None:
     video.save()
     ledger.expire(account_id=alice.pk)
     Wallet.objects.update(overdraft_limit_micro=9 * MICRO)
-    job = _start(alice, video, 0)
-    lifecycle.complete(
-        job_id=job.pk,
-        caller=lifecycle.Caller("app:video", app_id=video.pk),
-        cost_micro=2 * MICRO,
-        metadata={},
-    )
+    complete(start(alice, video, 0), 2)
     said = _run("explain_balance", "alice@example.com")
     assert "-2  charged by video beyond the balance, as debt" in said
     assert "The balance is -2: these lines explain all of it." in said
@@ -194,7 +186,7 @@ def test_many_reservations_are_told_together(
 ) -> None:
     give(alice, 100)
     for _ in range(23):
-        _start(alice, video, 1)
+        start(alice, video, 1)
     said = _run("explain_balance", "alice@example.com")
     assert said.count("reserved by video for job") == 20
     assert "-3  reserved for 3 more jobs" in said
@@ -215,8 +207,6 @@ def test_a_balance_that_does_not_add_up_is_said_so(
     alice: User, give: Callable[..., Any]
 ) -> None:
     granted = give(alice, 5)
-    from wallet.models import Grant
-
     Grant.objects.filter(pk=granted.grant_id).update(remaining_micro=2 * MICRO)
     out = io.StringIO()
     with pytest.raises(CommandError, match="does not add up"):
@@ -225,20 +215,7 @@ def test_a_balance_that_does_not_add_up_is_said_so(
     Grant.objects.filter(pk=granted.grant_id).update(remaining_micro=5 * MICRO)
 
 
-def _start(user: User, app: App, amount: int) -> Any:
-    return lifecycle.start(
-        account_id=user.pk,
-        app=app,
-        action="render",
-        estimate_micro=amount * MICRO,
-        metadata={},
-        actor="app:video",
-    ).job
-
-
 def _in(user: User, seconds: int) -> Any:
     """A moment by the ledger's clock, which wrote this wallet last."""
-    from datetime import timedelta
-
     ledger.expire(account_id=user.pk)
     return Wallet.objects.get(account=user).booked_at + timedelta(seconds=seconds)

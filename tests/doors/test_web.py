@@ -2,10 +2,12 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 
+from devtools.launcher import run
 from tests import processes
 
 LOGIN = "/api/auth/login"
@@ -13,13 +15,16 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Granian, for questions that no database has to answer."""
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("web") / "log"
+
+
+@pytest.fixture(scope="module")
+def web(log: Path) -> Iterator[str]:
+    """The web server as `./dev run` starts it, for what no database has to answer."""
     port = processes.free_port()
-    command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
-    places = ("--port", str(port), "--workers", "1", "--blocking-threads", "2")
-    log = tmp_path_factory.mktemp("web") / "log"
-    with processes.running(*command, *places, log=log, PORT=str(port)):
+    _, *command = run.services(port)["web"]
+    with processes.running(*command, log=log, PORT=str(port)):
         processes.until(lambda: _is_up(port), seconds=20)
         yield f"http://127.0.0.1:{port}"
 
@@ -78,11 +83,18 @@ def test_a_preflight_of_our_own_origin_is_answered(web: str) -> None:
 
 def test_raw_bytes_in_a_request_break_nothing(web: str) -> None:
     host, port = web.removeprefix("http://").split(":")
+    rest = b"Host: localhost\r\nConnection: close\r\nX-Request-ID: \xff\xfe\r\n\r\n"
     for line in (b"GET /v1/%00%ff?a=%ff HTTP/1.1", b"GET /v1/%ED%A0%80 HTTP/1.1"):
         with socket.create_connection((host, int(port)), timeout=5) as link:
-            link.sendall(
-                line + b"\r\nHost: localhost\r\nX-Request-ID: \xff\xfe\r\n\r\n"
-            )
-            said = link.recv(4000)
+            link.sendall(line + b"\r\n" + rest)
+            said = link.makefile("rb").read()
         assert said.startswith(b"HTTP/1.1 404")
         assert b'{"statusCode":404,' in said
+
+
+def test_the_log_knows_no_token(web: str, log: Path) -> None:
+    requests.get(web + "/signin/nothing?token=s3cr3t&code=s3cr3t", timeout=5)
+    requests.get(web + LOGIN, headers={"Authorization": "Bearer s3cr3t"}, timeout=5)
+    processes.until(lambda: "GET /api/auth/login 405" in log.read_text())
+    assert "GET /signin/nothing 404" in log.read_text()
+    assert "s3cr3t" not in log.read_text()

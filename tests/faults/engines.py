@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from devtools.launcher import engines
+from devtools.launcher import engines, ground
+from devtools.launcher.postgres import Postgres
+from devtools.launcher.valkey import Valkey
 
-Engine = engines.Postgres | engines.Valkey
+Engine = Postgres | Valkey
 
 
 class Orphanage:
@@ -71,13 +73,13 @@ def own_engines(*, fast: bool = True) -> Iterator[tuple[Own, Own]]:
     family: Any = Orphanage()
     # Not pytest's folder: only its owner may enter that one, and as root
     # PostgreSQL runs as somebody else.
-    home = engines.scratch(family)
-    engines.give(home, 0o755)
+    home = ground.scratch(family)
+    ground.give(home, 0o755)
     (home / "run").mkdir()
-    engines.give(home / "run", 0o700)
+    ground.give(home / "run", 0o700)
     binaries, valkey = engines.locate()
-    postgres = Own(engines.Postgres(family, binaries, home, home / "run", fast=fast))
-    redis = Own(engines.Valkey(family, valkey, home, home / "run", fast=True))
+    postgres = Own(Postgres(family, binaries, home, home / "run", fast=fast))
+    redis = Own(Valkey(family, valkey, home, home / "run", fast=True))
     try:
         postgres.up()
         redis.up()

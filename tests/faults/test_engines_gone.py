@@ -21,11 +21,7 @@ import requests
 from tests import processes
 from tests.faults.engines import Own, own_engines
 
-pytestmark = [
-    pytest.mark.slow,
-    # Its own processes are many; two such modules at a time would only be slower.
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.slow
 
 CAST = """
 from accounts import scopes, tokens
@@ -164,7 +160,7 @@ def test_a_connection_that_postgresql_ended_is_not_used_again(house: House) -> N
         assert [house.get("/api/wallet").status_code for _ in range(6)] == [200] * 6
         with psycopg.connect(house.postgres.url, autocommit=True) as admin:
             ended = admin.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             ).fetchone()
             assert ended is not None

@@ -267,8 +267,10 @@ def test_one_sign_in_opens_the_admin_and_signing_out_of_it_ends_all(
     assert answer.redirect_chain == [("/admin/", 302)]
     assert answer.status_code == 200
     key = client.cookies["focus_session"].value
-    assert client.get("/api/sessionToken").status_code == 200
-    client.post("/admin/logout/")
+    token = client.get("/api/sessionToken").json()["token"]
+    assert client.post("/admin/logout/")["Location"] == "/"
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert Client().get("/api/tokens", headers=bearer).status_code == 401
     thief = Client()
     thief.cookies["focus_session"] = key
     assert thief.get("/api/sessionToken").status_code == 401

@@ -23,7 +23,7 @@ def rival(db):
 @pytest.fixture(autouse=True)
 def _adds_up(db):
     yield
-    assert list(invariants.violations()) == []
+    assert invariants.violations() == []
 
 
 def reserve(user, app, amount, ttl_seconds=3600):

@@ -72,7 +72,7 @@ class TheLedgerAgreesWithTheModel(TestCase):
             getattr(self, f"do_{verb}")(*wish)
             self.compare()
         self.do_sweep()
-        assert list(invariants.violations()) == []
+        assert invariants.violations() == []
 
     def _begin(self, limit):
         self.model = Model(limit=limit)

@@ -127,8 +127,7 @@ class WalletAdmin(AdjustingPages):
     ) -> HttpResponse:
         if not self.has_view_permission(request) or request.method == "POST":
             raise PermissionDenied
-        number = page.number(object_id)
-        wallet = with_now().filter(pk=number).first()
+        wallet = with_now().filter(pk=page.number(object_id) or 0).first()
         if wallet is None:
             self.message_user(request, "There is no such wallet.", messages.WARNING)
             return redirect("admin:wallet_wallet_changelist")

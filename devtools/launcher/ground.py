@@ -1,0 +1,130 @@
+# ruff: noqa: S603 - starting programs is what this file is for
+"""Who PostgreSQL runs as, and folders that this user can enter."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .family import Argv, Family
+from .places import ROOT, fingerprint
+from .say import Trouble
+
+SYSTEM = Path("/var/lib/focus-dev")  # for root, when `nobody` cannot enter the clone
+LONGEST_SOCKET = 100  # bytes; Linux allows 107, macOS 103
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "TZ": "UTC", "LC_ALL": "C"}
+
+
+def server_user() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root; then it runs as nobody."""
+    if os.geteuid():
+        return {}
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise Trouble(
+            "PostgreSQL cannot run as root and there is no user nobody here: "
+            "use another user, or set DATABASE_URL to a server."
+        ) from None
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def our_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise Trouble(
+            f"User id {os.geteuid()} has no name on this machine and PostgreSQL needs "
+            "one: use another user, or set DATABASE_URL to a server."
+        ) from None
+
+
+def works(argv: Argv) -> bool:
+    """Whether a command works for the user PostgreSQL will run as."""
+    try:
+        outcome = subprocess.run(
+            argv, capture_output=True, cwd="/", env=ENVIRONMENT, **server_user()
+        )
+    except PermissionError:
+        return False
+    except (OSError, subprocess.SubprocessError):
+        raise Trouble(
+            "root cannot become user nobody here, and PostgreSQL cannot run as root: "
+            "use another user, or set DATABASE_URL to a server."
+        ) from None
+    return outcome.returncode == 0
+
+
+def can_enter(folder: Path) -> bool:
+    if os.geteuid():
+        return True
+    return works(["/bin/sh", "-c", 'test -x "$1"', "sh", folder])
+
+
+def give(path: Path, mode: int) -> None:
+    """Make a folder or file belong to the user PostgreSQL runs as."""
+    user = server_user()
+    if user:
+        os.chown(path, user["user"], user["group"])
+    path.chmod(mode)
+
+
+def open_folder(path: Path) -> Path:
+    """Make a folder that everybody can enter, whatever the umask says."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o755)
+    return path
+
+
+def system_folder() -> Path:
+    return open_folder(open_folder(SYSTEM) / fingerprint(ROOT))
+
+
+def home_of(folder: Path) -> Path:
+    """Where the engines of `folder` keep their data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if can_enter(folder):
+        return folder
+    return open_folder(system_folder() / folder.name)
+
+
+def scratch(family: Family, parent: Path | None = None) -> Path:
+    """A throw-away folder that the engines can use."""
+    shared = Path("/var/tmp")  # noqa: S108 - mkdtemp makes a private name in it
+    for place in (parent, Path(tempfile.gettempdir()), shared):
+        if place and place.is_dir() and can_enter(place):
+            break
+    else:
+        place = system_folder()
+    folder = Path(tempfile.mkdtemp(prefix="focus-", dir=place))
+    family.remove_at_end(folder)
+    return open_folder(folder)
+
+
+def socket_folder(family: Family, home: Path, keep: bool) -> Path:
+    """home/run, or a short private folder where that path is too long for a socket."""
+    folder = home / "run"
+    if len(os.fsencode(folder / ".s.PGSQL.5432")) <= LONGEST_SOCKET:
+        folder.mkdir(exist_ok=True)
+        give(folder, 0o700)
+        return folder
+    name = f"focus-{os.geteuid()}-{fingerprint(home)}"
+    folder = Path("/tmp", name)  # noqa: S108 - its owner is looked at below
+    owner = server_user().get("user", os.geteuid())
+    try:
+        folder.mkdir(mode=0o700)
+        give(folder, 0o700)
+    except FileExistsError:
+        # Everybody may write to /tmp, so somebody else may have been here first.
+        facts = folder.lstat()
+        private = stat.S_ISDIR(facts.st_mode) and not facts.st_mode & 0o077
+        if not private or facts.st_uid != owner:
+            raise Trouble(f"{folder} exists and is not ours: remove it.") from None
+    if not keep:
+        family.remove_at_end(folder)
+    return folder

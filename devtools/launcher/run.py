@@ -1,0 +1,162 @@
+"""./dev run."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import engines, localenv, python
+from .family import Family
+from .places import PYTHON, ROOT, VAR, Lock
+from .say import Stop, Trouble, last_lines, say
+from .supervisor import Service, Supervisor
+
+
+def services(port: int) -> dict[str, list[str]]:
+    """What runs beside the engines. docker-compose.yml runs the same."""
+    celery = ["-m", "celery", "--quiet", "-A", "focus.celery"]
+    granian = ["-m", "granian", "--interface", "wsgi", "focus.wsgi:application"]
+    granian += ["--host", "127.0.0.1", "--port", str(port)]
+    granian += ["--workers", "1", "--blocking-threads", "4", "--access-log"]
+    granian += ["--access-log-fmt", "%(method)s %(path)s %(status)d %(dt_ms).0f ms"]
+    worker = ["worker", "-Q", "celery", "--concurrency", "2"]
+    # Celery warns root at length; here that only buries the first screen.
+    calm = ["-W", "ignore:You're running the worker"]
+    return {
+        "web": granian,
+        "worker": [*calm, *celery, *worker],
+        "beat": [*celery, "beat"],
+    }
+
+
+def run(_arguments: list[str]) -> int:
+    port = localenv.port()
+    lock = Lock(VAR / "run.lock")
+    _take_folder(lock, "./dev run")
+    _check_port(port)
+    python.ensure()
+    with Family(lock) as family:
+        try:
+            _run(family, port)
+        except Stop:
+            say("Stopping.")
+        return 0
+
+
+def _run(family: Family, port: int) -> None:
+    started = time.monotonic()
+    chosen = engines.choose(family, VAR, fast=False, keep=True)
+    children = engines.bring_up(chosen)
+    localenv.write(family, engines.addresses(chosen))
+    env = {**engines.environment(), **engines.addresses(chosen)}
+    say("Preparing the database.")
+    _manage(family, env, "migrate", "-v0", "--noinput")
+    sign_ins = _manage(family, env, "demo", "--print-signins")
+    _manage(family, env, "collectstatic", "-v0", "--noinput")
+
+    announce = functools.partial(_first_screen, port, sign_ins, started)
+    supervisor = Supervisor(family, port, announce)
+    for engine, child in zip(chosen, children, strict=True):
+        supervisor.add(Service(engine.name, engine.start, child, last_words=engine.why))
+    for name, argv in services(port).items():
+        start = functools.partial(_start_service, family, argv, env)
+        supervisor.add(Service(name, start))
+    supervisor.watch()
+
+
+def _start_service(
+    family: Family, argv: list[str], env: Mapping[str, str]
+) -> subprocess.Popen[Any]:
+    return family.start(
+        [PYTHON, *argv],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
+def _take_folder(lock: Lock, purpose: str) -> None:
+    """One launcher per clone. A killed one holds on until its engines are down."""
+    limit = time.monotonic() + 30
+    while not lock.take(purpose):
+        pid, what = lock.holder()
+        if _exists(pid):
+            raise Trouble(
+                f"{what} is already up in this folder (process {pid}). "
+                "Stop it first (Ctrl-C there)."
+            )
+        if time.monotonic() > limit:
+            raise Trouble(f"{what} (process {pid}) is still ending; try again.")
+        time.sleep(0.1)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
+def _check_port(port: int) -> None:
+    advice = f"Choose another one: PORT={port + 1 if port < 65535 else 8000} ./dev run"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Trouble(f"Port {port} is in use. {advice}") from None
+            raise Trouble(f"Port {port}: {error.strerror}. {advice}") from None
+    if sys.platform == "linux":
+        return
+    # Elsewhere binding beside a wildcard listener may be allowed: ask it.
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise Trouble(f"Port {port} is in use. {advice}")
+
+
+def _manage(family: Family, env: Mapping[str, str], *arguments: str) -> str:
+    status, said = family.run([PYTHON, "manage.py", *arguments], env)
+    if status:
+        raise Trouble(f"manage.py {arguments[0]} failed:\n{last_lines(said)}")
+    return said.strip()
+
+
+def _first_screen(port: int, sign_ins: str, started: float) -> None:
+    base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port}"
+    say(f"""
+  Focus is up ({time.monotonic() - started:.0f} s).
+
+    {base}/           home
+    {base}/signin     sign in
+    {base}/device     approve a device
+    {base}/api/docs   the API, to read and to try
+    {base}/admin/     staff
+
+{_indented(sign_ins)}
+
+  On the command line:  .venv/bin/focus login
+  Ctrl-C stops everything; the data stays in {_short(VAR)}.
+""")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _short(path: Path) -> str:
+    return f"{path.relative_to(ROOT)}/" if path.is_relative_to(ROOT) else f"{path}/"

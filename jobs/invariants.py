@@ -1,0 +1,49 @@
+"""What must always be true of jobs and the ledger together, and all of it at once."""
+
+from accounts import audit
+from wallet import invariants
+from wallet.invariants import Violation
+
+# Each query yields (wallet_id, detail) and no row when all is well.
+INVARIANTS: dict[str, str] = {
+    "a job was charged what its entries took": """
+        SELECT w.id, format('%s job %s says %s charged, its entries %s', j.status, j.id,
+          j.charged_micro, coalesce(sum(e.amount_micro), 0))
+        FROM jobs_job j JOIN wallet_wallet w ON w.account_id = j.account_id
+        LEFT JOIN wallet_entry e ON e.job_id = j.id AND e.credit LIKE 'revenue:%'
+        GROUP BY w.id, j.id HAVING j.charged_micro <> coalesce(sum(e.amount_micro), 0)
+    """,
+    "a job's status is its reservation's": """
+        SELECT w.id, format('%s job %s has %s reservation of %s', j.status, j.id,
+          coalesce(r.status, 'no'), coalesce(r.amount_micro, 0))
+        FROM jobs_job j JOIN wallet_wallet w ON w.account_id = j.account_id
+        LEFT JOIN wallet_reservation r ON r.id = j.id
+        WHERE j.reserved_micro <> coalesce(r.amount_micro, 0) OR NOT CASE j.status
+          WHEN 'started' THEN coalesce(r.status, 'open') IN ('open', 'expired')
+          WHEN 'expired' THEN coalesce(r.status, 'expired') = 'expired'
+          WHEN 'completed' THEN coalesce(r.status, 'settled') IN ('settled', 'expired')
+          ELSE coalesce(r.status, 'released') IN ('released', 'settled', 'expired') END
+    """,
+    "every reservation has its job": """
+        SELECT r.wallet_id, format('%s reservation %s has no job', r.status, r.id)
+        FROM wallet_reservation r LEFT JOIN jobs_job j ON j.id = r.id
+        WHERE j.id IS NULL
+    """,
+}
+ALL = invariants.INVARIANTS | INVARIANTS
+
+
+def check(*, actor: str) -> list[Violation]:
+    """All violations; the audit keeps when that was asked, and what was found."""
+    broken = invariants.violations(among=ALL)
+    audit.record(
+        CHECKED,
+        actor=actor,
+        invariants=len(ALL),
+        wallets=sorted({violation.wallet_id for violation in broken})[:100],
+        violations=len(broken),
+    )
+    return broken
+
+
+CHECKED = "ledger_checked"

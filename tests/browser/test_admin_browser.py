@@ -1,0 +1,150 @@
+"""Staff adjust credits in a real browser: signed in, previewed, clicked twice."""
+
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
+
+from accounts.models import SecurityEvent, User
+from tests import processes
+from tests.doors.staffroom import in_role
+from wallet.models import Entry, Wallet
+
+CHROMIUM = Path("/usr/bin/chromium")
+PASSWORD = "support's password"
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
+]
+
+
+@pytest.fixture
+def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
+    """Our server on this test's database, with the middleware of production."""
+    port = processes.free_port()
+    command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
+    places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
+    log = tmp_path / "log"
+    with processes.running(*command, *places, log=log, PORT=str(port)):
+        processes.until(lambda: _is_up(port), seconds=20)
+        yield f"http://localhost:{port}"
+
+
+@pytest.fixture
+def support(transactional_db: None) -> User:
+    person = in_role("support")
+    # Our tests hash fast; the server is another process and takes only real hashes.
+    person.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
+    person.save()
+    return person
+
+
+@pytest.fixture
+def wallet(transactional_db: None, alice: User, give: Callable[..., Any]) -> Wallet:
+    give(alice, 10)
+    return Wallet.objects.get(account=alice)
+
+
+def _is_up(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _visit(
+    web: str, support: User, *, guarded: bool, acts: Callable[[Any], None]
+) -> None:
+    """Sign in and act. What the browser complains about is a failure."""
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+        page = browser.new_context().new_page()
+        if not guarded:
+            page.route("**/once.js", lambda route: route.fulfill(body=""))
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{web}/admin/")
+        page.fill("input[name=email]", str(support.email))
+        page.fill("input[name=password]", PASSWORD)
+        page.press("input[name=password]", "Enter")
+        page.wait_for_url(f"{web}/admin/")
+        acts(page)
+        browser.close()
+    assert complaints == []
+
+
+def _previews(page: Any, web: str, amount: str) -> None:
+    page.goto(f"{web}/admin/wallet/wallet/?q=alice")
+    page.click("#result_list tbody a")
+    page.click("text=Adjust credits")
+    page.fill("input[name=amount]", amount)
+    page.select_option("select[name=reason]", "goodwill")
+    page.fill("textarea[name=note]", "render came out green")
+    page.click("text=Preview")
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_double_click_gives_once(
+    web: str, support: User, wallet: Wallet, guarded: bool
+) -> None:
+    """The second click finds a dead button, or, without our script, a booked form."""
+
+    def acts(page: Any) -> None:
+        _previews(page, web, "2.5")
+        assert re.sub(r"\s+", "", page.inner_text(".f-turn")).startswith("10→12.5")
+        page.dblclick("text=Give these credits")
+        page.wait_for_selector("text=Gave 2.5 credits to alice@example.com")
+        assert page.inner_text(".f-tile.lead dd").startswith("12.5")
+
+    _visit(web, support, guarded=guarded, acts=acts)
+    assert [entry.amount_micro for entry in _adjusted(wallet)] == [2_500_000]
+    assert SecurityEvent.objects.filter(kind="credits_adjusted").count() == 1
+
+
+def test_every_page_of_the_ledger_opens_without_a_complaint(
+    web: str, support: User, wallet: Wallet
+) -> None:
+    """No script, style or picture that the content security policy refuses."""
+    entry = Entry.objects.get(wallet=wallet)
+    places = [
+        "wallet/entry/",
+        f"wallet/entry/{entry.pk}/change/",
+        "wallet/wallet/",
+        f"wallet/wallet/{wallet.pk}/change/",
+        f"wallet/wallet/{wallet.pk}/explain/",
+        f"wallet/wallet/{wallet.pk}/history/",
+        "wallet/grant/",
+        "wallet/reservation/",
+        "wallet/draw/",
+        "jobs/job/",
+    ]
+
+    def acts(page: Any) -> None:
+        for place in places:
+            assert page.goto(f"{web}/admin/{place}").status == 200
+            # The theme's scripts run: without them the page stays cloaked.
+            page.wait_for_selector("#main", state="visible")
+
+    _visit(web, support, guarded=True, acts=acts)
+
+
+def _adjusted(wallet: Wallet) -> list[Entry]:
+    return list(Entry.objects.filter(wallet=wallet, key__startswith="adjust:"))

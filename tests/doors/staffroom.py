@@ -1,0 +1,49 @@
+"""Staff in their roles, their browsers, and a job or two for them to look at."""
+
+from django.contrib.auth.models import Group
+from django.test import Client
+
+from accounts import roles
+from accounts.models import App, User
+from focus.money import MICRO
+from jobs import lifecycle
+from jobs.models import Job
+
+
+def in_role(role: str) -> User:
+    """A member of staff: of a role, `superuser`, or of none."""
+    person = User.objects.create_user(
+        f"{role or 'nobody'}@staff.example.com",
+        is_staff=True,
+        is_superuser=role == "superuser",
+    )
+    if role in roles.ROLES:
+        person.groups.add(Group.objects.get(name=role))
+    return person
+
+
+def browser(person: User) -> Client:
+    client = Client()
+    client.force_login(person)
+    return client
+
+
+def start(user: User, app: App, amount: int) -> Job:
+    """A running job that has reserved so many credits."""
+    return lifecycle.start(
+        account_id=user.pk,
+        app=app,
+        action="render",
+        estimate_micro=amount * MICRO,
+        metadata={},
+        actor=f"app:{app.slug}",
+    ).job
+
+
+def complete(job: Job, cost: int) -> None:
+    lifecycle.complete(
+        job_id=job.pk,
+        caller=lifecycle.Caller(f"app:{job.app.slug}", app_id=job.app_id),
+        cost_micro=cost * MICRO,
+        metadata={},
+    )
