@@ -37,6 +37,15 @@ class KeyReused(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Whose key it is (`scope`: contract and caller), and of which request."""
+
+    scope: str
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A stored answer: its status and its very bytes."""
 
@@ -44,13 +53,14 @@ class Answer:
     body: bytes
 
 
-def find(*, scope: str, key: str, fingerprint: bytes) -> Answer | None:
+def find(asked: Asked) -> Answer | None:
     """The answer this key got before, or None: then it is the caller's to work on.
 
     Must run inside the transaction that will do the work, before it locks anything.
     Until that ends a twin is refused with `KeyInFlight`; if it rolls back or its
     process dies, the key is free again. Raises `InvalidKey` and `KeyReused`.
     """
+    scope, key = asked.scope, asked.key
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise InvalidKey(f"An idempotency key is 1 to {LONGEST_KEY} printable letters.")
     lock = int.from_bytes(hashlib.sha256(f"{scope}\n{key}".encode()).digest()[:8])
@@ -62,7 +72,7 @@ def find(*, scope: str, key: str, fingerprint: bytes) -> Answer | None:
     if not found:
         return None
     before, status, body = found[0]
-    if bytes(before) != fingerprint:
+    if bytes(before) != asked.fingerprint:
         raise KeyReused("This idempotency key has answered another request.")
     return Answer(status, bytes(body))
 
@@ -74,13 +84,13 @@ _FIND: LiteralString = """
 """
 
 
-def store(*, scope: str, key: str, fingerprint: bytes, answer: Answer) -> None:
+def store(asked: Asked, answer: Answer) -> None:
     """Keep an answer for `KEPT`, in the transaction that it speaks of."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO accounts_replay (scope, key, fingerprint, status, body)"
             " VALUES (%s, %s, %s, %s, %s)",
-            [scope, key, fingerprint, answer.status, answer.body],
+            [asked.scope, asked.key, asked.fingerprint, answer.status, answer.body],
         )
 
 

@@ -14,6 +14,7 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.access import PUBLIC, Access
 from accounts.principals import Kind
@@ -81,6 +82,13 @@ REFUSALS = {
     500: "Something went wrong on our side.",
     503: "The service cannot answer right now; retry as `Retry-After` says.",
 }
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="The same key with the same request gets the first answer again, word"
+    " for word, and changes nothing (`Idempotent-Replayed: true`). Kept for 30 days.",
+)
 # What spectacular writes where a status was declared without a word.
 _SAYS_NOTHING = (None, "", "No response body")
 
@@ -114,6 +122,10 @@ class ContractSchema(AutoSchema):
         if scope := self._access().scope:
             said += f"\n\nA personal access token needs the scope `{scope}`."
         return said.strip()
+
+    def get_override_parameters(self) -> list[OpenApiParameter]:
+        action = getattr(self.view, self._action())
+        return [IDEMPOTENCY_KEY] if hasattr(action, "takes_idempotency_key") else []
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         access = self._access()

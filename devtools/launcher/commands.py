@@ -181,10 +181,9 @@ def check(_arguments: list[str]) -> int:
 def fix(_arguments: list[str]) -> int:
     python.ensure()
     with Family() as family:
-        ruff: list[str | Path] = [PYTHON, "-m", "ruff"]
-        files = [".", "dev"]  # a script without a suffix has to be named
-        linted = family.foreground([*ruff, "check", "--fix", *files], os.environ)
-        formatted = family.foreground([*ruff, "format", *files], os.environ)
+        lint: Argv = [PYTHON, "-m", "ruff", "check", "--fix", ".", "dev"]
+        linted = family.foreground(lint, os.environ)
+        formatted = family.foreground([PYTHON, "-m", *checks.FORMAT], os.environ)
         return linted or formatted
 
 

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from accounts import replays
 from accounts.models import User
 from accounts.principals import Principal
-from accounts.replays import Answer
+from accounts.replays import Answer, Asked
 from focus.contracts.wire import encode
 
 Action = Callable[..., Response]
@@ -39,20 +39,19 @@ def replayable(action: Action) -> Callable[..., HttpResponseBase]:
         key = request.headers.get("Idempotency-Key")
         if key is None:
             return action(view, request, *args, **kwargs)
-        asked = {
-            "scope": f"{view.slug}:{_caller(request)}",
-            "key": key,
-            "fingerprint": _fingerprint(request),
-        }
+        scope = f"{view.slug}:{_caller(request)}"
+        asked = Asked(scope, key, _fingerprint(request))
         with transaction.atomic():
-            if stored := replays.find(**asked):
+            if stored := replays.find(asked):
                 return _again(stored)
             response = action(view, request, *args, **kwargs)
             if response.status_code < 300 and not hasattr(response, "unchanged"):
                 kept = Answer(response.status_code, encode(response.data))
-                replays.store(**asked, answer=kept)
+                replays.store(asked, kept)
             return response
 
+    # For the OpenAPI documents.
+    answer.takes_idempotency_key = True  # type: ignore[attr-defined]
     return answer
 
 

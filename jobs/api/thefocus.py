@@ -151,7 +151,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     @extend_schema(
         summary="Reserve credits for a job",
         request=NewJob,
-        responses={201: JobCreated},
+        responses={201: JobCreated, 402: None},
         examples=[
             OpenApiExample(
                 "Reserve 5 credits",
@@ -211,7 +211,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     @extend_schema(
         summary="Complete a job and settle its cost",
         request=FinishedJob,
-        responses=Settled,
+        responses={200: Settled, 402: None},
         examples=[
             OpenApiExample(
                 "Settle 3 of 5",
@@ -243,23 +243,6 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
                 "Fail with a refund",
                 {"job_id": JOB["job_id"], "refund": True, "reason": "out of memory"},
                 request_only=True,
-            ),
-            OpenApiExample(
-                "Failed",
-                {
-                    "job": JOB
-                    | {
-                        "status": "failed",
-                        "actual_cost": None,
-                        "charged": 0,
-                        "refunded": 5,
-                    },
-                    "charged": 0,
-                    "refunded": 5,
-                    "uncovered": 0,
-                    "credits_remaining": 20,
-                },
-                response_only=True,
             ),
         ],
     )

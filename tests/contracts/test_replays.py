@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from accounts import replays, scopes, tokens
 from accounts.models import Replay
-from accounts.replays import Answer
+from accounts.replays import Answer, Asked
 from jobs.models import Job
 from wallet.models import Entry
 
@@ -157,13 +157,13 @@ class TestManyCallers:
         assert Job.objects.count() == 1
 
     def test_a_first_try_that_dies_leaves_the_key_free(self, alice):
-        asked = {"scope": "s", "key": "k", "fingerprint": b"f"}
+        asked = Asked("s", "k", b"f")
 
         def dies():
             try:
                 with transaction.atomic():
-                    assert replays.find(**asked) is None
-                    replays.store(**asked, answer=Answer(201, b"{}"))
+                    assert replays.find(asked) is None
+                    replays.store(asked, Answer(201, b"{}"))
                     connection.connection.close()  # as a killed process would
                     raise ConnectionError
             except ConnectionError:
@@ -175,4 +175,4 @@ class TestManyCallers:
         thread.start()
         thread.join()
         with transaction.atomic():
-            assert replays.find(**asked) is None
+            assert replays.find(asked) is None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from devtools.launcher.places import ROOT, VENV
@@ -133,7 +134,7 @@ class Checkout:
             if child.poll() is None:
                 below = descendants(child.pid)
                 child.kill()
-                wait_until(lambda below=below: gone(below))
+                wait_until(partial(gone, below))
             child.wait()
             if child.stdout:
                 child.stdout.close()

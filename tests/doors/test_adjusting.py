@@ -133,6 +133,18 @@ def test_a_confirmation_books_it_with_actor_reason_and_audit(
     }
 
 
+def test_what_cannot_be_put_on_record_is_not_booked(
+    support: User, wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_words: Any, **_facts: Any) -> None:
+        raise RuntimeError("the audit is full")
+
+    monkeypatch.setattr("accounts.audit.record", broken)
+    with pytest.raises(RuntimeError):
+        _confirm(support, wallet, "5")
+    assert _balance(wallet) == 10
+
+
 def test_a_second_click_finds_it_done(support: User, wallet: Wallet) -> None:
     filled = _filled("5", confirm="yes")
     _send(support, wallet, **filled)

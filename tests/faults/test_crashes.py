@@ -180,7 +180,7 @@ def test_kill_9_of_web_and_database_under_load(
                 "SELECT id, status, charged_micro FROM jobs_job"
             )
         }
-        charges = dict(
+        charges: dict[str, int] = dict(
             database.execute(
                 "SELECT job_id::text, sum(amount_micro) FROM wallet_entry"
                 " WHERE kind = 'charge' GROUP BY job_id"
