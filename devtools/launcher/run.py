@@ -138,6 +138,8 @@ def _manage(family: Family, env: Mapping[str, str], *arguments: str) -> str:
 
 def _first_screen(port: int, sign_ins: str, started: float) -> None:
     base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port}"
+    # The command looks at port 8000 unless it is told.
+    where = "" if base == "http://localhost:8000" else f"FOCUS_SERVER={base} "
     say(f"""
   Focus is up ({time.monotonic() - started:.0f} s).
 
@@ -149,7 +151,7 @@ def _first_screen(port: int, sign_ins: str, started: float) -> None:
 
 {_indented(sign_ins)}
 
-  On the command line:  .venv/bin/focus login
+  On the command line:  {where}.venv/bin/focus login
   Ctrl-C stops everything; the data stays in {_short(VAR)}.
 """)
 

@@ -81,11 +81,22 @@ def root(
 
 @app.command()
 def whoami(
-    server: Server = None, as_json: AsJson = False, allow_http: AllowHttp = False
+    app_slug: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            help="Meet this app: its starter credits come once, and the credits shown"
+            " are what it may spend.",
+        ),
+    ] = None,
+    server: Server = None,
+    as_json: AsJson = False,
+    allow_http: AllowHttp = False,
 ) -> None:
     """Show the account, its credits, and the token in use."""
     with session(server, as_json, allow_http) as focus:
-        wallet = focus.client.get("/api/wallet")
+        params = None if app_slug is None else {"app": app_slug}
+        wallet = focus.client.get("/api/wallet", params)
         token = _token_details(focus) | {"storage": focus.credential.place}
         if focus.as_json:
             show.as_json({"server": focus.server, **wallet, "token": token})

@@ -35,6 +35,10 @@ def test_login_to_logout(cli: Cli, live_server: Any, video: Any) -> None:
     assert me["token"]["last4"] == token.strip()[-4:]
     assert me["token"]["storage"] == str(cli.record_of(live_server.url))
 
+    assert me["account"]["credits"] == 0
+    met = cli.run("whoami", "--app", "video", "--json").json()
+    assert met["account"]["credits"] == 20
+
     assert cli.run("logout", "--json").json()["revoked"] is True
     assert not cli.record_of(live_server.url).exists()
     assert cli.run("whoami", server=live_server.url).returncode == 3
