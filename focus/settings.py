@@ -24,7 +24,9 @@ LOCAL = TESTING or _LOCAL_ENV.exists()
 if _LOCAL_ENV.exists() and not TESTING:
     for _line in _LOCAL_ENV.read_text().splitlines():
         _name, _, _value = _line.partition("=")
-        os.environ.setdefault(_name, _value)
+        # NAME and NAME_FILE are one variable: whoever gave either has given it.
+        if _name.removesuffix("_FILE") not in os.environ:
+            os.environ.setdefault(_name, _value)
 
 
 def env(name: str, default: str | None = None) -> str:
@@ -77,6 +79,8 @@ PORT = env("PORT", "8000")
 PUBLIC_BASE_URL = env("PUBLIC_BASE_URL", f"http://localhost:{PORT}").rstrip("/")
 FRONTEND_URL = env("FRONTEND_URL", PUBLIC_BASE_URL).rstrip("/")
 HTTPS = PUBLIC_BASE_URL.startswith("https://")
+# The domain passkeys belong to, where the two above do not tell: accounts/ceremony.py.
+PASSKEY_RP_ID = env("PASSKEY_RP_ID", "")
 _PUBLIC_HOST = PUBLIC_BASE_URL.split("://", 1)[-1].split("/", 1)[0]
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or [_PUBLIC_HOST.rsplit(":", 1)[0]]
 if LOCAL:
@@ -106,6 +110,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "focus.middleware.RequestId",
+    "focus.middleware.RateLimits",
     "django.middleware.security.SecurityMiddleware",
     "focus.middleware.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -221,7 +226,27 @@ EMAIL_BACKEND = env(
     if LOCAL
     else "django.core.mail.backends.smtp.EmailBackend",
 )
+# Shorter than the wait after which another worker tries the same mail.
+EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Focus <no-reply@thefocus.ai>")
+
+# Proxies whose X-Forwarded-For is believed: CIDRs, and "unix" for a unix socket's peer.
+TRUSTED_PROXIES = env_list("TRUSTED_PROXIES")
+# How many requests in how many seconds. An account's or app's own figure goes before
+# `general` and `consume`; focus/limits.py says who is limited by what.
+RATE_LIMITS = {
+    "general": (100, 60),
+    "auth": (10, 60),
+    "upload": (5, 60),
+    "verify-user": (60, 60),
+    "consume": (100, 60),
+    "device-start": (10, 60),
+    "device-poll": (30, 60),
+    "report-exposed": (60, 3600),
+    "failures": (10, 300),
+}
+# Multiplies every limit; for load tests.
+RATE_LIMIT_SCALE = float(env("RATE_LIMIT_SCALE", "1"))
 
 # Larger bodies are refused with 413 before they are read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
@@ -275,6 +300,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "wallet.expire_grants",
         "schedule": 30.0,
         "options": {"expires": 60},
+    },
+    "send-mails": {
+        "task": "accounts.send_mails",
+        "schedule": 5.0,
+        "options": {"expires": 30},
     },
     "forget-replays": {
         "task": "accounts.forget_replays",

@@ -202,7 +202,7 @@ def expire_due(*, limit: int = 500) -> int:
     Ids are read unlocked and each wallet is its own transaction.
     """
     due = (
-        Grant.objects.filter(remaining_micro__gt=0, expires_at__lte=NOW)
+        Grant.objects.filter(has_credits=True, expires_at__lte=NOW)
         .order_by("wallet_id")
         .values_list("wallet__account_id", flat=True)
         .distinct()

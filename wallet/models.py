@@ -74,6 +74,14 @@ class Grant(models.Model):
     priority = models.SmallIntegerField(default=50)
     granted_micro = models.BigIntegerField()
     remaining_micro = models.BigIntegerField()
+    # For the indexes below. With remaining_micro itself in their conditions, every
+    # draw would write to all of them: PostgreSQL updates in place (HOT) only where
+    # no column that an index mentions has changed.
+    has_credits = models.GeneratedField(
+        expression=Q(remaining_micro__gt=0),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
     expires_at = models.DateTimeField(null=True)
     # Only this app may spend it; empty: any app.
     app = models.ForeignKey(App, on_delete=models.PROTECT, null=True, related_name="+")
@@ -106,13 +114,13 @@ class Grant(models.Model):
         indexes = [
             models.Index(
                 fields=["wallet"],
-                condition=Q(remaining_micro__gt=0),
+                condition=Q(has_credits=True),
                 name="grant_with_credits",
             ),
             models.Index(fields=["wallet", "id"], name="grant_of_wallet"),
             models.Index(
                 fields=["expires_at"],
-                condition=Q(remaining_micro__gt=0, expires_at__isnull=False),
+                condition=Q(has_credits=True, expires_at__isnull=False),
                 name="grant_due",
             ),
         ]

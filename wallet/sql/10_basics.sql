@@ -112,7 +112,7 @@ BEGIN
   IF need = 0 THEN RETURN; END IF;
   FOR g IN
     SELECT id, remaining_micro FROM wallet_grant
-    WHERE wallet_id = p_wallet AND remaining_micro > 0
+    WHERE wallet_id = p_wallet AND has_credits
       AND (app_id IS NULL OR app_id = p_app OR p_any)
     ORDER BY (app_id IS NULL), priority, expires_at NULLS LAST,
              (category = 'paid'), id
@@ -199,7 +199,7 @@ BEGIN
     END LOOP;
   END IF;
   FOR g IN SELECT id, app_id, remaining_micro FROM wallet_grant
-    WHERE wallet_id = w.id AND remaining_micro > 0 AND expires_at <= t
+    WHERE wallet_id = w.id AND has_credits AND expires_at <= t
     ORDER BY expires_at, id
   LOOP
     e := NULL;
@@ -222,6 +222,6 @@ END $$;
 CREATE OR REPLACE FUNCTION ledger.restricted(p_wallet bigint, p_app uuid)
 RETURNS bigint LANGUAGE sql STABLE AS $$
   SELECT coalesce(sum(remaining_micro), 0)::bigint FROM wallet_grant
-  WHERE wallet_id = p_wallet AND remaining_micro > 0 AND app_id IS DISTINCT FROM p_app
+  WHERE wallet_id = p_wallet AND has_credits AND app_id IS DISTINCT FROM p_app
     AND app_id IS NOT NULL
 $$;

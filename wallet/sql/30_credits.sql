@@ -143,7 +143,7 @@ BEGIN
     GROUP BY d.grant_id
   ), live AS (
     SELECT g.app_id, g.remaining_micro AS amount FROM wallet_grant g
-    WHERE g.wallet_id = w.id AND g.remaining_micro > 0
+    WHERE g.wallet_id = w.id AND g.has_credits
       AND (g.expires_at IS NULL OR g.expires_at > t)
     UNION ALL
     SELECT g.app_id, f.amount FROM freed f JOIN wallet_grant g ON g.id = f.grant_id
