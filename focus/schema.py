@@ -15,6 +15,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.serializers import ListSerializer
 
 from accounts.access import PUBLIC, Access
 from accounts.principals import Kind
@@ -37,11 +38,13 @@ DOCUMENTS: dict[str, tuple[type[Contract], str, str]] = {
 
 PERSON = "bearer"
 APP_KEY = "app_key"
+USER_KEY = "user_key"
 COOKIE = "session"
 SCHEME_OF = {
     Kind.JWT: PERSON,
     Kind.PAT: PERSON,
     Kind.APP_KEY: APP_KEY,
+    Kind.USER_KEY: USER_KEY,
     Kind.SESSION: COOKIE,
 }
 
@@ -58,6 +61,12 @@ def _schemes() -> dict[str, dict[str, Any]]:
             "type": "http",
             "scheme": "bearer",
             "description": "An app's key (`sk-tool-…`). Servers only.",
+        },
+        USER_KEY: {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Api-Key",
+            "description": "A person's API key (`sk_live_…`). Servers only.",
         },
         COOKIE: {
             "type": "apiKey",
@@ -122,6 +131,10 @@ class ContractSchema(AutoSchema):
         if scope := self._access().scope:
             said += f"\n\nA personal access token needs the scope `{scope}`."
         return said.strip()
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        # An action named `list` may answer an object: the serializer alone decides.
+        return isinstance(serializer, ListSerializer)
 
     def get_override_parameters(self) -> list[OpenApiParameter]:
         action = getattr(self.view, self._action())

@@ -76,7 +76,7 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
                 " and app; `credits` is then what this app may spend.",
             )
         ],
-        responses=Wallet,
+        responses={200: Wallet, 404: None},
         examples=[OpenApiExample("A new account", EXAMPLE, response_only=True)],
     )
     def retrieve(self, request: Request) -> Response:

@@ -1,0 +1,68 @@
+"""The running API against its own documents: made-up requests, promised answers.
+
+Schemathesis makes valid and invalid requests out of each document. Whatever is sent,
+the answer is never a 5xx, its status is one that the document names, and its body is
+what the document says it is.
+"""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from accounts import scopes, tokens
+from accounts.models import App, User
+from focus.schema import document
+
+CHECKS = [
+    not_a_server_error,
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+]
+schemas = {
+    # Without a worker the health checks truly say 503.
+    slug: schemathesis.openapi.from_dict(document(slug)).exclude(path_regex="health")
+    for slug in ("focus", "cosmiv", "reviv")
+}
+
+
+@pytest.fixture
+def token(transactional_db: None, alice: User, video: App, give: Any) -> str:
+    give(alice, 100)
+    return tokens.issue(user=alice, name="fuzz", scopes=scopes.DEFAULT).secret
+
+
+def call(case: Any, url: str, token: str) -> None:
+    case.headers = {**(case.headers or {}), "Authorization": f"Bearer {token}"}
+    case.call_and_validate(base_url=url, checks=CHECKS)
+
+
+quick = settings(
+    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@schemas["focus"].parametrize()
+@quick
+def test_focus(case: Any, live_server: Any, token: str) -> None:
+    call(case, live_server.url, token)
+
+
+@schemas["cosmiv"].parametrize()
+@quick
+def test_cosmiv(case: Any, live_server: Any, token: str) -> None:
+    call(case, live_server.url, token)
+
+
+@schemas["reviv"].parametrize()
+@quick
+def test_reviv(case: Any, live_server: Any, token: str) -> None:
+    call(case, live_server.url, token)
