@@ -63,6 +63,8 @@ class Job(models.Model):
         ]
         indexes = [
             models.Index(fields=["account", "-created_at", "-id"], name="job_listed"),
+            # Staff look at everybody's.
+            models.Index(fields=["created_at"], name="job_created_at"),
             models.Index(
                 fields=["expires_at"],
                 condition=Q(status="started"),

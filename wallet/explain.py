@@ -220,7 +220,7 @@ _SQL = """
     ), expired_left AS (
       SELECT g.id, g.remaining_micro AS amount FROM w
       JOIN wallet_grant g ON g.wallet_id = w.id, moment
-      WHERE g.remaining_micro > 0 AND g.expires_at <= moment.t
+      WHERE g.has_credits AND g.expires_at <= moment.t
       UNION ALL
       SELECT g.id, d.amount_micro - d.returned_micro
       FROM over JOIN wallet_draw d ON d.reservation_id = over.id

@@ -107,7 +107,7 @@ def grants_left(*, wallet: Wallet) -> list[GrantLeft]:
         (freed if over else held)[grant_id] += amount
     grants = (
         Grant.objects.filter(wallet=wallet)
-        .filter(Q(remaining_micro__gt=0) | Q(pk__in=[*held, *freed]))
+        .filter(Q(has_credits=True) | Q(pk__in=[*held, *freed]))
         .select_related("app", "given_by")
         .annotate(over=Coalesce(Q(expires_at__lte=NOW), False))
     )

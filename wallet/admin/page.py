@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpRequest
 
@@ -50,7 +51,7 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
             for row in statements.open_reservations(wallet=wallet)[:50]
         ],
         "page": page,
-        "rows": [_row(entry, actors) for entry in page.entries],
+        "rows": [_row(entry, actors, wallet.account_id) for entry in page.entries],
     }
 
 
@@ -108,7 +109,7 @@ def _in(wait: timedelta) -> str:
     return "now"
 
 
-def _row(entry: Entry, actors: words.Actors) -> dict[str, Any]:
+def _row(entry: Entry, actors: words.Actors, owner: UUID) -> dict[str, Any]:
     gains = entry.credit == "available" or entry.debit == "debt"
     return {
         "entry": entry,
@@ -123,7 +124,7 @@ def _row(entry: Entry, actors: words.Actors) -> dict[str, Any]:
         "balance": shown.credits_of(entry.available_after - entry.debt_after),
         "owed": entry.debt_after > 0,
         "uncovered": entry.uncovered_micro and shown.credits_of(entry.uncovered_micro),
-        "actor": actors.name(entry.actor),
+        "actor": actors.name(entry, owner=owner),
         "job": f"{entry.job_id!s:.8}…",
     }
 

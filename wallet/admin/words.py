@@ -80,7 +80,13 @@ class Actors:
         ids = {found for entry in entries if (found := _person(entry.actor))}
         self._people = User.objects.in_bulk(ids) if ids else {}
 
-    def name(self, actor: str) -> str:
+    def name(self, entry: Entry, *, owner: UUID) -> str:
+        """An email where there is one; who is named beside it already, in a word."""
+        actor = entry.actor
+        if entry.app and actor == f"app:{entry.app.slug}":
+            return "the app"
+        if actor == f"user:{owner}":
+            return "owner"
         found = _person(actor)
         person = self._people.get(found) if found else None
         role = actor.partition(":")[0]
