@@ -48,8 +48,12 @@ def is_granted(*, user_id: uuid.UUID, app_id: uuid.UUID) -> bool:
 
 
 def require(*, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
-    """Let pass what a person allowed this app; raises `AppNotGranted` otherwise."""
-    if not is_granted(user_id=user_id, app_id=app_id):
+    """Let pass what a person allowed this app; raises `AppNotGranted` otherwise.
+
+    A closed account allows nothing any more.
+    """
+    live = Consent.objects.filter(user__is_active=True, revoked_at=None)
+    if not live.filter(user=user_id, app=app_id).exists():
         raise AppNotGranted("This person has not let the app spend their credits.")
 
 

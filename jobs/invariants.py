@@ -9,15 +9,31 @@ INVARIANTS: dict[str, str] = {
     "a job was charged what its entries took": """
         SELECT w.id, format('%s job %s says %s charged, its entries %s', j.status, j.id,
           j.charged_micro, coalesce(sum(e.amount_micro), 0))
-        FROM jobs_job j JOIN wallet_wallet w ON w.account_id = j.account_id
-        LEFT JOIN wallet_entry e ON e.job_id = j.id AND e.credit LIKE 'revenue:%'
+        FROM jobs_job j LEFT JOIN wallet_wallet w ON w.account_id = j.account_id
+        LEFT JOIN wallet_entry e ON e.job_id = j.id AND e.wallet_id = w.id
+          AND e.app_id = j.app_id AND e.credit LIKE 'revenue:%'
         GROUP BY w.id, j.id HAVING j.charged_micro <> coalesce(sum(e.amount_micro), 0)
     """,
-    "a job's status is its reservation's": """
+    "a job's amounts add up": """
+        SELECT w.id, format('%s job %s: reserved %s, cost %s, charged %s, refunded %s,'
+          ' uncovered %s', j.status, j.id, j.reserved_micro, j.actual_cost_micro,
+          j.charged_micro, j.refunded_micro, j.uncovered_micro)
+        FROM jobs_job j LEFT JOIN wallet_wallet w ON w.account_id = j.account_id
+        WHERE NOT CASE j.status
+          WHEN 'completed' THEN
+            j.charged_micro + j.uncovered_micro = j.actual_cost_micro
+            AND j.refunded_micro = CASE WHEN j.late THEN j.reserved_micro
+              ELSE greatest(0, j.reserved_micro - j.actual_cost_micro) END
+          WHEN 'started' THEN j.charged_micro + j.refunded_micro + j.uncovered_micro = 0
+          ELSE j.charged_micro + j.refunded_micro = j.reserved_micro
+            AND j.uncovered_micro = 0 END
+    """,
+    "a job's reservation is its own, and in its status": """
         SELECT w.id, format('%s job %s has %s reservation of %s', j.status, j.id,
           coalesce(r.status, 'no'), coalesce(r.amount_micro, 0))
-        FROM jobs_job j JOIN wallet_wallet w ON w.account_id = j.account_id
-        LEFT JOIN wallet_reservation r ON r.id = j.id
+        FROM jobs_job j LEFT JOIN wallet_wallet w ON w.account_id = j.account_id
+        LEFT JOIN wallet_reservation r ON r.id = j.id AND r.wallet_id = w.id
+          AND r.app_id = j.app_id
         WHERE j.reserved_micro <> coalesce(r.amount_micro, 0) OR NOT CASE j.status
           WHEN 'started' THEN coalesce(r.status, 'open') IN ('open', 'expired')
           WHEN 'expired' THEN coalesce(r.status, 'expired') = 'expired'

@@ -149,6 +149,25 @@ INVARIANTS: dict[str, str] = {
           OR coalesce(sum(e.amount_micro) FILTER (WHERE e.debit = 'reserved'), 0)
             <> CASE r.status WHEN 'open' THEN 0 ELSE r.amount_micro END
     """,
+    "a movement drew what it took": """
+        SELECT wallet_id, format('movement %s took %s and drew %s', movement_id, took,
+          drew)
+        FROM (
+          SELECT e.wallet_id, e.movement_id, sum(e.amount_micro) AS took,
+            coalesce((SELECT sum(d.amount_micro) FROM wallet_draw d
+              WHERE d.movement_id = e.movement_id), 0) AS drew
+          FROM wallet_entry e WHERE e.debit = 'available'
+          GROUP BY e.wallet_id, e.movement_id
+        ) m WHERE took <> drew
+    """,
+    "an app spends its own and unrestricted grants only": """
+        SELECT g.wallet_id, format('movement %s of app %s drew on grant %s, which is'
+          ' for app %s', e.movement_id, e.app_id, g.id, g.app_id)
+        FROM wallet_draw d JOIN wallet_grant g ON g.id = d.grant_id
+        JOIN wallet_entry e ON e.movement_id = d.movement_id AND e.debit = 'available'
+        WHERE e.wallet_id <> g.wallet_id OR (g.app_id IS DISTINCT FROM e.app_id
+          AND g.app_id IS NOT NULL AND e.kind NOT IN ('adjust', 'repay', 'lapse'))
+    """,
     "credits only ever come from outside": """
         SELECT w.id, format('%s came in, %s went out, %s are here', coalesce(sum(
           e.amount_micro) FILTER (WHERE e.debit NOT IN ('available', 'reserved')), 0),

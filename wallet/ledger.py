@@ -10,12 +10,14 @@ trip: a CTE that reads the one-row table `moved`, so the wallet stays locked no
 longer than the movement needs.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError
 from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
@@ -37,32 +39,9 @@ from wallet.outcomes import (
     Then,
 )
 
-__all__ = [
-    "NOW",
-    "AlreadyResolved",
-    "Balance",
-    "Charge",
-    "DuplicateKey",
-    "Granted",
-    "InsufficientCredits",
-    "Released",
-    "Reserved",
-    "Settled",
-    "Taken",
-    "Then",
-    "adjust",
-    "balance",
-    "consume",
-    "consume_many",
-    "expire",
-    "expire_due",
-    "grant",
-    "release",
-    "reserve",
-    "settle",
-]
-
-
+log = logging.getLogger(__name__)
+# The unique constraint behind every money key.
+ONCE = "a_money_key_moves_credits_once"
 # The ledger's clock, for queries that must agree with it.
 NOW = RawSQL("ledger.now()", [], output_field=DateTimeField())
 
@@ -118,10 +97,14 @@ def settle(
     cost_micro: int,
     actor: str,
     reason: str = "",
+    only_held: bool = False,
     then: Then | None = None,
 ) -> Settled:
     """Charge a job's real cost; return the rest, or charge overage by the app's policy.
 
+    With `only_held` nothing beyond the reservation is charged, whatever the policy, and
+    of an expired one nothing at all. A settlement that charges nothing leaves no entry,
+    so the caller must hold a lock of its own against settling the same job twice.
     Raises `InsufficientCredits` only under the policy `reject`, and `AlreadyResolved`.
     `then` must write nothing unless `moved.outcome = 'settled'`.
     """
@@ -134,13 +117,15 @@ def settle(
             "slug": app.slug,
             "job": job_id,
             "cost": cost_micro,
-            "policy": app.overage_policy,
+            "policy": "held" if only_held else app.overage_policy,
             "actor": actor,
             "reason": reason,
         },
         then,
     )
-    _covered(row, cost_micro)
+    if row["outcome"] == "insufficient_credits":
+        # What it has reserved counts: that much of the cost is there already.
+        raise _refusal(cost_micro, row["charged_micro"])
     _not_resolved(row)
     return Settled(
         row["charged_micro"],
@@ -196,10 +181,11 @@ def expire(*, account_id: UUID) -> int:
     return int(row["booked"])
 
 
-def expire_due(*, limit: int = 500) -> int:
+def expire_due(*, limit: int = 10_000) -> int:
     """Book what is due in every wallet that holds an expired grant.
 
-    Ids are read unlocked and each wallet is its own transaction.
+    Ids are read unlocked and each wallet is its own transaction; one that is broken
+    is logged and stops no other.
     """
     due = (
         Grant.objects.filter(has_credits=True, expires_at__lte=NOW)
@@ -207,7 +193,15 @@ def expire_due(*, limit: int = 500) -> int:
         .values_list("wallet__account_id", flat=True)
         .distinct()
     )
-    return sum(expire(account_id=account_id) for account_id in list(due[:limit]))
+    return sum(_expired(account_id) for account_id in list(due[:limit]))
+
+
+def _expired(account_id: UUID) -> int:
+    try:
+        return expire(account_id=account_id)
+    except DatabaseError:
+        log.exception("could not expire the grants of account %s", account_id)
+        return 0
 
 
 def grant(
@@ -282,25 +276,27 @@ def consume_many(
     """Many charges in one round trip, answered in the order given.
 
     Each stands for itself: one that cannot be covered is answered with its refusal
-    and the others are charged all the same.
+    and the others are charged all the same. A key that has charged another account is
+    the caller's mistake: it raises `DuplicateKey` and nothing is charged.
     """
     wanted = list(charges)
-    answers = rows(
-        "SELECT * FROM ledger.consume_many(%(app)s, %(slug)s, %(actor)s,"
-        " %(accounts)s::uuid[], %(amounts)s::bigint[], %(reasons)s::text[],"
-        " %(keys)s::text[]) ORDER BY position",
-        {
-            "app": app.pk,
-            "slug": app.slug,
-            "actor": actor,
-            "accounts": [charge.account_id for charge in wanted],
-            "amounts": [charge.amount_micro for charge in wanted],
-            "reasons": [charge.reason for charge in wanted],
-            "keys": [charge.key for charge in wanted],
-        },
-    )
+    with _one_account_a_key():
+        answers = rows(
+            "SELECT * FROM ledger.consume_many(%(app)s, %(slug)s, %(actor)s,"
+            " %(accounts)s::uuid[], %(amounts)s::bigint[], %(reasons)s::text[],"
+            " %(keys)s::text[]) ORDER BY position",
+            {
+                "app": app.pk,
+                "slug": app.slug,
+                "actor": actor,
+                "accounts": [charge.account_id for charge in wanted],
+                "amounts": [charge.amount_micro for charge in wanted],
+                "reasons": [charge.reason for charge in wanted],
+                "keys": [charge.key for charge in wanted],
+            },
+        )
     return [
-        _refusal(row, charge.amount_micro)
+        _refusal(charge.amount_micro, Balance.of(row).credits_micro)
         if row["outcome"] == "insufficient_credits"
         else Taken.of(row)
         for row, charge in zip(answers, wanted, strict=True)
@@ -338,7 +334,7 @@ def _take(
     reason: str,
     key: str,
 ) -> Taken:
-    try:
+    with _one_account_a_key():
         row = _call(
             "SELECT * FROM ledger.take(%(account)s, %(app)s, %(kind)s, %(to)s,"
             " %(amount)s, %(actor)s, %(reason)s, %(key)s)",
@@ -353,24 +349,31 @@ def _take(
                 "key": key,
             },
         )
-    except IntegrityError as taken:
-        raise DuplicateKey("This key has charged another account.") from taken
     _covered(row, amount_micro)
     return Taken.of(row)
 
 
+@contextmanager
+def _one_account_a_key() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as taken:
+        if ONCE not in str(taken):
+            raise
+        raise DuplicateKey("This key has moved another account's credits.") from taken
+
+
 def _covered(row: dict[str, Any], required_micro: int) -> None:
     if row["outcome"] == "insufficient_credits":
-        raise _refusal(row, required_micro)
+        raise _refusal(required_micro, Balance.of(row).credits_micro)
 
 
-def _refusal(row: dict[str, Any], required_micro: int) -> InsufficientCredits:
-    # A settlement may use what it had reserved; without debt nobody sees less than 0.
-    available = max(0, Balance.of(row).credits_micro)
+def _refusal(required_micro: int, available_micro: int) -> InsufficientCredits:
     return InsufficientCredits(
         "There are not enough credits for this.",
         required=from_micro(required_micro),
-        available=from_micro(available),
+        # Nobody who owes is told that they have less than nothing.
+        available=from_micro(max(0, available_micro)),
     )
 
 

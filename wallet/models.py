@@ -78,7 +78,7 @@ class Grant(models.Model):
     # draw would write to all of them: PostgreSQL updates in place (HOT) only where
     # no column that an index mentions has changed.
     has_credits = models.GeneratedField(
-        expression=Q(remaining_micro__gt=0),
+        expression=Q(remaining_micro__gt=0),  # type: ignore[arg-type]  # a Q will do
         output_field=models.BooleanField(),
         db_persist=True,
     )

@@ -108,7 +108,8 @@ class Granted:
 class Taken:
     """`created` is false where the money key had taken before.
 
-    Then `first_amount_micro` and `first_balance_micro` tell what it took and left.
+    Then `first_amount_micro` tells what it took, and `first_balance_micro` what the
+    whole wallet had after it, debt deducted.
     """
 
     movement_id: UUID

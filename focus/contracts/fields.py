@@ -62,7 +62,7 @@ class Metadata(serializers.Field[dict[str, Any], object, dict[str, Any], Any]):
         if not isinstance(data, dict):
             self.fail("not_an_object")
         stored: dict[str, Any] = self._storable(data, METADATA_LEVELS)
-        if len(encode(stored)) > METADATA_BYTES:
+        if len(encode(stored)) + _spelled_out(stored) > METADATA_BYTES:
             self.fail("too_large")
         return stored
 
@@ -82,3 +82,14 @@ class Metadata(serializers.Field[dict[str, Any], object, dict[str, Any], Any]):
                 self.fail("number")
             return number
         return value
+
+
+def _spelled_out(value: Any) -> int:
+    """How many more digits the database keeps: 1e300 is 5 letters and 301 digits."""
+    if isinstance(value, dict):
+        return sum(map(_spelled_out, value.values()))
+    if isinstance(value, list):
+        return sum(map(_spelled_out, value))
+    if isinstance(value, float):
+        return max(0, len(format(Decimal(repr(value)), "f")) - len(repr(value)))
+    return 0

@@ -42,7 +42,8 @@ class StrictJSONParser(BaseParser):
             value = _decoder.decode(body)
         except RecursionError as deep:
             raise ParseError("The JSON is nested too deeply.") from deep
-        except ValueError as broken:
+        except (ValueError, ArithmeticError) as broken:
+            # Arithmetic: Decimal has no exponent of twenty digits.
             raise ParseError(f"The body is not valid JSON: {broken}") from broken
         # Only an escape can bring U+0000 in, so most bodies skip the walk.
         if b"\\u0000" in body and _has_nul(value):

@@ -148,6 +148,14 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         "retrieve": READ,
     }
 
+    def permit_replay(self, request: Request) -> None:
+        """A person may have taken their consent back since the first answer."""
+        caller = cast(Principal, request.auth)
+        if caller.app is not None and self.action == "create":
+            sent = cast(dict[str, Any], request.data).get("user_id")
+            whose = serializers.UUIDField().run_validation(sent)
+            consents.require(user_id=whose, app_id=caller.app.pk)
+
     @extend_schema(
         summary="Reserve credits for a job",
         request=NewJob,

@@ -76,3 +76,25 @@ def test_an_app_may_keep_settling_to_its_own_key(as_alice, as_video, alice, job_
         assert (answer.status_code, answer.json()["error"]) == (403, "app_key_required")
     assert credits_of(alice) == (15, 5)
     assert as_video.post("/api/jobs/complete", {"job_id": job_id}).status_code == 200
+
+
+def test_a_closed_account_lets_nobody_spend(as_video, as_alice, alice):
+    as_alice.get("/api/wallet?app=video")
+    wish = RENDER | {"user_id": str(alice.pk)}
+    job_id = as_video.post("/api/jobs", wish).json()["job_id"]
+    alice.is_active = False
+    alice.save()
+    answer = as_video.post("/api/jobs", wish)
+    assert (answer.status_code, answer.json()["error"]) == (403, "app_not_granted")
+    # What was started may still be settled: the work was done.
+    assert as_video.post("/api/jobs/complete", {"job_id": job_id}).status_code == 200
+
+
+def test_consent_taken_back_stops_replays_too(as_video, as_alice, alice, video):
+    as_alice.get("/api/wallet?app=video")
+    wish = RENDER | {"user_id": str(alice.pk)}
+    key = {"Idempotency-Key": "one"}
+    assert as_video.post("/api/jobs", wish, headers=key).status_code == 201
+    assert as_video.post("/api/jobs", wish, headers=key).status_code == 201
+    consents.revoke(user=alice, app_id=video.pk)
+    assert as_video.post("/api/jobs", wish, headers=key).status_code == 403

@@ -49,6 +49,8 @@ BAD_AMOUNTS = [
     "0.0000001",
     "1.2345678",
     "1e999999",
+    "1e99999999999999999999",
+    "1e-99999999999999999999",
     "05",
 ]
 
@@ -101,6 +103,7 @@ def test_broken_or_empty_bodies_are_400(as_alice, body):
         ("metadata", "text"),
         ("metadata", None),
         ("metadata", {"long": "x" * 17000}),
+        ("metadata", {"huge": [1e308] * 100}),
         ("metadata", {"é": "ü" * 8200}),
         ("ttl_seconds", 59),
         ("ttl_seconds", 86_401),

@@ -47,13 +47,22 @@ CORRUPTIONS = {
     "a reservation is resolved once, and wholly": (
         "UPDATE wallet_entry SET resolves = false WHERE kind = 'charge'"
     ),
+    "a movement drew what it took": (
+        "UPDATE wallet_draw SET movement_id = gen_random_uuid()"
+    ),
+    "an app spends its own and unrestricted grants only": (
+        "UPDATE wallet_grant SET app_id = gen_random_uuid()"
+    ),
     "credits only ever come from outside": (
         "UPDATE wallet_entry SET debit = 'reserved' WHERE kind = 'grant'"
     ),
     "a job was charged what its entries took": (
         "UPDATE jobs_job SET charged_micro = charged_micro - 1 WHERE charged_micro > 0"
     ),
-    "a job's status is its reservation's": (
+    "a job's amounts add up": (
+        "UPDATE jobs_job SET uncovered_micro = 1 WHERE status = 'completed'"
+    ),
+    "a job's reservation is its own, and in its status": (
         "UPDATE jobs_job SET status = 'expired', settled_at = now()"
         " WHERE status = 'completed'"
     ),
@@ -99,6 +108,23 @@ def test_each_invariant_has_its_corruption():
 def test_a_true_ledger_breaks_none(history):
     assert invariants.violations(among=ALL) == []
     call_command("check_ledger")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE jobs_job SET app_id = gen_random_uuid()",
+        "UPDATE jobs_job SET account_id = (SELECT id FROM accounts_user WHERE"
+        " email = 'bob@example.com')",
+        "UPDATE jobs_job SET refunded_micro = 0 WHERE status = 'completed'",
+        "UPDATE jobs_job SET actual_cost_micro = 9 WHERE status = 'completed'",
+        "UPDATE wallet_draw SET returned_micro = 0",
+    ],
+)
+def test_a_job_that_somebody_else_paid_for_is_noticed(history, bob, give, change):
+    give(bob, 1)
+    corrupt(change)
+    assert invariants.violations(among=ALL)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)

@@ -103,7 +103,7 @@ def test_reject_refuses_and_leaves_the_reservation_open(alice, video, give):
     job_id = reserve(alice, video, 4)
     with pytest.raises(ledger.InsufficientCredits) as refusal:
         settle(alice, video, job_id, 9)
-    assert refusal.value.facts == {"required": 9, "available": 1}
+    assert refusal.value.facts == {"required": 9, "available": 5}
     assert balance(alice) == (1, 4, 0)
     assert settle(alice, video, job_id, 5).charged_micro == 5 * MICRO
 
@@ -202,6 +202,26 @@ def test_settling_late_is_a_fresh_charge(alice, video, give, time_passes):
     assert balance(alice) == (2, 0, 0)
     with pytest.raises(ledger.AlreadyResolved):
         settle(alice, video, job_id, 3)
+
+
+def test_what_is_only_held_is_gone_when_it_is_late(alice, video, give, time_passes):
+    give(alice, 9)
+    job_id = reserve(alice, video, 5, ttl_seconds=60)
+    time_passes(61)
+    settled = ledger.settle(
+        account_id=alice.pk,
+        app=video,
+        job_id=job_id,
+        cost_micro=5 * MICRO,
+        only_held=True,
+        actor="t",
+    )
+    assert (settled.late, settled.charged_micro, settled.uncovered_micro) == (
+        True,
+        0,
+        0,
+    )
+    assert balance(alice) == (9, 0, 0)
 
 
 def test_an_expired_grant_is_gone_by_time_and_booked_as_breakage(

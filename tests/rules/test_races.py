@@ -6,7 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from focus.errors import DomainError
 from focus.money import MICRO
@@ -219,3 +219,54 @@ def test_bulk_charges_in_opposite_orders_do_not_deadlock(alice, bob, video, give
         *[lambda: charge([alice, bob]), lambda: charge([bob, alice])] * 4
     )
     assert all(taken.created for answers in outcomes for taken in answers)
+
+
+def test_one_broken_wallet_stops_no_other_from_expiring(alice, bob, video, give):
+    give(alice, 5)
+    give(bob, 5)
+    jobs = [start(alice, video, 5), start(bob, video, 5)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE wallet_draw SET returned_micro = 1 WHERE reservation_id = %s",
+            [jobs[0].pk],
+        )
+    for job in jobs:
+        make_due(job)
+    assert lifecycle.expire_due() == 1
+    assert Job.objects.get(pk=jobs[1].pk).status == "expired"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE wallet_draw SET returned_micro = 0 WHERE reservation_id = %s",
+            [jobs[0].pk],
+        )
+    assert lifecycle.expire_due() == 1
+
+
+def test_failing_a_job_that_expires_while_it_waits_moves_nothing(alice, video, give):
+    give(alice, 5)
+    job = start(alice, video, 5)
+    begun, held = threading.Event(), threading.Event()
+
+    def hold_the_wallet():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM wallet_wallet FOR NO KEY UPDATE")
+            held.set()
+            begun.wait(10)
+            cursor.execute("SELECT pg_sleep(0.5)")
+            cursor.execute(
+                "UPDATE wallet_reservation SET expires_at = now() - interval '1 s'"
+            )
+
+    def fail_it():
+        held.wait(10)
+        begun.set()
+        return lifecycle.fail(
+            job_id=job.pk,
+            caller=lifecycle.Caller("test", account_id=alice.pk),
+            refund=False,
+            fail_reason="",
+        )
+
+    _, failed = at_once(hold_the_wallet, fail_it)
+    assert (failed.job.late, failed.job.charged_micro) == (True, 0)
+    assert ledger.balance(account_id=alice.pk).available_micro == 5 * MICRO

@@ -73,7 +73,8 @@ BEGIN
   returned_micro := held - kept;
   restricted_micro := ledger.restricted(w.id, p_app);
   uncovered_micro := 0;
-  IF p_cost > held THEN
+  -- `held` takes what is reserved and nothing else, so a late one takes nothing.
+  IF p_cost > held AND p_policy <> 'held' THEN
     fresh := least(p_cost - held,
       greatest(0, w.available_micro - w.debt_micro - restricted_micro));
     uncovered_micro := p_cost - held - fresh;
@@ -110,6 +111,8 @@ END $$;
 
 -- The entries of one settlement: charge, return, overage, overdraft, where not zero.
 -- The first resolves the reservation; without one it carries the money key instead.
+-- A settlement that could charge nothing writes none: there the job's row alone says
+-- that it was settled, and its caller holds that row's lock.
 CREATE OR REPLACE FUNCTION ledger.book_settlement(
   w wallet_wallet, e wallet_entry, p_revenue text, p_held bigint, p_kept bigint,
   p_fresh bigint, p_owed bigint, p_uncovered bigint

@@ -70,7 +70,7 @@ BEGIN
   restricted_micro := CASE WHEN anything THEN 0 ELSE ledger.restricted(w.id, p_app) END;
   SELECT x.movement_id, x.amount_micro, x.available_after - x.debt_after
   INTO movement_id, first_amount_micro, first_balance_micro
-  FROM wallet_entry x WHERE x.key = p_key AND x.wallet_id = w.id;
+  FROM wallet_entry x WHERE x.key = p_key AND x.wallet_id = w.id AND x.kind = p_kind;
   IF FOUND THEN
     outcome := 'duplicate';
   ELSIF p_amount > w.available_micro - w.debt_micro - restricted_micro THEN
