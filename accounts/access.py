@@ -14,6 +14,8 @@ PEOPLE = frozenset({Kind.SESSION, Kind.JWT, Kind.PAT})
 # A person who is there, or was a moment ago: not a script with a long-lived token.
 PRESENT = frozenset({Kind.SESSION, Kind.JWT})
 APPS = frozenset({Kind.APP_KEY})
+# ClipForge's guide: "X-Api-Key" for servers, a JWT for people.
+KEY_OR_JWT = frozenset({Kind.USER_KEY, Kind.JWT})
 
 
 @dataclass(frozen=True, slots=True)

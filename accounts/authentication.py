@@ -6,7 +6,6 @@ refuses it before the next one is asked.
 
 import re
 import uuid
-from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +14,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 
-from accounts import access, jwt, opaque, origins, sessions, tokens
+from accounts import access, jwt, opaque, origins, sessions, tokens, user_keys
 from accounts.audit import Visitor
 from accounts.models import Session, User
 from accounts.principals import (
@@ -26,6 +25,7 @@ from accounts.principals import (
     Principal,
     TokenExpired,
 )
+from focus import addresses
 
 Believed = tuple[User | Principal, Principal]
 
@@ -44,8 +44,8 @@ class Credentials(BaseAuthentication):
     def authenticate(self, request: Any) -> Believed | None:
         meta = request._request.META
         try:
-            if "HTTP_X_API_KEY" in meta:
-                raise InvalidToken("The API key is invalid.")
+            if (key := meta.get("HTTP_X_API_KEY")) is not None:
+                return _by_api_key(key, meta.get("HTTP_AUTHORIZATION"))
             if (header := meta.get("HTTP_AUTHORIZATION")) is not None:
                 return _by_bearer(header)
         except (InvalidToken, TokenExpired) as refusal:
@@ -71,12 +71,8 @@ def visitor(request: HttpRequest) -> Visitor:
     """Where this request came from, short enough for a row."""
     meta = request.META
     agent = meta.get("HTTP_USER_AGENT", "").replace("\x00", "")[:400]
-    try:
-        address = ip_address(meta.get("REMOTE_ADDR", "").partition("%")[0])
-    except ValueError:
-        # A unix socket has no address.
-        return Visitor(user_agent=agent)
-    return Visitor(ip=str(address), user_agent=agent)
+    address = addresses.client(meta)
+    return Visitor(ip=str(address) if address else None, user_agent=agent)
 
 
 def browser_session(request: HttpRequest) -> Session | None:
@@ -110,16 +106,27 @@ def _by_bearer(header: str) -> Believed:
     raise InvalidToken("The token is invalid.")
 
 
+def _by_api_key(secret: str, header: str | None) -> Believed:
+    """The key's person. A bearer beside it must be the same person's, and is used."""
+    key = user_keys.find(secret=secret)
+    if header is None:
+        return key.user, Principal(Kind.USER_KEY, user=key.user, token_id=key.pk)
+    believed = _by_bearer(header)
+    if believed[1].user != key.user:
+        raise InvalidToken("The two credentials belong to different accounts.")
+    return believed
+
+
 def _by_cookie(request: HttpRequest) -> Believed | None:
     session = browser_session(request)
     if session is None:
         return None
-    _same_site_only(request)
+    same_site_only(request)
     principal = Principal(Kind.SESSION, user=session.user, session_id=session.pk)
     return session.user, principal
 
 
-def _same_site_only(request: HttpRequest) -> None:
+def same_site_only(request: HttpRequest) -> None:
     """Refuse what another site may have made a person's browser send.
 
     SameSite=Lax lets a link from anywhere carry the cookie, and a sibling subdomain may

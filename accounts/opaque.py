@@ -15,6 +15,7 @@ from django.conf import settings
 
 PAT = "focus_pat_"
 APP_KEY = "sk-tool-"
+USER_KEY = "sk_live_"
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SPELLING = re.compile(r"[0-9A-Za-z]{38}")

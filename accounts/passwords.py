@@ -34,16 +34,24 @@ class EmailTaken(DomainError):
 
 class InvalidCredentials(DomainError):
     code = "invalid_credentials"
+    wrong_guess = True
 
 
-def register(*, email: str, password: str, visitor: Visitor = NOBODY) -> User:
+def register(
+    *,
+    email: str,
+    password: str,
+    first_name: str = "",
+    last_name: str = "",
+    visitor: Visitor = NOBODY,
+) -> User:
     """Open an account. Of two at once with one email, one gets it.
 
     Raises `InvalidEmail`, `WeakPassword` or `EmailTaken`; nothing is written then.
     """
     address = normal_email(email)
     _check_password(password, address)
-    user = User(email=address)
+    user = User(email=address, first_name=first_name, last_name=last_name)
     # The slow part comes first, taken or not: it holds no lock and tells no time.
     user.set_password(password)
     try:

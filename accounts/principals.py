@@ -12,6 +12,13 @@ class InvalidToken(DomainError):
     """Unknown, misspelled, forged or revoked: which one is not the sender's to know."""
 
     code = "invalid_token"
+    wrong_guess = True
+
+
+class TokenEnded(InvalidToken):
+    """Genuine, and revoked or superseded since. It reads like any other."""
+
+    wrong_guess = False
 
 
 class TokenExpired(DomainError):
@@ -29,12 +36,13 @@ class KeyInactive(DomainError):
 
 
 class Kind(StrEnum):
-    """The four ways to be somebody here."""
+    """The five ways to be somebody here."""
 
     SESSION = "session"
     JWT = "jwt"
     PAT = "pat"
     APP_KEY = "app_key"
+    USER_KEY = "user_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class Principal:
 
     `scopes` limits a personal access token and is None where nothing is limited.
     `session_id` is the sign-in behind a cookie or JWT, `token_id` the row of a personal
-    access token or app key.
+    access token, app key or person's key.
     """
 
     kind: Kind

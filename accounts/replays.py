@@ -3,11 +3,15 @@
 A key belongs to a contract and a caller, not to a token: rotating a token keeps it.
 """
 
+import base64
 import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import LiteralString
 
+from cryptography.fernet import Fernet
+from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
@@ -16,6 +20,8 @@ from focus.database.statements import tuples
 from focus.errors import DomainError
 
 KEPT = timedelta(days=30)
+# How long a secret can be asked for again.
+SECRET_KEPT = timedelta(minutes=15)
 LONGEST_KEY = 255
 
 
@@ -47,10 +53,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A stored answer: its status and its very bytes."""
+    """A stored answer: its status and its very bytes.
+
+    `secret_body` is what was said where that held a secret; then `body` has none.
+    """
 
     status: int
     body: bytes
+    secret_body: bytes | None = None
 
 
 def find(asked: Asked) -> Answer | None:
@@ -68,33 +78,55 @@ def find(asked: Asked) -> Answer | None:
     [[mine]] = tuples(_LOCK, {"lock": lock - 2**63})
     if not mine:
         raise KeyInFlight("The same request is still being worked on; ask again soon.")
-    found = tuples(_FIND, {"scope": scope, "key": key})
+    found = tuples(_FIND, {"scope": scope, "key": key, "kept": SECRET_KEPT})
     if not found:
         return None
-    before, status, body = found[0]
+    before, status, body, sealed = found[0]
     if bytes(before) != asked.fingerprint:
         raise KeyReused("This idempotency key has answered another request.")
-    return Answer(status, bytes(body))
+    secret_body = None if sealed is None else _cipher().decrypt(bytes(sealed))
+    return Answer(status, bytes(body), secret_body)
 
 
 _LOCK: LiteralString = "SELECT pg_try_advisory_xact_lock(%(lock)s)"
 _FIND: LiteralString = """
-    SELECT fingerprint, status, body FROM accounts_replay
+    SELECT fingerprint, status, body,
+        CASE WHEN created_at > statement_timestamp() - %(kept)s THEN sealed END
+    FROM accounts_replay
     WHERE scope = %(scope)s AND key = %(key)s
 """
 
 
 def store(asked: Asked, answer: Answer) -> None:
     """Keep an answer for `KEPT`, in the transaction that it speaks of."""
+    secret = answer.secret_body
+    sealed = None if secret is None else _cipher().encrypt(secret)
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO accounts_replay (scope, key, fingerprint, status, body)"
-            " VALUES (%s, %s, %s, %s, %s)",
-            [asked.scope, asked.key, asked.fingerprint, answer.status, answer.body],
+            "INSERT INTO accounts_replay"
+            " (scope, key, fingerprint, status, body, sealed)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [
+                asked.scope,
+                asked.key,
+                asked.fingerprint,
+                answer.status,
+                answer.body,
+                sealed,
+            ],
         )
 
 
 def forget_old() -> int:
-    """Drop the answers whose time is over; the ledger's own money keys stay."""
+    """Drop the answers and secrets whose time is over; the ledger's own money keys
+    stay.
+    """
+    told = Replay.objects.filter(sealed__isnull=False)
+    told.filter(created_at__lt=Now() - SECRET_KEPT).update(sealed=None)
     count, _ = Replay.objects.filter(created_at__lt=Now() - KEPT).delete()
     return count
+
+
+def _cipher() -> Fernet:
+    key = hmac.digest(settings.TOKEN_PEPPER.encode(), b"replays", hashlib.sha256)
+    return Fernet(base64.urlsafe_b64encode(key))

@@ -13,14 +13,15 @@ from typing import LiteralString
 
 from django.contrib.sessions.models import Session as BrowserSession
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from accounts import audit, jwt
+from accounts import audit, jwt, mails
 from accounts.audit import NOBODY, Visitor
-from accounts.models import Session, User
-from accounts.principals import InvalidToken, TokenExpired
+from accounts.models import Passkey, Session, User
+from accounts.principals import InvalidToken, TokenEnded, TokenExpired
 from focus.database.statements import columns, instance, tuples
+from focus.errors import NotFound
 
 IDLE = timedelta(days=7)
 ABSOLUTE = timedelta(days=30)
@@ -51,18 +52,30 @@ def begin(
     client: str,
     access_seconds: int,
     methods: list[str],
+    passkey: Passkey | None = None,
     visitor: Visitor = NOBODY,
 ) -> Tokens:
     """Open a sign-in that lives in an access and a refresh token."""
     with transaction.atomic():
         session = _create(
-            user, Session.Kind.TOKENS, client, methods, visitor, tip=uuid.uuid4()
+            user,
+            Session.Kind.TOKENS,
+            client,
+            methods,
+            visitor,
+            passkey=passkey,
+            tip=uuid.uuid4(),
         )
     return _tokens(session, access_seconds, session.created_at)
 
 
 def begin_in_browser(
-    *, user: User, browser_key: str, methods: list[str], visitor: Visitor = NOBODY
+    *,
+    user: User,
+    browser_key: str,
+    methods: list[str],
+    passkey: Passkey | None = None,
+    visitor: Visitor = NOBODY,
 ) -> Session:
     """Open a sign-in that rides on the Django session with this key."""
     with transaction.atomic():
@@ -72,6 +85,7 @@ def begin_in_browser(
             "browser",
             methods,
             visitor,
+            passkey=passkey,
             browser_key=browser_key,
         )
 
@@ -112,8 +126,16 @@ def refresh(
                 session_id=str(session.pk),
                 client=session.client,
             )
+            mails.write(
+                user=session.user,
+                subject="A sign-in of yours was ended",
+                what="A refresh token that had been replaced was used again. It may "
+                "have been stolen, so everybody who used this sign-in is out; sign in "
+                "again to go on.",
+                visitor=visitor,
+            )
     if reused:
-        raise InvalidToken("The token is invalid.")
+        raise TokenEnded("The token is invalid.")
     return _tokens(session, access_seconds, now)
 
 
@@ -141,13 +163,9 @@ _FIND: LiteralString = f"""
 def find_in_browser(*, browser_key: str) -> Session | None:
     """The live session that rides on this Django session, if both are there."""
     now = timezone.now()
-    # Signing out of the admin ends the Django session and knows nothing of ours.
-    carrier = BrowserSession.objects.filter(
-        session_key=OuterRef("browser_key"), expire_date__gt=now
-    )
     session = (
         Session.objects.select_related("user")
-        .filter(Exists(carrier), browser_key=browser_key)
+        .filter(Exists(_carrier(now)), browser_key=browser_key)
         .first()
     )
     try:
@@ -159,14 +177,43 @@ def find_in_browser(*, browser_key: str) -> Session | None:
     return session
 
 
-@transaction.atomic
+def live(*, user: User) -> QuerySet[Session]:
+    """The sign-ins of `user` that still work, the last used first."""
+    now = timezone.now()
+    return Session.objects.filter(
+        Q(kind=Session.Kind.TOKENS) | Exists(_carrier(now)),
+        user=user,
+        revoked_at=None,
+        idle_expires_at__gt=now,
+        absolute_expires_at__gt=now,
+    ).order_by("-last_used_at", "-id")
+
+
 def revoke(*, session: Session, actor: str = "", visitor: Visitor = NOBODY) -> None:
     """End one sign-in: its JWTs, refresh tokens and cookie, at once. Twice is once."""
+    end(user_id=session.user_id, session_id=session.pk, actor=actor, visitor=visitor)
+
+
+@transaction.atomic
+def end(
+    *,
+    user_id: uuid.UUID,
+    session_id: uuid.UUID,
+    actor: str = "",
+    visitor: Visitor = NOBODY,
+) -> Session:
+    """End the sign-in with this id, as `revoke` does.
+
+    Raises `NotFound` for an id that is not this person's.
+    """
     row = (
         Session.objects.select_for_update(no_key=True, of=("self",))
         .select_related("user")
-        .get(pk=session.pk)
+        .filter(pk=session_id, user_id=user_id)
+        .first()
     )
+    if row is None:
+        raise NotFound("There is no such session.")
     if row.revoked_at is None:
         _end(row, timezone.now())
         audit.record(
@@ -177,16 +224,25 @@ def revoke(*, session: Session, actor: str = "", visitor: Visitor = NOBODY) -> N
             session_id=str(row.pk),
             client=row.client,
         )
+    return row
 
 
 @transaction.atomic
-def revoke_all(*, user: User, actor: str = "", visitor: Visitor = NOBODY) -> int:
-    """End every sign-in of `user`. Returns how many there were."""
-    rows = list(
-        Session.objects.select_for_update(no_key=True)
-        .filter(user=user, revoked_at=None)
-        .order_by("pk")
-    )
+def revoke_all(
+    *,
+    user: User,
+    opened_by: Passkey | None = None,
+    actor: str = "",
+    visitor: Visitor = NOBODY,
+) -> int:
+    """End every sign-in of `user`, or those that one passkey opened.
+
+    Returns how many there were.
+    """
+    live = Session.objects.filter(user=user, revoked_at=None)
+    if opened_by is not None:
+        live = live.filter(passkey=opened_by)
+    rows = list(live.select_for_update(no_key=True).order_by("pk"))
     now = timezone.now()
     for row in rows:
         _end(row, now)
@@ -207,6 +263,7 @@ def _create(
     client: str,
     methods: list[str],
     visitor: Visitor,
+    passkey: Passkey | None = None,
     tip: uuid.UUID | None = None,
     browser_key: str | None = None,
 ) -> Session:
@@ -216,6 +273,7 @@ def _create(
         kind=kind,
         client=client,
         methods=methods,
+        passkey=passkey,
         tip=tip,
         browser_key=browser_key,
         ip=visitor.ip,
@@ -236,9 +294,19 @@ def _create(
     return session
 
 
+def _carrier(now: datetime) -> QuerySet[BrowserSession]:
+    """The Django session that a browser's sign-in rides on, while it is there.
+
+    Signing out of the admin ends that one and knows nothing of ours.
+    """
+    return BrowserSession.objects.filter(
+        session_key=OuterRef("browser_key"), expire_date__gt=now
+    )
+
+
 def _living(session: Session | None, now: datetime) -> Session:
     if session is None or session.revoked_at or not session.user.is_active:
-        raise InvalidToken("The token is invalid.")
+        raise TokenEnded("The token is invalid.")
     if session.idle_expires_at <= now or session.absolute_expires_at <= now:
         raise TokenExpired("The session has expired. Please sign in again.")
     return session

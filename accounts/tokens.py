@@ -10,10 +10,16 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, opaque
+from accounts import audit, mails, opaque
 from accounts.audit import NOBODY, Visitor
 from accounts.models import App, AppKey, PersonalAccessToken, User
-from accounts.principals import AppInactive, InvalidToken, KeyInactive, TokenExpired
+from accounts.principals import (
+    AppInactive,
+    InvalidToken,
+    KeyInactive,
+    TokenEnded,
+    TokenExpired,
+)
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError, NotFound
 
@@ -82,6 +88,13 @@ def issue(
         name=name,
         scopes=list(scopes),
     )
+    mails.write(
+        user=user,
+        subject="A new access token acts for you",
+        what=f"The access token {token} was made. It works until "
+        f"{token.expires_at:%Y-%m-%d}, and whoever has it can act for you.",
+        visitor=visitor,
+    )
     return IssuedToken(token, secret.text)
 
 
@@ -98,7 +111,7 @@ def find(*, secret: str) -> PersonalAccessToken:
     token, place = instance(PersonalAccessToken, found[0])
     token.user, _ = instance(User, found[0], place)
     if token.revoked_at or not token.user.is_active:
-        raise InvalidToken("The token is invalid.")
+        raise TokenEnded("The token is invalid.")
     now = timezone.now()
     if token.expires_at <= now:
         raise TokenExpired("The token has expired.")
@@ -142,6 +155,48 @@ def revoke(
 
 
 @transaction.atomic
+def rotate(
+    *,
+    user: User,
+    token_id: uuid.UUID,
+    overlap_seconds: int = 0,
+    visitor: Visitor = NOBODY,
+) -> IssuedToken:
+    """Give a token a successor of its name, scopes and lifetime, and the old one
+    `overlap_seconds` to live.
+
+    Raises as `rotate_app_key` does, and `NotFound` for an id that is not theirs.
+    """
+    _check_overlap(overlap_seconds)
+    old = (
+        PersonalAccessToken.objects.select_for_update(no_key=True)
+        .filter(pk=token_id, user=user)
+        .first()
+    )
+    if old is None:
+        raise NotFound("There is no such token.")
+    now = timezone.now()
+    if old.revoked_at or old.replaced_by_id or old.expires_at <= now:
+        raise KeyNotUsable("This token is expired, revoked or already replaced.")
+    days = (old.expires_at - old.created_at).days
+    issued = issue(
+        user=user, name=old.name, scopes=old.scopes, days=days, visitor=visitor
+    )
+    old.replaced_by = issued.token
+    old.expires_at = min(old.expires_at, now + timedelta(seconds=overlap_seconds))
+    old.save(update_fields=["replaced_by", "expires_at"])
+    audit.record(
+        "token_rotated",
+        user=user,
+        visitor=visitor,
+        token_id=str(old.pk),
+        successor_id=str(issued.token.pk),
+        overlap_seconds=overlap_seconds,
+    )
+    return issued
+
+
+@transaction.atomic
 def issue_app_key(
     *, app: App, name: str, expires_at: datetime | None = None, actor: str = ""
 ) -> IssuedKey:
@@ -164,7 +219,7 @@ def find_app_key(*, secret: str) -> AppKey:
     key, place = instance(AppKey, found[0])
     key.app, _ = instance(App, found[0], place)
     if key.revoked_at:
-        raise InvalidToken("The key is invalid.")
+        raise TokenEnded("The key is invalid.")
     now = timezone.now()
     if key.expires_at is not None and key.expires_at <= now:
         raise TokenExpired("The key has expired.")
@@ -185,9 +240,7 @@ def rotate_app_key(
     Raises `InvalidLifetime` for an overlap that is not offered, `KeyNotUsable` for a
     key that is expired, revoked or already has its successor.
     """
-    if overlap_seconds not in OVERLAPS_SECONDS:
-        offered = ", ".join(map(str, OVERLAPS_SECONDS))
-        raise InvalidLifetime(f"The overlap is one of {offered} seconds.")
+    _check_overlap(overlap_seconds)
     # Looked at again under the lock: of two clicks only one makes a key.
     old = _locked_key(key_id)
     now = timezone.now()
@@ -234,6 +287,12 @@ def revoke_app_key(*, key_id: uuid.UUID, actor: str = "") -> AppKey:
             "app_key_revoked", actor=actor, app=key.app.slug, key_id=str(key.pk)
         )
     return key
+
+
+def _check_overlap(seconds: int) -> None:
+    if seconds not in OVERLAPS_SECONDS:
+        offered = ", ".join(map(str, OVERLAPS_SECONDS))
+        raise InvalidLifetime(f"The overlap is one of {offered} seconds.")
 
 
 def _locked_key(key_id: uuid.UUID) -> AppKey:

@@ -1,5 +1,7 @@
 """Where the OpenAPI documents are served, and the pages that make them readable."""
 
+import re
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -78,14 +80,20 @@ class Root(Open, Reviv, ViewSet):
 
     @extend_schema(exclude=True)
     def read(self, request: Any) -> Response:
-        useful = {
-            "health": "health/",
-            "schema": "schema/",
-            "docs": "docs/",
-            "redoc": "redoc/",
-        }
-        api = f"{settings.PUBLIC_BASE_URL}/api/"
-        return Response({name: api + where for name, where in useful.items()})
+        base = settings.PUBLIC_BASE_URL
+        return Response({_name(path): f"{base}/{path}" for path in _addresses()})
+
+
+@cache
+def _addresses() -> list[str]:
+    """Every address of reviv's that can be written down without an id of something."""
+    routes = [str(found.pattern) for found in schema.routes(Reviv)]
+    return [route for route in routes if "<" not in route and route != "api/"]
+
+
+def _name(address: str) -> str:
+    """`auth_token_refresh` for api/auth/token/refresh/."""
+    return re.sub(r"\W", "_", address.removeprefix("api/").strip("/"))
 
 
 def _swagger(request: HttpRequest, slug: str) -> HttpResponse:

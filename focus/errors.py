@@ -12,6 +12,8 @@ class DomainError(Exception):
     code = "invalid_request"
     # Where the same request may succeed by itself a little later.
     retry_after_seconds: int | None = None
+    # Whether a credential was sent that never was one: those are counted.
+    wrong_guess = False
 
     def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)

@@ -66,6 +66,10 @@ ADVICE = {
     ),
     405: ("This address does not work that way", "Start again from your account page."),
     413: ("That is too much at once", "Send less and try again."),
+    429: (
+        "That was a little too often",
+        "Nothing was done. Wait for a moment, then try again.",
+    ),
     500: (
         "Something went wrong on our side",
         "It has been noted. Look at your account before you try again: what you did "

@@ -9,7 +9,8 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from focus import fallback, logs
+from focus import fallback, limits, logs
+from focus.contracts import Contract
 
 Next = Callable[[HttpRequest], HttpResponseBase]
 
@@ -37,6 +38,50 @@ class RequestId:
         # Known now and not at the web server, which would fall back to chunks.
         if isinstance(response, HttpResponse) and response.status_code != 204:
             headers["Content-Length"] = str(len(response.content))
+        return response
+
+
+class RateLimits:
+    """Says on every answer of a contract's path what is left, whoever made it.
+
+    What no view has counted counts against its address here: a stray path, a wrong
+    method, an unreadable request.
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        contract = fallback.contract_of(request.path)
+        if contract is None:
+            return self.get_response(request)
+        tally = limits.of(request)
+        response = self.get_response(request)
+        if not (tally.counted or tally.unlimited) and response.status_code >= 400:
+            response = self._count(request, response, contract)
+        standing = tally.tightest()
+        headers = response.headers
+        for name, value in contract.limit_headers(standing).items():
+            headers.setdefault(name, value)
+        if response.status_code == 429:
+            headers.setdefault("Retry-After", str(standing.wait_seconds))
+        return response
+
+    def _count(
+        self, request: HttpRequest, response: HttpResponseBase, contract: type[Contract]
+    ) -> HttpResponseBase:
+        tally = limits.of(request)
+        tally.slug = contract.slug
+        try:
+            tally.count((limits.GENERAL,))
+        except limits.Limited as spent:
+            problem = Contract.problem(spent)
+            # That something broke is the news, and not whether it may be asked again.
+            if problem is not None and response.status_code < 500:
+                refused = fallback.answer(request, problem)
+                for name, value in response.headers.items():
+                    refused.headers.setdefault(name, value)
+                return refused
         return response
 
 

@@ -38,6 +38,12 @@ def to_micro(value: object) -> int:
     return int(number * MICRO)
 
 
+def two_places(micro: int) -> str:
+    """reviv's way: 4.00, and further decimals only where there are any: 0.015."""
+    exact = f"{micro / Decimal(MICRO):.{DECIMALS}f}"
+    return exact[: 2 - DECIMALS] + exact[2 - DECIMALS :].rstrip("0")
+
+
 def from_micro(micro: int) -> int | Decimal:
     """The number a person sees: 3, not 3.0; 0.01, not 0.010000."""
     whole, rest = divmod(micro, MICRO)

@@ -98,6 +98,18 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     description="The same key with the same request gets the first answer again, word"
     " for word, and changes nothing (`Idempotent-Replayed: true`). Kept for 30 days.",
 )
+# Every answer has them but the last, which comes with a refusal.
+LIMIT_HEADERS: dict[str, Any] = {
+    name: {"description": said, "schema": {"type": "string"}}
+    for name, said in {
+        "X-RateLimit-Limit": "How many requests the tightest limit allows.",
+        "X-RateLimit-Remaining": "How many of them are left.",
+        "X-RateLimit-Reset": "When the next one comes back.",
+        "RateLimit-Policy": "The same limit in the IETF's words.",
+        "RateLimit": "What is left of it, and for how many seconds.",
+        "Retry-After": "Whole seconds to wait, 1 or more.",
+    }.items()
+}
 # What spectacular writes where a status was declared without a word.
 _SAYS_NOTHING = (None, "", "No response body")
 
@@ -136,7 +148,7 @@ class ContractSchema(AutoSchema):
         # An action named `list` may answer an object: the serializer alone decides.
         return isinstance(serializer, ListSerializer)
 
-    def get_override_parameters(self) -> list[OpenApiParameter]:
+    def get_override_parameters(self) -> list[Any]:
         action = getattr(self.view, self._action())
         return [IDEMPOTENCY_KEY] if hasattr(action, "takes_idempotency_key") else []
 
@@ -168,6 +180,8 @@ class ContractSchema(AutoSchema):
             if said["description"] in _SAYS_NOTHING:
                 phrase = HTTPStatus(status).phrase
                 said["description"] = REFUSALS.get(status, phrase)
+            if status == 429:
+                said["headers"] = deepcopy(LIMIT_HEADERS)
             # A body of its own, such as a health check's at 503, stays.
             if "content" not in said:
                 said["content"] = self._refusal()

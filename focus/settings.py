@@ -226,12 +226,17 @@ EMAIL_BACKEND = env(
     if LOCAL
     else "django.core.mail.backends.smtp.EmailBackend",
 )
+EMAIL_HOST = env("EMAIL_HOST", "localhost")
+EMAIL_PORT = int(env("EMAIL_PORT", "25"))
+EMAIL_HOST_USER = env("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = env("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = env("EMAIL_TLS", "0") == "1"
 # Shorter than the wait after which another worker tries the same mail.
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Focus <no-reply@thefocus.ai>")
 
 # Proxies whose X-Forwarded-For is believed: CIDRs, and "unix" for a unix socket's peer.
-TRUSTED_PROXIES = env_list("TRUSTED_PROXIES")
+TRUSTED_PROXIES: list[str] = env_list("TRUSTED_PROXIES")
 # How many requests in how many seconds. An account's or app's own figure goes before
 # `general` and `consume`; focus/limits.py says who is limited by what.
 RATE_LIMITS = {

@@ -19,13 +19,20 @@ urlpatterns = [
     # The Focus API      account.thefocus.ai     no trailing slash
     path("api/", include(docs.thefocus)),  # docs, openapi.json
     path("api/", include("accounts.api.thefocus")),  # sessionToken, device/*
+    path("api/", include("accounts.api.thefocus_tokens")),  # tokens/*
+    path("api/", include("accounts.api.thefocus_sessions")),  # sessions/*
     path("api/", include("wallet.api.thefocus")),  # wallet
     path("api/", include("jobs.api.thefocus")),  # jobs, jobs/complete, jobs/fail
     # Cosmiv             api.cosmiv.com          no trailing slash
     path("", include(health.cosmiv)),  # health
     path("api/", include("accounts.api.cosmiv")),  # auth/register, login, refresh
     # reviv.pics                                 trailing slash
+    path("api/", include("accounts.api.reviv")),  # auth/token/refresh/, me/, logout/
+    path("api/", include("accounts.api.reviv_passkeys")),  # auth/[email-]passkey/*
     path("api/", include(health.reviv)),  # health/
     path("api/", include(docs.reviv)),  # "", schema/, docs/, redoc/
     path("", include(docs.root)),  # api
+    # ClipForge          api.clipforge.dev       no trailing slash
+    path("v1/", include("accounts.api.clipforge")),  # auth/*, api-keys
+    path("v1/", include("jobs.api.clipforge")),  # projects
 ]

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts import scopes, tokens
 from accounts.models import App, User
+from focus.limiter import of_this_process as limiter
 from focus.money import MICRO
 from wallet import ledger
 
@@ -34,7 +36,20 @@ def _own_corner() -> None:
     settings.CELERY_BROKER_URL = settings.CELERY_BROKER_URL.replace(
         "virtual_host=0", f"virtual_host={number}"
     )
+    # Tests of other things ask as often as they like; `real_limits` is for the rest.
+    settings.RATE_LIMIT_SCALE = 1_000_000
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def real_limits(settings: Any) -> None:
+    """The limits that the world meets, and nobody has asked for anything yet."""
+    settings.RATE_LIMIT_SCALE = 1
+    limiter.cache_clear()
+    store = redis.Redis.from_url(settings.REDIS_URL)
+    for key in store.scan_iter("{limit}:*"):
+        store.delete(key)
+    store.close()
 
 
 @pytest.fixture

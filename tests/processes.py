@@ -33,6 +33,7 @@ def environment() -> dict[str, str]:
         "DATABASE_URL": make_conninfo(os.environ["DATABASE_URL"], dbname=database),
         "REDIS_URL": settings.REDIS_URL,
         "FOCUS_TESTING": "1",
+        "RATE_LIMIT_SCALE": "1000000",
         "PYTHONUNBUFFERED": "1",
     }
 

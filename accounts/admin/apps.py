@@ -82,6 +82,7 @@ class AppAdmin(ModelAdmin):
         "settle_with_app_key_only",
         "origins",
         "redirect_token",
+        "rate_limit_per_minute",
     ]
 
     @admin.display(description="starter credits")

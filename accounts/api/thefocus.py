@@ -1,4 +1,4 @@
-"""Focus guide, sections 0, 1 and 6: session tokens, device login, access tokens."""
+"""Focus guide, sections 1 and 6: session tokens and device login."""
 
 import uuid
 from typing import Any, cast
@@ -17,12 +17,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import devices, origins, redirects, scopes, sessions, tokens
-from accounts.access import PEOPLE, PRESENT, PUBLIC, Access
+from accounts import devices, origins, redirects, scopes, sessions
+from accounts.access import PRESENT, PUBLIC, Access
 from accounts.authentication import visitor
-from accounts.models import PersonalAccessToken, User
+from accounts.models import User
 from accounts.principals import Kind, Principal
 from focus.contracts.thefocus import TheFocus
+from focus.limits import DEVICE_POLL, DEVICE_START, GENERAL
 from focus.routing import either_slash
 
 SESSION_TOKEN_SECONDS = 15 * 60
@@ -77,25 +78,6 @@ class Waiting(serializers.Serializer):
     interval = serializers.IntegerField()
 
 
-class Token(serializers.ModelSerializer[PersonalAccessToken]):
-    class Meta:
-        model = PersonalAccessToken
-        fields = [
-            "id",
-            "name",
-            "prefix",
-            "last4",
-            "scopes",
-            "created_at",
-            "expires_at",
-            "last_used_at",
-        ]
-
-
-class Tokens(serializers.Serializer):
-    tokens = Token(many=True)
-
-
 class SessionTokenViewSet(TheFocus, ViewSet):
     accepts = {"session_token": Access(frozenset({Kind.SESSION}))}
 
@@ -137,6 +119,8 @@ class DeviceViewSet(TheFocus, ViewSet):
 
     authentication_classes: list[Any] = []
     accepts = {"start": PUBLIC, "poll": PUBLIC}
+    # Codes cost nothing to make up, so polling counts for its address as well.
+    limits = {"start": (DEVICE_START,), "poll": (DEVICE_POLL, GENERAL)}
 
     @extend_schema(
         summary="Start a device login",
@@ -267,59 +251,8 @@ class DecisionViewSet(TheFocus, ViewSet):
         return Response({"ok": True})
 
 
-class TokenViewSet(TheFocus, ViewSet):
-    accepts = {
-        "list": Access(PEOPLE, scope="account:read"),
-        "revoke": Access(PRESENT),
-        "current": Access(frozenset({Kind.PAT})),
-        "revoke_current": Access(frozenset({Kind.PAT})),
-    }
-
-    @extend_schema(
-        summary="List tokens", responses={200: OpenApiResponse(Tokens, "Newest first.")}
-    )
-    def list(self, request: Request) -> Response:
-        """Your personal access tokens that still work; the 200 newest."""
-        rows = tokens.live(user=_person(request))[:200]
-        return Response({"tokens": Token(rows, many=True).data})
-
-    @extend_schema(
-        summary="Revoke a token",
-        responses={200: OpenApiResponse(Token, "Revoked.")},
-    )
-    def revoke(self, request: Request, token_id: uuid.UUID) -> Response:
-        """End one of your tokens at once."""
-        row = tokens.revoke(
-            user=_person(request),
-            token_id=token_id,
-            visitor=visitor(request._request),
-        )
-        return Response(Token(row).data)
-
-    @extend_schema(
-        summary="Describe this token",
-        responses={200: OpenApiResponse(Token, "The token that made this call.")},
-    )
-    def current(self, request: Request) -> Response:
-        """The personal access token that this request was made with."""
-        row = PersonalAccessToken.objects.get(pk=_token_id(request))
-        return Response(Token(row).data)
-
-    @extend_schema(
-        summary="Revoke this token",
-        responses={200: OpenApiResponse(Token, "Revoked.")},
-    )
-    def revoke_current(self, request: Request) -> Response:
-        """End the token that this request was made with: signing out, for a script."""
-        return self.revoke(request, _token_id(request))
-
-
 def _principal(request: Request) -> Principal:
     return cast(Principal, request.auth)
-
-
-def _token_id(request: Request) -> uuid.UUID:
-    return cast(uuid.UUID, _principal(request).token_id)
 
 
 def _person(request: Request) -> User:
@@ -343,10 +276,4 @@ urlpatterns = [
     *either_slash("device/start", DeviceViewSet.as_view({"post": "start"})),
     *either_slash("device/poll", DeviceViewSet.as_view({"get": "poll"})),
     *either_slash("device/complete", DecisionViewSet.as_view({"post": "complete"})),
-    *either_slash("tokens", TokenViewSet.as_view({"get": "list"})),
-    *either_slash(
-        "tokens/current",
-        TokenViewSet.as_view({"get": "current", "delete": "revoke_current"}),
-    ),
-    *either_slash("tokens/<uuid:token_id>", TokenViewSet.as_view({"delete": "revoke"})),
 ]

@@ -4,20 +4,27 @@ from accounts.models.app_keys import AppKey
 from accounts.models.apps import App
 from accounts.models.consents import Consent
 from accounts.models.devices import DeviceGrant
+from accounts.models.mails import Mail
+from accounts.models.passkeys import Passkey, PasskeyOwner
 from accounts.models.people import User
 from accounts.models.replays import Replay
 from accounts.models.security_events import SecurityEvent
 from accounts.models.sessions import Session
 from accounts.models.tokens import PersonalAccessToken
+from accounts.models.user_keys import UserKey
 
 __all__ = [
     "App",
     "AppKey",
     "Consent",
     "DeviceGrant",
+    "Mail",
+    "Passkey",
+    "PasskeyOwner",
     "PersonalAccessToken",
     "Replay",
     "SecurityEvent",
     "Session",
     "User",
+    "UserKey",
 ]

@@ -41,6 +41,12 @@ class App(models.Model):
     redirect_token = models.BooleanField(
         default=True, help_text="Hand ?token= over after sign-in."
     )
+    rate_limit_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Requests a minute for each of its keys; empty for the usual.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

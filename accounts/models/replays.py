@@ -1,6 +1,7 @@
 """Answers kept for a caller who asks again."""
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 
@@ -17,6 +18,9 @@ class Replay(models.Model):
     fingerprint = models.BinaryField(max_length=32)
     status = models.SmallIntegerField()
     body = models.BinaryField()
+    # The body with the secret it told, encrypted, for the minutes in which the answer
+    # may have been lost; `body` is without.
+    sealed = models.BinaryField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -25,7 +29,14 @@ class Replay(models.Model):
                 fields=["scope", "key"], name="a_key_has_one_answer"
             )
         ]
-        indexes = [models.Index(fields=["created_at"], name="replay_age")]
+        indexes = [
+            models.Index(fields=["created_at"], name="replay_age"),
+            models.Index(
+                fields=["created_at"],
+                condition=Q(sealed__isnull=False),
+                name="replay_secrets",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"

@@ -28,6 +28,14 @@ class Session(models.Model):
     methods = ArrayField(models.CharField(max_length=16), default=list, blank=True)
     # The Django session this sign-in rides on.
     browser_key = models.CharField(max_length=40, null=True, blank=True)
+    # The passkey that opened it, and whose removal ends it.
+    passkey = models.ForeignKey(
+        "accounts.Passkey",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+    )
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=400, blank=True)
     created_at = models.DateTimeField()
@@ -50,6 +58,13 @@ class Session(models.Model):
                 | Q(kind="tokens", tip__isnull=False),
                 name="a_session_has_its_carrier",
             ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["passkey"],
+                condition=Q(passkey__isnull=False),
+                name="sessions_of_a_passkey",
+            )
         ]
 
     def __str__(self) -> str:

@@ -8,10 +8,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import consents, jwt, tokens
-from accounts.authentication import visitor
+from accounts import consents, jwt, passkeys, sessions, tokens
+from accounts.authentication import browser_session, visitor
 from accounts.models import User
-from accounts.pages.visit import person, signed_in
+from accounts.pages.visit import signed_in
 from focus.errors import NotFound
 from focus.money import from_micro
 from jobs import lifecycle
@@ -40,9 +40,10 @@ MEANINGS = {
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    user = person(request)
-    if user is None:
+    session = browser_session(request)
+    if session is None:
         return render(request, "accounts/welcome.html")
+    user = session.user
     balance = ledger.balance(account_id=user.pk)
     entries = (
         Entry.objects.select_related("app")
@@ -59,7 +60,10 @@ def home(request: HttpRequest) -> HttpResponse:
         "movements": [_movement(entry) for entry in entries],
         "jobs": [_job(job) for job in jobs],
         "consents": consents.granted(user=user),
+        "passkeys": passkeys.of(user=user),
         "tokens": tokens.live(user=user)[:50],
+        "sessions": sessions.live(user=user)[:50],
+        "here": session.pk,
     }
     return render(request, "accounts/account.html", about)
 
@@ -74,6 +78,20 @@ def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpR
     else:
         messages.success(request, f"The token “{token.name}” no longer works.")
     return redirect("/#tokens")
+
+
+@require_POST
+@signed_in
+def end_session(
+    request: HttpRequest, user: User, session_id: uuid.UUID
+) -> HttpResponse:
+    try:
+        sessions.end(user_id=user.pk, session_id=session_id, visitor=visitor(request))
+    except NotFound:
+        messages.error(request, "That session is not yours, or it never was.")
+    else:
+        messages.success(request, "That session is signed out.")
+    return redirect("/#sessions")
 
 
 @require_POST

@@ -1,5 +1,6 @@
 """/signin and /signout: the shared sign-in that apps send their people to."""
 
+import json
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -8,10 +9,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
-from accounts import origins, passwords, redirects, sessions
+from accounts import origins, passkeys, passwords, redirects, sessions
 from accounts.authentication import browser_session, visitor
-from accounts.models import Session, User
+from accounts.models import Passkey, Session, User
+from accounts.nonces import Unavailable
+from focus import limits
 from focus.errors import DomainError
+from focus.limits import SIGN_IN, Limited
 from focus.middleware import page_policy
 
 # Guide 1A: "your landing URL may include a `token`". It is on its way for seconds.
@@ -71,17 +75,50 @@ def _destination(redirect_to: str | None, next_page: str) -> Destination | None:
 
 
 def _answer(request: HttpRequest, destination: Destination) -> HttpResponse:
-    email, password = request.POST.get("email", ""), request.POST.get("password", "")
-    creating = request.POST.get("intent") == "create"
-    enter = passwords.register if creating else passwords.authenticate
+    tally = limits.of(request)
     try:
-        user = enter(email=email, password=password, visitor=visitor(request))
+        tally.count(SIGN_IN)
+        session = _enter(request)
     except DomainError as refusal:
-        return _form(request, destination, refusal.message, creating, email)
-    return _leave(_open(request, user), destination)
+        try:
+            if limits.is_wrong_guess(refusal):
+                tally.failed()
+        except Limited as too_many:
+            refusal = too_many
+        return _form(request, destination, refusal)
+    return _leave(session, destination)
 
 
-def _open(request: HttpRequest, user: User) -> Session:
+def _enter(request: HttpRequest) -> Session:
+    intent, where = request.POST.get("intent"), visitor(request)
+    if intent == "passkey":
+        return passkeys.sign_in(
+            nonce=request.POST.get("authentication_id"),
+            credential=_credential(request.POST.get("credential", "")),
+            begin=lambda passkey, methods: _open(
+                request, passkey.user, methods, passkey
+            ),
+            visitor=where,
+        )
+    enter = passwords.register if intent == "create" else passwords.authenticate
+    email, password = request.POST.get("email", ""), request.POST.get("password", "")
+    return _open(request, enter(email=email, password=password, visitor=where), ["pwd"])
+
+
+def _credential(text: str) -> object:
+    """What our script put into the form; None for anything else."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _open(
+    request: HttpRequest,
+    user: User,
+    methods: list[str],
+    passkey: Passkey | None = None,
+) -> Session:
     old = browser_session(request)
     if old is not None:
         sessions.revoke(session=old, visitor=visitor(request))
@@ -92,7 +129,8 @@ def _open(request: HttpRequest, user: User) -> Session:
     return sessions.begin_in_browser(
         user=user,
         browser_key=str(request.session.session_key),
-        methods=["pwd"],
+        methods=methods,
+        passkey=passkey,
         visitor=visitor(request),
     )
 
@@ -114,18 +152,19 @@ def _leave(session: Session, destination: Destination) -> HttpResponse:
 def _form(
     request: HttpRequest,
     destination: Destination,
-    error: str = "",
-    creating: bool = False,
-    email: str = "",
+    refusal: DomainError | None = None,
 ) -> HttpResponse:
     about = {
         "destination": destination,
-        "error": error,
-        "creating": creating or "create" in request.GET,
-        "email": email,
+        "error": refusal.message if refusal else "",
+        "creating": request.POST.get("intent") == "create" or "create" in request.GET,
+        "email": request.POST.get("email", ""),
     }
-    status = 400 if error else 200
+    status = 400 if refusal else 200
     response = render(request, "accounts/signin.html", about, status=status)
+    if isinstance(refusal, Limited | Unavailable):
+        response.status_code = 429 if isinstance(refusal, Limited) else 503
+        response["Retry-After"] = str(refusal.retry_after_seconds)
     origin = origins.of(destination.target) if destination.target else None
     response["Content-Security-Policy"] = page_policy(*filter(None, [origin]))
     response["Cache-Control"] = "no-store"

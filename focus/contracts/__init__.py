@@ -5,6 +5,7 @@ envelope, and every view of that guide inherits it.
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +27,10 @@ from rest_framework.views import set_rollback
 
 from accounts.access import PUBLIC, Access
 from accounts.authentication import Accepts, Credentials
+from accounts.principals import Kind, Principal
+from focus import limits
 from focus.errors import DomainError
+from focus.limits import FAILURES, GENERAL, Policy, Standing, Tally
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView as _View
@@ -54,6 +58,8 @@ STATUSES = {
     "job_not_started": 409,
     "request_in_flight": 409,
     "idempotency_key_reused": 422,
+    "rate_limited": 429,
+    "service_unavailable": 503,
 }
 # DRF's own words, in ours.
 _CODES = {
@@ -104,6 +110,10 @@ class Contract(_View):
     # Which credentials each action takes: the view's own `accepts` table.
     permission_classes: Sequence[Any] = (Accepts,)
     accepts: Mapping[str, Access]
+    # What each action counts against; an action that is not there, against GENERAL.
+    limits: Mapping[str, Sequence[Policy]] = {}
+    # Nothing counts, and nobody is refused: health, docs, Stripe's receivers.
+    unlimited: ClassVar[bool] = False
     # Where this guide's statuses depart from STATUSES.
     statuses: ClassVar[dict[str, int]] = {}
     # The JSON Schema of what `refusal` makes, for the OpenAPI documents.
@@ -113,12 +123,45 @@ class Contract(_View):
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         """Refuse what is wrong with the request itself before asking who sent it."""
+        tally = self._tally(request)
+        tally.slug, tally.unlimited = self.slug, self.unlimited
         method = request.method.lower()
         if method not in self.http_method_names or not hasattr(self, method):
             raise exceptions.MethodNotAllowed(request.method)
         self._inspect(request.META, request.path)
         if method != "options":
             super().initial(request, *args, **kwargs)
+
+    def perform_authentication(self, request: Any) -> None:
+        """Believe the caller or not, and count the request either way.
+
+        Permissions come after: who may not do this has asked all the same. An address
+        with too many wrong guesses is refused before its next one is looked at.
+        """
+        if self.unlimited:
+            super().perform_authentication(request)
+            return
+        tally, policies = self._tally(request), self._policies()
+        credential = _credential(request.META) if request.authenticators else ""
+        if credential:
+            tally.examine(credential)
+        try:
+            super().perform_authentication(request)
+        except (DomainError, exceptions.APIException) as refusal:
+            tally.count(policies)
+            if limits.is_wrong_guess(refusal):
+                tally.failed()
+            raise
+        tally.caller = _caller(request.auth)
+        tally.count(policies, believed=credential)
+
+    def _policies(self) -> Sequence[Policy]:
+        # DRF's view sets have an action; None for a method that has none.
+        action: str | None = getattr(self, "action", None)
+        return self.limits.get(action or "", (GENERAL,))
+
+    def _tally(self, request: Any) -> Tally:
+        return limits.of(request._request)
 
     def _inspect(self, meta: Mapping[str, Any], path: str) -> None:
         sent = meta.get("CONTENT_LENGTH") or "0"
@@ -151,6 +194,11 @@ class Contract(_View):
         headers = cls.refusal_headers(problem)
         return Response(cls.refusal(problem), status=problem.status, headers=headers)
 
+    @classmethod
+    def limit_headers(cls, standing: Standing) -> dict[str, str]:
+        """How this guide spells what is left, on every answer."""
+        return limits.headers(standing, reset=str(math.ceil(standing.resets_at)))
+
     def get_authenticate_header(self, request: Any) -> str:
         # DRF turns a 401 into a 403 where the first authenticator has no challenge.
         return "Bearer"
@@ -160,6 +208,11 @@ class Contract(_View):
 
     def answer(self, exc: Exception, context: Any) -> Response | None:
         """Turn a refusal into this guide's words; leave a bug to the 500 handler."""
+        if FAILURES in self._policies() and limits.is_wrong_guess(exc):
+            try:
+                self._tally(context["request"]).failed()
+            except limits.Limited as too_many:
+                exc = too_many
         problem = self.problem(exc)
         if problem is None:
             return None
@@ -205,6 +258,24 @@ class Open:
     authentication_classes: Sequence[Any] = ()
     permission_classes: Sequence[Any] = ()
     accepts: Mapping[str, Access] = {"read": PUBLIC}
+    unlimited = True
+
+
+def _credential(meta: Mapping[str, Any]) -> str:
+    """What a caller shows to be believed; a cookie is no guess worth counting."""
+    sent = (meta.get("HTTP_X_API_KEY"), meta.get("HTTP_AUTHORIZATION"))
+    return "\n".join(filter(None, sent))
+
+
+def _caller(principal: Principal | None) -> limits.Caller | None:
+    if principal is None:
+        return None
+    owner = principal.app or principal.user
+    if principal.kind in (Kind.APP_KEY, Kind.USER_KEY):
+        subject = f"key:{principal.token_id}"
+    else:
+        subject = f"account:{owner.pk if owner else ''}"
+    return limits.Caller(subject, owner.rate_limit_per_minute if owner else None)
 
 
 def _from_drf(exc: exceptions.APIException) -> Problem:

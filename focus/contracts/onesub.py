@@ -3,8 +3,10 @@
 Errors are `{"error": "Sentence case title", "message": sentence, …facts}`.
 """
 
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from focus import limits
 from focus.contracts import Contract, Problem
 
 
@@ -30,6 +32,14 @@ class OneSub(Contract):
         "required": ["error", "message"],
         "additionalProperties": {},
     }
+
+    @classmethod
+    def limit_headers(cls, standing: limits.Standing) -> dict[str, str]:
+        """Guide, "Rate Limit Headers": an ISO time, always Retry-After."""
+        moment = datetime.fromtimestamp(standing.resets_at, UTC)
+        reset = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        wait = {"Retry-After": str(standing.wait_seconds)}
+        return limits.headers(standing, reset=reset) | wait
 
     @classmethod
     def refusal(cls, problem: Problem) -> dict[str, Any]:

@@ -7,6 +7,7 @@ run, and a refusal leaves by exception, so its transaction is rolled back with i
 import functools
 import hashlib
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
@@ -31,7 +32,21 @@ def replayable(action: Action) -> Callable[..., HttpResponseBase]:
     An answer is kept if and only if it is a success that changed something, in the
     transaction of the change itself. Without the header nothing is different.
     """
+    return _replaying(action)
 
+
+def replayable_secret(
+    field: str,
+) -> Callable[[Action], Callable[..., HttpResponseBase]]:
+    """As `replayable`, for an answer whose `field` is a secret: it is kept encrypted,
+    and repeated for `replays.SECRET_KEPT`; after that the answer comes without it.
+    """
+    return functools.partial(_replaying, secret=field)
+
+
+def _replaying(
+    action: Action, *, secret: str | None = None
+) -> Callable[..., HttpResponseBase]:
     @functools.wraps(action)
     def answer(
         view: Any, request: Request, *args: Any, **kwargs: Any
@@ -41,13 +56,15 @@ def replayable(action: Action) -> Callable[..., HttpResponseBase]:
             return action(view, request, *args, **kwargs)
         scope = f"{view.slug}:{_caller(request)}"
         asked = Asked(scope, key, _fingerprint(request))
+        # Permission comes before the look-up, where it hangs on more than the action.
+        if permitted := getattr(view, "permit_replay", None):
+            permitted(request)
         with transaction.atomic():
             if stored := replays.find(asked):
                 return _again(stored)
             response = action(view, request, *args, **kwargs)
             if response.status_code < 300 and not hasattr(response, "unchanged"):
-                kept = Answer(response.status_code, encode(response.data))
-                replays.store(asked, kept)
+                replays.store(asked, _kept(response, secret))
             return response
 
     # For the OpenAPI documents.
@@ -61,12 +78,23 @@ def unchanged(response: Response) -> Response:
     return response
 
 
+def _kept(response: Response, secret: str | None) -> Answer:
+    said = encode(response.data)
+    if secret is None:
+        return Answer(response.status_code, said)
+    public = {name: it for name, it in response.data.items() if name != secret}
+    return Answer(response.status_code, encode(public), secret_body=said)
+
+
 def _again(stored: Answer) -> HttpResponse:
+    headers = {"Idempotent-Replayed": "true"}
+    if stored.secret_body is not None:
+        headers["Cache-Control"] = "no-store"
     return HttpResponse(
-        stored.body,
+        stored.secret_body or stored.body,
         status=stored.status,
         content_type="application/json",
-        headers={"Idempotent-Replayed": "true"},
+        headers=headers,
     )
 
 
@@ -78,10 +106,21 @@ def _caller(request: Request) -> str:
 
 
 def _fingerprint(request: Request) -> bytes:
-    """Of the request as it is meant: key order and white space do not count."""
-    body = _canonical.encode(request.data)
+    """Of the request as it is meant: key order, white space and 5.0 for 5 are one."""
+    body = _canonical.encode(_plain(request.data))
     line = f"{request.method} {request.path.rstrip('/')}\n".encode()
     return hashlib.sha256(line + body).digest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    # A number of a million digits is a short text: leave those as they came.
+    if isinstance(value, Decimal) and abs(value.adjusted()) < 30:
+        return int(value) if value == value.to_integral_value() else value.normalize()
+    return value
 
 
 _canonical = msgspec.json.Encoder(decimal_format="number", order="sorted")

@@ -5,7 +5,11 @@ Errors are `{"error": {"code": "UPPER", "message": sentence, "details": {}}}`.
 
 from typing import Any, ClassVar
 
+from rest_framework import serializers
+
+from accounts.models import User
 from focus.contracts import Contract, Problem
+from focus.money import two_places
 
 
 class Reviv(Contract):
@@ -44,3 +48,25 @@ class Reviv(Contract):
         code = cls.codes.get(problem.code, problem.code.upper())
         details = {**problem.facts, **problem.fields}
         return {"error": {"code": code, "message": problem.message, "details": details}}
+
+
+class Person(serializers.ModelSerializer[User]):
+    """The guide's `UserSerializer`. Its context says what the person can spend."""
+
+    credit_balance = serializers.SerializerMethodField()
+
+    class Meta:
+        model = User
+        fields = [
+            "id",
+            "email",
+            "first_name",
+            "last_name",
+            "credit_balance",
+            "free_preview_used",
+            "social_share_unlock_used",
+            "created_at",
+        ]
+
+    def get_credit_balance(self, user: User) -> str:
+        return two_places(self.context["credits_micro"])

@@ -86,12 +86,16 @@ def test_revivs_root_maps_what_is_useful(
 ) -> None:
     settings.PUBLIC_BASE_URL = "https://focus.example"
     for spelling in ("/api/", "/api"):
-        assert client.get(spelling).json() == {
+        useful = {
+            "auth_token_refresh": "https://focus.example/api/auth/token/refresh/",
+            "auth_me": "https://focus.example/api/auth/me/",
+            "auth_logout": "https://focus.example/api/auth/logout/",
             "health": "https://focus.example/api/health/",
             "schema": "https://focus.example/api/schema/",
             "docs": "https://focus.example/api/docs/",
             "redoc": "https://focus.example/api/redoc/",
         }
+        assert useful.items() <= client.get(spelling).json().items()
 
 
 @every_contract

@@ -142,6 +142,7 @@ def house(tmp_path: Path) -> Iterator[tuple[Own, Server, list[str]]]:
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "FOCUS_TESTING": "1",
+            "RATE_LIMIT_SCALE": "1000000",
             "PORT": str(port),
         }
         _manage(env, "migrate", "-v0")

@@ -72,6 +72,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "FOCUS_TESTING": "1",
+            "RATE_LIMIT_SCALE": "1000000",
             "PORT": str(port),
         }
         _manage(env, "migrate", "-v0")
@@ -182,6 +183,11 @@ def test_without_redis_credits_still_move(house: House) -> None:
         assert done.json()["credits_remaining"] == before - 3
         login = house.call("POST", "/api/auth/login", json=LOGIN)
         assert login.status_code == 200
+        # A ceremony's challenge has nowhere to be kept.
+        passkey = house.call("POST", "/api/auth/passkey/login/begin/")
+        assert passkey.status_code == 503
+        assert passkey.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
+        assert passkey.headers["Retry-After"] == "1"
         words = house.get("/api/health/").json()["checks"]
         assert (words["database"], words["cache"]) == ("ok", "error")
     finally:

@@ -5,7 +5,15 @@ from types import SimpleNamespace
 import pytest
 
 from accounts import access
-from accounts.access import APPS, CLOSED, PEOPLE, PRESENT, PUBLIC, Access
+from accounts.access import (
+    APPS,
+    CLOSED,
+    KEY_OR_JWT,
+    PEOPLE,
+    PRESENT,
+    PUBLIC,
+    Access,
+)
 from accounts.authentication import Accepts
 from accounts.principals import Kind, Principal
 from focus.errors import DomainError
@@ -18,6 +26,7 @@ CALLERS = {
     "pat": Principal(Kind.PAT, scopes=ALL),
     "bare pat": Principal(Kind.PAT, scopes=frozenset()),
     "app key": Principal(Kind.APP_KEY),
+    "user key": Principal(Kind.USER_KEY),
 }
 YES = None
 WHO = "unauthenticated"
@@ -25,16 +34,17 @@ KIND = "credential_not_accepted"
 SCOPE = "insufficient_scope"
 
 TABLE = [
-    # rule, then: stranger, session, jwt, pat, bare pat, app key
-    (PUBLIC, [YES, YES, YES, YES, YES, YES]),
-    (CLOSED, [WHO, KIND, KIND, KIND, KIND, KIND]),
-    (Access(frozenset()), [WHO, KIND, KIND, KIND, KIND, KIND]),
-    (Access(PEOPLE), [WHO, YES, YES, YES, YES, KIND]),
-    (Access(PEOPLE, "jobs:read"), [WHO, YES, YES, YES, SCOPE, KIND]),
-    (Access(PEOPLE, "jobs:write"), [WHO, YES, YES, SCOPE, SCOPE, KIND]),
-    (Access(PEOPLE | APPS, "jobs:read"), [WHO, YES, YES, YES, SCOPE, YES]),
-    (Access(PRESENT), [WHO, YES, YES, KIND, KIND, KIND]),
-    (Access(APPS, "jobs:read"), [WHO, KIND, KIND, KIND, KIND, YES]),
+    # rule, then: stranger, session, jwt, pat, bare pat, app key, user key
+    (PUBLIC, [YES, YES, YES, YES, YES, YES, YES]),
+    (CLOSED, [WHO, KIND, KIND, KIND, KIND, KIND, KIND]),
+    (Access(frozenset()), [WHO, KIND, KIND, KIND, KIND, KIND, KIND]),
+    (Access(PEOPLE), [WHO, YES, YES, YES, YES, KIND, KIND]),
+    (Access(PEOPLE, "jobs:read"), [WHO, YES, YES, YES, SCOPE, KIND, KIND]),
+    (Access(PEOPLE, "jobs:write"), [WHO, YES, YES, SCOPE, SCOPE, KIND, KIND]),
+    (Access(PEOPLE | APPS, "jobs:read"), [WHO, YES, YES, YES, SCOPE, YES, KIND]),
+    (Access(PRESENT), [WHO, YES, YES, KIND, KIND, KIND, KIND]),
+    (Access(APPS, "jobs:read"), [WHO, KIND, KIND, KIND, KIND, YES, KIND]),
+    (Access(KEY_OR_JWT), [WHO, KIND, YES, KIND, KIND, KIND, YES]),
 ]
 
 

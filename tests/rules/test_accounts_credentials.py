@@ -69,7 +69,9 @@ class TestCredentials:
         assert answer["WWW-Authenticate"] == "Bearer"
         assert len(queries) == 0
 
-    def test_an_api_key_header_is_for_later(self, alice_in_browser: APIClient) -> None:
+    def test_a_bad_api_key_is_never_the_cookie(
+        self, alice_in_browser: APIClient
+    ) -> None:
         headers = {"X-Api-Key": "sk_live_" + "0" * 38}
         answer = alice_in_browser.get("/api/tokens", headers=headers)
         refused(answer, 401, "invalid_token")

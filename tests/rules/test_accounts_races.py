@@ -10,13 +10,23 @@ import pytest
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from accounts import consents, devices, passwords, people, sessions, tokens
+from accounts import (
+    consents,
+    devices,
+    exposure,
+    passwords,
+    people,
+    sessions,
+    tokens,
+    user_keys,
+)
 from accounts.audit import Visitor
 from accounts.models import (
     App,
     AppKey,
     Consent,
     DeviceGrant,
+    Mail,
     PersonalAccessToken,
     SecurityEvent,
     Session,
@@ -136,6 +146,26 @@ def test_four_clicks_on_rotate_make_one_successor(video: App) -> None:
     assert len(of(tokens.IssuedKey, outcomes)) == 1
     assert len(of(tokens.KeyNotUsable, outcomes)) == 3
     assert AppKey.objects.count() == 2
+
+
+def test_four_rotations_of_a_token_make_one_successor(alice: User) -> None:
+    issued = tokens.issue(user=alice, name="ci", scopes=[])
+    outcomes = at_once(4, lambda: tokens.rotate(user=alice, token_id=issued.token.pk))
+    assert len(of(tokens.IssuedToken, outcomes)) == 1
+    assert len(of(tokens.KeyNotUsable, outcomes)) == 3
+    assert PersonalAccessToken.objects.count() == 2
+
+
+def test_reports_of_the_same_secrets_never_cross_and_tell_once(alice: User) -> None:
+    found = [
+        tokens.issue(user=alice, name="ci", scopes=[]).secret for _ in range(10)
+    ] + [user_keys.issue(user=alice, name="server").secret for _ in range(10)]
+    orders = iter([found, found[::-1], found[5:] + found[:5], found[::-2] + found])
+    outcomes = at_once(4, lambda: exposure.report(secrets=next(orders)))
+    assert outcomes == [None] * 4
+    assert not tokens.live(user=alice).exists()
+    assert not user_keys.live(user=alice).exists()
+    assert Mail.objects.filter(subject__contains="in the open").count() == 20
 
 
 def test_eight_first_uses_of_an_app_are_one_consent(alice: User, video: App) -> None:

@@ -1,0 +1,39 @@
+"""How often an account or an app may ask, where that is not the usual."""
+
+from accounts import audit
+from accounts.models import App, User
+from focus.errors import DomainError, NotFound
+
+# More than this a minute is a mistake in typing, and a list in Redis that long.
+MOST_PER_MINUTE = 100_000
+
+
+class InvalidRateLimit(DomainError):
+    code = "invalid_rate_limit"
+
+
+def set_rate_limit(*, whose: str, per_minute: int | None, actor: str) -> App | User:
+    """Give the account with this email, or each key of the app with this slug, its own
+    limit; None gives back the usual. It holds from the next request on.
+
+    Raises `NotFound` or `InvalidRateLimit`.
+    """
+    if per_minute is not None and not 1 <= per_minute <= MOST_PER_MINUTE:
+        raise InvalidRateLimit(f"A limit is 1 to {MOST_PER_MINUTE} a minute.")
+    found: App | User | None
+    if "@" in whose:
+        found = User.objects.with_email(whose).first()
+    else:
+        found = App.objects.filter(slug=whose).first()
+    if found is None:
+        raise NotFound(f"There is no account and no app {whose!r}.")
+    found.rate_limit_per_minute = per_minute
+    found.save(update_fields=["rate_limit_per_minute"])
+    audit.record(
+        "rate_limit_set",
+        user=found if isinstance(found, User) else found.owner,
+        actor=actor,
+        whose=str(found),
+        per_minute=per_minute,
+    )
+    return found

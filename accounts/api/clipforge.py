@@ -1,0 +1,266 @@
+"""ClipForge guide, "Authentication": register, login, and keys for servers."""
+
+import uuid
+from typing import Any, cast
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts import passwords, proofs, sessions, user_keys
+from accounts.access import KEY_OR_JWT, PUBLIC, Access
+from accounts.authentication import visitor
+from accounts.models import User, UserKey
+from accounts.principals import Kind, Principal
+from focus.contracts.clipforge import ClipForge
+from focus.contracts.replay import replayable_secret
+from focus.limits import AUTH, SIGN_IN
+from focus.routing import either_slash
+
+# The guide has no refresh in its flow, so a login lasts a day without one.
+ACCESS_SECONDS = 24 * 3600
+NO_STORE = {"Cache-Control": "no-store"}
+# A key cannot make or end keys: whoever steals one must not be able to stay.
+JWT_ONLY = Access(frozenset({Kind.JWT}))
+
+
+class Registration(serializers.Serializer):
+    email = serializers.CharField(max_length=254)
+    name = serializers.CharField(
+        max_length=150, required=False, default="", allow_blank=True
+    )
+    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+
+
+class Login(serializers.Serializer):
+    email = serializers.CharField(max_length=254)
+    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+
+
+class Account(serializers.ModelSerializer[User]):
+    id = serializers.CharField()
+    name = serializers.SerializerMethodField()
+    createdAt = serializers.DateTimeField(source="created_at")  # noqa: N815
+
+    class Meta:
+        model = User
+        fields = ["id", "email", "name", "createdAt"]
+
+    def get_name(self, user: User) -> str:
+        return f"{user.first_name} {user.last_name}".strip()
+
+
+class SignedIn(serializers.Serializer):
+    access_token = serializers.CharField()
+    token = serializers.CharField(help_text="The same again.")
+    user = Account()
+
+
+class NewKey(serializers.Serializer):
+    name = serializers.CharField(max_length=120, required=False, default="API key")
+    expiresInDays = serializers.IntegerField(  # noqa: N815
+        min_value=1,
+        max_value=user_keys.DAYS_MAX,
+        required=False,
+        default=None,
+        allow_null=True,
+        help_text="Without it, the key works until it is deleted.",
+    )
+
+
+class MadeKey(serializers.Serializer):
+    key = serializers.CharField()
+    id = serializers.CharField()
+    message = serializers.CharField()
+
+
+class Key(serializers.ModelSerializer[UserKey]):
+    id = serializers.CharField()
+    createdAt = serializers.DateTimeField(source="created_at")  # noqa: N815
+    expiresAt = serializers.DateTimeField(  # noqa: N815
+        source="expires_at", allow_null=True
+    )
+    lastUsedAt = serializers.DateTimeField(  # noqa: N815
+        source="last_used_at", allow_null=True
+    )
+
+    class Meta:
+        model = UserKey
+        fields = [
+            "id",
+            "name",
+            "prefix",
+            "last4",
+            "createdAt",
+            "expiresAt",
+            "lastUsedAt",
+        ]
+
+
+EXAMPLE = OpenApiExample(
+    "Signed in",
+    value={
+        "access_token": "eyJ0eXAiOiJhdCtqd3QifQ.eyJzdWIiOiI4ZDMifQ.MEU",
+        "token": "eyJ0eXAiOiJhdCtqd3QifQ.eyJzdWIiOiI4ZDMifQ.MEU",
+        "user": {
+            "id": "8d3c1f0e-5b0a-4c39-9c1d-2f6f3f0d7a11",
+            "email": "user@example.com",
+            "name": "Ada Lovelace",
+            "createdAt": "2026-01-31T12:00:00Z",
+        },
+    },
+    response_only=True,
+)
+
+
+class EnterViewSet(ClipForge, ViewSet):
+    # A client that still sends its old token must be able to get a new one.
+    authentication_classes: list[Any] = []
+    accepts = {"register": PUBLIC, "login": PUBLIC}
+    limits = {"register": (AUTH,), "login": SIGN_IN}
+    statuses = {**ClipForge.statuses, "email_taken": 409}
+
+    @extend_schema(
+        summary="Register",
+        request=Registration,
+        responses={
+            201: OpenApiResponse(SignedIn, "Registered and signed in."),
+            409: OpenApiResponse(description="The email has an account already."),
+        },
+        examples=[EXAMPLE],
+    )
+    def register(self, request: Request) -> Response:
+        """Open an account with an email and a password of 8 characters or more."""
+        wish = Registration(data=request.data)
+        wish.is_valid(raise_exception=True)
+        said = wish.validated_data
+        first_name, _, last_name = " ".join(said["name"].split()).partition(" ")
+        user = passwords.register(
+            email=said["email"],
+            password=said["password"],
+            first_name=first_name,
+            last_name=last_name,
+            visitor=visitor(request._request),
+        )
+        return _sign_in(request, user, status=201)
+
+    @extend_schema(
+        summary="Log in",
+        request=Login,
+        responses={
+            200: OpenApiResponse(SignedIn, "Signed in."),
+            401: OpenApiResponse(description="The email or the password is wrong."),
+        },
+        examples=[EXAMPLE],
+    )
+    def login(self, request: Request) -> Response:
+        """Get a JWT of 24 hours."""
+        wish = Login(data=request.data)
+        wish.is_valid(raise_exception=True)
+        user = passwords.authenticate(
+            **wish.validated_data, visitor=visitor(request._request)
+        )
+        return _sign_in(request, user)
+
+
+class MeViewSet(ClipForge, ViewSet):
+    accepts = {"me": Access(KEY_OR_JWT)}
+
+    @extend_schema(
+        summary="Who am I", responses={200: OpenApiResponse(Account, "Your account.")}
+    )
+    def me(self, request: Request) -> Response:
+        """The account behind the key or the token."""
+        return Response(Account(_person(request)).data)
+
+
+class KeyViewSet(ClipForge, ViewSet):
+    statuses = {**ClipForge.statuses, "second_proof_required": 403}
+    accepts = {"list": Access(KEY_OR_JWT), "create": JWT_ONLY, "destroy": JWT_ONLY}
+
+    @extend_schema(
+        summary="List API keys",
+        responses={200: OpenApiResponse(Key(many=True), "Newest first.")},
+    )
+    def list(self, request: Request) -> Response:
+        """Your keys that still work; the 200 newest."""
+        rows = user_keys.live(user=_person(request))[:200]
+        return Response(Key(rows, many=True).data)
+
+    @extend_schema(
+        summary="Create an API key",
+        request=NewKey,
+        responses={201: OpenApiResponse(MadeKey, "The key, this once.")},
+        examples=[
+            OpenApiExample(
+                "Created",
+                value={
+                    "key": "sk_live_3nK8sVbQ1xYw7TzRfJ0dGmHcLpUaEiO2wB4kQd",
+                    "id": "0c7e5a52-6a33-4b2e-8f0e-6f7f9a1c2d3e",
+                    "message": "Store this key now: it is not shown again.",
+                },
+                response_only=True,
+            )
+        ],
+    )
+    @replayable_secret("key")
+    def create(self, request: Request) -> Response:
+        """Make a key that acts as you. Send it as `X-Api-Key`."""
+        wish = NewKey(data=request.data)
+        wish.is_valid(raise_exception=True)
+        session_id = cast(uuid.UUID, cast(Principal, request.auth).session_id)
+        proofs.require_second(session=sessions.find(session_id=session_id))
+        issued = user_keys.issue(
+            user=_person(request),
+            name=wish.validated_data["name"],
+            days=wish.validated_data["expiresInDays"],
+            visitor=visitor(request._request),
+        )
+        body = {
+            "key": issued.secret,
+            "id": str(issued.key.pk),
+            "message": "Store this key now: it is not shown again.",
+        }
+        return Response(body, status=201, headers=NO_STORE)
+
+    @extend_schema(
+        summary="Delete an API key",
+        responses={200: OpenApiResponse(Key, "The key, which no longer works.")},
+    )
+    def destroy(self, request: Request, key_id: uuid.UUID) -> Response:
+        """End one of your keys at once."""
+        row = user_keys.revoke(
+            user=_person(request), key_id=key_id, visitor=visitor(request._request)
+        )
+        return Response(Key(row).data)
+
+
+def _sign_in(request: Request, user: User, status: int = 200) -> Response:
+    tokens = sessions.begin(
+        user=user,
+        client="clipforge",
+        access_seconds=ACCESS_SECONDS,
+        methods=["pwd"],
+        visitor=visitor(request._request),
+    )
+    body = {
+        "access_token": tokens.access_token,
+        "token": tokens.access_token,
+        "user": Account(user).data,
+    }
+    return Response(body, status=status, headers=NO_STORE)
+
+
+def _person(request: Request) -> User:
+    return cast(User, cast(Principal, request.auth).user)
+
+
+urlpatterns = [
+    *either_slash("auth/register", EnterViewSet.as_view({"post": "register"})),
+    *either_slash("auth/login", EnterViewSet.as_view({"post": "login"})),
+    *either_slash("auth/me", MeViewSet.as_view({"get": "me"})),
+    *either_slash("api-keys", KeyViewSet.as_view({"get": "list", "post": "create"})),
+    *either_slash("api-keys/<uuid:key_id>", KeyViewSet.as_view({"delete": "destroy"})),
+]

@@ -1,0 +1,86 @@
+"""Notices to people about their own access, written as rows and sent by beat.
+
+A notice is written in the transaction of what it tells of. Each try moves the row on
+before it sends, so two workers never have the same one, and one that dies while sending
+costs a second letter, never a lost one. No notice holds a secret, nor any text that
+somebody else may have chosen: a token's name could be an invitation to phishing.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.audit import NOBODY, Visitor
+from accounts.models import Mail, User
+
+log = logging.getLogger(__name__)
+
+# The first wait is longer than a mail server may take (EMAIL_TIMEOUT).
+FIRST_WAIT = timedelta(minutes=1)
+LONGEST_WAIT = timedelta(hours=6)
+TRIES = 12
+
+
+def write(*, user: User, subject: str, what: str, visitor: Visitor = NOBODY) -> None:
+    """Tell `user` what happened to their access. Nobody is told without an address."""
+    if not user.email:
+        return
+    now = timezone.now()
+    came_from = f" from {visitor.ip}" if visitor.ip else ""
+    Mail.objects.create(
+        user=user,
+        to=user.email,
+        subject=subject,
+        body=f"{what}\n\n"
+        f"When: {now:%Y-%m-%d %H:%M} UTC{came_from}.\n\n"
+        "If this was not you, end what you do not know on your account page and "
+        f"change your password:\n{settings.PUBLIC_BASE_URL}/\n",
+        created_at=now,
+        due_at=now,
+    )
+
+
+def send_due(*, limit: int = 100) -> int:
+    """Send what is due, one at a time. Returns how many went out."""
+    sent = 0
+    for _ in range(limit):
+        mail = _claim(timezone.now())
+        if mail is None:
+            break
+        sent += _send(mail)
+    return sent
+
+
+@transaction.atomic
+def _claim(now: datetime) -> Mail | None:
+    mail = (
+        Mail.objects.select_for_update(no_key=True, skip_locked=True)
+        .filter(due_at__lte=now)
+        .order_by("due_at", "pk")
+        .first()
+    )
+    if mail is not None:
+        wait = min(FIRST_WAIT * 2**mail.tries, LONGEST_WAIT)
+        mail.tries += 1
+        mail.due_at = now + wait
+        mail.save(update_fields=["tries", "due_at"])
+    return mail
+
+
+def _send(mail: Mail) -> bool:
+    try:
+        EmailMessage(mail.subject, mail.body, to=[mail.to]).send()
+    # smtplib, sockets and TLS have no common root below this.
+    except Exception as failure:
+        final = mail.tries >= TRIES
+        say = log.error if final else log.warning
+        say("mail %s, try %s: %s", mail.pk, mail.tries, type(failure).__name__)
+        if final:
+            Mail.objects.filter(pk=mail.pk).update(due_at=None)
+        return False
+    Mail.objects.filter(pk=mail.pk).update(due_at=None, sent_at=timezone.now())
+    return True

@@ -1,0 +1,36 @@
+"""manage.py set_rate_limit: how often one account, or each key of an app, may ask."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts import allowances
+from focus.errors import DomainError
+
+USUAL = "usual"
+
+
+class Command(BaseCommand):
+    help = "Set the requests a minute of one account, or of each key of one app."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("whose", metavar="EMAIL_OR_SLUG")
+        parser.add_argument(
+            "limit", metavar="N", help=f"requests a minute, or {USUAL!r}"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        said = options["limit"]
+        if said != USUAL and not said.isdecimal():
+            raise CommandError(f"{said!r} is neither a number nor {USUAL!r}.")
+        per_minute = None if said == USUAL else int(said)
+        try:
+            found = allowances.set_rate_limit(
+                whose=options["whose"],
+                per_minute=per_minute,
+                actor="manage.py set_rate_limit",
+            )
+        except DomainError as refusal:
+            raise CommandError(refusal.message) from refusal
+        limit = "the usual limit" if per_minute is None else f"{per_minute} a minute"
+        self.stdout.write(f"{found}: {limit}.")

@@ -1,0 +1,30 @@
+"""Passkeys on the account page. Adding one is a script's and reviv's API's business."""
+
+import uuid
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from accounts import passkeys
+from accounts.authentication import visitor
+from accounts.models import User
+from accounts.pages.visit import signed_in
+from focus.errors import NotFound
+
+
+@require_POST
+@signed_in
+def remove(request: HttpRequest, user: User, passkey_id: uuid.UUID) -> HttpResponse:
+    try:
+        passkey = passkeys.remove(
+            user=user, passkey_id=passkey_id, visitor=visitor(request)
+        )
+    except NotFound:
+        messages.error(request, "That passkey is not yours, or it never was.")
+    except passkeys.LastWayIn as last:
+        messages.error(request, last.message)
+    else:
+        messages.success(request, f"The passkey “{passkey.name}” no longer works.")
+    return redirect("/#passkeys")

@@ -1,0 +1,160 @@
+"""Passkeys in a real browser: added on the account page, then signed in with."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
+
+from accounts.models import Passkey, Session, User
+from tests import processes
+
+CHROMIUM = Path("/usr/bin/chromium")
+PASSWORD = "alice's password"
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
+]
+
+
+@pytest.fixture
+def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
+    """Our server on this test's database, with the middleware of production."""
+    port = processes.free_port()
+    command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
+    places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
+    log = tmp_path / "log"
+    with processes.running(*command, *places, log=log, PORT=str(port)):
+        processes.until(lambda: _is_up(port), seconds=20)
+        yield f"http://localhost:{port}"
+
+
+@pytest.fixture
+def person(transactional_db: None, alice: User) -> User:
+    # Our tests hash fast; the server is another process and takes only real hashes.
+    alice.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
+    alice.save()
+    return alice
+
+
+def _is_up(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _visit(acts: Callable[[Any], None], *, script: str = "") -> None:
+    """Act in a new browser. What it complains about is a failure."""
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+        page = browser.new_context().new_page()
+        if script:
+            page.add_init_script(script)
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        acts(page)
+        browser.close()
+    assert complaints == []
+
+
+def _authenticator(page: Any, *, verifies: bool = True) -> tuple[Any, str]:
+    """A virtual authenticator of this browser, and the line to speak to it by."""
+    line = page.context.new_cdp_session(page)
+    line.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": verifies,
+        "isUserVerified": verifies,
+        "automaticPresenceSimulation": True,
+    }
+    made = line.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    return line, made["authenticatorId"]
+
+
+def _by_password(page: Any, web: str) -> None:
+    page.goto(f"{web}/signin")
+    page.fill("#email", "alice@example.com")
+    page.fill("#password", PASSWORD)
+    page.press("#password", "Enter")
+    page.wait_for_url(f"{web}/")
+
+
+def _add(page: Any, name: str) -> None:
+    page.fill("#passkey_name", name)
+    page.click("text=Add a passkey")
+    page.wait_for_selector(f"section[aria-labelledby=passkeys] li:has-text('{name}')")
+
+
+def test_added_on_the_account_page_signed_in_with_and_removed(
+    web: str, person: User
+) -> None:
+    def acts(page: Any) -> None:
+        line, authenticator = _authenticator(page)
+        _by_password(page, web)
+        _add(page, "My laptop")
+        stored = line.send(
+            "WebAuthn.getCredentials", {"authenticatorId": authenticator}
+        )["credentials"]
+        assert [(one["rpId"], one["isResidentCredential"]) for one in stored] == [
+            ("localhost", True)
+        ]
+        # The same device again: the browser knows by excludeCredentials.
+        page.click("text=Add a passkey")
+        page.wait_for_selector("text=already has a passkey for your account")
+        page.click("text=Sign out >> nth=0")
+        page.wait_for_url(f"{web}/")
+        page.goto(f"{web}/signin?next=/device")
+        page.click("text=Sign in with a passkey")
+        page.wait_for_url(f"{web}/device")
+        page.goto(f"{web}/")
+        assert "alice@example.com" in page.inner_text("h1")
+        page.click("[aria-label='Remove My laptop']")
+        page.wait_for_selector("text=The passkey “My laptop” no longer works")
+        # What the passkey had opened ended with it, this browser's own sign-in too.
+        page.wait_for_selector("text=One wallet")
+
+    _visit(acts)
+    assert not Passkey.objects.exists()
+    opened = Session.objects.filter(methods__contains=["mfa"]).get()
+    assert opened.revoked_at is not None
+
+
+def test_a_browser_without_its_passkey_says_so(web: str, person: User) -> None:
+    def acts(page: Any) -> None:
+        _authenticator(page)
+        page.goto(f"{web}/signin")
+        page.click("text=Sign in with a passkey")
+        page.wait_for_selector("text=No passkey was used")
+        assert page.is_enabled("text=Sign in with a passkey")
+
+    _visit(acts)
+
+
+def test_a_browser_that_has_no_passkeys_sees_none_of_it(web: str, person: User) -> None:
+    def acts(page: Any) -> None:
+        page.goto(f"{web}/signin")
+        assert page.is_hidden("text=Sign in with a passkey")
+        _by_password(page, web)
+        assert page.is_hidden("text=Add a passkey")
+        assert page.is_visible("text=No passkeys.")
+
+    _visit(acts, script="delete window.PublicKeyCredential")

@@ -1,0 +1,114 @@
+"""Every action of every contract, called with every kind of credential."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
+from rest_framework.test import APIClient
+
+from accounts import scopes, sessions, tokens, user_keys
+from accounts.access import PUBLIC, Access
+from accounts.models import App, User
+from accounts.principals import Kind
+from focus import schema
+
+NOT_THIS_KIND = "This kind of credential is not accepted here."
+ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+
+Caller = Callable[[], APIClient]
+
+
+def _actions() -> Iterator[tuple[str, str, Access]]:
+    for contract, _, _ in schema.DOCUMENTS.values():
+        for found in schema.routes(contract):
+            view: Any = found.callback
+            path = "/" + re.sub(r"<[^>]*>", ID, str(found.pattern))
+            for method, action in view.actions.items():
+                yield method, path, view.cls.accepts[action]
+
+
+TABLE = list(_actions())
+every_action = pytest.mark.parametrize(
+    ("method", "path", "rule"), TABLE, ids=[f"{m} {p}" for m, p, _ in TABLE]
+)
+
+
+@pytest.fixture
+def callers(alice: User, video: App) -> dict[Kind, Caller]:
+    """A way to call as each kind, anew each time: an action may end its credential."""
+
+    def session() -> APIClient:
+        store = SessionStore()
+        store.create()
+        key = str(store.session_key)
+        sessions.begin_in_browser(user=alice, browser_key=key, methods=["pwd"])
+        client = APIClient()
+        client.cookies[settings.SESSION_COOKIE_NAME] = key
+        return client
+
+    def jwt() -> APIClient:
+        made = sessions.begin(
+            user=alice, client="x", access_seconds=60, methods=["pwd"]
+        )
+        return _bearer(made.access_token)
+
+    return {
+        Kind.SESSION: session,
+        Kind.JWT: jwt,
+        Kind.PAT: lambda: _bearer(
+            tokens.issue(user=alice, name="x", scopes=scopes.DEFAULT).secret
+        ),
+        Kind.APP_KEY: lambda: _bearer(tokens.issue_app_key(app=video, name="x").secret),
+        Kind.USER_KEY: lambda: APIClient(
+            headers={"X-Api-Key": user_keys.issue(user=alice, name="x").secret}
+        ),
+    }
+
+
+def test_the_table_is_whole(callers: dict[Kind, Caller]) -> None:
+    assert set(callers) == set(Kind)
+    assert len(TABLE) > 30
+
+
+@every_action
+def test_each_kind_is_taken_or_refused_as_declared(
+    callers: dict[Kind, Caller], method: str, path: str, rule: Access
+) -> None:
+    for kind, caller in callers.items():
+        answer = getattr(caller(), method)(path)
+        refused = answer.status_code == 403 and NOT_THIS_KIND in answer.content.decode()
+        assert refused == (rule is not PUBLIC and kind not in rule.kinds), kind
+        if rule is not PUBLIC:
+            assert answer.status_code != 401, kind
+
+
+@every_action
+def test_a_stranger_is_told_to_sign_in(
+    as_stranger: APIClient, method: str, path: str, rule: Access
+) -> None:
+    answer = getattr(as_stranger, method)(path)
+    if rule is not PUBLIC:
+        assert answer.status_code == 401
+        assert answer["WWW-Authenticate"] == "Bearer"
+
+
+@every_action
+def test_a_bad_credential_is_never_passed_over(
+    as_stranger: APIClient, method: str, path: str, rule: Access
+) -> None:
+    if rule is PUBLIC:
+        return
+    for headers in (
+        {"Authorization": "Bearer nonsense"},
+        {"X-Api-Key": "nonsense"},
+        {"Authorization": "Bearer nonsense", "X-Api-Key": "nonsense"},
+    ):
+        answer = getattr(as_stranger, method)(path, headers=headers)
+        assert answer.status_code == 401, headers
+
+
+def _bearer(secret: str) -> APIClient:
+    return APIClient(headers={"Authorization": f"Bearer {secret}"})
