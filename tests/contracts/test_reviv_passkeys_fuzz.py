@@ -64,7 +64,7 @@ TREES = strategies.recursive(
     spot=strategies.integers(0, 600),
 )
 @settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

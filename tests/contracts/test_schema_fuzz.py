@@ -46,7 +46,7 @@ def call(case: Any, url: str, token: str) -> None:
 
 
 quick = settings(
-    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=6, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -160,7 +160,7 @@ def test_kill_9_of_web_and_database_under_load(
 ) -> None:
     postgres, server, tokens = house
     with Clients(server.url, tokens) as clients:
-        for _ in range(4):
+        for _ in range(2):
             time.sleep(0.7)
             server.kill()
             server.up()
