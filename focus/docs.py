@@ -1,7 +1,6 @@
 """Where the OpenAPI documents are served, and the pages that make them readable."""
 
 import re
-from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -84,7 +83,6 @@ class Root(Open, Reviv, ViewSet):
         return Response({_name(path): f"{base}/{path}" for path in _addresses()})
 
 
-@cache
 def _addresses() -> list[str]:
     """Every address of reviv's that can be written down without an id of something."""
     routes = [str(found.pattern) for found in schema.routes(Reviv)]

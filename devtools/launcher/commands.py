@@ -121,8 +121,7 @@ QUICK = ("--co", "-h", "--help", "--version", "--fixtures", "--markers")
 def _workers(arguments: list[str]) -> list[str]:
     if any(a.startswith(ALONE + QUICK) or "::" in a for a in arguments):
         return []
-    # One more than there are cores: many tests wait for processes of their own.
-    return ["-n", str((os.cpu_count() or 1) + 1)]
+    return ["-n", "auto"]
 
 
 def _throwaway_environment(
