@@ -45,9 +45,7 @@ def call(case: Any, url: str, token: str) -> None:
     case.call_and_validate(base_url=url, checks=CHECKS)
 
 
-quick = settings(
-    max_examples=6, deadline=None, suppress_health_check=list(HealthCheck)
-)
+quick = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @schemas["focus"].parametrize()
