@@ -16,6 +16,22 @@ from focus.limiter import of_this_process as limiter
 from focus.money import MICRO
 from wallet import ledger
 
+# Whole programs and real browsers: `./dev test --slow` and CI run these.
+SLOW = (
+    "tests/browser/",
+    "tests/contracts/test_schema_fuzz.py",
+    "tests/doors/cli/",
+    "tests/doors/test_celery.py",
+    "tests/doors/test_launcher.py",
+    "tests/faults/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
@@ -76,7 +92,7 @@ def _quick_flush() -> None:
             tables = set(connection.introspection.table_names(cursor)) - MIGRATED
             cursor.execute(f"TRUNCATE {', '.join(sorted(tables))} RESTART IDENTITY")
 
-    TransactionTestCase._fixture_teardown = flush
+    TransactionTestCase._fixture_teardown = flush  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ USAGE = """\
 Usage: ./dev COMMAND
 
   run            start everything here and print where it is (PORT=8000)
-  test [ARGS]    run the tests; ARGS go to pytest
+  test [ARGS]    run the quick tests; --slow for the rest; ARGS go to pytest
   check          lint, types, imports, migrations, API documents, deployment
   fix            format the code and repair what the linter can
   bench [ARGS]   run the benchmarks
@@ -108,7 +108,8 @@ def test(arguments: list[str]) -> int:
         folder = ground.scratch(family)
         env = _throwaway_environment(family, folder, fast=True)
         env["FOCUS_TESTING"] = "1"
-        argv: Argv = [PYTHON, "-m", "pytest", *_workers(arguments), *arguments]
+        chosen = [*_workers(arguments), *_which(arguments)]
+        argv: Argv = [PYTHON, "-m", "pytest", *chosen]
         return family.foreground(argv, env)
 
 
@@ -116,6 +117,15 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 # With one of these, worker processes are decided, useless or in the way.
 ALONE = ("-n", "--numprocesses", "--dist", "-pno:xdist", "no:xdist", "--pdb", "--trace")
 QUICK = ("--co", "-h", "--help", "--version", "--fixtures", "--markers")
+
+
+def _which(arguments: list[str]) -> list[str]:
+    """Without a word all that is quick; `--slow` the rest. A path runs all it holds."""
+    if "--slow" in arguments:
+        return [*(a for a in arguments if a != "--slow"), "-m", "slow"]
+    if any(a == "-m" or a.startswith("tests") for a in arguments):
+        return arguments
+    return [*arguments, "-m", "not slow"]
 
 
 def _workers(arguments: list[str]) -> list[str]:
