@@ -1,47 +1,24 @@
 """Staff adjust credits in a real browser: signed in, previewed, clicked twice."""
 
 import re
-import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from accounts.models import SecurityEvent, User
-from tests import processes
+from tests.browser.chromium import CHROMIUM, QUIET
 from tests.doors.staffroom import in_role
 from wallet.models import Entry, Wallet
 
-CHROMIUM = Path("/usr/bin/chromium")
 PASSWORD = "support's password"
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
 ]
-
-
-@pytest.fixture
-def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
-    """Our server on this test's database, with the middleware of production."""
-    port = processes.free_port()
-    command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
-    places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
-    log = tmp_path / "log"
-    with processes.running(*command, *places, log=log, PORT=str(port)):
-        processes.until(lambda: _is_up(port), seconds=20)
-        yield f"http://localhost:{port}"
 
 
 @pytest.fixture
@@ -57,11 +34,6 @@ def support(transactional_db: None) -> User:
 def wallet(transactional_db: None, alice: User, give: Callable[..., Any]) -> Wallet:
     give(alice, 10)
     return Wallet.objects.get(account=alice)
-
-
-def _is_up(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _visit(

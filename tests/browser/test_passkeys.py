@@ -1,26 +1,15 @@
 """Passkeys in a real browser: added on the account page, then signed in with."""
 
-import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from accounts.models import Passkey, Session, User
-from tests import processes
+from tests.browser.chromium import CHROMIUM, QUIET
 
-CHROMIUM = Path("/usr/bin/chromium")
 PASSWORD = "alice's password"
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 pytestmark = [
     pytest.mark.browser,
@@ -30,28 +19,11 @@ pytestmark = [
 
 
 @pytest.fixture
-def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
-    """Our server on this test's database, with the middleware of production."""
-    port = processes.free_port()
-    command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
-    places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
-    log = tmp_path / "log"
-    with processes.running(*command, *places, log=log, PORT=str(port)):
-        processes.until(lambda: _is_up(port), seconds=20)
-        yield f"http://localhost:{port}"
-
-
-@pytest.fixture
 def person(transactional_db: None, alice: User) -> User:
     # Our tests hash fast; the server is another process and takes only real hashes.
     alice.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
     alice.save()
     return alice
-
-
-def _is_up(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _visit(acts: Callable[[Any], None], *, script: str = "") -> None:

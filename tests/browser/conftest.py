@@ -1,0 +1,26 @@
+"""The product in its own process, for a browser to look at."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+
+
+@pytest.fixture
+def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
+    """Our server on this test's database, with the middleware of production."""
+    port = processes.free_port()
+    command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
+    places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
+    log = tmp_path / "log"
+    with processes.running(*command, *places, log=log, PORT=str(port)):
+        processes.until(lambda: _is_up(port), seconds=20)
+        yield f"http://localhost:{port}"
+
+
+def _is_up(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
