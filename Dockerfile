@@ -28,7 +28,7 @@ COPY payments payments/
 
 # Collecting files needs settings but none of the secrets; these never leave this line.
 RUN python -m compileall -q . \
-    && SECRET_KEY=build TOKEN_PEPPER=build JWT_PRIVATE_KEY=build \
+    && SECRET_KEY=build TOKEN_PEPPER=build SEALING_KEY=build JWT_PRIVATE_KEY=build \
        DATABASE_URL=postgresql://build/build REDIS_URL=redis://build \
        python manage.py collectstatic --noinput
 

@@ -3,19 +3,16 @@
 A key belongs to a contract and a caller, not to a token: rotating a token keeps it.
 """
 
-import base64
 import hashlib
-import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import LiteralString
 
-from cryptography.fernet import Fernet
-from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
 from accounts.models import Replay
+from accounts.sealed import seal, unseal
 from focus.database.statements import tuples
 from focus.errors import DomainError
 
@@ -84,7 +81,7 @@ def find(asked: Asked) -> Answer | None:
     before, status, body, sealed = found[0]
     if bytes(before) != asked.fingerprint:
         raise KeyReused("This idempotency key has answered another request.")
-    secret_body = None if sealed is None else _cipher().decrypt(bytes(sealed))
+    secret_body = None if sealed is None else unseal(sealed, purpose="replays")
     return Answer(status, bytes(body), secret_body)
 
 
@@ -100,7 +97,7 @@ _FIND: LiteralString = """
 def store(asked: Asked, answer: Answer) -> None:
     """Keep an answer for `KEPT`, in the transaction that it speaks of."""
     secret = answer.secret_body
-    sealed = None if secret is None else _cipher().encrypt(secret)
+    sealed = None if secret is None else seal(secret, purpose="replays")
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO accounts_replay"
@@ -125,8 +122,3 @@ def forget_old() -> int:
     told.filter(created_at__lt=Now() - SECRET_KEPT).update(sealed=None)
     count, _ = Replay.objects.filter(created_at__lt=Now() - KEPT).delete()
     return count
-
-
-def _cipher() -> Fernet:
-    key = hmac.digest(settings.TOKEN_PEPPER.encode(), b"replays", hashlib.sha256)
-    return Fernet(base64.urlsafe_b64encode(key))

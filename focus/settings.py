@@ -72,6 +72,8 @@ SECRET_KEY = env("SECRET_KEY")
 SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS")
 # Keys the digest of every stored token. Changing it ends all of them.
 TOKEN_PEPPER = env("TOKEN_PEPPER")
+# Encrypt what must be read again: accounts/sealed.py. The first seals, all unseal.
+SEALING_KEYS = env("SEALING_KEY").split(",")
 # One or more PEM private keys, ES256. The first signs; all of them verify.
 JWT_PRIVATE_KEY = env("JWT_PRIVATE_KEY")
 

@@ -16,7 +16,14 @@ from .places import PYTHON, VAR
 from .say import Trouble, last_lines
 
 FILE = VAR / "env"
-SECRETS = ("SECRET_KEY", "TOKEN_PEPPER")
+SECRETS = ("SECRET_KEY", "TOKEN_PEPPER", "SEALING_KEY")
+COMPOSE_SECRETS = (
+    "secret_key",
+    "token_pepper",
+    "sealing_key",
+    "database_password",
+    "jwt_private_key",
+)
 
 MAKE_KEY = """
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -65,7 +72,7 @@ def compose_secrets(family: Family, folder: Path) -> list[str]:
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     made = []
-    for name in ("secret_key", "token_pepper", "database_password", "jwt_private_key"):
+    for name in COMPOSE_SECRETS:
         path = folder / name
         if path.exists():
             continue
