@@ -4,6 +4,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.db.utils import IntegrityError
 
@@ -361,3 +362,32 @@ def test_the_clock_can_be_moved_only_where_the_database_is_a_test():
         )
         (source,) = cursor.fetchone()
     assert "current_database() LIKE 'test\\_%'" in source
+
+
+def test_a_consequence_of_consuming_is_written_with_it_or_not_at_all(
+    alice, video, give
+):
+    give(alice, 5)
+
+    def consume(key, amount):
+        return ledger.consume(
+            account_id=alice.pk,
+            app=video,
+            amount_micro=amount * MICRO,
+            actor="test",
+            reason="image",
+            key=key,
+            then=ledger.Then(
+                "INSERT INTO django_content_type (app_label, model)"
+                " SELECT %(label)s, moved.movement_id::text FROM moved"
+                " WHERE moved.outcome = 'taken'",
+                {"label": "usage"},
+            ),
+        )
+
+    taken = consume("one", 3)
+    assert not consume("one", 3).created
+    with pytest.raises(ledger.InsufficientCredits):
+        consume("two", 3)
+    written = ContentType.objects.filter(app_label="usage")
+    assert [row.model for row in written] == [str(taken.movement_id)]

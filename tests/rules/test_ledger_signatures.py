@@ -1,4 +1,4 @@
-"""What `wallet/ledger.py` sends and reads is what the functions take and give."""
+"""What `wallet/ledger/` sends and reads is what the functions take and give."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,8 @@ from django.db import connection
 
 from wallet import install, ledger, outcomes
 
-SOURCE = Path(ledger.__file__).read_text() + Path(outcomes.__file__).read_text()
+FILES = [*Path(ledger.__file__).parent.glob("*.py"), Path(outcomes.__file__)]
+SOURCE = "".join(file.read_text() for file in FILES)
 
 
 @pytest.fixture

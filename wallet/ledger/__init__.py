@@ -1,0 +1,52 @@
+"""The ledger: the only caller of the SQL functions in `wallet/sql/`.
+
+Each function is one database round trip that locks the account's wallet, checks and
+writes. It either happens wholly and answers with the facts, or refuses with a
+`DomainError` and has moved nothing. Amounts are integer micro-credits, accounts are
+ids of `accounts.User`. Time is the database's, read under the lock.
+
+`then` lets a caller write its own consequence (a job's result) in the same round
+trip: a CTE that reads the one-row table `moved`, so the wallet stays locked no
+longer than the movement needs.
+"""
+
+from wallet.ledger.credits import adjust, balance, consume, consume_many, grant
+from wallet.ledger.jobs import NOW, expire, expire_due, release, reserve, settle
+from wallet.outcomes import (
+    AlreadyResolved,
+    Balance,
+    Charge,
+    DuplicateKey,
+    Granted,
+    InsufficientCredits,
+    Released,
+    Reserved,
+    Settled,
+    Taken,
+    Then,
+)
+
+__all__ = [
+    "NOW",
+    "AlreadyResolved",
+    "Balance",
+    "Charge",
+    "DuplicateKey",
+    "Granted",
+    "InsufficientCredits",
+    "Released",
+    "Reserved",
+    "Settled",
+    "Taken",
+    "Then",
+    "adjust",
+    "balance",
+    "consume",
+    "consume_many",
+    "expire",
+    "expire_due",
+    "grant",
+    "release",
+    "reserve",
+    "settle",
+]

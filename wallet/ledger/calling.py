@@ -1,0 +1,62 @@
+"""One call of a function in `wallet/sql/`, and what its refusals become here."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+from django.db import IntegrityError
+
+from focus.database.statements import rows
+from focus.money import from_micro
+from wallet.outcomes import (
+    AlreadyResolved,
+    Balance,
+    DuplicateKey,
+    InsufficientCredits,
+    Then,
+)
+
+# The unique constraint behind every money key.
+ONCE = "a_money_key_moves_credits_once"
+
+
+@contextmanager
+def one_account_a_key() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as taken:
+        if ONCE not in str(taken):
+            raise
+        raise DuplicateKey("This key has moved another account's credits.") from taken
+
+
+def covered(row: dict[str, Any], required_micro: int) -> None:
+    if row["outcome"] == "insufficient_credits":
+        raise refusal(required_micro, Balance.of(row).credits_micro)
+
+
+def refusal(required_micro: int, available_micro: int) -> InsufficientCredits:
+    return InsufficientCredits(
+        "There are not enough credits for this.",
+        required=from_micro(required_micro),
+        # Nobody who owes is told that they have less than nothing.
+        available=from_micro(max(0, available_micro)),
+    )
+
+
+def not_resolved(row: dict[str, Any]) -> None:
+    if row["outcome"] == "already_resolved":
+        raise AlreadyResolved("The reservation was settled or released before.")
+
+
+def call(
+    sql: LiteralString, params: Mapping[str, Any], then: Then | None = None
+) -> dict[str, Any]:
+    if then is not None:
+        sql = (
+            f"WITH moved AS MATERIALIZED ({sql}),"  # noqa: S608 — both are ours
+            f" consequence AS ({then.sql}) SELECT * FROM moved"
+        )
+        params = {**params, **then.params}
+    (row,) = rows(sql, params)
+    return row

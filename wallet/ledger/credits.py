@@ -1,0 +1,180 @@
+"""Credits in, credits out without a job, and the balance as of now."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from accounts.models import App
+from focus.database.statements import rows
+from wallet.ledger.calling import call, covered, one_account_a_key, refusal
+from wallet.models import Grant
+from wallet.outcomes import Balance, Charge, Granted, InsufficientCredits, Taken, Then
+
+
+def balance(*, account_id: UUID, app_id: UUID | None = None) -> Balance:
+    """The balance by now. Waits for no lock and for no sweeper."""
+    row = call(
+        "SELECT * FROM ledger.balance(%(account)s, %(app)s)",
+        {"account": account_id, "app": app_id},
+    )
+    return Balance.of(row)
+
+
+def grant(
+    *,
+    account_id: UUID,
+    amount_micro: int,
+    source: str,
+    actor: str,
+    key: str,
+    category: str = Grant.Category.PROMOTIONAL,
+    priority: int = 50,
+    expires_at: datetime | None = None,
+    only_for: App | None = None,
+    given_by: App | None = None,
+    reason: str = "",
+) -> Granted:
+    """Give credits, once per `key` for ever.
+
+    `only_for` restricts who may spend them; `given_by` names the app whose arrival
+    gave them. Paid grants and adjustments repay debt first.
+    """
+    paid_from = "stripe" if category == Grant.Category.PAID else "issuance"
+    row = call(
+        "SELECT * FROM ledger.grant(%(account)s, %(source)s, %(category)s, %(amount)s,"
+        " %(priority)s, %(expires_at)s, %(app)s, %(given_by)s, %(from)s, %(actor)s,"
+        " %(reason)s, %(key)s)",
+        {
+            "account": account_id,
+            "source": source,
+            "category": category,
+            "amount": amount_micro,
+            "priority": priority,
+            "expires_at": expires_at,
+            "app": only_for and only_for.pk,
+            "given_by": given_by and given_by.pk,
+            "from": paid_from,
+            "actor": actor,
+            "reason": reason,
+            "key": key,
+        },
+    )
+    return Granted(
+        row["movement_id"],
+        row["grant_id"],
+        row["outcome"] == "granted",
+        Balance.of(row),
+    )
+
+
+def consume(
+    *,
+    account_id: UUID,
+    app: App,
+    amount_micro: int,
+    actor: str,
+    reason: str,
+    key: str,
+    then: Then | None = None,
+) -> Taken:
+    """Charge at once, without a job, once per `key` for ever.
+
+    Raises `InsufficientCredits`. A repeated key answers with the first movement.
+    `then` must write nothing unless `moved.outcome = 'taken'`.
+    """
+    return _take(
+        account_id,
+        app,
+        "consume",
+        f"revenue:{app.slug}",
+        amount_micro,
+        actor,
+        reason,
+        key,
+        then,
+    )
+
+
+def consume_many(
+    *, app: App, actor: str, charges: Iterable[Charge]
+) -> list[Taken | InsufficientCredits]:
+    """Many charges in one round trip, answered in the order given.
+
+    Each stands for itself: one that cannot be covered is answered with its refusal
+    and the others are charged all the same. A key that has charged another account is
+    the caller's mistake: it raises `DuplicateKey` and nothing is charged.
+    """
+    wanted = list(charges)
+    with one_account_a_key():
+        answers = rows(
+            "SELECT * FROM ledger.consume_many(%(app)s, %(slug)s, %(actor)s,"
+            " %(accounts)s::uuid[], %(amounts)s::bigint[], %(reasons)s::text[],"
+            " %(keys)s::text[]) ORDER BY position",
+            {
+                "app": app.pk,
+                "slug": app.slug,
+                "actor": actor,
+                "accounts": [charge.account_id for charge in wanted],
+                "amounts": [charge.amount_micro for charge in wanted],
+                "reasons": [charge.reason for charge in wanted],
+                "keys": [charge.key for charge in wanted],
+            },
+        )
+    return [
+        refusal(charge.amount_micro, Balance.of(row).credits_micro)
+        if row["outcome"] == "insufficient_credits"
+        else Taken.of(row)
+        for row, charge in zip(answers, wanted, strict=True)
+    ]
+
+
+def adjust(
+    *, account_id: UUID, amount_micro: int, actor: str, reason: str, key: str
+) -> Granted | Taken:
+    """Staff give (positive) or take back (negative) credits, once per `key`.
+
+    Raises `InsufficientCredits` when there is less to take than asked.
+    """
+    if amount_micro > 0:
+        return grant(
+            account_id=account_id,
+            amount_micro=amount_micro,
+            source=Grant.Source.ADJUSTMENT,
+            actor=actor,
+            reason=reason,
+            key=key,
+        )
+    return _take(
+        account_id, None, "adjust", "issuance", -amount_micro, actor, reason, key
+    )
+
+
+def _take(
+    account_id: UUID,
+    app: App | None,
+    kind: str,
+    to: str,
+    amount_micro: int,
+    actor: str,
+    reason: str,
+    key: str,
+    then: Then | None = None,
+) -> Taken:
+    with one_account_a_key():
+        row = call(
+            "SELECT * FROM ledger.take(%(account)s, %(app)s, %(kind)s, %(to)s,"
+            " %(amount)s, %(actor)s, %(reason)s, %(key)s)",
+            {
+                "account": account_id,
+                "app": app and app.pk,
+                "kind": kind,
+                "to": to,
+                "amount": amount_micro,
+                "actor": actor,
+                "reason": reason,
+                "key": key,
+            },
+            then,
+        )
+    covered(row, amount_micro)
+    return Taken.of(row)

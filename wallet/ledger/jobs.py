@@ -1,0 +1,166 @@
+"""A job's credits: reserved, then settled, released or expired."""
+
+import logging
+from uuid import UUID
+
+from django.db import DatabaseError
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
+
+from accounts.models import App
+from wallet.ledger.calling import call, covered, not_resolved, refusal
+from wallet.models import Grant
+from wallet.outcomes import Balance, Released, Reserved, Settled, Then
+
+log = logging.getLogger(__name__)
+# The ledger's clock, for queries that must agree with it.
+NOW = RawSQL("ledger.now()", [], output_field=DateTimeField())
+
+
+def reserve(
+    *,
+    account_id: UUID,
+    app: App,
+    job_id: UUID,
+    amount_micro: int,
+    ttl_seconds: int,
+    actor: str,
+    reason: str = "",
+    then: Then | None = None,
+) -> Reserved:
+    """Set credits aside for a job. An amount of 0 books nothing.
+
+    Raises `InsufficientCredits`; `then` must write nothing unless
+    `moved.outcome = 'reserved'`.
+    """
+    row = call(
+        "SELECT * FROM ledger.reserve(%(account)s, %(app)s, %(job)s, %(amount)s,"
+        " %(ttl)s, %(actor)s, %(reason)s)",
+        {
+            "account": account_id,
+            "app": app.pk,
+            "job": job_id,
+            "amount": amount_micro,
+            "ttl": ttl_seconds,
+            "actor": actor,
+            "reason": reason,
+        },
+        then,
+    )
+    covered(row, amount_micro)
+    return Reserved(row["movement_id"], row["expires_at"], Balance.of(row))
+
+
+def settle(
+    *,
+    account_id: UUID,
+    app: App,
+    job_id: UUID,
+    cost_micro: int,
+    actor: str,
+    reason: str = "",
+    only_held: bool = False,
+    then: Then | None = None,
+) -> Settled:
+    """Charge a job's real cost; return the rest, or charge overage by the app's policy.
+
+    With `only_held` nothing beyond the reservation is charged, whatever the policy, and
+    of an expired one nothing at all. A settlement that charges nothing leaves no entry,
+    so the caller must hold a lock of its own against settling the same job twice.
+    Raises `InsufficientCredits` only under the policy `reject`, and `AlreadyResolved`.
+    `then` must write nothing unless `moved.outcome = 'settled'`.
+    """
+    row = call(
+        "SELECT * FROM ledger.settle(%(account)s, %(app)s, %(slug)s, %(job)s,"
+        " %(cost)s, %(policy)s, %(actor)s, %(reason)s)",
+        {
+            "account": account_id,
+            "app": app.pk,
+            "slug": app.slug,
+            "job": job_id,
+            "cost": cost_micro,
+            "policy": "held" if only_held else app.overage_policy,
+            "actor": actor,
+            "reason": reason,
+        },
+        then,
+    )
+    if row["outcome"] == "insufficient_credits":
+        # What it has reserved counts: that much of the cost is there already.
+        raise refusal(cost_micro, row["charged_micro"])
+    not_resolved(row)
+    return Settled(
+        row["charged_micro"],
+        row["returned_micro"],
+        row["uncovered_micro"],
+        row["late"],
+        row["booked_at"],
+        Balance.of(row),
+    )
+
+
+def release(
+    *,
+    account_id: UUID,
+    app: App,
+    job_id: UUID,
+    actor: str,
+    reason: str = "",
+    then: Then | None = None,
+) -> Released:
+    """Give a job's whole reservation back. Raises `AlreadyResolved`.
+
+    Nothing is moved where nothing was reserved or the reservation has expired.
+    `then` must write nothing where `moved.outcome = 'already_resolved'`.
+    """
+    row = call(
+        "SELECT * FROM ledger.release(%(account)s, %(app)s, %(job)s, %(actor)s,"
+        " %(reason)s)",
+        {
+            "account": account_id,
+            "app": app.pk,
+            "job": job_id,
+            "actor": actor,
+            "reason": reason,
+        },
+        then,
+    )
+    not_resolved(row)
+    return Released(
+        row["returned_micro"],
+        row["outcome"] == "expired",
+        row["booked_at"],
+        Balance.of(row),
+    )
+
+
+def expire(*, account_id: UUID) -> int:
+    """Book what is due by now in one wallet; returns how many entries that took.
+
+    Readers never wait for it: the balance already reads as if it had run.
+    """
+    row = call("SELECT * FROM ledger.expire(%(account)s)", {"account": account_id})
+    return int(row["booked"])
+
+
+def expire_due(*, limit: int = 10_000) -> int:
+    """Book what is due in every wallet that holds an expired grant.
+
+    Ids are read unlocked and each wallet is its own transaction; one that is broken
+    is logged and stops no other.
+    """
+    due = (
+        Grant.objects.filter(has_credits=True, expires_at__lte=NOW)
+        .order_by("wallet_id")
+        .values_list("wallet__account_id", flat=True)
+        .distinct()
+    )
+    return sum(_expired(account_id) for account_id in list(due[:limit]))
+
+
+def _expired(account_id: UUID) -> int:
+    try:
+        return expire(account_id=account_id)
+    except DatabaseError:
+        log.exception("could not expire the grants of account %s", account_id)
+        return 0
