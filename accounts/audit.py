@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import SecurityEvent, User
@@ -41,3 +42,8 @@ def record(
         user_agent=visitor.user_agent,
         at=timezone.now(),
     )
+
+
+def of(*, user: User) -> QuerySet[SecurityEvent]:
+    """What happened to one person's access, newest first."""
+    return SecurityEvent.objects.filter(user=user).order_by("-at", "-pk")

@@ -2,13 +2,15 @@
 
 from django.urls import path
 
-from accounts.pages import account, device, passkeys, signin
+from accounts.pages import account, apps, device, passkeys, security, signin
 
 urlpatterns = [
     path("", account.home),
-    path("tokens/<uuid:token_id>/revoke", account.revoke_token),
-    path("sessions/<uuid:session_id>/end", account.end_session),
-    path("apps/<uuid:app_id>/revoke", account.revoke_app),
+    path("tokens/<uuid:token_id>/revoke", security.revoke_token),
+    path("sessions/<uuid:session_id>/end", security.end_session),
+    path("apps", apps.page),
+    path("apps/<uuid:app_id>/revoke", apps.revoke),
+    path("security", security.page),
     path("passkeys/<uuid:passkey_id>/remove", passkeys.remove),
     path("signin", signin.page),
     path("signout", signin.sign_out),

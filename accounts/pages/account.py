@@ -1,18 +1,13 @@
-"""/: what Focus is, or the account of the person who is signed in."""
+"""/: what Focus is, or an overview for the person who is signed in."""
 
-import uuid
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
-from accounts import consents, jwt, passkeys, sessions, tokens
-from accounts.authentication import browser_session, visitor
-from accounts.models import User
-from accounts.pages.visit import signed_in
-from focus.errors import NotFound
+from accounts import jwt
+from accounts.pages.visit import person
 from focus.money import from_micro
 from jobs import lifecycle
 from jobs.models import Job
@@ -40,10 +35,9 @@ MEANINGS = {
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    session = browser_session(request)
-    if session is None:
+    user = person(request)
+    if user is None:
         return render(request, "accounts/welcome.html")
-    user = session.user
     balance = ledger.balance(account_id=user.pk)
     entries = (
         Entry.objects.select_related("app")
@@ -59,47 +53,8 @@ def home(request: HttpRequest) -> HttpResponse:
         "debt": _credits(balance.debt_micro) if balance.debt_micro else "",
         "movements": [_movement(entry) for entry in entries],
         "jobs": [_job(job) for job in jobs],
-        "consents": consents.granted(user=user),
-        "passkeys": passkeys.of(user=user),
-        "tokens": tokens.live(user=user)[:50],
-        "sessions": sessions.live(user=user)[:50],
-        "here": session.pk,
     }
     return render(request, "accounts/account.html", about)
-
-
-@require_POST
-@signed_in
-def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpResponse:
-    try:
-        token = tokens.revoke(user=user, token_id=token_id, visitor=visitor(request))
-    except NotFound:
-        messages.error(request, "That token is not yours, or it never was.")
-    else:
-        messages.success(request, f"The token “{token.name}” no longer works.")
-    return redirect("/#tokens")
-
-
-@require_POST
-@signed_in
-def end_session(
-    request: HttpRequest, user: User, session_id: uuid.UUID
-) -> HttpResponse:
-    try:
-        sessions.end(user_id=user.pk, session_id=session_id, visitor=visitor(request))
-    except NotFound:
-        messages.error(request, "That session is not yours, or it never was.")
-    else:
-        messages.success(request, "That session is signed out.")
-    return redirect("/#sessions")
-
-
-@require_POST
-@signed_in
-def revoke_app(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
-    if consents.revoke(user=user, app_id=app_id, visitor=visitor(request)):
-        messages.success(request, "The app can no longer spend your credits by itself.")
-    return redirect("/#apps")
 
 
 @require_safe

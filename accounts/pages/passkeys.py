@@ -1,4 +1,4 @@
-"""Passkeys on the account page. Adding one is a script's and reviv's API's business."""
+"""Passkeys on /security. Adding one is a script's and reviv's API's business."""
 
 import uuid
 
@@ -27,4 +27,4 @@ def remove(request: HttpRequest, user: User, passkey_id: uuid.UUID) -> HttpRespo
         messages.error(request, last.message)
     else:
         messages.success(request, f"The passkey “{passkey.name}” no longer works.")
-    return redirect("/#passkeys")
+    return redirect("/security#passkeys")

@@ -82,6 +82,7 @@ def test_added_on_the_account_page_signed_in_with_and_removed(
     def acts(page: Any) -> None:
         line, authenticator = _authenticator(page)
         _by_password(page, web)
+        page.goto(f"{web}/security")
         _add(page, "My laptop")
         stored = line.send(
             "WebAuthn.getCredentials", {"authenticatorId": authenticator}
@@ -92,17 +93,18 @@ def test_added_on_the_account_page_signed_in_with_and_removed(
         # The same device again: the browser knows by excludeCredentials.
         page.click("text=Add a passkey")
         page.wait_for_selector("text=already has a passkey for your account")
-        page.click("text=Sign out >> nth=0")
+        page.click("nav >> text=Sign out")
         page.wait_for_url(f"{web}/")
         page.goto(f"{web}/signin?next=/device")
         page.click("text=Sign in with a passkey")
         page.wait_for_url(f"{web}/device")
         page.goto(f"{web}/")
         assert "alice@example.com" in page.inner_text("h1")
+        page.goto(f"{web}/security")
         page.click("[aria-label='Remove My laptop']")
         page.wait_for_selector("text=The passkey “My laptop” no longer works")
         # What the passkey had opened ended with it, this browser's own sign-in too.
-        page.wait_for_selector("text=One wallet")
+        page.wait_for_url(f"{web}/signin?next=%2Fsecurity#passkeys")
 
     _visit(acts)
     assert not Passkey.objects.exists()
@@ -126,6 +128,7 @@ def test_a_browser_that_has_no_passkeys_sees_none_of_it(web: str, person: User) 
         page.goto(f"{web}/signin")
         assert page.is_hidden("text=Sign in with a passkey")
         _by_password(page, web)
+        page.goto(f"{web}/security")
         assert page.is_hidden("text=Add a passkey")
         assert page.is_visible("text=No passkeys.")
 

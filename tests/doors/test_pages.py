@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from rest_framework.test import APIClient
 
-from accounts import consents, devices, sessions, tokens
+from accounts import consents, devices, sessions, tokens, user_keys
 from accounts.audit import Visitor
 from accounts.models import App, DeviceGrant, SecurityEvent, User
 from focus.money import MICRO
@@ -131,8 +131,9 @@ class TestAccount:
 
     def test_an_empty_account(self, alices: Browser) -> None:
         page = alices.get("/").content.decode()
-        for shown in ("Nothing has moved yet", "No jobs yet", "No app acts for you"):
+        for shown in ("Nothing has moved yet", "No jobs yet"):
             assert shown in page
+        assert "No app acts for you" in alices.get("/apps").content.decode()
 
     def test_what_moved_what_ran_and_who_may(
         self,
@@ -164,10 +165,11 @@ class TestAccount:
             "Trailer &lt;b&gt;",
             '<span class="badge completed">completed</span>',
             '<span class="badge started">started</span>',
-            "ci &lt;b&gt;",
-            "never used",
-            "jobs:read",
         ):
+            assert shown in page, shown
+        assert "Focus Video" in alices.get("/apps").content.decode()
+        page += alices.get("/security").content.decode()
+        for shown in ("ci &lt;b&gt;", "never used", "jobs:read"):
             assert shown in page, shown
         assert "777" not in page
         assert "bob" not in page
@@ -179,13 +181,15 @@ class TestAccount:
         mine = tokens.issue(user=alice, name="ci", scopes=[])
         theirs = tokens.issue(user=bob, name="bob's", scopes=[])
         consents.record(user_id=alice.pk, app_id=video.pk)
-        answer = alices.fill("/", {}, action=f"/tokens/{mine.token.pk}/revoke")
-        assert answer["Location"] == "/#tokens"
-        answer = alices.fill("/", {}, action=f"/tokens/{theirs.token.pk}/revoke")
-        assert answer["Location"] == "/#tokens"
-        answer = alices.fill("/", {}, action=f"/apps/{video.pk}/revoke")
-        assert answer["Location"] == "/#apps"
-        page = alices.get("/").content.decode()
+        answer = alices.fill("/security", {}, action=f"/tokens/{mine.token.pk}/revoke")
+        assert answer["Location"] == "/security#tokens"
+        answer = alices.fill(
+            "/security", {}, action=f"/tokens/{theirs.token.pk}/revoke"
+        )
+        assert answer["Location"] == "/security#tokens"
+        answer = alices.fill("/apps", {}, action=f"/apps/{video.pk}/revoke")
+        assert answer["Location"] == "/apps"
+        page = alices.get("/apps").content.decode()
         assert "The app can no longer" in page
         assert not tokens.live(user=alice).exists()
         assert tokens.live(user=bob).exists()
@@ -193,6 +197,17 @@ class TestAccount:
         assert alices.get(f"/tokens/{mine.token.pk}/revoke").status_code == 405
         events = SecurityEvent.objects.filter(kind="token_revoked")
         assert events.get().ip == "127.0.0.1"
+
+    def test_what_happened_is_told_to_its_person_alone(
+        self, alices: Browser, alice: User, bob: User
+    ) -> None:
+        tokens.issue(user=alice, name="ci", scopes=[])
+        user_keys.issue(user=bob, name="bob's")
+        page = alices.get("/security").content.decode()
+        assert "An access token was made" in page
+        assert "An API key was made" not in page
+        signed_out = Browser().get("/security")
+        assert signed_out["Location"] == "/signin?next=%2Fsecurity"
 
     def test_signing_out_elsewhere_and_here(
         self, alices: Browser, alice: User, bob: User
@@ -203,7 +218,7 @@ class TestAccount:
         theirs = sessions.begin(
             user=bob, client="bob's", access_seconds=60, methods=["pwd"]
         )
-        page = alices.get("/").content.decode()
+        page = alices.get("/security").content.decode()
         for shown in ("Signed in", "phone &lt;b&gt;", "this browser", "127.0.0.1"):
             assert shown in page, shown
         assert "bob" not in page
@@ -211,15 +226,15 @@ class TestAccount:
             (theirs.session, "That session is not yours"),
             (phone.session, "That session is signed out."),
         ):
-            answer = alices.fill("/", {}, action=f"/sessions/{session.pk}/end")
-            assert answer["Location"] == "/#sessions"
-            page = alices.get("/").content.decode()
+            answer = alices.fill("/security", {}, action=f"/sessions/{session.pk}/end")
+            assert answer["Location"] == "/security#sessions"
+            page = alices.get("/security").content.decode()
             assert said in page
         assert "phone" not in page
         assert sessions.live(user=bob).exists()
         here = sessions.live(user=alice).get()
         assert alices.post(f"/sessions/{here.pk}/end").status_code == 403
-        alices.fill("/", {}, action=f"/sessions/{here.pk}/end")
+        alices.fill("/security", {}, action=f"/sessions/{here.pk}/end")
         assert not sessions.live(user=alice).exists()
         assert "One wallet" in alices.get("/").content.decode()
 

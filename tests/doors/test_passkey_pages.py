@@ -140,14 +140,14 @@ def test_a_page_lists_and_removes_one_s_own(
 ) -> None:
     theirs = Authenticator()
     add(signed_in(bob), theirs, name="bob's phone")
-    page = alices.get("/").content.decode()
+    page = alices.get("/security").content.decode()
     assert "&lt;b&gt;Laptop" in page
     assert "bob" not in page
     assert "may have been copied" not in page
     for row in Passkey.objects.order_by("created_at"):
-        answer = alices.fill("/", {}, action=f"/passkeys/{row.pk}/remove")
-        assert answer["Location"] == "/#passkeys"
+        answer = alices.fill("/security", {}, action=f"/passkeys/{row.pk}/remove")
+        assert answer["Location"] == "/security#passkeys"
     assert Passkey.objects.get().user == bob
-    page = alices.get("/").content.decode()
+    page = alices.get("/security").content.decode()
     assert "No passkeys." in page
     assert "That passkey is not yours" in page

@@ -1,0 +1,85 @@
+"""/security: every way into an account, what uses it now, and what happened."""
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts import audit, passkeys, sessions, tokens
+from accounts.authentication import browser_session, visitor
+from accounts.models import SecurityEvent, User
+from accounts.pages.visit import signed_in
+from focus.errors import NotFound
+
+RECENT = 20
+# Where a kind's own words would not do.
+MEANINGS = {
+    "account_changed": "Staff changed your account",
+    "app_granted": "You let an app spend your credits",
+    "app_revoked": "You took an app's permission back",
+    "credits_adjusted": "Staff adjusted your credits",
+    "passkey_replayed": "A passkey was refused: it may have been copied",
+    "rate_limit_set": "Staff changed your request limit",
+    "refresh_reused": "A used refresh token was used again; its session was ended",
+    "registered": "You opened this account",
+    "session_revoked": "A session was ended",
+    "sessions_revoked": "Sessions were ended",
+    "sign_in_failed": "A sign-in failed",
+    "token_issued": "An access token was made",
+    "user_key_issued": "An API key was made",
+    "user_key_revoked": "An API key was revoked",
+}
+
+
+@require_safe
+@signed_in
+def page(request: HttpRequest, user: User) -> HttpResponse:
+    here = browser_session(request)
+    about = {
+        "user": user,
+        "passkeys": passkeys.of(user=user),
+        "tokens": tokens.live(user=user)[:50],
+        "sessions": sessions.live(user=user)[:50],
+        "here": here and here.pk,
+        "events": [_event(event) for event in audit.of(user=user)[:RECENT]],
+    }
+    return render(request, "accounts/security.html", about)
+
+
+@require_POST
+@signed_in
+def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpResponse:
+    try:
+        token = tokens.revoke(user=user, token_id=token_id, visitor=visitor(request))
+    except NotFound:
+        messages.error(request, "That token is not yours, or it never was.")
+    else:
+        messages.success(request, f"The token “{token.name}” no longer works.")
+    return redirect("/security#tokens")
+
+
+@require_POST
+@signed_in
+def end_session(
+    request: HttpRequest, user: User, session_id: uuid.UUID
+) -> HttpResponse:
+    try:
+        sessions.end(user_id=user.pk, session_id=session_id, visitor=visitor(request))
+    except NotFound:
+        messages.error(request, "That session is not yours, or it never was.")
+    else:
+        messages.success(request, "That session is signed out.")
+    return redirect("/security#sessions")
+
+
+def _event(event: SecurityEvent) -> dict[str, Any]:
+    plain = event.kind.replace("_", " ").capitalize()
+    return {
+        "what": MEANINGS.get(event.kind, plain),
+        "at": event.at,
+        "ip": event.ip,
+        "user_agent": event.user_agent,
+    }
