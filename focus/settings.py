@@ -88,6 +88,12 @@ ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or [_PUBLIC_HOST.rsplit(":", 1)[0]]
 if LOCAL:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]", "testserver"]
 
+# People whom Clerk signs in; unset, its tokens are refused. accounts/clerk.py.
+CLERK_ISSUER = env("CLERK_ISSUER", "")
+# Its key itself, or where its keys are; the first needs no network.
+CLERK_JWT_KEY = env("CLERK_JWT_KEY", "")
+CLERK_JWKS_URL = env("CLERK_JWKS_URL", "")
+
 INSTALLED_APPS = [
     "unfold",
     "focus.apps.FocusConfig",

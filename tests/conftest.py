@@ -1,7 +1,7 @@
 """The cast: alice and bob (people), video (an app), staff, and strangers."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,10 +10,11 @@ from django.db import connection
 from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
-from accounts import scopes, tokens
+from accounts import jwks, scopes, tokens
 from accounts.models import App, User
 from focus.limiter import of_this_process as limiter
 from focus.money import MICRO
+from tests.clerk import ISSUER, Clerk, stub
 from wallet import ledger
 
 # Whole programs and real browsers: `./dev test --slow` and CI run these.
@@ -192,3 +193,29 @@ def time_passes(db: None) -> Any:
 
     yield passes
     passes(-moved)
+
+
+@pytest.fixture(scope="session")
+def _clerk_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clerk]:
+    with stub(tmp_path_factory.mktemp("clerk") / "log") as running:
+        yield running
+
+
+@pytest.fixture
+def clerk(_clerk_process: Clerk, settings: Any) -> Iterator[Clerk]:
+    """Clerk, with nobody in it yet, and settings that point at it."""
+    _clerk_process.reset()
+    settings.CLERK_ISSUER = ISSUER
+    settings.CLERK_JWT_KEY = ""
+    settings.CLERK_JWKS_URL = _clerk_process.jwks_url
+    _forget_keys(settings.REDIS_URL)
+    yield _clerk_process
+    _forget_keys(settings.REDIS_URL)
+
+
+def _forget_keys(redis_url: str) -> None:
+    jwks.forget()
+    store = redis.Redis.from_url(redis_url)
+    for key in store.scan_iter("focus:jwks:*"):
+        store.delete(key)
+    store.close()
