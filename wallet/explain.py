@@ -116,6 +116,8 @@ _ORDER = {
             Entry.Kind.OVERAGE,
             Entry.Kind.OVERDRAFT,
             Entry.Kind.ADJUST,
+            Entry.Kind.CLAW_BACK,
+            Entry.Kind.REINSTATE,
             Entry.Kind.LAPSE,
         )
     )
@@ -144,6 +146,10 @@ def _booked(row: dict[str, Any]) -> Line:
             text = f"charged by {whose} beyond the balance, as debt {when}"
         case Entry.Kind.ADJUST:
             text = f"taken back by staff {when}"
+        case Entry.Kind.CLAW_BACK:
+            text = f"taken back because their money went back {when}"
+        case Entry.Kind.REINSTATE:
+            text = f"given back because their money returned {when}"
         case Entry.Kind.LAPSE:
             text = f"expired unused {when}"
         case _:
@@ -165,6 +171,8 @@ def _given(source: str, app: str | None) -> str:
             return "given by staff"
         case Grant.Source.REFUND:
             return "given back as a refund"
+        case Grant.Source.REINSTATED:
+            return "given back because their money returned, debt repaid meanwhile"
     return f"given as {source}"
 
 

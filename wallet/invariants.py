@@ -166,7 +166,53 @@ INVARIANTS: dict[str, str] = {
         FROM wallet_draw d JOIN wallet_grant g ON g.id = d.grant_id
         JOIN wallet_entry e ON e.movement_id = d.movement_id AND e.debit = 'available'
         WHERE e.wallet_id <> g.wallet_id OR (g.app_id IS DISTINCT FROM e.app_id
-          AND g.app_id IS NOT NULL AND e.kind NOT IN ('adjust', 'repay', 'lapse'))
+          AND g.app_id IS NOT NULL AND e.kind NOT IN
+            ('adjust', 'claw_back', 'repay', 'lapse'))
+    """,
+    "a purchase lacks what its claw-backs took": """
+        SELECT g.wallet_id, format('grant %s of %s says %s clawed back, its claw-backs'
+          ' %s', g.id, g.granted_micro, g.clawed_back_micro,
+          coalesce(sum(c.amount_micro) FILTER (WHERE c.reinstatement_id IS NULL), 0))
+        FROM wallet_grant g LEFT JOIN wallet_clawback c ON c.grant_id = g.id
+        GROUP BY g.id
+        HAVING g.clawed_back_micro <>
+          coalesce(sum(c.amount_micro) FILTER (WHERE c.reinstatement_id IS NULL), 0)
+    """,
+    "a claw-back took what it says, and so much was reinstated": """
+        SELECT g.wallet_id, format('claw-back %s of %s (%s of it debt): %s taken and %s'
+          ' owed by its entries, %s drawn and %s returned, %s reinstated', c.id,
+          c.amount_micro, c.debt_micro, e.taken, e.owed, d.drawn, d.returned, e.back)
+        FROM wallet_clawback c JOIN wallet_grant g ON g.id = c.grant_id
+        LEFT JOIN LATERAL (
+          SELECT
+            coalesce(sum(amount_micro) FILTER (WHERE kind = 'claw_back'
+              AND debit = 'available'), 0) AS taken,
+            coalesce(sum(amount_micro) FILTER (WHERE kind = 'claw_back'
+              AND debit = 'debt'), 0) AS owed,
+            coalesce(sum(amount_micro) FILTER (WHERE debit = 'stripe'), 0) AS back
+          FROM wallet_entry WHERE wallet_id = g.wallet_id
+            AND movement_id IN (c.movement_id, c.reinstatement_id)
+        ) e ON true
+        LEFT JOIN LATERAL (
+          SELECT coalesce(sum(amount_micro), 0) AS drawn,
+            coalesce(sum(returned_micro), 0) AS returned
+          FROM wallet_draw WHERE claw_back_id = c.id
+        ) d ON true
+        WHERE (e.taken, e.owed, e.back, d.drawn, d.returned) IS DISTINCT FROM
+          (c.amount_micro - c.debt_micro, c.debt_micro,
+           CASE WHEN c.reinstatement_id IS NULL THEN 0 ELSE c.amount_micro END,
+           c.amount_micro - c.debt_micro,
+           CASE WHEN c.reinstatement_id IS NULL THEN 0
+             ELSE c.amount_micro - c.debt_micro END)
+    """,
+    "credits come back only from claw-backs": """
+        SELECT e.wallet_id, format('entry %s of %s reinstates no claw-back', e.seq,
+          e.amount_micro)
+        FROM wallet_entry e
+        WHERE e.kind IN ('claw_back', 'reinstate') AND NOT EXISTS (
+          SELECT FROM wallet_clawback c WHERE c.grant_id = e.grant_id
+            AND e.movement_id = CASE e.kind WHEN 'claw_back' THEN c.movement_id
+              ELSE c.reinstatement_id END)
     """,
     "credits only ever come from outside": """
         SELECT w.id, format('%s came in, %s went out, %s are here', coalesce(sum(

@@ -62,6 +62,7 @@ class Grant(models.Model):
         PROMO = "promo"
         ADJUSTMENT = "adjustment"
         REFUND = "refund"
+        REINSTATED = "reinstated"
 
     class Category(models.TextChoices):
         PAID = "paid"
@@ -74,6 +75,8 @@ class Grant(models.Model):
     priority = models.SmallIntegerField(default=50)
     granted_micro = models.BigIntegerField()
     remaining_micro = models.BigIntegerField()
+    # Taken back with the money that bought it, less what was reinstated.
+    clawed_back_micro = models.BigIntegerField(db_default=0)
     # For the indexes below. With remaining_micro itself in their conditions, every
     # draw would write to all of them: PostgreSQL updates in place (HOT) only where
     # no column that an index mentions has changed.
@@ -100,6 +103,11 @@ class Grant(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(granted_micro__gt=0), name="a_grant_gives_something"
+            ),
+            models.CheckConstraint(
+                condition=Q(clawed_back_micro__gte=0)
+                & Q(clawed_back_micro__lte=F("granted_micro")),
+                name="clawed_back_is_within_granted",
             ),
             models.CheckConstraint(
                 condition=Q(priority__gte=0) & Q(priority__lte=100),
@@ -172,12 +180,44 @@ class Reservation(models.Model):
         return f"reservation {self.pk}"
 
 
+class ClawBack(models.Model):
+    """Credits taken back with a purchase's money, so that they can be given back.
+
+    `debt_micro` is what the wallet no longer had; the rest is in the draws.
+    """
+
+    grant = models.ForeignKey(Grant, on_delete=models.PROTECT)
+    movement_id = models.UUIDField(unique=True)
+    amount_micro = models.BigIntegerField()
+    debt_micro = models.BigIntegerField()
+    # The movement that gave all of it back; empty: none has.
+    reinstatement_id = models.UUIDField(null=True, unique=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(amount_micro__gt=0), name="a_claw_back_takes_something"
+            ),
+            models.CheckConstraint(
+                condition=Q(debt_micro__gte=0) & Q(debt_micro__lte=F("amount_micro")),
+                name="a_claw_back_owes_at_most_itself",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"claw-back {self.pk}"
+
+
 class Draw(models.Model):
     """Which grant paid: how much a movement took from it, and how much came back."""
 
     movement_id = models.UUIDField()
     reservation = models.ForeignKey(
         Reservation, on_delete=models.PROTECT, null=True, db_index=False
+    )
+    claw_back = models.ForeignKey(
+        ClawBack, on_delete=models.PROTECT, null=True, db_index=False
     )
     grant = models.ForeignKey(Grant, on_delete=models.PROTECT)
     amount_micro = models.BigIntegerField()
@@ -199,6 +239,11 @@ class Draw(models.Model):
                 fields=["reservation"],
                 condition=Q(reservation__isnull=False),
                 name="draw_of_reservation",
+            ),
+            models.Index(
+                fields=["claw_back"],
+                condition=Q(claw_back__isnull=False),
+                name="draw_of_claw_back",
             ),
         ]
 
@@ -227,6 +272,8 @@ class Entry(models.Model):
         CONSUME = "consume"
         ADJUST = "adjust"
         LAPSE = "lapse", "grant expired"
+        CLAW_BACK = "claw_back", "claw back"
+        REINSTATE = "reinstate"
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, db_index=False)
     seq = models.BigIntegerField()

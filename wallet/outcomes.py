@@ -24,6 +24,30 @@ class AlreadyResolved(DomainError):
     code = "already_resolved"
 
 
+class UnknownPurchase(DomainError):
+    """No paid grant of this account was booked under this key (yet)."""
+
+    code = "unknown_purchase"
+
+
+class ExceedsPurchase(DomainError):
+    """More than is left to claw back of a purchase. Facts: `required`, `left`."""
+
+    code = "exceeds_purchase"
+
+
+class UnknownClawBack(DomainError):
+    """No claw-back of this account was booked under this key (yet)."""
+
+    code = "unknown_claw_back"
+
+
+class AlreadyReinstated(DomainError):
+    """The claw-back was given back before, under another key."""
+
+    code = "already_reinstated"
+
+
 class DuplicateKey(DomainError):
     """The money key belongs to another account's movement."""
 
@@ -127,6 +151,31 @@ class Taken:
             row["first_amount_micro"],
             row["first_balance_micro"],
         )
+
+
+@dataclass(frozen=True)
+class ClawedBack:
+    """What a claw-back took out of the balance, and what it left as debt.
+
+    `created` is false where the money key had clawed back before; the amounts are then
+    those of the first time.
+    """
+
+    movement_id: UUID
+    grant_id: int
+    created: bool
+    taken_micro: int
+    owed_micro: int
+    balance: Balance
+
+
+@dataclass(frozen=True)
+class Reinstated:
+    """A claw-back given back: `created` is false where the money key did so before."""
+
+    movement_id: UUID
+    created: bool
+    balance: Balance
 
 
 @dataclass(frozen=True)

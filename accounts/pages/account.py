@@ -30,6 +30,8 @@ MEANINGS = {
     Entry.Kind.CONSUME: "Charged",
     Entry.Kind.ADJUST: "Adjusted by support",
     Entry.Kind.LAPSE: "Unused credits expired",
+    Entry.Kind.CLAW_BACK: "Taken back with a refunded or disputed payment",
+    Entry.Kind.REINSTATE: "Given back with a payment that returned",
 }
 
 

@@ -15,6 +15,8 @@ class Grant:
     expires: int | None
     paid: bool
     app: str | None
+    size: int = 0
+    clawed: int = 0
 
     def rank(self):
         never = self.expires is None
@@ -38,6 +40,15 @@ class Hold:
 
 
 @dataclass
+class ClawBack:
+    grant: Grant
+    amount: int
+    owed: int
+    draws: list[tuple[Grant, int]]
+    reinstated: bool = False
+
+
+@dataclass
 class Model:
     limit: int = 0
     now: int = 0
@@ -45,6 +56,7 @@ class Model:
     grants: list[Grant] = field(default_factory=list)
     holds: dict[int, Hold] = field(default_factory=dict)
     late_settled: set[int] = field(default_factory=set)
+    claw_backs: list[ClawBack] = field(default_factory=list)
 
     def pass_time(self, seconds):
         """Time alone expires holds and grants; nobody has to sweep."""
@@ -64,8 +76,9 @@ class Model:
     def grant(self, amount, *, priority, expires, paid, app, adjustment=False):
         repaid = min(self.debt, amount) if paid or adjustment else 0
         self.debt -= repaid
+        number = len(self.grants)
         self.grants.append(
-            Grant(len(self.grants), amount - repaid, priority, expires, paid, app)
+            Grant(number, amount - repaid, priority, expires, paid, app, amount)
         )
         self._catch_up()
 
@@ -128,6 +141,61 @@ class Model:
         if amount > self.available() - self.debt:
             return "insufficient"
         self._draw(None, amount, anything=True)
+        return "ok"
+
+    def claw_back(self, number, amount):
+        """("ok", taken, owed) or the refusal."""
+        grant = self.grants[number]
+        if not grant.paid:
+            return "unknown"
+        if amount > grant.size - grant.clawed:
+            return "exceeds"
+        order = sorted(
+            self.grants,
+            key=lambda other: (
+                other is not grant,
+                other.app not in (None, grant.app),
+                other.rank(),
+            ),
+        )
+        draws = []
+        owed = amount
+        for other in order:
+            part = min(owed, other.left)
+            if part:
+                other.left -= part
+                owed -= part
+                draws.append((other, part))
+        self.debt += owed
+        grant.clawed += amount
+        self.claw_backs.append(ClawBack(grant, amount, owed, draws))
+        return ("ok", amount - owed, owed)
+
+    def reinstate(self, number):
+        """Credits return to their grants, debt is forgiven; what was repaid is new."""
+        back = self.claw_backs[number]
+        if back.reinstated:
+            return "already"
+        back.reinstated = True
+        back.grant.clawed -= back.amount
+        for grant, part in back.draws:
+            grant.left += part
+        forgiven = min(back.owed, self.debt)
+        self.debt -= forgiven
+        if fresh := back.owed - forgiven:
+            old = back.grant
+            self.grants.append(
+                Grant(
+                    len(self.grants),
+                    fresh,
+                    old.priority,
+                    old.expires,
+                    True,
+                    old.app,
+                    fresh,
+                )
+            )
+        self._catch_up()
         return "ok"
 
     def _draw(self, app, amount, *, anything=False):

@@ -7,7 +7,7 @@ from django.db import connection
 from focus.money import MICRO
 from jobs import lifecycle
 from jobs.invariants import ALL
-from wallet import invariants
+from wallet import invariants, ledger
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +53,15 @@ CORRUPTIONS = {
     "an app spends its own and unrestricted grants only": (
         "UPDATE wallet_grant SET app_id = gen_random_uuid()"
     ),
+    "a purchase lacks what its claw-backs took": (
+        "UPDATE wallet_grant SET clawed_back_micro = 0 WHERE clawed_back_micro > 0"
+    ),
+    "a claw-back took what it says, and so much was reinstated": (
+        "UPDATE wallet_draw SET returned_micro = 1 WHERE claw_back_id IS NOT NULL"
+    ),
+    "credits come back only from claw-backs": (
+        "UPDATE wallet_entry SET kind = 'reinstate' WHERE kind = 'grant'"
+    ),
     "credits only ever come from outside": (
         "UPDATE wallet_entry SET debit = 'reserved' WHERE kind = 'grant'"
     ),
@@ -72,8 +81,32 @@ CORRUPTIONS = {
 
 @pytest.fixture
 def history(alice, video, give):
-    """One job settled, one running."""
+    """One job settled, one running; a purchase refunded twice, one of them undone."""
     give(alice, 20)
+    ledger.grant(
+        account_id=alice.pk,
+        amount_micro=10 * MICRO,
+        source="purchase",
+        category="paid",
+        actor="test",
+        key="bought",
+    )
+    for key in ("refund", "dispute"):
+        ledger.claw_back(
+            account_id=alice.pk,
+            purchase_key="bought",
+            amount_micro=4 * MICRO,
+            actor="test",
+            reason="",
+            key=key,
+        )
+    ledger.reinstate(
+        account_id=alice.pk,
+        claw_back_key="dispute",
+        actor="test",
+        reason="",
+        key="won",
+    )
     jobs = [
         lifecycle.start(
             account_id=alice.pk,

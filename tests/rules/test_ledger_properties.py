@@ -43,6 +43,8 @@ wishes = st.lists(
         st.tuples(st.just("release"), job),
         st.tuples(st.just("consume"), app, some),
         st.tuples(st.just("adjust"), some, st.booleans()),
+        st.tuples(st.just("claw_back"), st.integers(0, 4), some),
+        st.tuples(st.just("reinstate"), st.integers(0, 3)),
         st.tuples(st.just("wait"), st.integers(1, 4)),
         st.tuples(st.just("sweep")),
     ),
@@ -79,6 +81,9 @@ class TheLedgerAgreesWithTheModel(TestCase):
         self.account = User.objects.create(email=None)
         self.apps = {slug: App.objects.create(slug=slug, name=slug) for slug in "ab"}
         self.jobs = []
+        # One for each of the model's grants.
+        self.grant_keys = []
+        self.claw_back_keys = []
         self.count = 0
         self._set_clock(0)
         with connection.cursor() as cursor:
@@ -103,6 +108,7 @@ class TheLedgerAgreesWithTheModel(TestCase):
             actor="test",
             key=self._key(),
         )
+        self.grant_keys.append(f"{self.account.pk}:{self.count}")
 
     def do_reserve(self, app, amount, ttl):
         job_id = uuid.uuid4()
@@ -171,12 +177,45 @@ class TheLedgerAgreesWithTheModel(TestCase):
             key=self._key(),
         )
         if give:
+            self.grant_keys.append(f"{self.account.pk}:{self.count}")
             self.model.grant(
                 amount, priority=50, expires=None, paid=False, app=None, adjustment=True
             )
         else:
             expected = self.model.take_back(amount)
             assert said == expected or expected == "ok"
+
+    def do_claw_back(self, number, amount):
+        keys = [key for key in self.grant_keys if key]
+        if number >= len(keys):
+            return
+        key = self._key()
+        said = self._said(
+            ledger.claw_back,
+            purchase_key=keys[number],
+            amount_micro=amount,
+            reason="",
+            key=key,
+        )
+        if not isinstance(said, str):
+            said = ("ok", said.taken_micro, said.owed_micro)
+            self.claw_back_keys.append(key)
+        assert said == self.model.claw_back(self.grant_keys.index(keys[number]), amount)
+
+    def do_reinstate(self, number):
+        if number >= len(self.claw_back_keys):
+            return
+        said = self._said(
+            ledger.reinstate,
+            claw_back_key=self.claw_back_keys[number],
+            reason="",
+            key=self._key(),
+        )
+        expected = self.model.reinstate(number)
+        assert said == expected or expected == "ok"
+        # A grant that a reinstatement made was booked under no key of its own.
+        missing = len(self.model.grants) - len(self.grant_keys)
+        self.grant_keys.extend([None] * missing)
 
     def do_wait(self, hours):
         self.model.pass_time(hours)
@@ -208,6 +247,12 @@ class TheLedgerAgreesWithTheModel(TestCase):
             said = "insufficient"
         except ledger.AlreadyResolved:
             said = "already"
+        except ledger.AlreadyReinstated:
+            said = "already"
+        except ledger.UnknownPurchase:
+            said = "unknown"
+        except ledger.ExceedsPurchase:
+            said = "exceeds"
         assert ledger.balance(account_id=self.account.pk) == before
         return said
 

@@ -26,6 +26,7 @@ _SOURCES = {
     Grant.Source.PROMO: "promotion",
     Grant.Source.ADJUSTMENT: "adjustment by staff",
     Grant.Source.REFUND: "refund",
+    Grant.Source.REINSTATED: "reinstated purchase",
 }
 # unfold's colours for the label of each kind.
 COLOURS = {
@@ -41,6 +42,8 @@ COLOURS = {
     "consume": "primary",
     "adjust": "danger",
     "grant expired": "danger",
+    "claw back": "danger",
+    "reinstate": "success",
 }
 
 

@@ -10,42 +10,57 @@ trip: a CTE that reads the one-row table `moved`, so the wallet stays locked no
 longer than the movement needs.
 """
 
+from wallet.ledger.claw_backs import claw_back, reinstate
 from wallet.ledger.credits import adjust, balance, consume, consume_many, grant
 from wallet.ledger.jobs import NOW, expire, expire_due, release, reserve, settle
 from wallet.outcomes import (
+    AlreadyReinstated,
     AlreadyResolved,
     Balance,
     Charge,
+    ClawedBack,
     DuplicateKey,
+    ExceedsPurchase,
     Granted,
     InsufficientCredits,
+    Reinstated,
     Released,
     Reserved,
     Settled,
     Taken,
     Then,
+    UnknownClawBack,
+    UnknownPurchase,
 )
 
 __all__ = [
     "NOW",
+    "AlreadyReinstated",
     "AlreadyResolved",
     "Balance",
     "Charge",
+    "ClawedBack",
     "DuplicateKey",
+    "ExceedsPurchase",
     "Granted",
     "InsufficientCredits",
+    "Reinstated",
     "Released",
     "Reserved",
     "Settled",
     "Taken",
     "Then",
+    "UnknownClawBack",
+    "UnknownPurchase",
     "adjust",
     "balance",
+    "claw_back",
     "consume",
     "consume_many",
     "expire",
     "expire_due",
     "grant",
+    "reinstate",
     "release",
     "reserve",
     "settle",

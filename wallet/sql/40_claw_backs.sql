@@ -1,0 +1,190 @@
+-- Money that goes back takes the credits with it that it had bought, and brings them
+-- back if it returns. The purchase is named by the money key of its grant.
+
+-- Take back up to an amount for a claw-back: what is left of the purchase itself, then
+-- in spending order, and last what only other apps may spend. Returns how much it got.
+CREATE OR REPLACE FUNCTION ledger.draw_back(
+  g wallet_grant, p_movement uuid, p_claw_back bigint, p_amount bigint
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  other record;
+  need bigint := p_amount;
+  part bigint;
+BEGIN
+  FOR other IN
+    SELECT id, remaining_micro FROM wallet_grant
+    WHERE wallet_id = g.wallet_id AND has_credits
+    ORDER BY id <> g.id, (app_id IS NOT NULL AND app_id IS DISTINCT FROM g.app_id),
+             (app_id IS NULL), priority, expires_at NULLS LAST, (category = 'paid'), id
+  LOOP
+    EXIT WHEN need = 0;
+    part := least(need, other.remaining_micro);
+    UPDATE wallet_grant SET remaining_micro = remaining_micro - part
+    WHERE id = other.id;
+    INSERT INTO wallet_draw (movement_id, claw_back_id, grant_id, amount_micro,
+                             returned_micro)
+    VALUES (p_movement, p_claw_back, other.id, part, 0);
+    need := need - part;
+  END LOOP;
+  RETURN p_amount - need;
+END $$;
+
+-- Take back credits of a refunded or disputed purchase, once per key for ever. What
+-- jobs have reserved stays theirs; what is not there becomes debt.
+CREATE OR REPLACE FUNCTION ledger.claw_back(
+  p_account uuid, p_purchase text, p_amount bigint, p_actor text, p_reason text,
+  p_key text,
+  OUT outcome text, OUT movement_id uuid, OUT grant_id bigint, OUT taken_micro bigint,
+  OUT owed_micro bigint, OUT left_micro bigint, OUT available_micro bigint,
+  OUT reserved_micro bigint, OUT debt_micro bigint
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  w wallet_wallet;
+  g wallet_grant;
+  c wallet_clawback;
+  e wallet_entry;
+BEGIN
+  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  SELECT b.* INTO c FROM wallet_entry x
+  JOIN wallet_clawback b ON b.movement_id = x.movement_id
+  WHERE x.key = p_key AND x.wallet_id = w.id AND x.kind = 'claw_back';
+  SELECT p.* INTO g FROM wallet_entry x JOIN wallet_grant p ON p.id = x.grant_id
+  WHERE x.key = p_purchase AND x.wallet_id = w.id AND x.kind = 'grant'
+    AND p.category = 'paid';
+  IF c.id IS NOT NULL THEN
+    outcome := 'duplicate';
+  ELSIF g.id IS NULL THEN
+    outcome := 'unknown_purchase';
+  ELSIF p_amount > g.granted_micro - g.clawed_back_micro THEN
+    outcome := 'exceeds_purchase';
+  ELSE
+    outcome := 'clawed_back';
+    c.id := nextval('wallet_clawback_id_seq');
+    c.grant_id := g.id;
+    c.movement_id := gen_random_uuid();
+    c.amount_micro := p_amount;
+    c.debt_micro := p_amount - ledger.draw_back(g, c.movement_id, c.id, p_amount);
+    INSERT INTO wallet_clawback (id, grant_id, movement_id, amount_micro, debt_micro)
+    VALUES (c.id, c.grant_id, c.movement_id, c.amount_micro, c.debt_micro);
+    UPDATE wallet_grant SET clawed_back_micro = clawed_back_micro + p_amount
+    WHERE id = g.id;
+    e.movement_id := c.movement_id;
+    e.grant_id := g.id;
+    e.actor := p_actor;
+    e.reason := p_reason;
+    w := ledger.book_claw_back(w, e, c, p_key);
+    PERFORM ledger.store(w);
+  END IF;
+  movement_id := c.movement_id;
+  grant_id := coalesce(c.grant_id, g.id);
+  taken_micro := c.amount_micro - c.debt_micro;
+  owed_micro := c.debt_micro;
+  left_micro := g.granted_micro - g.clawed_back_micro;
+  available_micro := w.available_micro;
+  reserved_micro := w.reserved_micro;
+  debt_micro := w.debt_micro;
+END $$;
+
+-- The entries of a claw-back: out of what there was, and out of what there was not.
+CREATE OR REPLACE FUNCTION ledger.book_claw_back(
+  w wallet_wallet, e wallet_entry, c wallet_clawback, p_key text
+) RETURNS wallet_wallet LANGUAGE plpgsql AS $$
+DECLARE
+  part record;
+  next_key text := p_key;
+BEGIN
+  FOR part IN
+    SELECT * FROM (VALUES
+      ('available', c.amount_micro - c.debt_micro), ('debt', c.debt_micro)
+    ) AS p(debit, amount) WHERE p.amount > 0
+  LOOP
+    e := ledger.next_entry(e, 'claw_back', part.debit, 'stripe', part.amount);
+    e.key := next_key;
+    next_key := NULL;
+    w := ledger.book(w, e);
+  END LOOP;
+  RETURN w;
+END $$;
+
+-- Give a whole claw-back back, once for ever: its debt is forgiven where it is still
+-- owed, and what it took returns to the very grants it came from. Where the debt was
+-- repaid meanwhile, its part becomes a grant with the purchase's own terms.
+CREATE OR REPLACE FUNCTION ledger.reinstate(
+  p_account uuid, p_claw_back text, p_actor text, p_reason text, p_key text,
+  OUT outcome text, OUT movement_id uuid, OUT repaid_micro bigint,
+  OUT returned_micro bigint, OUT granted_micro bigint, OUT available_micro bigint,
+  OUT reserved_micro bigint, OUT debt_micro bigint
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  w wallet_wallet;
+  c wallet_clawback;
+  e wallet_entry;
+BEGIN
+  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  SELECT b.* INTO c FROM wallet_entry x
+  JOIN wallet_clawback b ON b.movement_id = x.movement_id
+  WHERE x.key = p_claw_back AND x.wallet_id = w.id AND x.kind = 'claw_back';
+  IF c.id IS NULL THEN
+    outcome := 'unknown_claw_back';
+  ELSIF c.reinstatement_id IS NOT NULL THEN
+    movement_id := c.reinstatement_id;
+    SELECT 'duplicate' INTO outcome FROM wallet_entry x
+    WHERE x.key = p_key AND x.movement_id = c.reinstatement_id;
+    outcome := coalesce(outcome, 'already_reinstated');
+  ELSE
+    outcome := 'reinstated';
+    movement_id := gen_random_uuid();
+    e.movement_id := movement_id;
+    repaid_micro := least(c.debt_micro, w.debt_micro);
+    returned_micro := c.amount_micro - c.debt_micro;
+    granted_micro := c.debt_micro - repaid_micro;
+    UPDATE wallet_clawback SET reinstatement_id = e.movement_id WHERE id = c.id;
+    UPDATE wallet_grant SET clawed_back_micro = clawed_back_micro - c.amount_micro
+    WHERE id = c.grant_id;
+    UPDATE wallet_grant g SET remaining_micro = g.remaining_micro + d.amount_micro
+    FROM wallet_draw d WHERE d.claw_back_id = c.id AND g.id = d.grant_id;
+    UPDATE wallet_draw SET returned_micro = amount_micro WHERE claw_back_id = c.id;
+    e.grant_id := c.grant_id;
+    e.actor := p_actor;
+    e.reason := p_reason;
+    e.key := p_key;
+    w := ledger.book_reinstatement(w, e, repaid_micro, returned_micro, granted_micro);
+    -- What expired meanwhile is gone: the clock does not stop for a dispute.
+    w := ledger.catch_up(w);
+    PERFORM ledger.store(w);
+  END IF;
+  available_micro := w.available_micro;
+  reserved_micro := w.reserved_micro;
+  debt_micro := w.debt_micro;
+END $$;
+
+-- The entries of a reinstatement, where not zero; the first carries the money key.
+CREATE OR REPLACE FUNCTION ledger.book_reinstatement(
+  w wallet_wallet, e wallet_entry, p_repaid bigint, p_returned bigint, p_granted bigint
+) RETURNS wallet_wallet LANGUAGE plpgsql AS $$
+DECLARE
+  part record;
+  next_key text := e.key;
+BEGIN
+  FOR part IN
+    SELECT * FROM (VALUES
+      ('reinstate', 'debt', p_repaid), ('reinstate', 'available', p_returned),
+      ('grant', 'available', p_granted)
+    ) AS p(kind, credit, amount) WHERE p.amount > 0
+  LOOP
+    e := ledger.next_entry(e, part.kind, 'stripe', part.credit, part.amount);
+    e.key := next_key;
+    next_key := NULL;
+    IF part.kind = 'grant' THEN
+      INSERT INTO wallet_grant (wallet_id, source, category, priority, granted_micro,
+        remaining_micro, expires_at, app_id)
+      SELECT wallet_id, 'reinstated', category, priority, p_granted, p_granted,
+        expires_at, app_id
+      FROM wallet_grant WHERE id = e.grant_id RETURNING id INTO e.grant_id;
+    END IF;
+    w := ledger.book(w, e);
+  END LOOP;
+  RETURN w;
+END $$;
