@@ -18,6 +18,8 @@ from psycopg.types.json import Jsonb
 from accounts.models import App
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
+from focus.money import from_micro
+from jobs import outbox
 from jobs.models import Job
 from wallet import ledger
 from wallet.ledger import NOW, Balance
@@ -87,7 +89,7 @@ def start(
     actor: str,
     ttl_seconds: int | None = None,
 ) -> Outcome:
-    """Reserve the estimate and record the job, in one statement.
+    """Reserve the estimate, record the job and tell of it, in one statement.
 
     Raises `ledger.InsufficientCredits` and leaves nothing behind. An estimate of 0
     is allowed and books nothing.
@@ -100,6 +102,11 @@ def start(
         reserved_micro=estimate_micro,
         metadata=metadata,
     )
+    then = ledger.Then(_INSERT_JOB, {"metadata": Jsonb(metadata)})
+    if app.owner_id is not None:
+        event = outbox.params(app=app, name="job.created", data=_told(job))
+        more = {**event, "tell_if": "reserved"}
+        then = ledger.Then(_INSERT_AND_TELL, {**then.params, **more})
     reserved = ledger.reserve(
         account_id=account_id,
         app=app,
@@ -108,7 +115,7 @@ def start(
         ttl_seconds=ttl_seconds or settings.RESERVATION_TTL_SECONDS,
         actor=actor,
         reason=action,
-        then=ledger.Then(_INSERT_JOB, {"metadata": Jsonb(metadata)}),
+        then=then,
     )
     job.expires_at = reserved.expires_at
     return Outcome(job, reserved.balance)
@@ -124,6 +131,7 @@ _INSERT_JOB = """
       moved.expires_at - make_interval(secs => %(ttl)s), moved.expires_at
     FROM moved WHERE moved.outcome = 'reserved'
 """
+_INSERT_AND_TELL: LiteralString = _INSERT_JOB + outbox.AND_TELL
 
 
 @transaction.atomic
@@ -160,6 +168,7 @@ def complete(
     job.actual_cost_micro = cost
     job.metadata = {**job.metadata, **metadata}
     _took(job, settled, late=late or settled.late)
+    _tell(job)
     return Outcome(job, settled.balance)
 
 
@@ -217,6 +226,7 @@ def fail(
     job.refund = refund
     job.fail_reason = fail_reason
     job.save()
+    _tell(job)
     return Outcome(job, balance)
 
 
@@ -246,7 +256,8 @@ def _expired(job_id: UUID) -> bool:
 @transaction.atomic
 def _expire(job_id: UUID) -> bool:
     job = (
-        Job.objects.select_for_update(no_key=True)
+        Job.objects.select_for_update(no_key=True, of=["self"])
+        .select_related("app")
         .filter(pk=job_id, status=Job.Status.STARTED, expires_at__lte=NOW)
         .first()
     )
@@ -257,6 +268,8 @@ def _expire(job_id: UUID) -> bool:
     job.refunded_micro = job.reserved_micro
     job.settled_at = job.expires_at
     job.save(update_fields=["status", "refunded_micro", "settled_at"])
+    job.listens = True
+    _tell(job)
     return True
 
 
@@ -302,17 +315,17 @@ def _read_one(sql: LiteralString, job_id: UUID, caller: Caller) -> Job:
         raise JobNotFound("There is no such job.")
     job, place = instance(Job, found[0])
     job.app, place = instance(App, found[0], place)
-    job.now = found[0][place]
+    job.now, job.listens = found[0][place : place + 2]
     return job
 
 
 _READ: LiteralString = f"""
-    SELECT {columns(Job, "j")}, {columns(App, "a")}, ledger.now()
+    SELECT {columns(Job, "j")}, {columns(App, "a")}, ledger.now(), {outbox.LISTENS}
     FROM jobs_job j JOIN accounts_app a ON a.id = j.app_id
     WHERE j.id = %(job)s
       AND CASE WHEN %(app)s::uuid IS NULL THEN j.account_id = %(account)s
         ELSE j.app_id = %(app)s END
-"""  # noqa: S608 — only column names are put in
+"""  # noqa: S608 — only column names and our own fragment are put in
 _LOCK: LiteralString = _READ + " FOR NO KEY UPDATE OF j"
 
 
@@ -327,6 +340,27 @@ def _took(job: Job, settled: ledger.Settled, *, late: bool) -> None:
     job.uncovered_micro = settled.uncovered_micro
     job.late = late
     job.settled_at = settled.at
+
+
+def _tell(job: Job) -> None:
+    """Tell how the job ended: one statement, and none where nobody listens."""
+    if job.listens:
+        outbox.write(app=job.app, name=f"job.{job.status}", data=_told(job))
+
+
+def _told(job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.pk,
+        "app": job.app.slug,
+        "action": job.action,
+        "status": job.status,
+        "user_id": job.account_id,
+        "reserved": from_micro(job.reserved_micro),
+        "charged": from_micro(job.charged_micro),
+        "refunded": from_micro(job.refunded_micro),
+        "uncovered": from_micro(job.uncovered_micro),
+        "metadata": job.metadata,
+    }
 
 
 def _as_it_is(job: Job) -> Outcome:

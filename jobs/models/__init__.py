@@ -1,5 +1,6 @@
 """Every table of this app, one noun a file."""
 
 from jobs.models.jobs import Job
+from jobs.models.webhooks import Attempt, Delivery, Endpoint, Event
 
-__all__ = ["Job"]
+__all__ = ["Attempt", "Delivery", "Endpoint", "Event", "Job"]

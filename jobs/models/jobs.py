@@ -24,8 +24,10 @@ class Job(models.Model):
         FAILED = "failed"
         EXPIRED = "expired"
 
-    # The ledger's clock when the row was read; jobs.lifecycle sets it.
+    # The ledger's clock when the row was read, and whether the app's owner has an
+    # endpoint; jobs.lifecycle sets them.
     now: datetime
+    listens: bool
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(

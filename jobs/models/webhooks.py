@@ -1,0 +1,189 @@
+"""Webhooks: who wants to know, what happened, and every attempt to tell them."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.models import App
+
+
+class Endpoint(models.Model):
+    """An address of an account. It hears of the apps that the account owns.
+
+    `secret` and `next_secret` are sealed (`accounts.sealed`). A deleted endpoint has
+    no secret any more and keeps its history.
+    """
+
+    class Disabled(models.TextChoices):
+        OWNER = "owner", "by its owner"
+        GONE = "gone", "it answered 410 Gone"
+        ASKED = "asked", "its answer asked for it"
+        FAILING = "failing", "a day of failed deliveries"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    url = models.CharField(max_length=2048)
+    events = ArrayField(models.CharField(max_length=100))
+    secret = models.BinaryField()
+    next_secret = models.BinaryField(null=True)
+    promotes_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    disabled_at = models.DateTimeField(null=True)
+    disabled_because = models.CharField(max_length=7, choices=Disabled, blank=True)
+    deleted_at = models.DateTimeField(null=True)
+    # It asked for a pause (429 with Retry-After).
+    paused_until = models.DateTimeField(null=True)
+    # Its last attempt failed or was slow: it gets fewer of a worker's threads.
+    troubled = models.BooleanField(default=False)
+    # Since its last success: the first delivery given up, and how many there were.
+    failing_since = models.DateTimeField(null=True)
+    given_up = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "url"],
+                condition=Q(deleted_at__isnull=True),
+                name="an_account_has_an_address_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(next_secret__isnull=True, promotes_at__isnull=True)
+                | Q(next_secret__isnull=False, promotes_at__isnull=False),
+                name="a_new_secret_has_its_day",
+            ),
+            models.CheckConstraint(
+                condition=Q(disabled_at__isnull=True, disabled_because="")
+                | (Q(disabled_at__isnull=False) & ~Q(disabled_because="")),
+                name="a_disabled_endpoint_says_why",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class Event(models.Model):
+    """Something that happened. `body` is what is sent, byte for byte, every time."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    app = models.ForeignKey(App, on_delete=models.PROTECT, null=True, db_index=False)
+    type = models.CharField(max_length=100)
+    body = models.BinaryField()
+    request_id = models.CharField(max_length=128, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["created_at"], name="events_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.type} evt_{self.pk.hex}"
+
+
+class Delivery(models.Model):
+    """One event on its way to one endpoint.
+
+    A pending one is worked on when `due_at` has come. Whoever does so holds `lease`
+    (the id of the attempt) and keeps moving `due_at` on; with a dead worker that stops,
+    and the delivery is due again. `tries` counts what was tried since it was last asked
+    for, `attempts` all that ever was.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELED = "canceled"
+
+    class Trigger(models.TextChoices):
+        AUTO = "auto"
+        MANUAL = "manual"
+        RECOVERY = "recovery"
+        TEST = "test"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    event = models.ForeignKey(Event, on_delete=models.PROTECT, db_index=False)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, db_index=False)
+    state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    trigger = models.CharField(max_length=8, choices=Trigger, default=Trigger.AUTO)
+    due_at = models.DateTimeField(db_default=Now())
+    lease = models.UUIDField(null=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0)
+    interruptions = models.PositiveSmallIntegerField(default=0)
+    last_status = models.PositiveSmallIntegerField(null=True)
+    last_error = models.CharField(max_length=20, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["event", "endpoint"], name="an_endpoint_hears_an_event_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="pending", ended_at__isnull=True)
+                | (~Q(state="pending") & Q(ended_at__isnull=False, lease__isnull=True)),
+                name="ended_deliveries_say_when",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["endpoint", "due_at"],
+                condition=Q(state="pending"),
+                name="deliveries_due",
+            ),
+            models.Index(
+                fields=["endpoint"],
+                condition=Q(lease__isnull=False),
+                name="deliveries_in_flight",
+            ),
+            models.Index(
+                fields=["endpoint", "-created_at", "-id"], name="deliveries_listed"
+            ),
+            models.Index(
+                fields=["ended_at"],
+                condition=Q(ended_at__isnull=False),
+                name="deliveries_by_end",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_id} → {self.endpoint_id}"
+
+
+class Attempt(models.Model):
+    """One request to an endpoint. Written before it is made, completed once after it.
+
+    A trigger refuses any other change, and to forget one within 30 days.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        INTERRUPTED = "interrupted"
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    delivery = models.ForeignKey(Delivery, on_delete=models.PROTECT, db_index=False)
+    n = models.PositiveIntegerField()
+    trigger = models.CharField(max_length=8, choices=Delivery.Trigger)
+    state = models.CharField(max_length=11, choices=State, default=State.RUNNING)
+    started_at = models.DateTimeField(db_default=Now())
+    duration_ms = models.PositiveIntegerField(null=True)
+    status = models.PositiveSmallIntegerField(null=True)
+    error = models.CharField(max_length=20, blank=True)
+    ip = models.GenericIPAddressField(null=True)
+    # What they said, as far as it helps to find a mistake: at most 8 KiB.
+    answer = models.BinaryField(default=b"")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["delivery", "n"], name="attempts_in_order")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} #{self.n}"
