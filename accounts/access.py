@@ -10,9 +10,11 @@ from accounts.principals import Kind, Principal
 from focus.errors import DomainError
 
 # A person, by whatever they hold.
-PEOPLE = frozenset({Kind.SESSION, Kind.JWT, Kind.PAT})
+PEOPLE = frozenset({Kind.SESSION, Kind.JWT, Kind.CLERK, Kind.PAT})
 # A person who is there, or was a moment ago: not a script with a long-lived token.
-PRESENT = frozenset({Kind.SESSION, Kind.JWT})
+PRESENT = frozenset({Kind.SESSION, Kind.JWT, Kind.CLERK})
+# The same for guides that know no other sign-in than ours.
+SIGNED_IN_HERE = frozenset({Kind.SESSION, Kind.JWT})
 APPS = frozenset({Kind.APP_KEY})
 # ClipForge's guide: "X-Api-Key" for servers, a JWT for people.
 KEY_OR_JWT = frozenset({Kind.USER_KEY, Kind.JWT})

@@ -14,7 +14,18 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 
-from accounts import access, jwt, opaque, origins, sessions, tokens, user_keys
+from accounts import (
+    access,
+    arrivals,
+    clerk,
+    clerk_cookie,
+    jwt,
+    opaque,
+    origins,
+    sessions,
+    tokens,
+    user_keys,
+)
 from accounts.audit import Visitor
 from accounts.models import Session, User
 from accounts.principals import (
@@ -38,16 +49,17 @@ class Credentials(BaseAuthentication):
 
     A header is never backed up by the cookie: a bad one is 401. `request.user` becomes
     the person, or the `Principal` itself for an app's key; `request.auth` is always the
-    `Principal`. Costs one query; none for a secret that cannot be ours.
+    `Principal`. Costs one query; none for a secret that cannot be ours, and a few once
+    for somebody whom Clerk vouches for and we have not met.
     """
 
     def authenticate(self, request: Any) -> Believed | None:
         meta = request._request.META
         try:
             if (key := meta.get("HTTP_X_API_KEY")) is not None:
-                return _by_api_key(key, meta.get("HTTP_AUTHORIZATION"))
+                return _by_api_key(key, request._request)
             if (header := meta.get("HTTP_AUTHORIZATION")) is not None:
-                return _by_bearer(header)
+                return _by_bearer(header, request._request)
         except (InvalidToken, TokenExpired) as refusal:
             raise AuthenticationFailed(refusal.message, code=refusal.code) from refusal
         except (AppInactive, KeyInactive) as refusal:
@@ -83,7 +95,7 @@ def browser_session(request: HttpRequest) -> Session | None:
     return sessions.find_in_browser(browser_key=key)
 
 
-def _by_bearer(header: str) -> Believed:
+def _by_bearer(header: str, request: HttpRequest) -> Believed:
     scheme, _, secret = header.partition(" ")
     if scheme.lower() != "bearer":
         raise InvalidToken("The Authorization header must be a Bearer token.")
@@ -97,6 +109,8 @@ def _by_bearer(header: str) -> Believed:
         key = tokens.find_app_key(secret=secret)
         principal = Principal(Kind.APP_KEY, app=key.app, token_id=key.pk)
         return principal, principal
+    if secret.count(".") == 2 and clerk.is_one(secret):
+        return _visiting(clerk.read(secret), request)
     if secret.count(".") == 2:
         claims = jwt.read(jwt.ACCESS, secret)
         session = sessions.find(session_id=uuid.UUID(claims["sid"]))
@@ -106,12 +120,12 @@ def _by_bearer(header: str) -> Believed:
     raise InvalidToken("The token is invalid.")
 
 
-def _by_api_key(secret: str, header: str | None) -> Believed:
+def _by_api_key(secret: str, request: HttpRequest) -> Believed:
     """The key's person. A bearer beside it must be the same person's, and is used."""
     key = user_keys.find(secret=secret)
-    if header is None:
+    if (header := request.META.get("HTTP_AUTHORIZATION")) is None:
         return key.user, Principal(Kind.USER_KEY, user=key.user, token_id=key.pk)
-    believed = _by_bearer(header)
+    believed = _by_bearer(header, request)
     if believed[1].user != key.user:
         raise InvalidToken("The two credentials belong to different accounts.")
     return believed
@@ -120,10 +134,59 @@ def _by_api_key(secret: str, header: str | None) -> Believed:
 def _by_cookie(request: HttpRequest) -> Believed | None:
     session = browser_session(request)
     if session is None:
-        return None
+        return _by_clerks_cookie(request)
     same_site_only(request)
     principal = Principal(Kind.SESSION, user=session.user, session_id=session.pk)
     return session.user, principal
+
+
+def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
+    """Whom Clerk's own cookie signs in. A token that is not right is no sign-in: the
+    browser sends what it has, and the sign-in page is the answer to that.
+    """
+    token = clerk_cookie.read(request)
+    if token is None:
+        return None
+    try:
+        visit = clerk.read(token)
+        if visit.party is None and not _from_here(request):
+            return None
+        same_site_only(request)
+        origin = request.META.get("HTTP_ORIGIN")
+        # SameSite=None: a page from anywhere may have it sent, even to read.
+        if origin not in (None, visit.party) and not origins.may_use_cookies(origin):
+            raise _cross_site()
+        return _visiting(visit, request)
+    except (InvalidToken, TokenExpired):
+        return None
+
+
+def _visiting(visit: clerk.Visit, request: HttpRequest) -> Believed:
+    """The person behind a genuine token of Clerk's, who may be new here."""
+    user = clerk.find(visit=visit) or arrivals.by_clerk(
+        clerk_id=visit.clerk_id, visitor=visitor(request)
+    )
+    if visit.impersonator:
+        clerk.note_impersonation(visit=visit, user=user, visitor=visitor(request))
+        if request.method not in _SAFE:
+            raise PermissionDenied(
+                "Whoever acts in somebody's place may only look.", code="read_only"
+            )
+    return user, Principal(
+        Kind.CLERK,
+        user=user,
+        token=visit.token,
+        expires_at=visit.expires_at,
+        read_only=bool(visit.impersonator),
+    )
+
+
+def _from_here(request: HttpRequest) -> bool:
+    """Whether our own page asks, or no page at all."""
+    site = request.META.get("HTTP_SEC_FETCH_SITE", "same-origin")
+    origin = request.META.get("HTTP_ORIGIN")
+    here = origin is None or origin in origins.ours()
+    return here and site in ("same-origin", "none")
 
 
 def same_site_only(request: HttpRequest) -> None:

@@ -5,6 +5,7 @@ an answer that is too long or too slow is no answer. Never call it while a trans
 is open: their silence must not hold a lock.
 """
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from focus.errors import DomainError
 TIMEOUT = (3, 5)
 MAX_SECONDS = 8
 MAX_BYTES = 256 * 1024
+# How long a service that was down is not asked again.
+REST_SECONDS = 5.0
 
 
 class ServiceDown(DomainError):
@@ -42,9 +45,14 @@ class Reply:
             raise ServiceDown("The service gave an answer we cannot read.") from broken
 
 
-def get(url: str, *, headers: Mapping[str, str] | None = None) -> Reply:
+def get(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Reply:
     """GET `url`. Raises `ServiceDown`."""
-    return _ask("GET", url, headers, None)
+    return _ask("GET", url, headers, None, max_bytes)
 
 
 def post(
@@ -54,11 +62,54 @@ def post(
     return _ask("POST", url, headers, form)
 
 
+class Breaker:
+    """One service, asked on behalf of callers who wait.
+
+    While it is down a caller is told at once: for `REST_SECONDS` after a failure nobody
+    asks, and then one caller at a time tries whether it is back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._down = False
+        self._closed_until = 0.0
+
+    def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> Reply:
+        """As `get` does, or `ServiceDown` without asking."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._closed_until:
+                raise ServiceDown("The service was down a moment ago.")
+            if self._down:
+                self._closed_until = now + MAX_SECONDS + sum(TIMEOUT)
+        try:
+            reply = get(url, headers=headers, max_bytes=max_bytes)
+        except ServiceDown:
+            with self._lock:
+                self._down = True
+                self._closed_until = time.monotonic() + REST_SECONDS
+            raise
+        self.close()
+        return reply
+
+    def close(self) -> None:
+        """Let everybody ask again."""
+        with self._lock:
+            self._down, self._closed_until = False, 0.0
+
+
 def _ask(
     method: str,
     url: str,
     headers: Mapping[str, str] | None,
     form: Mapping[str, str] | None,
+    max_bytes: int = MAX_BYTES,
 ) -> Reply:
     try:
         with requests.Session() as session:
@@ -73,13 +124,13 @@ def _ask(
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return _reply(response)
+                return _reply(response, max_bytes)
     except requests.RequestException as failed:
         # Its text may hold the address, and the address a code.
         raise ServiceDown(f"No answer: {type(failed).__name__}.") from None
 
 
-def _reply(response: requests.Response) -> Reply:
+def _reply(response: requests.Response, max_bytes: int) -> Reply:
     if response.status_code >= 500:
         raise ServiceDown(f"The service answered {response.status_code}.")
     # The timeout is per read: a drip would never reach it.
@@ -87,6 +138,6 @@ def _reply(response: requests.Response) -> Reply:
     body = b""
     for chunk in response.iter_content(16 * 1024):
         body += chunk
-        if len(body) > MAX_BYTES or time.monotonic() > limit:
+        if len(body) > max_bytes or time.monotonic() > limit:
             raise ServiceDown("The service's answer was too long or too slow.")
     return Reply(response.status_code, body)

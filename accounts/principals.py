@@ -1,7 +1,8 @@
 """Who a request speaks for, once its credential has been believed."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from accounts.models import App, User
@@ -36,13 +37,14 @@ class KeyInactive(DomainError):
 
 
 class Kind(StrEnum):
-    """The five ways to be somebody here."""
+    """The six ways to be somebody here."""
 
     SESSION = "session"
     JWT = "jwt"
     PAT = "pat"
     APP_KEY = "app_key"
     USER_KEY = "user_key"
+    CLERK = "clerk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Principal:
 
     `scopes` limits a personal access token and is None where nothing is limited.
     `session_id` is the sign-in behind a cookie or JWT, `token_id` the row of a personal
-    access token, app key or person's key.
+    access token, app key or person's key. Only a token of Clerk's comes with itself
+    (`token`, `expires_at`). With `read_only` somebody acts in the person's place.
     """
 
     kind: Kind
@@ -60,6 +63,9 @@ class Principal:
     scopes: frozenset[str] | None = None
     session_id: uuid.UUID | None = None
     token_id: uuid.UUID | None = None
+    token: str = field(default="", repr=False)
+    expires_at: datetime | None = None
+    read_only: bool = False
 
     # What DRF and Django ask of `request.user`, for an app that is nobody's account.
     is_authenticated = True

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from accounts import mails, replays
+from accounts import arrivals, mails, replays
 
 
 @shared_task(name="accounts.forget_replays")
@@ -13,3 +13,8 @@ def forget_replays(**_newer: object) -> None:
 @shared_task(name="accounts.send_mails")
 def send_mails(**_newer: object) -> None:
     mails.send_due()
+
+
+@shared_task(name="accounts.learn_from_clerk")
+def learn_from_clerk(**_newer: object) -> None:
+    arrivals.learn_due()

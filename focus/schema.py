@@ -43,6 +43,7 @@ COOKIE = "session"
 SCHEME_OF = {
     Kind.JWT: PERSON,
     Kind.PAT: PERSON,
+    Kind.CLERK: PERSON,
     Kind.APP_KEY: APP_KEY,
     Kind.USER_KEY: USER_KEY,
     Kind.SESSION: COOKIE,
@@ -54,8 +55,8 @@ def _schemes() -> dict[str, dict[str, Any]]:
         PERSON: {
             "type": "http",
             "scheme": "bearer",
-            "description": "A person's access token (JWT) or personal access token "
-            "(`focus_pat_…`).",
+            "description": "A person's access token (a JWT, ours or Clerk's) or "
+            "personal access token (`focus_pat_…`).",
         },
         APP_KEY: {
             "type": "http",

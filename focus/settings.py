@@ -93,6 +93,11 @@ CLERK_ISSUER = env("CLERK_ISSUER", "")
 # Its key itself, or where its keys are; the first needs no network.
 CLERK_JWT_KEY = env("CLERK_JWT_KEY", "")
 CLERK_JWKS_URL = env("CLERK_JWKS_URL", "")
+# Names the cookie `__session_…`, where Clerk's other applications share the domain.
+CLERK_PUBLISHABLE_KEY = env("CLERK_PUBLISHABLE_KEY", "")
+# For Clerk's backend: a person's email and their linked accounts. Works without.
+CLERK_SECRET_KEY = env("CLERK_SECRET_KEY", "")
+CLERK_API_BASE = env("CLERK_API_BASE", "https://api.clerk.com").rstrip("/")
 
 INSTALLED_APPS = [
     "unfold",
@@ -318,6 +323,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "accounts.send_mails",
         "schedule": 5.0,
         "options": {"expires": 30},
+    },
+    "learn-from-clerk": {
+        "task": "accounts.learn_from_clerk",
+        "schedule": 15.0,
+        "options": {"expires": 60},
     },
     "forget-replays": {
         "task": "accounts.forget_replays",

@@ -12,13 +12,16 @@ from urllib.request import Request, urlopen
 
 import jwt
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.clerk_stub import SECRET_KEY
+from tests.clerk_stub import SECRET_KEY, pem_of
 from tests.processes import free_port, running, until
 
 ISSUER = "https://clerk.thefocus.ai"
 PUBLISHABLE_KEY = "pk_test_Y2xlcmsudGhlZm9jdXMuYWkk"
 GONE = object()
+# A key of nobody's, for tests that need no stub.
+SIGNER = pem_of(rsa.generate_private_key(65537, 2048))
 
 
 class Clerk:

@@ -116,7 +116,7 @@ class Stub(BaseHTTPRequestHandler):
         if len(steps) == 4 and steps[2] == "oauth_access_tokens":
             kept = self.state.tokens.get(f"{steps[1]}/{steps[3]}", [])
             if isinstance(kept, str):
-                return _error(400, kept, "The token cannot be had.")
+                return _error(422, kept, "The token cannot be had.")
             if query.get("paginated") == "true":
                 return 200, {"data": kept, "total_count": len(kept)}
             return 200, kept

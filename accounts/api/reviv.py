@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import jwt, refresh_cookie, sessions
+from accounts import clerk, jwt, refresh_cookie, sessions
 from accounts.access import PUBLIC, Access
 from accounts.authentication import Believed, Credentials, same_site_only, visitor
 from accounts.models import User
@@ -71,6 +71,7 @@ class SignedOnly(Credentials):
         meta = request._request.META
         scheme, _, token = meta.get("HTTP_AUTHORIZATION", "").partition(" ")
         is_jwt = scheme.lower() == "bearer" and token.count(".") == 2
+        is_jwt = is_jwt and not clerk.is_one(token)
         if "HTTP_X_API_KEY" in meta or not is_jwt:
             return super().authenticate(request)
         try:

@@ -12,7 +12,7 @@ from rest_framework.viewsets import ViewSet
 from webauthn.helpers import bytes_to_base64url, options_to_json_dict
 
 from accounts import enrolment, passkeys, passwords, sessions
-from accounts.access import PRESENT, PUBLIC, Access
+from accounts.access import PUBLIC, SIGNED_IN_HERE, Access
 from accounts.authentication import visitor
 from accounts.models import Passkey, User
 from accounts.principals import Principal
@@ -107,7 +107,7 @@ def _json(schema: dict[str, Any]) -> Any:
 class AddViewSet(Reviv, ViewSet):
     """For people who are signed in; the page of their account uses it as well."""
 
-    accepts = {"begin": Access(PRESENT), "complete": Access(PRESENT)}
+    accepts = {"begin": Access(SIGNED_IN_HERE), "complete": Access(SIGNED_IN_HERE)}
     limits = {"begin": (AUTH,), "complete": (AUTH,)}
     statuses = {**Reviv.statuses, "second_proof_required": 403}
 

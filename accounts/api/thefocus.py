@@ -79,12 +79,14 @@ class Waiting(serializers.Serializer):
 
 
 class SessionTokenViewSet(TheFocus, ViewSet):
-    accepts = {"session_token": Access(frozenset({Kind.SESSION}))}
+    accepts = {"session_token": Access(frozenset({Kind.SESSION, Kind.CLERK}))}
 
     @extend_schema(
         summary="Get a session token",
         responses={
-            200: OpenApiResponse(SessionToken, "A JWT of 15 minutes."),
+            200: OpenApiResponse(
+                SessionToken, "A JWT of 15 minutes; where Clerk signed in, Clerk's."
+            ),
             401: OpenApiResponse(description="Nobody is signed in; see `signin_url`."),
         },
         examples=[
@@ -100,7 +102,11 @@ class SessionTokenViewSet(TheFocus, ViewSet):
     )
     def session_token(self, request: Request) -> Response:
         """Exchange the browser session for a bearer token."""
-        session_id = cast(uuid.UUID, _principal(request).session_id)
+        principal = _principal(request)
+        if principal.kind is Kind.CLERK:
+            body = {"token": principal.token, "expires_at": principal.expires_at}
+            return Response(body, headers=NO_STORE)
+        session_id = cast(uuid.UUID, principal.session_id)
         session = sessions.find(session_id=session_id)
         token = sessions.access_token(session=session, seconds=SESSION_TOKEN_SECONDS)
         body = {"token": token.text, "expires_at": token.expires_at}

@@ -2,6 +2,7 @@
 
 from accounts.models.app_keys import AppKey
 from accounts.models.apps import App
+from accounts.models.clerk_lookups import ClerkLookup
 from accounts.models.consents import Consent
 from accounts.models.devices import DeviceGrant
 from accounts.models.mails import Mail
@@ -16,6 +17,7 @@ from accounts.models.user_keys import UserKey
 __all__ = [
     "App",
     "AppKey",
+    "ClerkLookup",
     "Consent",
     "DeviceGrant",
     "Mail",

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
 from rest_framework.test import APIClient
 
@@ -14,6 +13,7 @@ from accounts.access import PUBLIC, Access
 from accounts.models import App, User
 from accounts.principals import Kind
 from focus import schema
+from tests.clerk import ISSUER, SIGNER, public_pem, session_token
 
 NOT_THIS_KIND = "This kind of credential is not accepted here."
 ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
@@ -37,8 +37,11 @@ every_action = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def callers(alice: User, video: App) -> dict[Kind, Caller]:
+def callers(alice: User, video: App, settings: Any) -> dict[Kind, Caller]:
     """A way to call as each kind, anew each time: an action may end its credential."""
+    settings.CLERK_ISSUER, settings.CLERK_JWT_KEY = ISSUER, public_pem(SIGNER)
+    alice.clerk_id = "user_2ann"
+    alice.save()
 
     def session() -> APIClient:
         store = SessionStore()
@@ -62,6 +65,9 @@ def callers(alice: User, video: App) -> dict[Kind, Caller]:
             tokens.issue(user=alice, name="x", scopes=scopes.DEFAULT).secret
         ),
         Kind.APP_KEY: lambda: _bearer(tokens.issue_app_key(app=video, name="x").secret),
+        Kind.CLERK: lambda: _bearer(
+            session_token(SIGNER, azp=settings.PUBLIC_BASE_URL)
+        ),
         Kind.USER_KEY: lambda: APIClient(
             headers={"X-Api-Key": user_keys.issue(user=alice, name="x").secret}
         ),

@@ -1,0 +1,35 @@
+"""Clerk's cookie `__session`, which its own script keeps on our common domain."""
+
+import base64
+import hashlib
+from functools import lru_cache
+
+from django.conf import settings
+from django.http import HttpRequest
+
+NAME = "__session"
+
+
+def read(request: HttpRequest) -> str | None:
+    """The session token that the browser sent, if it sent exactly one.
+
+    The cookie with our publishable key's suffix goes first: the plain one may be that
+    of another of Clerk's applications. The raw header is read, as Django would keep the
+    last of two cookies with one name, and a sibling subdomain can plant that one.
+    """
+    parts = request.META.get("HTTP_COOKIE", "").split(";")
+    pairs = [[side.strip() for side in part.split("=", 1)] for part in parts]
+    for wanted in _names(settings.CLERK_PUBLISHABLE_KEY):
+        values = [pair[-1] for pair in pairs if pair[0] == wanted]
+        if values:
+            return values[0] if len(values) == 1 and values[0] else None
+    return None
+
+
+@lru_cache(maxsize=4)
+def _names(publishable_key: str) -> list[str]:
+    if not publishable_key:
+        return [NAME]
+    # As clerk-js makes it.
+    digest = hashlib.sha1(publishable_key.encode(), usedforsecurity=False).digest()
+    return [f"{NAME}_{base64.urlsafe_b64encode(digest).decode()[:8]}", NAME]

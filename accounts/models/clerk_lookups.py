@@ -1,0 +1,15 @@
+"""People whom Clerk could not tell us about when they first came."""
+
+from django.conf import settings
+from django.db import models
+
+
+class ClerkLookup(models.Model):
+    """Somebody to ask Clerk about from `due_at` on. It goes when Clerk has answered."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    due_at = models.DateTimeField(db_index=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.due_at:%Y-%m-%d %H:%M}"
