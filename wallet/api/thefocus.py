@@ -80,10 +80,11 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
         examples=[OpenApiExample("A new account", EXAMPLE, response_only=True)],
     )
     def retrieve(self, request: Request) -> Response:
-        user = request.auth.user
+        principal: Any = request.auth
+        user = principal.user
         slug = request.query_params.get("app")
         app = partners.find_active(slug) if slug is not None else None
-        if app is not None and not request.auth.read_only:
+        if app is not None and not principal.read_only:
             starters.welcome(account_id=user.pk, app=app, actor=f"user:{user.pk}")
         balance = ledger.balance(account_id=user.pk, app_id=app.pk if app else None)
         apps = starters.memberships(account_id=user.pk)
