@@ -19,7 +19,7 @@ from accounts import audit, ceremony, mails, nonces, opaque, passwords, sessions
 from accounts.audit import NOBODY, Visitor
 from accounts.ceremony import MissingCredentialId as MissingCredentialId
 from accounts.ceremony import Unverified
-from accounts.models import Passkey, PasskeyOwner, User
+from accounts.models import Identity, Passkey, PasskeyOwner, User
 from focus.errors import DomainError, NotFound
 
 LIVES_SECONDS = 300
@@ -147,7 +147,7 @@ def remove(*, user: User, passkey_id: uuid.UUID, visitor: Visitor = NOBODY) -> P
     if row is None:
         raise NotFound("There is no such passkey.")
     others = Passkey.objects.filter(user=owner).exclude(pk=row.pk).exists()
-    if not (others or owner.has_usable_password() or has_provider(owner)):
+    if not (others or has_password(owner) or has_provider(owner)):
         raise LastWayIn("This passkey is the only way into your account.")
     sessions.revoke_all(user=owner, opened_by=row, visitor=visitor)
     audit.record("passkey_removed", user=owner, visitor=visitor, name=row.name)
@@ -248,6 +248,11 @@ def _ids(address: str) -> list[bytes]:
     return [opaque.digest(f"decoy {n} {folded}")[:length] for n in range(count)]
 
 
+def has_password(user: User) -> bool:
+    """Whether a password signs this person in: it takes an email to go with."""
+    return user.has_usable_password() and user.email is not None
+
+
 def has_provider(user: User) -> bool:
     """Whether somebody else signs this person in."""
-    return bool(user.clerk_id)
+    return bool(user.clerk_id) or Identity.objects.filter(user=user).exists()

@@ -3,13 +3,15 @@
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from django.conf import settings
+
 from accounts import origins
 from accounts.models import App
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
 _LONGEST = 2048
 # Never passed on: only we put these into a target.
-_OURS = {"token", "ticket"}
+_OURS = frozenset({"token", "ticket"})
 
 
 def absolute(raw: str) -> str | None:
@@ -33,10 +35,34 @@ def relative(raw: str) -> str | None:
     return raw if raw[0] == "/" and raw[1:2] != "/" else None
 
 
+def front(raw: object) -> str:
+    """The page of the front end that `raw` means: a path there, or its whole address.
+
+    Its `/auth/callback` for anything else. Without `token`, `ticket` and `error`.
+    """
+    default = f"{settings.FRONTEND_URL}/auth/callback"
+    if not isinstance(raw, str):
+        return default
+    if (path := relative(raw)) is not None:
+        # Joined as text: what begins with a slash can change no host before it.
+        raw = f"{settings.FRONTEND_URL}{path}"
+    elif not 0 < len(raw) <= _LONGEST or _UNSAFE.search(raw):
+        return default
+    origin = origins.of(raw)
+    if origin is None or origin != origins.of(settings.FRONTEND_URL):
+        return default
+    return _without_secrets(raw, _OURS | {"error"})
+
+
 def with_token(target: str, token: str) -> str:
     """`target` with `token=` as the last of its query."""
+    return with_last(target, "token", token)
+
+
+def with_last(target: str, name: str, value: str) -> str:
+    """`target` with `name=value`, which need no escaping, as the last of its query."""
     parts = urlsplit(target)
-    query = f"{parts.query}&token={token}" if parts.query else f"token={token}"
+    query = f"{parts.query}&{name}={value}" if parts.query else f"{name}={value}"
     return urlunsplit(parts._replace(query=query))
 
 
@@ -59,12 +85,12 @@ def _is_registered(origin: str) -> bool:
     return origin in origins.ours() or origins.of_an_app(origin)
 
 
-def _without_secrets(url: str) -> str:
+def _without_secrets(url: str, ours: frozenset[str] = _OURS) -> str:
     """Cut, never re-encoded: the rest of the app's query comes back byte by byte."""
     parts = urlsplit(url)
     kept = [
         pair
         for pair in parts.query.split("&")
-        if unquote(pair.partition("=")[0].replace("+", " ")) not in _OURS
+        if unquote(pair.partition("=")[0].replace("+", " ")) not in ours
     ]
     return urlunsplit(parts._replace(query="&".join(kept)))

@@ -90,6 +90,11 @@ def begin_in_browser(
         )
 
 
+def tokens(*, session: Session, access_seconds: int) -> Tokens:
+    """The pair of a live sign-in by tokens that has not handed out any yet."""
+    return _tokens(session, access_seconds, timezone.now())
+
+
 def access_token(*, session: Session, seconds: int) -> AccessToken:
     """A JWT for a live session. It dies with the session, or in `seconds`."""
     return _access_token(session, seconds, timezone.now())

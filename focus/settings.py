@@ -266,6 +266,16 @@ RATE_LIMITS = {
 # Multiplies every limit; for load tests.
 RATE_LIMIT_SCALE = float(env("RATE_LIMIT_SCALE", "1"))
 
+# Sign-in by Google; without an id there is none. The addresses are Google's own, and
+# settings only so that a provider of the tests can stand in.
+GOOGLE_CLIENT_ID = env("GOOGLE_CLIENT_ID", "")
+GOOGLE_CLIENT_SECRET = env("GOOGLE_CLIENT_SECRET") if GOOGLE_CLIENT_ID else ""
+GOOGLE_AUTHORIZE_URL = env(
+    "GOOGLE_AUTHORIZE_URL", "https://accounts.google.com/o/oauth2/v2/auth"
+)
+GOOGLE_TOKEN_URL = env("GOOGLE_TOKEN_URL", "https://oauth2.googleapis.com/token")
+GOOGLE_JWKS_URL = env("GOOGLE_JWKS_URL", "https://www.googleapis.com/oauth2/v3/certs")
+
 # Larger bodies are refused with 413 before they are read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 

@@ -28,6 +28,7 @@ urlpatterns = [
     path("api/", include("accounts.api.cosmiv")),  # auth/register, login, refresh
     # reviv.pics                                 trailing slash
     path("api/", include("accounts.api.reviv")),  # auth/token/refresh/, me/, logout/
+    path("api/", include("accounts.api.reviv_oauth")),  # auth/oauth/*
     path("api/", include("accounts.api.reviv_passkeys")),  # auth/[email-]passkey/*
     path("api/", include(health.reviv)),  # health/
     path("api/", include(docs.reviv)),  # "", schema/, docs/, redoc/

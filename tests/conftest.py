@@ -14,6 +14,7 @@ from accounts import jwks, scopes, tokens
 from accounts.models import App, User
 from focus.limiter import of_this_process as limiter
 from focus.money import MICRO
+from tests import googling
 from tests.clerk import ISSUER, Clerk, stub
 from wallet import ledger
 
@@ -219,3 +220,17 @@ def _forget_keys(redis_url: str) -> None:
     for key in store.scan_iter("focus:jwks:*"):
         store.delete(key)
     store.close()
+
+
+@pytest.fixture(scope="session")
+def _provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with googling.provider(tmp_path_factory.mktemp("google") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def google(_provider: str, settings: Any) -> str:
+    """Signing in with Google is set up, and Google is a process of ours."""
+    for name, value in googling.environment(_provider).items():
+        setattr(settings, name, value)
+    return _provider

@@ -5,6 +5,7 @@ from accounts.models.apps import App
 from accounts.models.clerk_lookups import ClerkLookup
 from accounts.models.consents import Consent
 from accounts.models.devices import DeviceGrant
+from accounts.models.identities import Identity
 from accounts.models.mails import Mail
 from accounts.models.passkeys import Passkey, PasskeyOwner
 from accounts.models.people import User
@@ -20,6 +21,7 @@ __all__ = [
     "ClerkLookup",
     "Consent",
     "DeviceGrant",
+    "Identity",
     "Mail",
     "Passkey",
     "PasskeyOwner",

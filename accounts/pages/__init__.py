@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.pages import account, apps, device, passkeys, security, signin
+from accounts.pages import account, apps, device, google, passkeys, security, signin
 
 urlpatterns = [
     path("", account.home),
@@ -13,6 +13,11 @@ urlpatterns = [
     path("security", security.page),
     path("passkeys/<uuid:passkey_id>/remove", passkeys.remove),
     path("signin", signin.page),
+    path("signin/google", google.callback),
+    path("signin/continue", google.go_on),
+    path("auth/callback", google.arrived),
+    path("identities/google/link", google.begin_link),
+    path("identities/<uuid:identity_id>/unlink", google.unlink),
     path("signout", signin.sign_out),
     path("device", device.page),
     path(".well-known/jwks.json", account.jwks),

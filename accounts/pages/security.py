@@ -8,11 +8,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import audit, passkeys, sessions, tokens
+from accounts import audit, google, identities, passkeys, sessions, tokens
 from accounts.authentication import browser_session, visitor
 from accounts.models import SecurityEvent, User
+from accounts.pages import google as by_google
 from accounts.pages.visit import signed_in
 from focus.errors import NotFound
+from focus.middleware import page_policy
 
 RECENT = 20
 # Where a kind's own words would not do.
@@ -21,6 +23,9 @@ MEANINGS = {
     "app_granted": "You let an app spend your credits",
     "app_revoked": "You took an app's permission back",
     "credits_adjusted": "Staff adjusted your credits",
+    "email_evicted": "Your email address was taken off: its owner came",
+    "identity_linked": "A provider was linked and signs in to your account",
+    "identity_unlinked": "A provider was unlinked from your account",
     "passkey_replayed": "A passkey was refused: it may have been copied",
     "rate_limit_set": "Staff changed your request limit",
     "refresh_reused": "A used refresh token was used again; its session was ended",
@@ -40,13 +45,19 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
     here = browser_session(request)
     about = {
         "user": user,
+        "identities": identities.of(user=user),
+        "google": google.is_configured(),
         "passkeys": passkeys.of(user=user),
         "tokens": tokens.live(user=user)[:50],
         "sessions": sessions.live(user=user)[:50],
         "here": here and here.pk,
         "events": [_event(event) for event in audit.of(user=user)[:RECENT]],
     }
-    return render(request, "accounts/security.html", about)
+    response = render(request, "accounts/security.html", about)
+    # The form that links Google ends there, and browsers hold it to this.
+    ways = filter(None, [by_google.origin()])
+    response["Content-Security-Policy"] = page_policy(*ways)
+    return response
 
 
 @require_POST

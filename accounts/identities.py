@@ -1,0 +1,45 @@
+"""Providers that sign a person in: listed, and unlinked. newcomers.py links them."""
+
+import uuid
+
+from django.db import transaction
+
+from accounts import audit, mails, passkeys
+from accounts.audit import NOBODY, Visitor
+from accounts.models import Identity, Passkey, User
+from focus.errors import NotFound
+
+
+def of(*, user: User) -> list[Identity]:
+    """What signs `user` in besides their own means, oldest first."""
+    return list(Identity.objects.filter(user=user).order_by("created_at"))
+
+
+@transaction.atomic
+def unlink(
+    *, user: User, identity_id: uuid.UUID, visitor: Visitor = NOBODY
+) -> Identity:
+    """Forget that this provider signs `user` in. Sign-ins that are open stay open.
+
+    Raises `NotFound`, and `passkeys.LastWayIn` where nothing else opens the account.
+    """
+    owner = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    row = Identity.objects.filter(user=owner, pk=identity_id).first()
+    if row is None:
+        raise NotFound("There is no such link.")
+    others = Identity.objects.filter(user=owner).exclude(pk=row.pk).exists()
+    has_passkey = Passkey.objects.filter(user=owner).exists()
+    if not (others or has_passkey or owner.clerk_id or passkeys.has_password(owner)):
+        raise passkeys.LastWayIn(
+            f"{row.get_provider_display()} is the only way into your account."
+        )
+    Identity.objects.filter(pk=row.pk).delete()
+    provider = row.provider
+    audit.record("identity_unlinked", user=owner, visitor=visitor, provider=provider)
+    mails.write(
+        user=owner,
+        subject=f"{row.get_provider_display()} no longer signs in to your account",
+        what="It was unlinked from your account.",
+        visitor=visitor,
+    )
+    return row

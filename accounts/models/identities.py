@@ -1,0 +1,35 @@
+"""Identities at other providers: who, at Google, is this person."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+
+
+class Identity(models.Model):
+    """One account at one provider, and whose sign-in here it is. Unlinking deletes it.
+
+    `subject` is the provider's own name for it, for ever; `email` is what the provider
+    said at the last sign-in, and identifies nobody.
+    """
+
+    class Provider(models.TextChoices):
+        GOOGLE = "google", "Google"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    provider = models.CharField(max_length=16, choices=Provider)
+    subject = models.CharField(max_length=255)
+    email = models.EmailField(blank=True)
+    created_at = models.DateTimeField()
+    last_used_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "subject"], name="a_subject_has_one_account"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} · {self.email or self.subject}"

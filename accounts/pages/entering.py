@@ -1,0 +1,78 @@
+"""What every way into our pages ends in: a session of this browser, and a redirect."""
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.contrib.auth import login
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+
+from accounts import origins, redirects, sessions
+from accounts.authentication import browser_session, visitor
+from accounts.models import Passkey, Session, User
+
+# Guide 1A: "your landing URL may include a `token`". It is on its way for seconds.
+REDIRECT_TOKEN_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the person goes afterwards: an app (`target`) or a page of ours."""
+
+    target: str = ""
+    page: str = "/"
+
+    @property
+    def query(self) -> str:
+        if self.target:
+            return urlencode({"redirect_to": self.target})
+        return urlencode({"next": self.page}) if self.page != "/" else ""
+
+    @property
+    def app(self) -> str:
+        """The host that a person reads before typing a password."""
+        return (origins.of(self.target) or "").partition("://")[2]
+
+
+def destination(redirect_to: str | None, next_page: str | None) -> Destination | None:
+    """None for a target that is not registered: then nothing is sent anywhere."""
+    if redirect_to is None:
+        return Destination(page=redirects.relative(next_page or "") or "/")
+    target = redirects.absolute(redirect_to)
+    return Destination(target=target) if target else None
+
+
+def open_session(
+    request: HttpRequest,
+    user: User,
+    methods: list[str],
+    passkey: Passkey | None = None,
+) -> Session:
+    old = browser_session(request)
+    if old is not None:
+        sessions.revoke(session=old, visitor=visitor(request))
+    # A key that was known before the sign-in must not be worth anything after it.
+    request.session.flush()
+    login(request, user)
+    request.session.set_expiry(int(sessions.ABSOLUTE.total_seconds()))
+    return sessions.begin_in_browser(
+        user=user,
+        browser_key=str(request.session.session_key),
+        methods=methods,
+        passkey=passkey,
+        visitor=visitor(request),
+    )
+
+
+def leave(session: Session, goal: Destination) -> HttpResponse:
+    if not goal.target:
+        return redirect(goal.page)
+    target = goal.target
+    if redirects.wants_token(target):
+        token = sessions.access_token(session=session, seconds=REDIRECT_TOKEN_SECONDS)
+        target = redirects.with_token(target, token.text)
+    response = HttpResponseRedirect(target)
+    response["Cache-Control"] = "no-store"
+    # Not on the form itself: its POST would come with `Origin: null`, and be refused.
+    response["Referrer-Policy"] = "no-referrer"
+    return response
