@@ -16,6 +16,7 @@ from focus.limiter import of_this_process as limiter
 from focus.money import MICRO
 from tests import googling
 from tests.clerk import ISSUER, Clerk, stub
+from tests.stripe import SECRET_KEY, WEBHOOK_SECRET, Emulator, emulator
 from wallet import ledger
 
 # Whole programs and real browsers: `./dev test --slow` and CI run these.
@@ -177,6 +178,23 @@ def give(db: None) -> Callable[..., Any]:
         )
 
     return gives
+
+
+@pytest.fixture(scope="session")
+def _stripe_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with emulator(tmp_path_factory.mktemp("stripe")) as running:
+        yield running
+
+
+@pytest.fixture
+def stripe_emulator(_stripe_process: Emulator, settings: Any) -> Emulator:
+    """Stripe, in a process of its own, with nothing in it; the product is led there."""
+    _stripe_process.control("reset")
+    _stripe_process.deliver_to("")
+    settings.STRIPE_API_BASE = _stripe_process.url
+    settings.STRIPE_SECRET_KEY = SECRET_KEY
+    settings.STRIPE_WEBHOOK_SECRETS = [WEBHOOK_SECRET]
+    return _stripe_process
 
 
 @pytest.fixture

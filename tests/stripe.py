@@ -1,0 +1,79 @@
+"""The Stripe emulator in its own process, and what tests ask of it."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import stripe
+
+from tests import processes
+
+SECRET_KEY = "sk_test_emulator"
+WEBHOOK_SECRET = "whsec_emulator"
+
+
+class Emulator:
+    """`client` is Stripe's own SDK; `control` presses the emulator's buttons."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = stripe.StripeClient(
+            SECRET_KEY, base_addresses={"api": url}, max_network_retries=0
+        )
+
+    def control(self, path: str, **given: Any) -> Any:
+        """POST /_emulator/PATH. docs/stripe.md lists what there is."""
+        return self._ask("POST", f"/_emulator/{path}", given)
+
+    def look(self, path: str) -> Any:
+        """GET /_emulator/PATH."""
+        return self._ask("GET", f"/_emulator/{path}")
+
+    def _ask(self, method: str, path: str, given: Any = None) -> Any:
+        body = None if given is None else json.dumps(given).encode()
+        request = urllib.request.Request(self.url + path, body, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def pay(self, session_id: str, **how: Any) -> Any:
+        """The person pays on the hosted page; the answer's `error` is what it shows."""
+        return self.control(f"checkout/{session_id}/pay", **how)
+
+    def events(self, *types: str) -> list[Any]:
+        """Oldest first."""
+        params: Any = {"limit": 100, **({"types": list(types)} if types else {})}
+        found = list(self.client.v1.events.list(params).auto_paging_iter())
+        return found[::-1]
+
+    def signed(self, event_id: str) -> tuple[str, dict[str, str]]:
+        """The body and headers of an event's delivery, to be posted by the test."""
+        made = self.look(f"events/{event_id}/signed")
+        return made["body"], made["headers"]
+
+    def deliver_to(self, url: str) -> None:
+        """Events from now on are posted there. An empty address: nowhere."""
+        self.control("webhooks", url=url)
+
+    def settled(self) -> None:
+        """Wait until everything that is due has been delivered or given up."""
+        processes.until(lambda: self.look("deliveries")["quiet"])
+
+    def requests(self, path: str = "/v1/") -> list[Any]:
+        """What the product asked of Stripe, oldest first."""
+        asked = self.look("requests")["data"]
+        return [one for one in asked if one["path"].startswith(path)]
+
+
+@contextmanager
+def emulator(folder: Path, *options: str, **environment: str) -> Iterator[Emulator]:
+    """One that checks each of its own answers against Stripe's document."""
+    port = processes.free_port()
+    command = ("devtools.stripe_emulator", "--port", str(port), "--check", *options)
+    more = {"STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET, **environment}
+    log = folder / "stripe.log"
+    with processes.running(*command, log=log, **more):
+        processes.until(lambda: "on http" in log.read_text(), seconds=30)
+        yield Emulator(f"http://127.0.0.1:{port}")
