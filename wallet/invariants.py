@@ -214,6 +214,23 @@ INVARIANTS: dict[str, str] = {
             AND e.movement_id = CASE e.kind WHEN 'claw_back' THEN c.movement_id
               ELSE c.reinstatement_id END)
     """,
+    "a budget counts what its month's entries spent": """
+        SELECT b.wallet_id, format('budget %s of app %s says %s spent in %s, its'
+          ' entries %s', b.id, b.app_id, b.spent_micro, b.month, s.spent)
+        FROM wallet_budget b JOIN accounts_app a ON a.id = b.app_id
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(CASE e.debit WHEN 'reserved' THEN -e.amount_micro
+            ELSE e.amount_micro END), 0) AS spent
+          FROM wallet_entry e LEFT JOIN wallet_entry o ON o.job_id = e.job_id
+            AND o.credit = 'reserved' AND e.debit = 'reserved'
+          WHERE e.wallet_id = b.wallet_id AND e.app_id = b.app_id
+            AND (e.debit, e.credit) IN (('available', 'reserved'),
+              ('reserved', 'available'), ('available', 'revenue:' || a.slug),
+              ('debt', 'revenue:' || a.slug))
+            AND date_trunc('month', coalesce(o.booked_at, e.booked_at)
+              AT TIME ZONE 'UTC') = b.month
+        ) s WHERE b.spent_micro <> s.spent
+    """,
     "credits only ever come from outside": """
         SELECT w.id, format('%s came in, %s went out, %s are here', coalesce(sum(
           e.amount_micro) FILTER (WHERE e.debit NOT IN ('available', 'reserved')), 0),

@@ -180,6 +180,37 @@ class Reservation(models.Model):
         return f"reservation {self.pk}"
 
 
+class Budget(models.Model):
+    """What a person lets one app spend a calendar month (UTC). No row: no limit.
+
+    `spent_micro` is that month's spending with what its jobs still reserve. A row of an
+    earlier month counts as nothing spent; the next movement writes that down.
+    """
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, db_index=False)
+    app = models.ForeignKey(
+        App, on_delete=models.PROTECT, db_index=False, related_name="+"
+    )
+    limit_micro = models.BigIntegerField()
+    # The first day of it.
+    month = models.DateField()
+    spent_micro = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["wallet", "app"], name="one_budget_per_wallet_and_app"
+            ),
+            models.CheckConstraint(
+                condition=Q(limit_micro__gte=0) & Q(spent_micro__gte=0),
+                name="a_budget_is_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"budget {self.pk}"
+
+
 class ClawBack(models.Model):
     """Credits taken back with a purchase's money, so that they can be given back.
 

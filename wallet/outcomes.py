@@ -18,6 +18,15 @@ class InsufficientCredits(DomainError):
     code = "insufficient_credits"
 
 
+class BudgetExceeded(DomainError):
+    """More than the person lets the app spend in a month, though there are credits.
+
+    Facts are credits: `limit`, `spent` this month so far, and what is `required` now.
+    """
+
+    code = "spending_limit_reached"
+
+
 class AlreadyResolved(DomainError):
     """The reservation was settled or released before. Nothing was moved now."""
 
@@ -59,7 +68,8 @@ class Balance:
     """What a wallet holds, in micro-credits, as of the moment it was read.
 
     `restricted_micro` is the part of `available_micro` that the app in question may
-    not spend; `credits_micro` is what it can spend, negative while there is debt.
+    not spend, being meant for others or beyond its monthly limit; `credits_micro` is
+    what it can spend, negative while there is debt.
     """
 
     available_micro: int
@@ -176,6 +186,23 @@ class Reinstated:
     movement_id: UUID
     created: bool
     balance: Balance
+
+
+@dataclass(frozen=True)
+class Spending:
+    """An app's calendar month (UTC) in one wallet. No limit: `limit_micro` is None.
+
+    `spent_micro` counts what its jobs still reserve.
+    """
+
+    limit_micro: int | None
+    spent_micro: int
+
+    @property
+    def left_micro(self) -> int | None:
+        if self.limit_micro is None:
+            return None
+        return max(0, self.limit_micro - self.spent_micro)
 
 
 @dataclass(frozen=True)

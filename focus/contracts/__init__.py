@@ -47,6 +47,7 @@ STATUSES = {
     "token_expired": 401,
     "invalid_credentials": 401,
     "insufficient_credits": 402,
+    "spending_limit_reached": 402,
     "forbidden": 403,
     "credential_not_accepted": 403,
     "insufficient_scope": 403,

@@ -12,8 +12,9 @@ from focus.contracts import Contract, Problem
 
 class OneSub(Contract):
     slug = "onesub"
-    # The guide's "Insufficient credits" is a 400.
-    statuses = {"insufficient_credits": 400}
+    # The guide's "Insufficient credits" is a 400. A spending limit is the person's
+    # word on what this tool may do, as a missing authorization is.
+    statuses = {"insufficient_credits": 400, "spending_limit_reached": 403}
 
     titles: ClassVar[dict[str, str]] = {
         "unauthenticated": "Unauthorized",

@@ -15,7 +15,7 @@ from focus.money import two_places
 class Reviv(Contract):
     slug = "reviv"
     # The guide: "403 insufficient_credits: not enough credits".
-    statuses = {"insufficient_credits": 403}
+    statuses = {"insufficient_credits": 403, "spending_limit_reached": 403}
 
     # Where the guide uses DRF's and simplejwt's own names.
     codes: ClassVar[dict[str, str]] = {

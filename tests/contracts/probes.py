@@ -30,6 +30,10 @@ class Insufficient(DomainError):
     code = "insufficient_credits"
 
 
+class Limited(DomainError):
+    code = "spending_limit_reached"
+
+
 class Contradiction(DomainError):
     code = "job_not_started"
 
@@ -39,6 +43,7 @@ RAISED: dict[str, Exception] = {
     "not_found": NotFound("There is no such thing."),
     "contradiction": Contradiction("The job is over.", job_id="j1"),
     "poor": Insufficient("Not enough credits.", required=5, available=3),
+    "limited": Limited("That is over the limit.", limit=5, spent=4, required=2),
     "http404": Http404(),
     "denied": PermissionDenied(),
     "invalid": ValidationError({"app": ["This field is required."]}),

@@ -53,6 +53,8 @@ def clipforge(status: int, reason: str, message: str, **facts: Any) -> dict[str,
 
 NOTHING = "There is nothing at this address."
 POOR = "Not enough credits."
+OVER = "That is over the limit."
+LIMIT = {"limit": 5, "spent": 4, "required": 2}
 MISSING = "app: This field is required."
 WAIT = "Request was throttled. Expected available in 3 seconds."
 BUSY = "The service cannot answer right now. Please retry in a moment."
@@ -89,6 +91,13 @@ TABLE: dict[str, list[tuple[int, dict[str, Any]]]] = {
         (403, reviv("INSUFFICIENT_CREDITS", POOR, required=5, available=3)),
         (402, cosmiv("INSUFFICIENT_CREDITS", POOR, required=5, available=3)),
         (402, clipforge(402, "Payment Required", POOR, required=5, available=3)),
+    ],
+    "limited": [
+        (402, focus("spending_limit_reached", OVER, **LIMIT)),
+        (403, onesub("Spending limit reached", OVER, **LIMIT)),
+        (403, reviv("SPENDING_LIMIT_REACHED", OVER, **LIMIT)),
+        (402, cosmiv("SPENDING_LIMIT_REACHED", OVER, **LIMIT)),
+        (402, clipforge(402, "Payment Required", OVER, **LIMIT)),
     ],
     "http404": [
         (404, focus("not_found", NOTHING)),

@@ -4,6 +4,7 @@ Integers are micro-credits, `now` is seconds, an app is a letter. It keeps no en
 and no locks; it only knows what should be true.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 
@@ -36,6 +37,7 @@ class Hold:
     amount: int
     expires: int
     draws: list[tuple[Grant, int]]
+    month: int
     state: str = "open"
 
 
@@ -57,6 +59,10 @@ class Model:
     holds: dict[int, Hold] = field(default_factory=dict)
     late_settled: set[int] = field(default_factory=set)
     claw_backs: list[ClawBack] = field(default_factory=list)
+    # The hours at which a new month begins.
+    months: list[int] = field(default_factory=list)
+    budgets: dict[str, int] = field(default_factory=dict)
+    spent: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def pass_time(self, seconds):
         """Time alone expires holds and grants; nobody has to sweep."""
@@ -69,9 +75,26 @@ class Model:
     def reserved(self):
         return sum(hold.amount for hold in self.holds.values() if hold.state == "open")
 
-    def spendable(self, app):
+    def covered(self, app):
         mine = [grant.left for grant in self.grants if grant.app in (None, app)]
         return sum(mine) - self.debt
+
+    def month(self):
+        return sum(begins <= self.now for begins in self.months)
+
+    def room(self, app):
+        """What the app's budget has left this month; more than enough without one."""
+        if app not in self.budgets:
+            return 10**9
+        return max(0, self.budgets[app] - self.spent[app, self.month()])
+
+    def spendable(self, app):
+        return min(self.covered(app), self.room(app))
+
+    def refusal(self, app, amount):
+        if amount > self.covered(app):
+            return "insufficient"
+        return "limit" if amount > self.room(app) else None
 
     def grant(self, amount, *, priority, expires, paid, app, adjustment=False):
         repaid = min(self.debt, amount) if paid or adjustment else 0
@@ -83,11 +106,13 @@ class Model:
         self._catch_up()
 
     def reserve(self, job, app, amount, ttl):
-        if amount and amount > self.spendable(app):
-            return "insufficient"
+        if amount and (refused := self.refusal(app, amount)):
+            return refused
         if amount:
             draws = self._draw(app, amount)
-            self.holds[job] = Hold(app, amount, self.now + ttl, draws)
+            month = self.month()
+            self.holds[job] = Hold(app, amount, self.now + ttl, draws, month)
+            self.spent[app, month] += amount
         return "ok"
 
     def settle(self, job, app, cost, policy):
@@ -102,16 +127,18 @@ class Model:
         uncovered = cost - kept - fresh
         owed = 0
         if policy == "overflow":
-            owed = min(uncovered, max(0, self.limit - self.debt))
+            room = self.room(app) - fresh
+            owed = min(uncovered, max(0, self.limit - self.debt), room)
             uncovered -= owed
         if policy == "reject" and uncovered:
-            return "insufficient"
+            return self.refusal(app, cost - held)
         if held:
             assert hold
             hold.state = "settled"
             self._give_back(hold, held - kept)
         self._draw(app, fresh)
         self.debt += owed
+        self.spent[app, self.month()] += fresh + owed
         charged = kept + fresh + owed
         if not held and charged:
             self.late_settled.add(job)
@@ -132,9 +159,10 @@ class Model:
         return ("ok", hold.amount)
 
     def consume(self, app, amount):
-        if amount > self.spendable(app):
-            return "insufficient"
+        if refused := self.refusal(app, amount):
+            return refused
         self._draw(app, amount)
+        self.spent[app, self.month()] += amount
         return "ok"
 
     def take_back(self, amount):
@@ -211,6 +239,7 @@ class Model:
         return draws
 
     def _give_back(self, hold, amount):
+        self.spent[hold.app, hold.month] -= amount
         for grant, drawn in reversed(hold.draws):
             part = min(amount, drawn)
             grant.left += part

@@ -62,6 +62,9 @@ CORRUPTIONS = {
     "credits come back only from claw-backs": (
         "UPDATE wallet_entry SET kind = 'reinstate' WHERE kind = 'grant'"
     ),
+    "a budget counts what its month's entries spent": (
+        "UPDATE wallet_budget SET spent_micro = spent_micro - 1"
+    ),
     "credits only ever come from outside": (
         "UPDATE wallet_entry SET debit = 'reserved' WHERE kind = 'grant'"
     ),
@@ -81,8 +84,12 @@ CORRUPTIONS = {
 
 @pytest.fixture
 def history(alice, video, give):
-    """One job settled, one running; a purchase refunded twice, one of them undone."""
+    """One job settled, one running, within a budget; a purchase refunded, and disputed.
+
+    The dispute was won.
+    """
     give(alice, 20)
+    ledger.set_budget(account_id=alice.pk, app=video, limit_micro=15 * MICRO)
     ledger.grant(
         account_id=alice.pk,
         amount_micro=10 * MICRO,

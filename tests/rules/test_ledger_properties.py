@@ -19,6 +19,12 @@ from wallet.models import Grant, Wallet
 
 # The model's unit of time. Real time passes too, but never an hour per example.
 HOUR = 3600
+MONTH_ENDS_IN = 4
+_UNTIL_A_MONTH_ENDS = f"""
+    SELECT extract(epoch FROM date_trunc('month', now() AT TIME ZONE 'UTC')
+      + interval '1 month' - interval '{MONTH_ENDS_IN} h' + interval '30 min'
+      - now() AT TIME ZONE 'UTC')::text
+"""
 amounts = st.integers(0, 30)
 costs = amounts | st.integers(40, 120)
 some = st.integers(1, 30)
@@ -45,6 +51,7 @@ wishes = st.lists(
         st.tuples(st.just("adjust"), some, st.booleans()),
         st.tuples(st.just("claw_back"), st.integers(0, 4), some),
         st.tuples(st.just("reinstate"), st.integers(0, 3)),
+        st.tuples(st.just("budget"), app, st.none() | amounts),
         st.tuples(st.just("wait"), st.integers(1, 4)),
         st.tuples(st.just("sweep")),
     ),
@@ -55,6 +62,7 @@ wishes = st.lists(
 
 class TheLedgerAgreesWithTheModel(TestCase):
     def tearDown(self):
+        self.offset = "0"
         self._set_clock(0)
 
     # A database call takes longer than Hypothesis likes an example to.
@@ -77,7 +85,8 @@ class TheLedgerAgreesWithTheModel(TestCase):
         assert invariants.violations() == []
 
     def _begin(self, limit):
-        self.model = Model(limit=limit)
+        # A month ends soon: half an hour from any time at which something happens.
+        self.model = Model(limit=limit, months=[MONTH_ENDS_IN])
         self.account = User.objects.create(email=None)
         self.apps = {slug: App.objects.create(slug=slug, name=slug) for slug in "ab"}
         self.jobs = []
@@ -85,8 +94,11 @@ class TheLedgerAgreesWithTheModel(TestCase):
         self.grant_keys = []
         self.claw_back_keys = []
         self.count = 0
-        self._set_clock(0)
+        self.offset = "0"
         with connection.cursor() as cursor:
+            cursor.execute(_UNTIL_A_MONTH_ENDS)
+            (self.offset,) = cursor.fetchone()
+            self._set_clock(0)
             cursor.execute("SELECT ledger.now()")
             (self.start,) = cursor.fetchone()
         ledger.expire(account_id=self.account.pk)
@@ -217,6 +229,16 @@ class TheLedgerAgreesWithTheModel(TestCase):
         missing = len(self.model.grants) - len(self.grant_keys)
         self.grant_keys.extend([None] * missing)
 
+    def do_budget(self, app, limit):
+        if limit is None:
+            self.model.budgets.pop(app, None)
+        else:
+            self.model.budgets[app] = limit
+        _, now = ledger.set_budget(
+            account_id=self.account.pk, app=self.apps[app], limit_micro=limit
+        )
+        assert now.spent_micro == self.model.spent[app, self.model.month()]
+
     def do_wait(self, hours):
         self.model.pass_time(hours)
         self._set_clock(self.model.now)
@@ -238,6 +260,12 @@ class TheLedgerAgreesWithTheModel(TestCase):
                 self.model.debt,
             )
             assert now.credits_micro == self.model.spendable(slug)
+        spending = ledger.spending(account_id=self.account.pk)
+        nothing = ledger.Spending(None, 0)
+        for slug, row in self.apps.items():
+            month = spending.get(row.pk, nothing)
+            assert month.limit_micro == self.model.budgets.get(slug)
+            assert month.spent_micro == self.model.spent[slug, self.model.month()]
 
     def _said(self, call, **wish):
         before = ledger.balance(account_id=self.account.pk)
@@ -245,6 +273,8 @@ class TheLedgerAgreesWithTheModel(TestCase):
             return call(account_id=self.account.pk, actor="test", **wish)
         except ledger.InsufficientCredits:
             said = "insufficient"
+        except ledger.BudgetExceeded:
+            said = "limit"
         except ledger.AlreadyResolved:
             said = "already"
         except ledger.AlreadyReinstated:
@@ -266,5 +296,6 @@ class TheLedgerAgreesWithTheModel(TestCase):
     def _set_clock(self, hours):
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT set_config('focus.clock_offset', %s, false)", [f"{hours}h"]
+                "SELECT set_config('focus.clock_offset', %s, false)",
+                [f"{self.offset}s {hours}h"],
             )

@@ -10,6 +10,7 @@ trip: a CTE that reads the one-row table `moved`, so the wallet stays locked no
 longer than the movement needs.
 """
 
+from wallet.ledger.budgets import set_budget, spending
 from wallet.ledger.claw_backs import claw_back, reinstate
 from wallet.ledger.credits import adjust, balance, consume, consume_many, grant
 from wallet.ledger.jobs import NOW, expire, expire_due, release, reserve, settle
@@ -17,6 +18,7 @@ from wallet.outcomes import (
     AlreadyReinstated,
     AlreadyResolved,
     Balance,
+    BudgetExceeded,
     Charge,
     ClawedBack,
     DuplicateKey,
@@ -27,6 +29,7 @@ from wallet.outcomes import (
     Released,
     Reserved,
     Settled,
+    Spending,
     Taken,
     Then,
     UnknownClawBack,
@@ -38,6 +41,7 @@ __all__ = [
     "AlreadyReinstated",
     "AlreadyResolved",
     "Balance",
+    "BudgetExceeded",
     "Charge",
     "ClawedBack",
     "DuplicateKey",
@@ -48,6 +52,7 @@ __all__ = [
     "Released",
     "Reserved",
     "Settled",
+    "Spending",
     "Taken",
     "Then",
     "UnknownClawBack",
@@ -63,5 +68,7 @@ __all__ = [
     "reinstate",
     "release",
     "reserve",
+    "set_budget",
     "settle",
+    "spending",
 ]

@@ -11,6 +11,7 @@ from focus.money import from_micro
 from wallet.outcomes import (
     AlreadyResolved,
     Balance,
+    BudgetExceeded,
     DuplicateKey,
     InsufficientCredits,
     Then,
@@ -30,12 +31,30 @@ def one_account_a_key() -> Iterator[None]:
         raise DuplicateKey("This key has moved another account's credits.") from taken
 
 
-def covered(row: dict[str, Any], required_micro: int) -> None:
-    if row["outcome"] == "insufficient_credits":
-        raise refusal(required_micro, Balance.of(row).credits_micro)
+def covered(row: Mapping[str, Any], required_micro: int) -> None:
+    """Raise what the wallet or the app's budget refused."""
+    if refused := refusal_of(row, required_micro):
+        raise refused
 
 
-def refusal(required_micro: int, available_micro: int) -> InsufficientCredits:
+def refusal_of(
+    row: Mapping[str, Any], required_micro: int
+) -> InsufficientCredits | BudgetExceeded | None:
+    """The refusal of a charge, or None where it was made."""
+    match row["outcome"]:
+        case "insufficient_credits":
+            return insufficient(required_micro, Balance.of(row).credits_micro)
+        case "spending_limit_reached":
+            return BudgetExceeded(
+                "This is more than the monthly spending limit of the app allows.",
+                limit=from_micro(row["limit_micro"]),
+                spent=from_micro(row["spent_micro"]),
+                required=from_micro(required_micro),
+            )
+    return None
+
+
+def insufficient(required_micro: int, available_micro: int) -> InsufficientCredits:
     return InsufficientCredits(
         "There are not enough credits for this.",
         required=from_micro(required_micro),

@@ -6,9 +6,17 @@ from uuid import UUID
 
 from accounts.models import App
 from focus.database.statements import rows
-from wallet.ledger.calling import call, covered, one_account_a_key, refusal
+from wallet.ledger.calling import call, covered, one_account_a_key, refusal_of
 from wallet.models import Grant
-from wallet.outcomes import Balance, Charge, Granted, InsufficientCredits, Taken, Then
+from wallet.outcomes import (
+    Balance,
+    BudgetExceeded,
+    Charge,
+    Granted,
+    InsufficientCredits,
+    Taken,
+    Then,
+)
 
 
 def balance(*, account_id: UUID, app_id: UUID | None = None) -> Balance:
@@ -79,8 +87,8 @@ def consume(
 ) -> Taken:
     """Charge at once, without a job, once per `key` for ever.
 
-    Raises `InsufficientCredits`. A repeated key answers with the first movement.
-    `then` must write nothing unless `moved.outcome = 'taken'`.
+    Raises `InsufficientCredits` and `BudgetExceeded`. A repeated key answers with the
+    first movement. `then` must write nothing unless `moved.outcome = 'taken'`.
     """
     return _take(
         account_id,
@@ -97,7 +105,7 @@ def consume(
 
 def consume_many(
     *, app: App, actor: str, charges: Iterable[Charge]
-) -> list[Taken | InsufficientCredits]:
+) -> list[Taken | InsufficientCredits | BudgetExceeded]:
     """Many charges in one round trip, answered in the order given.
 
     Each stands for itself: one that cannot be covered is answered with its refusal
@@ -121,9 +129,7 @@ def consume_many(
             },
         )
     return [
-        refusal(charge.amount_micro, Balance.of(row).credits_micro)
-        if row["outcome"] == "insufficient_credits"
-        else Taken.of(row)
+        refusal_of(row, charge.amount_micro) or Taken.of(row)
         for row, charge in zip(answers, wanted, strict=True)
     ]
 

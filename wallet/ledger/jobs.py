@@ -8,7 +8,7 @@ from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
 from accounts.models import App
-from wallet.ledger.calling import call, covered, not_resolved, refusal
+from wallet.ledger.calling import call, covered, insufficient, not_resolved
 from wallet.models import Grant
 from wallet.outcomes import Balance, Released, Reserved, Settled, Then
 
@@ -30,7 +30,7 @@ def reserve(
 ) -> Reserved:
     """Set credits aside for a job. An amount of 0 books nothing.
 
-    Raises `InsufficientCredits`; `then` must write nothing unless
+    Raises `InsufficientCredits` and `BudgetExceeded`; `then` must write nothing unless
     `moved.outcome = 'reserved'`.
     """
     row = call(
@@ -67,7 +67,9 @@ def settle(
     With `only_held` nothing beyond the reservation is charged, whatever the policy, and
     of an expired one nothing at all. A settlement that charges nothing leaves no entry,
     so the caller must hold a lock of its own against settling the same job twice.
-    Raises `InsufficientCredits` only under the policy `reject`, and `AlreadyResolved`.
+    Overage stays within the app's monthly limit as within the balance. Raises
+    `InsufficientCredits` and `BudgetExceeded` only under the policy `reject`, and
+    `AlreadyResolved`.
     `then` must write nothing unless `moved.outcome = 'settled'`.
     """
     row = call(
@@ -87,7 +89,8 @@ def settle(
     )
     if row["outcome"] == "insufficient_credits":
         # What it has reserved counts: that much of the cost is there already.
-        raise refusal(cost_micro, row["charged_micro"])
+        raise insufficient(cost_micro, row["charged_micro"])
+    covered(row, row["required_micro"])
     not_resolved(row)
     return Settled(
         row["charged_micro"],

@@ -47,7 +47,8 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Write one entry and move the wallet's balances by it. booked_at is read under the
--- lock and never runs backwards, so order by time is order by seq.
+-- lock and never runs backwards, so order by time is order by seq. A movement that was
+-- judged by a month's budget comes with the moment of that judgement.
 CREATE OR REPLACE FUNCTION ledger.book(w wallet_wallet, e wallet_entry)
 RETURNS wallet_wallet LANGUAGE plpgsql AS $$
 BEGIN
@@ -64,7 +65,7 @@ BEGIN
     ELSE NULL;
   END CASE;
   w.seq := w.seq + 1;
-  w.booked_at := greatest(ledger.now(), w.booked_at);
+  w.booked_at := greatest(coalesce(e.booked_at, ledger.now()), w.booked_at);
   e.id := nextval('wallet_entry_id_seq');
   e.wallet_id := w.id;
   e.seq := w.seq;
@@ -167,6 +168,7 @@ BEGIN
   UPDATE wallet_reservation SET resolved_at = ledger.now(),
     status = CASE p_kind WHEN 'expire' THEN 'expired' ELSE 'released' END
   WHERE id = r.id;
+  PERFORM ledger.unspend(w.id, r.app_id, r.id, r.amount_micro);
   PERFORM ledger.give_back(r.id, r.amount_micro);
   e.movement_id := gen_random_uuid();
   e.reservation_id := r.id;

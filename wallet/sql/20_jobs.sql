@@ -7,18 +7,25 @@ CREATE OR REPLACE FUNCTION ledger.reserve(
   p_actor text, p_reason text,
   OUT outcome text, OUT movement_id uuid, OUT available_micro bigint,
   OUT reserved_micro bigint, OUT debt_micro bigint, OUT restricted_micro bigint,
-  OUT expires_at timestamptz
+  OUT expires_at timestamptz, OUT limit_micro bigint, OUT spent_micro bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
   w wallet_wallet;
+  b wallet_budget;
   e wallet_entry;
 BEGIN
   w := ledger.catch_up(ledger.locked_wallet(p_account));
+  e.booked_at := greatest(ledger.now(), w.booked_at);
+  b := ledger.budget(w.id, p_app, e.booked_at);
+  limit_micro := b.limit_micro;
+  spent_micro := b.spent_micro;
   restricted_micro := ledger.restricted(w.id, p_app);
   expires_at := ledger.now() + make_interval(secs => p_ttl_seconds);
   IF p_amount > w.available_micro - w.debt_micro - restricted_micro
      AND p_amount > 0 THEN
     outcome := 'insufficient_credits';
+  ELSIF p_amount > b.limit_micro - b.spent_micro AND p_amount > 0 THEN
+    outcome := 'spending_limit_reached';
   ELSE
     outcome := 'reserved';
     IF p_amount > 0 THEN
@@ -36,61 +43,57 @@ BEGIN
       e := ledger.next_entry(e, 'reserve', 'available', 'reserved', p_amount);
       w := ledger.book(w, e);
       PERFORM ledger.store(w);
+      b := ledger.spend(b, p_amount);
     END IF;
   END IF;
   available_micro := w.available_micro;
   reserved_micro := w.reserved_micro;
   debt_micro := w.debt_micro;
+  restricted_micro := ledger.withheld(w, b, restricted_micro);
 END $$;
 
 -- Charge what a job really cost. Up to the reservation it comes from there and the
 -- rest goes back; beyond it, and after an expiry (`late`), it is a fresh charge under
--- the app's overage policy. `uncovered` is what nobody paid.
+-- the app's overage policy and within its budget. `uncovered` is what nobody paid.
 CREATE OR REPLACE FUNCTION ledger.settle(
   p_account uuid, p_app uuid, p_app_slug text, p_job uuid, p_cost bigint,
   p_policy text, p_actor text, p_reason text,
   OUT outcome text, OUT movement_id uuid, OUT available_micro bigint,
   OUT reserved_micro bigint, OUT debt_micro bigint, OUT restricted_micro bigint,
   OUT charged_micro bigint, OUT returned_micro bigint, OUT uncovered_micro bigint,
-  OUT late boolean, OUT booked_at timestamptz
+  OUT late boolean, OUT booked_at timestamptz, OUT required_micro bigint,
+  OUT limit_micro bigint, OUT spent_micro bigint
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   w wallet_wallet;
   r wallet_reservation;
+  b wallet_budget;
   e wallet_entry;
-  revenue text := 'revenue:' || p_app_slug;
   held bigint := 0;
-  kept bigint;
-  fresh bigint := 0;
-  owed bigint := 0;
+  x record;
 BEGIN
   w := ledger.catch_up(ledger.locked_wallet(p_account));
+  e.booked_at := greatest(ledger.now(), w.booked_at);
   SELECT * INTO r FROM wallet_reservation WHERE id = p_job AND wallet_id = w.id;
   late := FOUND AND r.status = 'expired';
   IF r.status = 'open' THEN held := r.amount_micro; END IF;
-  kept := least(p_cost, held);
-  returned_micro := held - kept;
+  b := ledger.budget(w.id, p_app, e.booked_at);
   restricted_micro := ledger.restricted(w.id, p_app);
-  uncovered_micro := 0;
-  -- `held` takes what is reserved and nothing else, so a late one takes nothing.
-  IF p_cost > held AND p_policy <> 'held' THEN
-    fresh := least(p_cost - held,
-      greatest(0, w.available_micro - w.debt_micro - restricted_micro));
-    uncovered_micro := p_cost - held - fresh;
-    IF p_policy = 'overflow' THEN
-      owed := least(uncovered_micro,
-        greatest(0, w.overdraft_limit_micro - w.debt_micro));
-      uncovered_micro := uncovered_micro - owed;
-    END IF;
-  END IF;
-  charged_micro := kept + fresh + owed;
+  x := ledger.beyond(w, b, restricted_micro, p_policy, p_cost - held);
+  charged_micro := least(p_cost, held) + x.fresh + x.owed;
+  returned_micro := held - least(p_cost, held);
+  uncovered_micro := x.uncovered;
+  required_micro := p_cost - held;
+  limit_micro := b.limit_micro;
+  spent_micro := b.spent_micro;
 
   IF r.status IN ('settled', 'released') OR (held = 0 AND EXISTS (
        SELECT FROM wallet_entry WHERE key = 'settle:' || p_job)) THEN
     outcome := 'already_resolved';
-  ELSIF uncovered_micro > 0 AND p_policy = 'reject' THEN
-    outcome := 'insufficient_credits';
+  ELSIF x.uncovered > 0 AND p_policy = 'reject' THEN
+    outcome := CASE WHEN x.covered THEN 'spending_limit_reached'
+      ELSE 'insufficient_credits' END;
   ELSE
     outcome := 'settled';
     e.movement_id := gen_random_uuid();
@@ -100,13 +103,42 @@ BEGIN
     e.app_id := p_app;
     e.actor := p_actor;
     e.reason := p_reason;
-    w := ledger.book_settlement(w, e, revenue, held, kept, fresh, owed, uncovered_micro);
+    w := ledger.book_settlement(w, e, 'revenue:' || p_app_slug, held,
+      least(p_cost, held), x.fresh, x.owed, x.uncovered);
     PERFORM ledger.store(w);
+    PERFORM ledger.spend(b, x.fresh + x.owed);
+    b := ledger.budget(w.id, p_app, w.booked_at);
   END IF;
   available_micro := w.available_micro;
   reserved_micro := w.reserved_micro;
   debt_micro := w.debt_micro;
+  restricted_micro := ledger.withheld(w, b, restricted_micro);
   booked_at := greatest(w.booked_at, ledger.now());
+END $$;
+
+-- How a cost beyond the reservation is met: fresh out of the balance, owed as an
+-- overdraft, or not at all. `covered` says whether the balance alone would do.
+CREATE OR REPLACE FUNCTION ledger.beyond(
+  w wallet_wallet, b wallet_budget, p_restricted bigint, p_policy text, p_cost bigint,
+  OUT fresh bigint, OUT owed bigint, OUT uncovered bigint, OUT covered boolean
+) LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  spendable bigint := greatest(0, w.available_micro - w.debt_micro - p_restricted);
+  -- NULL without a budget, and then least() passes it over.
+  room bigint := greatest(0, b.limit_micro - b.spent_micro);
+BEGIN
+  IF b.id IS NULL THEN room := NULL; END IF;
+  fresh := 0; owed := 0; uncovered := 0; covered := true;
+  -- `held` takes what is reserved and nothing else, so a late one takes nothing.
+  IF p_cost <= 0 OR p_policy = 'held' THEN RETURN; END IF;
+  covered := p_cost <= spendable;
+  fresh := least(p_cost, spendable, room);
+  uncovered := p_cost - fresh;
+  IF p_policy = 'overflow' THEN
+    owed := least(uncovered, greatest(0, w.overdraft_limit_micro - w.debt_micro),
+      room - fresh);
+    uncovered := uncovered - owed;
+  END IF;
 END $$;
 
 -- The entries of one settlement: charge, return, overage, overdraft, where not zero.
@@ -124,6 +156,9 @@ BEGIN
     UPDATE wallet_reservation SET status = 'settled', resolved_at = ledger.now()
     WHERE id = e.reservation_id;
     PERFORM ledger.give_back(e.reservation_id, p_held - p_kept);
+    IF p_held > p_kept THEN
+      PERFORM ledger.unspend(w.id, e.app_id, e.job_id, p_held - p_kept);
+    END IF;
   END IF;
   PERFORM ledger.draw(w.id, e.movement_id, NULL, e.app_id, false, p_fresh);
   FOR part IN
@@ -178,8 +213,9 @@ BEGIN
   available_micro := w.available_micro;
   reserved_micro := w.reserved_micro;
   debt_micro := w.debt_micro;
-  restricted_micro := ledger.restricted(w.id, p_app);
   booked_at := greatest(w.booked_at, ledger.now());
+  restricted_micro := ledger.withheld(w, ledger.budget(w.id, p_app, booked_at),
+    ledger.restricted(w.id, p_app));
 END $$;
 
 -- Book whatever is due in one wallet by now. Safe to repeat, at once or in turn.

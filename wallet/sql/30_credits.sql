@@ -58,15 +58,21 @@ CREATE OR REPLACE FUNCTION ledger.take(
   p_reason text, p_key text,
   OUT outcome text, OUT movement_id uuid, OUT available_micro bigint,
   OUT reserved_micro bigint, OUT debt_micro bigint, OUT restricted_micro bigint,
-  OUT first_amount_micro bigint, OUT first_balance_micro bigint
+  OUT first_amount_micro bigint, OUT first_balance_micro bigint,
+  OUT limit_micro bigint, OUT spent_micro bigint, OUT booked_at timestamptz
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   w wallet_wallet;
+  b wallet_budget;
   e wallet_entry;
   anything boolean := p_kind = 'adjust';
 BEGIN
   w := ledger.catch_up(ledger.locked_wallet(p_account));
+  e.booked_at := greatest(ledger.now(), w.booked_at);
+  IF NOT anything THEN b := ledger.budget(w.id, p_app, e.booked_at); END IF;
+  limit_micro := b.limit_micro;
+  spent_micro := b.spent_micro;
   restricted_micro := CASE WHEN anything THEN 0 ELSE ledger.restricted(w.id, p_app) END;
   SELECT x.movement_id, x.amount_micro, x.available_after - x.debt_after
   INTO movement_id, first_amount_micro, first_balance_micro
@@ -75,6 +81,8 @@ BEGIN
     outcome := 'duplicate';
   ELSIF p_amount > w.available_micro - w.debt_micro - restricted_micro THEN
     outcome := 'insufficient_credits';
+  ELSIF p_amount > b.limit_micro - b.spent_micro THEN
+    outcome := 'spending_limit_reached';
   ELSE
     outcome := 'taken';
     movement_id := gen_random_uuid();
@@ -87,10 +95,13 @@ BEGIN
     e.key := p_key;
     w := ledger.book(w, e);
     PERFORM ledger.store(w);
+    b := ledger.spend(b, p_amount);
   END IF;
   available_micro := w.available_micro;
   reserved_micro := w.reserved_micro;
   debt_micro := w.debt_micro;
+  restricted_micro := ledger.withheld(w, b, restricted_micro);
+  booked_at := e.booked_at;
 END $$;
 
 -- Many consumes in one round trip, each with its own outcome, wallets in id order so
@@ -101,7 +112,8 @@ CREATE OR REPLACE FUNCTION ledger.consume_many(
 ) RETURNS TABLE (
   "position" bigint, outcome text, movement_id uuid, available_micro bigint,
   reserved_micro bigint, debt_micro bigint, restricted_micro bigint,
-  first_amount_micro bigint, first_balance_micro bigint
+  first_amount_micro bigint, first_balance_micro bigint, limit_micro bigint,
+  spent_micro bigint, booked_at timestamptz
 ) LANGUAGE plpgsql AS $$
 DECLARE i record;
 BEGIN
@@ -117,7 +129,7 @@ END $$;
 
 -- The balance as it is by now, without waiting for any sweeper: reservations past
 -- their expiry count as free, grants past theirs as gone. Reads one snapshot, locks
--- nothing. With `p_app`, `restricted_micro` is what only other apps may spend.
+-- nothing. With `p_app`, `restricted_micro` is what that app may not spend.
 CREATE OR REPLACE FUNCTION ledger.balance(
   p_account uuid, p_app uuid,
   OUT available_micro bigint, OUT reserved_micro bigint, OUT debt_micro bigint,
@@ -125,6 +137,7 @@ CREATE OR REPLACE FUNCTION ledger.balance(
 ) LANGUAGE plpgsql STABLE AS $$
 DECLARE
   w wallet_wallet;
+  b wallet_budget;
   t timestamptz := ledger.now();
 BEGIN
   SELECT * INTO w FROM wallet_wallet WHERE account_id = p_account;
@@ -152,4 +165,15 @@ BEGIN
   SELECT coalesce(sum(amount), 0), coalesce(sum(amount) FILTER (
     WHERE p_app IS NOT NULL AND app_id IS NOT NULL AND app_id <> p_app), 0)
   INTO available_micro, restricted_micro FROM live;
+  b := ledger.budget(w.id, p_app, t);
+  IF b.id IS NOT NULL THEN
+    -- As in the SELECT above: what is overdue is free, and so it is not spent.
+    b.spent_micro := b.spent_micro - (
+      SELECT coalesce(sum(r.amount_micro), 0) FROM wallet_reservation r
+      JOIN wallet_entry e ON e.job_id = r.id AND e.kind = 'reserve'
+      WHERE r.wallet_id = w.id AND r.app_id = p_app AND r.status = 'open'
+        AND r.expires_at <= t AND ledger.month(e.booked_at) = b.month);
+    w.available_micro := available_micro;
+    restricted_micro := ledger.withheld(w, b, restricted_micro);
+  END IF;
 END $$;

@@ -1,0 +1,121 @@
+-- What a person lets one app spend in a calendar month (UTC). A movement counts in the
+-- month in which its credits left the balance: a job's reservation in the month that
+-- it was made, what goes beyond it in the month of the settlement.
+
+CREATE OR REPLACE FUNCTION ledger.month(t timestamptz) RETURNS date
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT date_trunc('month', t AT TIME ZONE 'UTC')::date
+$$;
+
+-- The app's budget at a moment, all NULL where it has none. A new month begins with
+-- nothing spent.
+CREATE OR REPLACE FUNCTION ledger.budget(p_wallet bigint, p_app uuid, p_at timestamptz)
+RETURNS wallet_budget LANGUAGE plpgsql STABLE AS $$
+DECLARE b wallet_budget;
+BEGIN
+  SELECT * INTO b FROM wallet_budget WHERE wallet_id = p_wallet AND app_id = p_app;
+  IF b.month < ledger.month(p_at) THEN
+    b.month := ledger.month(p_at);
+    b.spent_micro := 0;
+  END IF;
+  RETURN b;
+END $$;
+
+-- Count an amount, where there is a budget.
+CREATE OR REPLACE FUNCTION ledger.spend(b wallet_budget, p_amount bigint)
+RETURNS wallet_budget LANGUAGE plpgsql AS $$
+BEGIN
+  IF b.id IS NOT NULL AND p_amount > 0 THEN
+    UPDATE wallet_budget x SET month = b.month, spent_micro = p_amount
+      + CASE x.month WHEN b.month THEN x.spent_micro ELSE 0 END
+    WHERE x.id = b.id RETURNING * INTO b;
+  END IF;
+  RETURN b;
+END $$;
+
+-- What a reservation gives back was not spent, in the month in which it was made.
+CREATE OR REPLACE FUNCTION ledger.unspend(
+  p_wallet bigint, p_app uuid, p_job uuid, p_amount bigint
+) RETURNS void LANGUAGE sql AS $$
+  UPDATE wallet_budget SET spent_micro = spent_micro - p_amount
+  WHERE wallet_id = p_wallet AND app_id = p_app AND p_amount > 0
+    AND month = (SELECT ledger.month(booked_at) FROM wallet_entry
+      WHERE job_id = p_job AND kind = 'reserve')
+$$;
+
+-- How much of the available credits the app may not spend: what only others may, or
+-- what is more than its budget has left.
+CREATE OR REPLACE FUNCTION ledger.withheld(
+  w wallet_wallet, b wallet_budget, p_restricted bigint
+) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+  SELECT greatest(p_restricted, CASE WHEN b.id IS NOT NULL THEN
+    w.available_micro - w.debt_micro - greatest(0, b.limit_micro - b.spent_micro) END)
+$$;
+
+-- What each app (or one) spent in a month by its entries, open reservations included.
+CREATE OR REPLACE FUNCTION ledger.spent(p_wallet bigint, p_app uuid, p_month date)
+RETURNS TABLE (app_id uuid, spent_micro bigint) LANGUAGE sql STABLE AS $$
+  SELECT e.app_id, sum(CASE WHEN r.id IS NULL THEN e.amount_micro
+    ELSE -e.amount_micro END)::bigint
+  FROM wallet_entry e
+  LEFT JOIN wallet_entry r ON r.job_id = e.job_id AND r.kind = 'reserve'
+    AND e.kind IN ('return', 'release', 'expire')
+  WHERE e.wallet_id = p_wallet AND e.app_id = coalesce(p_app, e.app_id)
+    AND e.booked_at >= p_month::timestamp AT TIME ZONE 'UTC'
+    AND ledger.month(coalesce(r.booked_at, e.booked_at)) = p_month
+    AND e.kind IN ('reserve', 'overage', 'overdraft', 'consume', 'return', 'release',
+                   'expire')
+  GROUP BY e.app_id
+$$;
+
+-- Set an app's budget for this and every later month, or remove it (NULL). What was
+-- spent this month before counts.
+CREATE OR REPLACE FUNCTION ledger.set_budget(
+  p_account uuid, p_app uuid, p_limit bigint,
+  OUT limit_before_micro bigint, OUT spent_micro bigint
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  w wallet_wallet;
+  this_month date;
+  spent bigint;
+BEGIN
+  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  this_month := ledger.month(greatest(ledger.now(), w.booked_at));
+  SELECT limit_micro INTO limit_before_micro FROM wallet_budget
+  WHERE wallet_id = w.id AND app_id = p_app;
+  spent := coalesce(
+    (SELECT s.spent_micro FROM ledger.spent(w.id, p_app, this_month) s), 0);
+  IF p_limit IS NULL THEN
+    DELETE FROM wallet_budget WHERE wallet_id = w.id AND app_id = p_app;
+  ELSE
+    INSERT INTO wallet_budget AS b (wallet_id, app_id, limit_micro, month, spent_micro)
+    VALUES (w.id, p_app, p_limit, this_month, spent)
+    ON CONFLICT (wallet_id, app_id) DO UPDATE SET limit_micro = excluded.limit_micro,
+      month = excluded.month, spent_micro = excluded.spent_micro;
+  END IF;
+  spent_micro := spent;
+END $$;
+
+-- Each app with a budget, or that spent something this month, by now: what overdue
+-- reservations hold is no longer spent, whether a sweeper has booked that or not.
+CREATE OR REPLACE FUNCTION ledger.spending(p_account uuid)
+RETURNS TABLE (app_id uuid, limit_micro bigint, spent_micro bigint)
+LANGUAGE sql STABLE AS $$
+  WITH moment AS MATERIALIZED (SELECT ledger.now() AS t),
+  w AS (SELECT id FROM wallet_wallet WHERE account_id = p_account),
+  spent AS (
+    SELECT s.app_id, s.spent_micro FROM w, moment,
+      ledger.spent(w.id, NULL, ledger.month(moment.t)) s
+    UNION ALL
+    SELECT r.app_id, -r.amount_micro FROM w, moment, wallet_reservation r
+    JOIN wallet_entry e ON e.job_id = r.id AND e.kind = 'reserve'
+    WHERE r.wallet_id = w.id AND r.status = 'open' AND r.expires_at <= moment.t
+      AND ledger.month(e.booked_at) = ledger.month(moment.t)
+  )
+  SELECT app_id, b.limit_micro, coalesce(s.spent_micro, 0)
+  FROM (SELECT app_id, sum(spent_micro)::bigint AS spent_micro FROM spent
+        GROUP BY app_id) s
+  FULL JOIN (SELECT * FROM wallet_budget WHERE wallet_id IN (SELECT id FROM w)) b
+    USING (app_id)
+$$;
