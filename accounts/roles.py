@@ -36,6 +36,11 @@ FINANCE = [
     "wallet.set_overdraft_limit",
     # Overage policies are a field of the app.
     "accounts.change_app",
+    "payments.add_pack",
+    "payments.change_pack",
+    "payments.change_plan",
+    # Have events of Stripe's handled again.
+    "payments.change_stripeevent",
 ]
 ROLES = {"viewer": VIEWER, "support": SUPPORT, "finance": FINANCE}
 

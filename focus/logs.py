@@ -5,6 +5,7 @@ import logging
 import re
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 # Set by focus.middleware.RequestId for the time of one request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -109,3 +110,27 @@ class Json(logging.Formatter):
         if record.exc_text:
             line["exception"] = record.exc_text
         return json.dumps(line, ensure_ascii=False)
+
+
+def logging_to_console(*, plain: bool, level: str) -> dict[str, Any]:
+    """Django's LOGGING: every line to the console, scrubbed, for people or machines."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"scrub": {"()": Scrub}},
+        "formatters": {"plain": {"()": Plain}, "json": {"()": Json}},
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "filters": ["scrub"],
+                "formatter": "plain" if plain else "json",
+            }
+        },
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            # Django's own handler would mail tracebacks, unscrubbed.
+            "django": {"handlers": []},
+            "django.server": {"handlers": ["console"], "propagate": False},
+            "kombu": {"level": "WARNING"},
+        },
+    }

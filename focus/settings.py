@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 
 from focus.admin_site import UNFOLD as UNFOLD
+from focus.logs import logging_to_console
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 TESTING = os.environ.get("FOCUS_TESTING") == "1"
@@ -291,6 +292,23 @@ REST_FRAMEWORK = {
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
+# Stripe is optional: without a key, what needs it answers 503. Half of it is not: money
+# would come in and no event would say so.
+STRIPE_SECRET_KEY = env("STRIPE_SECRET_KEY", "")
+STRIPE_WEBHOOK_SECRETS = [
+    secret.strip()
+    for secret in env("STRIPE_WEBHOOK_SECRET", "").split(",")
+    if secret.strip()
+]
+STRIPE_API_BASE = (env("STRIPE_API_BASE", "") or "https://api.stripe.com").rstrip("/")
+if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRETS:
+    raise ImproperlyConfigured(
+        "STRIPE_SECRET_KEY is set: set STRIPE_WEBHOOK_SECRET too, or no payment would"
+        " ever be credited."
+    )
+if not (LOCAL or STRIPE_API_BASE.startswith("https://")):
+    raise ImproperlyConfigured("STRIPE_API_BASE must be an https address.")
+
 RESERVATION_TTL_SECONDS = 3600
 # What support may give or take in one adjustment; finance has no limit.
 STAFF_ADJUST_LIMIT_CREDITS = Decimal(env("STAFF_ADJUST_LIMIT_CREDITS", "100"))
@@ -339,6 +357,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 15.0,
         "options": {"expires": 60},
     },
+    "handle-stripe-events": {
+        "task": "payments.handle_events",
+        "schedule": 2.0,
+        "options": {"expires": 10},
+    },
+    "forget-stripe-bodies": {
+        "task": "payments.forget_bodies",
+        "schedule": 3600.0,
+        "options": {"expires": 600},
+    },
     "forget-replays": {
         "task": "accounts.forget_replays",
         "schedule": 3600.0,
@@ -351,29 +379,7 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"scrub": {"()": "focus.logs.Scrub"}},
-    "formatters": {
-        "plain": {"()": "focus.logs.Plain"},
-        "json": {"()": "focus.logs.Json"},
-    },
-    "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "filters": ["scrub"],
-            "formatter": "plain" if LOCAL else "json",
-        }
-    },
-    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", "INFO")},
-    "loggers": {
-        # Django's own handler would mail tracebacks, unscrubbed.
-        "django": {"handlers": []},
-        "django.server": {"handlers": ["console"], "propagate": False},
-        "kombu": {"level": "WARNING"},
-    },
-}
+LOGGING = logging_to_console(plain=LOCAL, level=env("LOG_LEVEL", "INFO"))
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Focus",

@@ -13,6 +13,7 @@ handler500 = "focus.fallback.server_error"
 
 urlpatterns = [
     path("", include("accounts.pages")),  # signin, device, account
+    path("", include("payments.pages")),  # credits/buy, payment/success, cancelled
     path("docs", RedirectView.as_view(url="/api/docs")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
@@ -26,10 +27,13 @@ urlpatterns = [
     # Cosmiv             api.cosmiv.com          no trailing slash
     path("", include(health.cosmiv)),  # health
     path("api/", include("accounts.api.cosmiv")),  # auth/register, login, refresh
+    path("api/", include("payments.api.cosmiv")),  # v2/billing/*
     # reviv.pics                                 trailing slash
     path("api/", include("accounts.api.reviv")),  # auth/token/refresh/, me/, logout/
     path("api/", include("accounts.api.reviv_oauth")),  # auth/oauth/*
     path("api/", include("accounts.api.reviv_passkeys")),  # auth/[email-]passkey/*
+    path("api/", include("payments.api.reviv")),  # credits/packs/, purchase/, webhook/
+    path("api/", include("wallet.api.reviv")),  # credits/transactions/
     path("api/", include(health.reviv)),  # health/
     path("api/", include(docs.reviv)),  # "", schema/, docs/, redoc/
     path("", include(docs.root)),  # api

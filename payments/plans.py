@@ -1,10 +1,56 @@
-"""Which plan an account is on."""
+"""Plans: what there is, and which one an account is on."""
 
 from uuid import UUID
 
+from django.db.models import QuerySet
+
+from payments.models import Plan, Subscription
+
 FREE = "free"
+# Cosmiv's guide names the first two; the third is in their manner.
+GUIDE = [
+    {
+        "slug": FREE,
+        "name": "Cosmic Cadet",
+        "price_cents": 0,
+        "credits": 0,
+        "features": ["60s limit", "Watermark"],
+    },
+    {
+        "slug": "pro",
+        "name": "Nebula Knight",
+        "price_cents": 900,
+        "credits": 10,
+        "features": ["120s limit", "No watermark"],
+    },
+    {
+        "slug": "creator",
+        "name": "Galaxy Guardian",
+        "price_cents": 1900,
+        "credits": 25,
+        "features": ["300s limit", "No watermark"],
+    },
+]
+
+
+def seed() -> None:
+    for plan in GUIDE:
+        Plan.objects.get_or_create(slug=plan["slug"], defaults=plan)
+
+
+def offered() -> QuerySet[Plan]:
+    return Plan.objects.filter(active=True).order_by("price_cents", "pk")
+
+
+def subscription_of(*, account_id: UUID) -> Subscription | None:
+    """The live subscription; of several (which Stripe could have), the dearest."""
+    live = Subscription.objects.filter(
+        account_id=account_id, status__in=Subscription.LIVE
+    )
+    return live.select_related("plan").order_by("-plan__price_cents", "pk").first()
 
 
 def plan_of(*, account_id: UUID) -> str:
-    """The plan's id. Nobody can subscribe to another yet, so everyone is on `free`."""
-    return FREE
+    """The plan's id: that of the live subscription, else `free`."""
+    subscription = subscription_of(account_id=account_id)
+    return subscription.plan.slug if subscription else FREE

@@ -72,13 +72,16 @@ def real_limits(settings: Any) -> None:
     store.close()
 
 
-# What migrate fills and no test writes: roles, permissions and their kinds.
+# What migrate fills and no committing test writes: roles, permissions and their kinds,
+# what is for sale.
 MIGRATED = {
     "auth_group",
     "auth_group_permissions",
     "auth_permission",
     "django_content_type",
     "django_migrations",
+    "payments_pack",
+    "payments_plan",
 }
 
 

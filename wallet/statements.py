@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import Count, F, Q, QuerySet, Sum
@@ -168,6 +169,24 @@ _CURVE = """
       ) stepped ORDER BY step, seq DESC
     ) last_of_each ORDER BY seq
 """
+
+
+def changes(*, account_id: UUID, limit: int) -> list[tuple[Entry, int]]:
+    """The last entries that changed what can be spent, newest first, each with by how
+    much (micro-credits, signed). Debt counts against it: repaying changes nothing.
+    """
+    own = ("available", "debt")
+    out = Q(debit__in=own) & ~Q(credit__in=own)
+    into = Q(credit__in=own) & ~Q(debit__in=own)
+    entries = (
+        Entry.objects.filter(out | into, wallet__account_id=account_id)
+        .select_related("grant")
+        .order_by("-seq")[:limit]
+    )
+    return [
+        (entry, entry.amount_micro if entry.credit in own else -entry.amount_micro)
+        for entry in entries
+    ]
 
 
 def totals() -> Totals:

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts import jwt
-from accounts.pages.visit import person
+from accounts.visit import person
 from focus.money import from_micro
 from jobs import lifecycle
 from jobs.models import Job

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts import consents
 from accounts.authentication import visitor
 from accounts.models import User
-from accounts.pages.visit import signed_in
+from accounts.visit import signed_in
 
 
 @require_safe

@@ -7,7 +7,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import devices, scopes
 from accounts.authentication import visitor
 from accounts.models import DeviceGrant, User
-from accounts.pages.visit import signed_in
+from accounts.visit import signed_in
 from focus.errors import DomainError
 
 

@@ -29,7 +29,7 @@ from accounts.google import Asked, Claims, Flow
 from accounts.models import Session, User
 from accounts.pages import entering
 from accounts.pages.entering import Destination
-from accounts.pages.visit import signed_in
+from accounts.visit import signed_in
 from focus import limits
 from focus.errors import DomainError, NotFound
 from focus.limits import AUTH

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 from accounts import passkeys
 from accounts.authentication import visitor
 from accounts.models import User
-from accounts.pages.visit import signed_in
+from accounts.visit import signed_in
 from focus.errors import NotFound
 
 

@@ -12,7 +12,7 @@ from accounts import audit, google, identities, passkeys, sessions, tokens
 from accounts.authentication import browser_session, visitor
 from accounts.models import SecurityEvent, User
 from accounts.pages import google as by_google
-from accounts.pages.visit import signed_in
+from accounts.visit import signed_in
 from focus.errors import NotFound
 from focus.middleware import page_policy
 

@@ -148,7 +148,7 @@ class ReadOnly(ModelAdmin):
     `view` is the only permission that opens anything.
     """
 
-    actions = None
+    actions: Any = None
     list_fullwidth = True
     list_per_page = 50
     list_max_show_all = 0

@@ -22,6 +22,19 @@ MENU = [
             ("wallet.Draw", "call_split"),
         ],
     ),
+    (
+        "Payments",
+        [
+            ("payments.Pack", "sell"),
+            ("payments.Plan", "workspace_premium"),
+            ("payments.Purchase", "shopping_cart"),
+            ("payments.Payment", "payments"),
+            ("payments.Reversal", "undo"),
+            ("payments.Subscription", "event_repeat"),
+            ("payments.StripeEvent", "move_to_inbox"),
+            ("payments.Drift", "difference"),
+        ],
+    ),
     ("Work", [("jobs.Job", "work")]),
     (
         "People",

@@ -44,6 +44,46 @@ def replayable_secret(
     return functools.partial(_replaying, secret=field)
 
 
+def resumable(action: Action) -> Callable[..., HttpResponseBase]:
+    """As `replayable`, for an action that asks another service in its middle, where no
+    transaction may be open.
+
+    The action gets `once`: a name of this very request (None without the header), the
+    same at every repetition, by which it must make repetitions one. Two at the same
+    time may both work; one answer is kept, and both get it.
+    """
+
+    @functools.wraps(action)
+    def answer(
+        view: Any, request: Request, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return action(view, request, *args, once=None, **kwargs)
+        asked = Asked(f"{view.slug}:{_caller(request)}", key, _fingerprint(request))
+        if stored := _looked_up(asked):
+            return _again(stored)
+        response = action(view, request, *args, once=_name(asked), **kwargs)
+        with transaction.atomic():
+            if stored := replays.find(asked):
+                return _again(stored)
+            replays.store(asked, _kept(response, None))
+        return response
+
+    answer.takes_idempotency_key = True  # type: ignore[attr-defined]
+    return answer
+
+
+def _looked_up(asked: Asked) -> Answer | None:
+    with transaction.atomic():
+        return replays.find(asked)
+
+
+def _name(asked: Asked) -> bytes:
+    whole = f"{asked.scope}\n{asked.key}\n".encode() + asked.fingerprint
+    return hashlib.sha256(whole).digest()
+
+
 def _replaying(
     action: Action, *, secret: str | None = None
 ) -> Callable[..., HttpResponseBase]:

@@ -302,6 +302,10 @@ def test_roles_are_made_again_as_declared(db: None) -> None:
         "adjust_without_limit",
         "set_overdraft_limit",
         "change_app",
+        "add_pack",
+        "change_pack",
+        "change_plan",
+        "change_stripeevent",
     }
     assert Group.objects.get(name="viewer").permissions.filter(
         content_type__app_label="wallet"

@@ -1,0 +1,185 @@
+"""Purchases, payments, what went back, and subscriptions. To be looked at."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from unfold.decorators import display
+
+from focus.admin_site import search, shown
+from focus.admin_site.lists import ReadOnly
+from payments.models import Drift, Payment, Purchase, Reversal, Subscription
+
+COLOURS = {
+    "paid": "success",
+    "open": "warning",
+    "processing": "info",
+    "failed": "danger",
+    "expired": "info",
+}
+
+
+def dollars(cents: int) -> str:
+    return f"${cents // 100:,}.{cents % 100:02}"
+
+
+def _id(term: str) -> list[UUID]:
+    known = search.as_uuid(term)
+    return [known] if known else []
+
+
+def accounts_of(term: str) -> Any:
+    account = search.as_uuid(term)
+    return [account] if account else search.accounts_by_email(term)
+
+
+@admin.register(Purchase)
+class PurchaseAdmin(ReadOnly):
+    list_display = ["id", "account", "pack", "credits", "price", "state", "created_at"]
+    list_select_related = ["account", "pack"]
+    list_filter = ["status"]
+    ordering = ["-created_at"]
+    search_fields = ["account__email"]
+    search_help_text = "Email, any id, or Stripe's session"
+    fields = [
+        "id",
+        "account",
+        "pack",
+        "credits",
+        "price",
+        "state",
+        "stripe_session_id",
+        "created_at",
+        "paid_at",
+    ]
+
+    def found(self, rows: QuerySet[Purchase], term: str) -> QuerySet[Purchase]:
+        if term.startswith("cs_"):
+            return rows.filter(stripe_session_id=term)
+        return rows.filter(Q(pk__in=_id(term)) | Q(account__in=accounts_of(term)))
+
+    @admin.display(description="credits")
+    def credits(self, purchase: Purchase) -> Any:
+        return shown.amount(purchase.credits_micro)
+
+    @admin.display(description="price")
+    def price(self, purchase: Purchase) -> str:
+        return dollars(purchase.price_cents)
+
+    @display(description="status", label=COLOURS)
+    def state(self, purchase: Purchase) -> str:
+        return str(purchase.status)
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnly):
+    list_display = ["id", "account", "source", "amount", "granted", "back", "paid_at"]
+    list_select_related = ["account", "purchase__pack", "plan"]
+    ordering = ["-paid_at"]
+    search_fields = ["account__email"]
+    search_help_text = "Email, any id of ours or Stripe's"
+    fields = [
+        "id",
+        "account",
+        "source",
+        "amount",
+        "granted",
+        "back",
+        "stripe_session_id",
+        "stripe_invoice_id",
+        "stripe_payment_intent_id",
+        "paid_at",
+    ]
+
+    def found(self, rows: QuerySet[Payment], term: str) -> QuerySet[Payment]:
+        for prefix, column in (
+            ("cs_", "stripe_session_id"),
+            ("in_", "stripe_invoice_id"),
+            ("pi_", "stripe_payment_intent_id"),
+        ):
+            if term.startswith(prefix):
+                return rows.filter(**{column: term})
+        return rows.filter(Q(pk__in=_id(term)) | Q(account__in=accounts_of(term)))
+
+    @admin.display(description="for")
+    def source(self, payment: Payment) -> str:
+        if payment.purchase is not None:
+            return f"pack {payment.purchase.pack}"
+        return f"plan {payment.plan}"
+
+    @admin.display(description="paid")
+    def amount(self, payment: Payment) -> str:
+        return dollars(payment.amount_cents)
+
+    @admin.display(description="credits")
+    def granted(self, payment: Payment) -> Any:
+        return shown.amount(payment.granted_micro)
+
+    @admin.display(description="taken back")
+    def back(self, payment: Payment) -> Any:
+        return shown.amount(payment.taken_back_micro)
+
+
+@admin.register(Reversal)
+class ReversalAdmin(ReadOnly):
+    list_display = ["stripe_id", "kind", "payment", "amount", "status", "counts"]
+    list_select_related = ["payment"]
+    list_filter = ["kind", "counts"]
+    ordering = ["-id"]
+    search_fields = ["stripe_id"]
+    search_help_text = "Stripe's id, or a payment's"
+    fields = [
+        "stripe_id",
+        "kind",
+        "payment",
+        "amount",
+        "status",
+        "counts",
+        "created_at",
+        "changed_at",
+    ]
+
+    def found(self, rows: QuerySet[Reversal], term: str) -> QuerySet[Reversal]:
+        payment = search.as_uuid(term)
+        return rows.filter(payment=payment) if payment else rows.filter(stripe_id=term)
+
+    @admin.display(description="amount")
+    def amount(self, reversal: Reversal) -> str:
+        return dollars(reversal.amount_cents)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnly):
+    list_display = [
+        "stripe_subscription_id",
+        "account",
+        "plan",
+        "status",
+        "current_period_end",
+        "cancel_at_period_end",
+    ]
+    list_select_related = ["account", "plan"]
+    list_filter = ["status", "plan"]
+    ordering = ["-id"]
+    search_fields = ["account__email"]
+    search_help_text = "Email, account id, or Stripe's subscription"
+    fields = [*list_display, "read_at", "created_at"]
+
+    def found(self, rows: QuerySet[Subscription], term: str) -> QuerySet[Subscription]:
+        if term.startswith("sub_"):
+            return rows.filter(stripe_subscription_id=term)
+        return rows.filter(account__in=accounts_of(term))
+
+
+@admin.register(Drift)
+class DriftAdmin(ReadOnly):
+    list_display = ["kind", "subject", "detail", "first_seen_at", "healed_at"]
+    list_filter = ["kind", ("healed_at", admin.EmptyFieldListFilter)]
+    ordering = ["-id"]
+    search_fields = ["subject"]
+    search_help_text = "Stripe's id"
+    fields = [*list_display, "last_seen_at"]
+
+    def found(self, rows: QuerySet[Drift], term: str) -> QuerySet[Drift]:
+        return rows.filter(subject=term)

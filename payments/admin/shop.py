@@ -1,0 +1,81 @@
+"""What is for sale. Packs and plans are changed or switched off, never deleted."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from accounts import audit
+from accounts.authentication import visitor
+from payments.models import Pack, Plan
+
+
+class ForSale(ModelAdmin):
+    """Every change is on record."""
+
+    list_fullwidth = True
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        audit.record(
+            f"{obj._meta.model_name}_{'changed' if change else 'created'}",
+            actor=str(request.user),
+            visitor=visitor(request),
+            name=str(obj),
+            fields=form.changed_data,
+        )
+
+
+@admin.register(Pack)
+class PackAdmin(ForSale):
+    list_display = ["sku", "credits", "price_dollars", "active"]
+    list_filter = ["active"]
+    ordering = ["credits", "pk"]
+    search_fields = ["sku"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        # Apps have the SKU in their code.
+        return ["sku"] if obj else []
+
+
+@admin.register(Plan)
+class PlanAdmin(ForSale):
+    list_display = [
+        "slug",
+        "name",
+        "price_cents",
+        "credits",
+        "rollover_months",
+        "active",
+    ]
+    ordering = ["price_cents", "pk"]
+    fields = [
+        "slug",
+        "name",
+        "price_cents",
+        "credits",
+        "rollover_months",
+        "features",
+        "stripe_price_id",
+        "active",
+    ]
+    readonly_fields = ["slug"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        # A Price in Stripe never changes: another amount is another Price. Whoever
+        # subscribed before keeps theirs.
+        changed = form.changed_data
+        if "price_cents" in changed and "stripe_price_id" not in changed:
+            obj.stripe_price_id = ""
+        super().save_model(request, obj, form, change)

@@ -1,0 +1,1 @@
+"""The payments slice of each public contract, one module a guide."""

@@ -1,0 +1,22 @@
+"""Payments as a Django app."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class PaymentsConfig(AppConfig):
+    name = "payments"
+
+    def ready(self) -> None:
+        # Django's own hook for what must follow a migrate; not plumbing of ours.
+        post_migrate.connect(put_on_sale, sender=self)
+
+
+def put_on_sale(**_signal: Any) -> None:
+    """What the guides show for sale, where it is missing. Staff's changes stay."""
+    from payments import packs, plans
+
+    packs.seed()
+    plans.seed()

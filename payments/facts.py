@@ -1,0 +1,232 @@
+"""What Stripe says, in our words: the few facts of its objects that rules decide on.
+
+Each `of` takes Stripe's object as the SDK hands it over. Amounts are US cents.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+# Statuses under which the money is not ours, or may not stay ours.
+REFUND_COUNTS = {
+    "pending": True,
+    "requires_action": True,
+    "succeeded": True,
+    "failed": False,
+    "canceled": False,
+}
+DISPUTE_COUNTS = {
+    "needs_response": True,
+    "under_review": True,
+    "lost": True,
+    "appeal_needs_response": True,
+    "appeal_under_review": True,
+    "won": False,
+    "prevented": False,
+    # An inquiry has taken no money yet.
+    "warning_needs_response": False,
+    "warning_under_review": False,
+    "warning_closed": False,
+}
+
+
+class UnknownStatus(ValueError):
+    """Stripe has a status that nobody has told us the meaning of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A Checkout session: where somebody pays."""
+
+    id: str
+    url: str
+    mode: str
+    status: str
+    payment_status: str
+    currency: str
+    subtotal_cents: int
+    total_cents: int
+    payment_intent: str | None
+    subscription: str | None
+    reference: str
+    made_for: str
+
+    @classmethod
+    def of(cls, it: Any) -> "Session":
+        return cls(
+            id=it["id"],
+            url=it.get("url") or "",
+            mode=it["mode"],
+            status=it.get("status") or "",
+            payment_status=it["payment_status"],
+            currency=it.get("currency") or "",
+            subtotal_cents=it.get("amount_subtotal") or 0,
+            total_cents=it.get("amount_total") or 0,
+            payment_intent=id_of(it.get("payment_intent")),
+            subscription=id_of(it.get("subscription")),
+            reference=it.get("client_reference_id") or "",
+            made_for=(it.get("metadata") or {}).get("focus", ""),
+        )
+
+    @property
+    def paid(self) -> bool:
+        # A bank debit is `complete` and `unpaid` for days.
+        settled = self.payment_status in ("paid", "no_payment_required")
+        return self.status == "complete" and settled
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of an invoice: what of which price, for how long."""
+
+    price: str
+    amount_cents: int
+    quantity: int
+    proration: bool
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    id: str
+    status: str
+    currency: str
+    paid_cents: int
+    customer: str | None
+    subscription: str | None
+    payment_intent: str | None
+    lines: tuple[Line, ...]
+
+    @classmethod
+    def of(cls, it: Any) -> "Invoice":
+        parent = (it.get("parent") or {}).get("subscription_details") or {}
+        return cls(
+            id=it["id"],
+            status=it.get("status") or "",
+            currency=it["currency"],
+            paid_cents=it.get("amount_paid") or 0,
+            customer=id_of(it.get("customer")),
+            subscription=id_of(parent.get("subscription")),
+            payment_intent=_paid_by(it.get("payments")),
+            lines=tuple(_line(line) for line in it["lines"]["data"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A subscription as it stands."""
+
+    id: str
+    status: str
+    customer: str | None
+    price: str
+    item: str
+    account: str
+    period_ends_at: datetime | None
+    cancel_at_period_end: bool
+
+    @classmethod
+    def of(cls, it: Any) -> "Subscribed":
+        items = it["items"]["data"]
+        first = items[0] if items else {}
+        ends = first.get("current_period_end")
+        return cls(
+            id=it["id"],
+            status=it["status"],
+            customer=id_of(it.get("customer")),
+            price=id_of(first.get("price")) or "",
+            item=first.get("id") or "",
+            account=(it.get("metadata") or {}).get("account", ""),
+            period_ends_at=moment(ends) if ends else None,
+            # The portal may give a date in place of the flag.
+            cancel_at_period_end=bool(
+                it.get("cancel_at_period_end") or it.get("cancel_at")
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reversed:
+    """A refund or a dispute. `counts`: as it stands, the money is not ours."""
+
+    id: str
+    kind: str
+    amount_cents: int
+    status: str
+    counts: bool
+    payment_intent: str | None
+
+    @classmethod
+    def of(cls, it: Any) -> "Reversed":
+        kind = it["object"]
+        known = REFUND_COUNTS if kind == "refund" else DISPUTE_COUNTS
+        # Refunds of some payment methods have none, and are done at once.
+        status = it.get("status") or "succeeded"
+        if status not in known:
+            raise UnknownStatus(f"{kind} {it['id']} is “{status}”.")
+        return cls(
+            id=it["id"],
+            kind=kind,
+            amount_cents=it["amount"],
+            status=status,
+            counts=known[status],
+            payment_intent=id_of(it.get("payment_intent")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A signed message. Of the object in it only the ids are believed: the rest may
+    be older than what Stripe says when asked.
+    """
+
+    id: str
+    type: str
+    livemode: bool
+    happened_at: datetime
+    object_id: str
+    payment_intent: str | None
+
+    @classmethod
+    def of(cls, it: Any) -> "Event":
+        about = it["data"]["object"]
+        own = about["id"] if about.get("object") == "payment_intent" else None
+        return cls(
+            id=it["id"],
+            type=it["type"],
+            livemode=bool(it.get("livemode")),
+            happened_at=moment(it["created"]),
+            object_id=about.get("id") or "",
+            payment_intent=own or id_of(about.get("payment_intent")),
+        )
+
+
+def moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def id_of(reference: Any) -> str | None:
+    """The id of what Stripe refers to, expanded or not."""
+    if reference is None or isinstance(reference, str):
+        return reference or None
+    return str(reference["id"])
+
+
+def _paid_by(payments: Any) -> str | None:
+    """The payment intent that paid an invoice."""
+    for each in (payments or {}).get("data", []):
+        if each["status"] == "paid":
+            return id_of((each.get("payment") or {}).get("payment_intent"))
+    return None
+
+
+def _line(it: Any) -> Line:
+    pricing = (it.get("pricing") or {}).get("price_details") or {}
+    details = (it.get("parent") or {}).get("subscription_item_details") or {}
+    return Line(
+        price=id_of(pricing.get("price")) or "",
+        amount_cents=it["amount"],
+        quantity=it.get("quantity") or 1,
+        proration=bool(details.get("proration")),
+        ends_at=moment(it["period"]["end"]),
+    )

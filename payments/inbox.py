@@ -1,0 +1,150 @@
+"""Stripe's events: stored first, handled a moment later, each until it is done.
+
+Whoever handles an event asks Stripe how its object stands now; the event only says
+what to look at. So order, repetition and lateness do not matter, and a worker that dies
+leaves a row that another takes up.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from focus.errors import DomainError
+from payments import gateway, packs
+from payments.facts import Event
+from payments.models import StripeEvent
+
+log = logging.getLogger(__name__)
+
+# Longer than handling takes at worst: until then nobody else has the event.
+LEASE = timedelta(seconds=60)
+FIRST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(hours=6)
+# With the waits above: about four days.
+TRIES = 30
+BODY_KEPT = timedelta(days=90)
+
+
+def receive(*, body: bytes, signature: str) -> bool:
+    """Store a signed event; false if it was stored before. Raises
+    `gateway.NotFromStripe` or `gateway.PaymentsOff`.
+    """
+    return store(gateway.event(body=body, signature=signature), body.decode())
+
+
+def store(event: Event, body: str) -> bool:
+    _, new = StripeEvent.objects.get_or_create(
+        stripe_id=event.id,
+        defaults={
+            "type": event.type[:120],
+            "object_id": event.object_id,
+            "body": body.replace("\x00", ""),
+            "livemode": event.livemode,
+            "happened_at": event.happened_at,
+            "due_at": timezone.now(),
+        },
+    )
+    return new
+
+
+def handle_due(*, limit: int = 200) -> int:
+    """Handle what is due, one at a time. Returns how many were done."""
+    done = 0
+    for _ in range(limit):
+        row = _claim()
+        if row is None:
+            break
+        done += _handle(row)
+    return done
+
+
+def again(*, event_id: int) -> None:
+    """Have an event handled once more, whatever came of it: facts count once."""
+    StripeEvent.objects.filter(pk=event_id).update(
+        state=StripeEvent.State.PENDING, due_at=timezone.now(), tries=0
+    )
+
+
+@transaction.atomic
+def _claim() -> StripeEvent | None:
+    now = timezone.now()
+    row = (
+        StripeEvent.objects.select_for_update(no_key=True, skip_locked=True)
+        .filter(due_at__lte=now)
+        .order_by("due_at", "pk")
+        .first()
+    )
+    if row is not None:
+        row.tries += 1
+        row.due_at = now + LEASE
+        row.save(update_fields=["tries", "due_at"])
+    return row
+
+
+def _handle(row: StripeEvent) -> bool:
+    try:
+        outcome = apply(row)
+    # Whatever it is, it must neither stop the other events nor be lost.
+    except Exception as failure:
+        _put_off(row, failure)
+        return False
+    state = StripeEvent.State.IGNORED if outcome is None else StripeEvent.State.DONE
+    _finish(row, state, outcome or "nothing to do")
+    return True
+
+
+def _put_off(row: StripeEvent, failure: Exception) -> None:
+    now = timezone.now()
+    final = row.tries >= TRIES
+    if isinstance(failure, DomainError):
+        say = log.error if final else log.warning
+        say("event %s, try %s: %s", row.stripe_id, row.tries, failure.message)
+    else:
+        log.exception("event %s, try %s", row.stripe_id, row.tries)
+    words = f"{type(failure).__name__}: {failure}"
+    if final:
+        _finish(row, StripeEvent.State.FAILED, words)
+        return
+    wait = min(FIRST_WAIT * 2 ** (row.tries - 1), LONGEST_WAIT)
+    StripeEvent.objects.filter(pk=row.pk).update(due_at=now + wait, outcome=words[:400])
+
+
+def _finish(row: StripeEvent, state: str, outcome: str) -> None:
+    StripeEvent.objects.filter(pk=row.pk).update(
+        state=state, due_at=None, outcome=outcome[:400], handled_at=timezone.now()
+    )
+
+
+def apply(row: StripeEvent) -> str | None:
+    """Do what an event asks for; None where that is nothing."""
+    handler = HANDLERS.get(row.type)
+    if handler is None:
+        return None
+    return handler(row)
+
+
+def _session(row: StripeEvent) -> str:
+    return packs.record(session=gateway.session(session_id=row.object_id))
+
+
+def _session_failed(row: StripeEvent) -> str:
+    return packs.failed(session=gateway.session(session_id=row.object_id))
+
+
+HANDLERS: dict[str, Callable[[StripeEvent], str]] = {
+    "checkout.session.completed": _session,
+    "checkout.session.async_payment_succeeded": _session,
+    "checkout.session.async_payment_failed": _session_failed,
+    "checkout.session.expired": _session,
+}
+
+
+def forget_bodies() -> int:
+    """Drop the text of events that are long done: it names people."""
+    old = Q(received_at__lt=timezone.now() - BODY_KEPT) & ~Q(body="")
+    done = Q(due_at__isnull=True)
+    return StripeEvent.objects.filter(old & done).update(body="")

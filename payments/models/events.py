@@ -1,0 +1,83 @@
+"""What Stripe told us, and where its books and ours differ."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class StripeEvent(models.Model):
+    """One event, stored before anything is done about it. To do while it has `due_at`,
+    which each try moves on.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        DONE = "done"
+        # Of a kind that we do nothing about, or not about anything of ours.
+        IGNORED = "ignored"
+        # Tried for days in vain; staff can have it tried again.
+        FAILED = "failed"
+
+    stripe_id = models.CharField("Stripe's id", max_length=255, unique=True)
+    type = models.CharField(max_length=120)
+    object_id = models.CharField(max_length=255, blank=True, db_index=True)
+    body = models.TextField()
+    livemode = models.BooleanField()
+    # When it happened, by Stripe's clock.
+    happened_at = models.DateTimeField()
+    received_at = models.DateTimeField(db_default=Now())
+    state = models.CharField(max_length=7, choices=State, default=State.PENDING)
+    due_at = models.DateTimeField(null=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    # What came of it, or why not yet.
+    outcome = models.CharField(max_length=400, blank=True)
+    handled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "Stripe event"
+        indexes = [
+            models.Index(
+                fields=["due_at", "id"],
+                condition=Q(due_at__isnull=False),
+                name="events_to_be_handled",
+            ),
+            models.Index(fields=["-received_at"], name="event_received"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.stripe_id}"
+
+
+class Drift(models.Model):
+    """A difference between Stripe's books and ours that nothing has healed."""
+
+    class Kind(models.TextChoices):
+        NOT_CREDITED = "not_credited", "paid in Stripe, not credited here"
+        NOT_PAID = "not_paid", "credited here, not paid in Stripe"
+        AMOUNT = "amount", "another amount in Stripe"
+        REVERSAL = "reversal", "refunds or disputes differ"
+        SUBSCRIPTION = "subscription", "the subscription differs"
+        TWO_SUBSCRIPTIONS = "two_subscriptions", "two live subscriptions"
+
+    kind = models.CharField(max_length=20, choices=Kind)
+    # Stripe's id of what differs.
+    subject = models.CharField(max_length=255)
+    detail = models.CharField(max_length=400)
+    first_seen_at = models.DateTimeField(db_default=Now())
+    last_seen_at = models.DateTimeField(db_default=Now())
+    # When a later comparison found no difference any more.
+    healed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "difference from Stripe"
+        verbose_name_plural = "differences from Stripe"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "subject"],
+                condition=Q(healed_at__isnull=True),
+                name="a_difference_is_listed_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"

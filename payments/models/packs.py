@@ -1,0 +1,77 @@
+"""What is for sale: packs once, plans by the month."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Pack(models.Model):
+    """Credits for a price, paid once. Never deleted: purchases refer to it."""
+
+    sku = models.SlugField("SKU", max_length=40, unique=True)
+    credits = models.PositiveIntegerField()
+    price_cents = models.PositiveIntegerField(help_text="US cents.")
+    active = models.BooleanField(default=True, help_text="Whether it can be bought.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(credits__gte=1, credits__lte=1_000_000_000),
+                name="a_pack_gives_something",
+            ),
+            # Stripe takes no less than 50 cents.
+            models.CheckConstraint(
+                condition=Q(price_cents__gte=50, price_cents__lte=99_999_999),
+                name="a_pack_costs_what_stripe_takes",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.sku
+
+    @property
+    def price_dollars(self) -> str:
+        return f"${self.price_cents // 100:,}.{self.price_cents % 100:02}"
+
+
+class Plan(models.Model):
+    """A monthly price and the credits that each paid month brings."""
+
+    slug = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=80)
+    price_cents = models.PositiveIntegerField(
+        help_text="US cents a month; 0 for the plan that everybody has."
+    )
+    credits = models.PositiveIntegerField(
+        default=0, help_text="What each paid month brings."
+    )
+    rollover_months = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        default=1,
+        help_text="How many months unused credits outlive the month they were paid"
+        " with. 0: none. Empty: they never expire.",
+    )
+    features = ArrayField(models.CharField(max_length=120), default=list, blank=True)
+    # Of a Price in Stripe: typed in by staff, or made at the plan's first checkout.
+    stripe_price_id = models.CharField(max_length=255, blank=True)
+    active = models.BooleanField(default=True, help_text="Whether it can be chosen.")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(price_cents=0)
+                | Q(price_cents__gte=50, price_cents__lte=99_999_999),
+                name="a_plan_costs_nothing_or_what_stripe_takes",
+            ),
+            models.UniqueConstraint(
+                fields=["stripe_price_id"],
+                condition=~Q(stripe_price_id=""),
+                name="a_stripe_price_is_of_one_plan",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug

@@ -1,0 +1,226 @@
+"""Packs of credits: what can be bought, and the way to the till."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.models import User
+from focus.errors import DomainError, NotFound
+from focus.money import MICRO
+from payments import gateway
+from payments.facts import Session
+from payments.models import Pack, Payment, Purchase
+from wallet import ledger
+from wallet.models import Grant
+
+# reviv's guide shows this one.
+GUIDE = {"sku": "PACK_5", "credits": 5, "price_cents": 499}
+# Stripe forgets an idempotency key after 24 hours; until then we may ask again.
+RESUMABLE = timedelta(hours=23)
+# How a session of ours is told from others of the same Stripe account.
+PACK = "pack"
+
+
+class UnknownPack(NotFound):
+    """There is no such pack, or it is not sold any more."""
+
+    code = "unknown_pack"
+
+
+class WrongAmount(DomainError):
+    """Stripe took another amount than was asked for. Nobody is credited by guess."""
+
+    code = "wrong_amount"
+
+
+@dataclass(frozen=True, slots=True)
+class Till:
+    """Where to pay."""
+
+    purchase: Purchase
+    url: str
+
+
+def seed() -> None:
+    Pack.objects.get_or_create(sku=GUIDE["sku"], defaults=GUIDE)
+
+
+def on_sale() -> QuerySet[Pack]:
+    return Pack.objects.filter(active=True).order_by("credits", "pk")
+
+
+def buy(*, account: User, sku: str, once: bytes | None = None) -> Till:
+    """Set out to buy a pack. Asks Stripe, so no transaction may be open.
+
+    `once` names the request: repeating it, at the same time or after a crash, leads to
+    the same till. Raises `UnknownPack` and the gateway's refusals.
+    """
+    purchase = _begin(account, sku, once)
+    if not purchase.url:
+        _open_till(purchase, account)
+    return Till(purchase, purchase.url)
+
+
+def purchase_paid_in(*, session_id: str) -> Purchase:
+    """The purchase that is paid in this session. Raises `NotFound`."""
+    found = Purchase.objects.filter(stripe_session_id=session_id)
+    purchase = found.first() if "\x00" not in session_id else None
+    if purchase is None:
+        raise NotFound("There is no such payment.")
+    return purchase
+
+
+def _begin(account: User, sku: str, once: bytes | None) -> Purchase:
+    if once is not None:
+        begun = Purchase.objects.filter(account=account, once=once).first()
+        if begun is not None:
+            return begun
+    pack = on_sale().filter(sku=sku).first()
+    if pack is None:
+        raise UnknownPack("There is no such pack.")
+    # Committed before Stripe hears of it: whatever comes of that can be found again.
+    purchase, _ = Purchase.objects.get_or_create(
+        **({"once": once} if once is not None else {"pk": Purchase().pk}),
+        defaults={
+            "account": account,
+            "pack": pack,
+            "credits_micro": pack.credits * MICRO,
+            "price_cents": pack.price_cents,
+        },
+    )
+    return purchase
+
+
+def _open_till(purchase: Purchase, account: User) -> None:
+    age = timezone.now() - purchase.created_at
+    # Later than that, an earlier session has expired, or its event will be found.
+    step = f"session-{age // RESUMABLE}"
+    session = gateway.open_session(
+        params=_params(purchase, account), key=f"focus-{purchase.pk}-{step}"
+    )
+    Purchase.objects.filter(pk=purchase.pk).update(
+        stripe_session_id=session.id, url=session.url
+    )
+    purchase.stripe_session_id, purchase.url = session.id, session.url
+
+
+def _params(purchase: Purchase, account: User) -> dict[str, object]:
+    whole = purchase.credits_micro // MICRO
+    params: dict[str, object] = {
+        "mode": "payment",
+        "client_reference_id": str(purchase.pk),
+        "metadata": {"focus": PACK},
+        "payment_intent_data": {"metadata": {"focus": PACK}},
+        "success_url": success_url(),
+        "cancel_url": f"{settings.FRONTEND_URL}/payment/cancelled",
+        "line_items": [
+            {
+                "quantity": 1,
+                "price_data": {
+                    "currency": gateway.CURRENCY,
+                    "unit_amount": purchase.price_cents,
+                    "product_data": {"name": f"{whole:,} credits"},
+                },
+            }
+        ],
+    }
+    if account.email:
+        params["customer_email"] = account.email
+    return params
+
+
+def success_url(**more: str) -> str:
+    # Stripe fills in the name in braces, which must reach it as it is.
+    extra = f"&{urlencode(more)}" if more else ""
+    return (
+        f"{settings.FRONTEND_URL}/payment/success"
+        f"?session_id={{CHECKOUT_SESSION_ID}}{extra}"
+    )
+
+
+def record(*, session: Session) -> str:
+    """Write down what became of a session, once. Returns it in words.
+
+    Credits are given once per session that is paid, in the transaction of its payment's
+    row; a session that is not ours is left alone. Raises `WrongAmount`.
+    """
+    if session.made_for != PACK:
+        return "not a pack"
+    try:
+        purchase_id = UUID(session.reference)
+    except ValueError:
+        return "not a purchase of ours"
+    with transaction.atomic():
+        purchase = (
+            Purchase.objects.select_for_update(no_key=True)
+            .filter(pk=purchase_id)
+            .first()
+        )
+        if purchase is None:
+            return "not a purchase of ours"
+        if session.paid:
+            return _credit(purchase, session)
+        return _unpaid(purchase, session)
+
+
+def _credit(purchase: Purchase, session: Session) -> str:
+    asked = (gateway.CURRENCY, purchase.price_cents)
+    if (session.currency, session.subtotal_cents) != asked:
+        raise WrongAmount(
+            f"{session.subtotal_cents} {session.currency} for {purchase.price_cents}"
+        )
+    # By the session, not by the purchase: whoever paid two sessions paid twice.
+    payment, new = Payment.objects.get_or_create(
+        stripe_session_id=session.id,
+        defaults={
+            "account_id": purchase.account_id,
+            "purchase": purchase,
+            "stripe_payment_intent_id": session.payment_intent,
+            "amount_cents": session.total_cents,
+            "granted_micro": purchase.credits_micro,
+        },
+    )
+    if not new:
+        return "credited before"
+    ledger.grant(
+        account_id=purchase.account_id,
+        amount_micro=purchase.credits_micro,
+        source=Grant.Source.PURCHASE,
+        category=Grant.Category.PAID,
+        actor="system:stripe",
+        reason=f"pack {purchase.pack.sku}",
+        key=f"payment:{payment.pk}",
+    )
+    _move_on(purchase, Purchase.Status.PAID, paid_at=Now())
+    return "credited"
+
+
+def _unpaid(purchase: Purchase, session: Session) -> str:
+    """Only what is open moves: an older reading must not win over a newer one."""
+    if purchase.status == Purchase.Status.OPEN:
+        if session.status == "complete":
+            _move_on(purchase, Purchase.Status.PROCESSING)
+        elif session.status == "expired":
+            _move_on(purchase, Purchase.Status.EXPIRED)
+    return f"{session.status}, {session.payment_status}"
+
+
+def failed(*, session: Session) -> str:
+    """A bank said no to a payment that had been under way for days."""
+    said = record(session=session)
+    under_way = (Purchase.Status.OPEN, Purchase.Status.PROCESSING)
+    Purchase.objects.filter(stripe_session_id=session.id, status__in=under_way).update(
+        status=Purchase.Status.FAILED
+    )
+    return said
+
+
+def _move_on(purchase: Purchase, status: str, **more: object) -> None:
+    Purchase.objects.filter(pk=purchase.pk).update(status=status, **more)

@@ -1,0 +1,84 @@
+"""reviv guide, "Credits / Payments": what moved, newest first."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts.access import Access
+from accounts.principals import Kind
+from focus.contracts.reviv import Reviv
+from focus.money import from_micro
+from focus.routing import either_slash
+from wallet import statements
+from wallet.models import Entry, Grant
+
+# The guide: "List last 50 credit transactions".
+LISTED = 50
+TYPES = ("purchase", "unlock", "refund", "grant", "adjustment", "job", "usage")
+_OF_GRANTS = {
+    Grant.Source.PURCHASE: "purchase",
+    Grant.Source.PLAN: "purchase",
+    Grant.Source.ADJUSTMENT: "adjustment",
+    Grant.Source.REFUND: "refund",
+}
+_OF_KINDS = {
+    Entry.Kind.CONSUME: "usage",
+    Entry.Kind.ADJUST: "adjustment",
+    Entry.Kind.LAPSE: "adjustment",
+}
+
+
+class Transaction(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    amount = serializers.FloatField(help_text="Exact; below 0 where credits left.")
+    transaction_type = serializers.ChoiceField(TYPES)
+    created_at = serializers.DateTimeField()
+
+
+class TransactionViewSet(Reviv, ViewSet):
+    accepts = {"list": Access(frozenset({Kind.JWT}))}
+
+    @extend_schema(
+        summary="List the last 50 transactions",
+        responses={200: OpenApiResponse(Transaction(many=True), "Newest first.")},
+        examples=[
+            OpenApiExample(
+                "A purchase",
+                value={
+                    "id": 10,
+                    "amount": 5,
+                    "transaction_type": "purchase",
+                    "created_at": "2026-01-31T12:00:00Z",
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        """What changed the credits that can be spent."""
+        changes = statements.changes(account_id=request.auth.user.pk, limit=LISTED)
+        return Response([_row(entry, micro) for entry, micro in changes])
+
+
+def _row(entry: Entry, micro: int) -> dict[str, Any]:
+    return {
+        "id": entry.pk,
+        "amount": from_micro(micro),
+        "transaction_type": _type(entry),
+        "created_at": entry.booked_at,
+    }
+
+
+def _type(entry: Entry) -> str:
+    if entry.kind == Entry.Kind.GRANT and entry.grant is not None:
+        return _OF_GRANTS.get(Grant.Source(entry.grant.source), "grant")
+    return _OF_KINDS.get(Entry.Kind(entry.kind), "job")
+
+
+urlpatterns = either_slash(
+    "credits/transactions/", TransactionViewSet.as_view({"get": "list"})
+)
