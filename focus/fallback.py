@@ -1,7 +1,8 @@
 """400 to 503 where no view answered, in the envelope that the path's guide promises.
 
 Outside the contracts' territory a person is looking, so the answer is a page. None
-of it touches the database or the session: it must work when they do not.
+of it touches the database or the session (but for a credential sent to an address that
+is not built yet): it must work when they do not.
 """
 
 import logging
@@ -12,9 +13,10 @@ from typing import Any
 from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
-from focus import logs
+from focus import logs, unbuilt
 from focus.contracts import (
     BAD_REQUEST,
     NOT_FOUND,
@@ -133,7 +135,10 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return answer(request, CSRF_FAILED)
 
 
-def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Any = None) -> HttpResponseBase:
+    contract = contract_of(request.path)
+    if contract is not None and unbuilt.is_hosted(request.path):
+        return unbuilt.answer(request, contract)
     return answer(request, NOT_FOUND)
 
 

@@ -190,6 +190,7 @@ VERIFY_USER = Policy("verify-user", by_address)
 CONSUME = Policy("consume", by_caller, agreed=True)
 DEVICE_START = Policy("device-start", by_address)
 DEVICE_POLL = Policy("device-poll", by_device_code)
+X_ME = Policy("x-me", by_address)
 EXPOSED = Policy("report-exposed", by_address)
 # In a view's table it says that the action itself looks at a credential: it is refused
 # when the address has guessed too often, and counts only when the guess was wrong.

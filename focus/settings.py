@@ -99,6 +99,9 @@ CLERK_PUBLISHABLE_KEY = env("CLERK_PUBLISHABLE_KEY", "")
 # For Clerk's backend: a person's email and their linked accounts. Works without.
 CLERK_SECRET_KEY = env("CLERK_SECRET_KEY", "")
 CLERK_API_BASE = env("CLERK_API_BASE", "https://api.clerk.com").rstrip("/")
+# Where its people see to their linked accounts.
+CLERK_PROFILE_URL = env("CLERK_PROFILE_URL", f"{PUBLIC_BASE_URL}/")
+X_API_BASE = env("X_API_BASE", "https://api.twitter.com/2").rstrip("/")
 
 INSTALLED_APPS = [
     "unfold",
@@ -261,6 +264,7 @@ RATE_LIMITS = {
     "consume": (100, 60),
     "device-start": (10, 60),
     "device-poll": (30, 60),
+    "x-me": (30, 60),
     "report-exposed": (60, 3600),
     "failures": (10, 300),
 }

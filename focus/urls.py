@@ -22,6 +22,7 @@ urlpatterns = [
     path("api/", include("accounts.api.thefocus")),  # sessionToken, device/*
     path("api/", include("accounts.api.thefocus_tokens")),  # tokens/*
     path("api/", include("accounts.api.thefocus_sessions")),  # sessions/*
+    path("api/", include("accounts.api.thefocus_oauth")),  # xToken, oauthToken/*, xMe
     path("api/", include("wallet.api.thefocus")),  # wallet
     path("api/", include("jobs.api.thefocus")),  # jobs, jobs/complete, jobs/fail
     # Cosmiv             api.cosmiv.com          no trailing slash

@@ -239,6 +239,9 @@ def test_revoking_a_session_and_a_token(as_staff: Client, alice: User) -> None:
     assert {event.actor for event in actors} == {"staff@example.com"}
 
 
+PASSWORD = "staff's password"
+
+
 def test_the_admin_has_no_password_form_of_its_own(alice: User, staff: User) -> None:
     answer = Client().get("/admin/accounts/user/", follow=True)
     assert [where for where, _ in answer.redirect_chain] == [
@@ -252,6 +255,14 @@ def test_the_admin_has_no_password_form_of_its_own(alice: User, staff: User) -> 
         ]
         .startswith("/signin")
     )
+    # Nor does any other of its addresses take one, right as it is: /signin alone asks
+    # for passwords, and counts who guesses.
+    visitor = Client()
+    right = {"username": staff.email, "email": staff.email, "password": PASSWORD}
+    for path in ("/admin/login/", "/admin/", "/admin/password_change/", "/admin/x/"):
+        visitor.post(f"{path}?next=/admin/", right | {"this_is_the_login_form": "1"})
+        assert "_auth_user_id" not in visitor.session
+    assert not Session.objects.exists()
     # Who is signed in but is not staff is told so, and not sent round in circles.
     client = Client()
     client.force_login(alice)
