@@ -22,7 +22,7 @@ def _by_pem(settings: Any) -> None:
     settings.CLERK_ISSUER, settings.CLERK_JWT_KEY = ISSUER, public_pem(SIGNER)
 
 
-def believe(**headers: str) -> tuple[Principal | None, int]:
+def believe(**headers: Any) -> tuple[Principal | None, int]:
     """Whom our dispatcher believes, and by how many queries."""
     request = Request(RequestFactory().get("/api/wallet", **headers))
     with statements() as asked:
@@ -41,7 +41,7 @@ def test_somebody_known_costs_one_query(alice: User, video: App) -> None:
         user=alice, client="x", access_seconds=60, methods=["pwd"]
     )
     vouched = session_token(SIGNER, azp="https://video.example.com")
-    shown = {
+    shown: dict[Kind, dict[str, Any]] = {
         Kind.JWT: {"HTTP_AUTHORIZATION": f"Bearer {signed_in.access_token}"},
         Kind.PAT: {
             "HTTP_AUTHORIZATION": "Bearer "
@@ -77,7 +77,7 @@ def test_what_cannot_be_ours_costs_none(alice: User, video: App) -> None:
     user_key = user_keys.issue(user=alice, name="x").secret
     ours = sessions.begin(user=alice, client="x", access_seconds=60, methods=["pwd"])
     forged = session_token(SIGNER).rsplit(".", 1)[0] + ".AAAA"
-    for headers in (
+    refused: list[dict[str, Any]] = [
         *[
             {"HTTP_AUTHORIZATION": f"Bearer {it}"}
             for it in (
@@ -97,7 +97,8 @@ def test_what_cannot_be_ours_costs_none(alice: User, video: App) -> None:
         {"HTTP_AUTHORIZATION": "Basic YTpi"},
         {"HTTP_X_API_KEY": wrong(user_key)},
         {"HTTP_X_API_KEY": "nonsense"},
-    ):
+    ]
+    for headers in refused:
         with statements() as asked, pytest.raises(AuthenticationFailed):
             Credentials().authenticate(
                 Request(RequestFactory().get("/api/wallet", **headers))
