@@ -30,9 +30,18 @@ AUDIENCE = "focus-api"
 # RFC 9068's name for an access token; the other is ours in its manner.
 ACCESS: Final = "at+jwt"
 REFRESH: Final = "rt+jwt"
-Type = Literal["at+jwt", "rt+jwt"]
+# What a buyer brings to a tool. The tool's vendor holds it, so its audience is another:
+# whoever verifies access tokens by our JWKS and forgets the type refuses it too.
+TOOL: Final = "tool+jwt"
+Type = Literal["at+jwt", "rt+jwt", "tool+jwt"]
 
-_REQUIRED = ["iss", "aud", "sub", "sid", "jti", "iat", "exp"]
+_AUDIENCES = {ACCESS: AUDIENCE, REFRESH: AUDIENCE, TOOL: "focus-tool"}
+_ALWAYS = ["iss", "aud", "sub", "jti", "iat", "exp"]
+_REQUIRED = {
+    ACCESS: [*_ALWAYS, "sid"],
+    REFRESH: [*_ALWAYS, "sid"],
+    TOOL: [*_ALWAYS, "tool", "checkout"],
+}
 _PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
 
 
@@ -64,10 +73,10 @@ def public_keys() -> dict[str, list[dict[str, str]]]:
 class _Backend(TokenBackend):
     """simplejwt's backend for one token type, over a ring of keys."""
 
-    def __init__(self, kind: str, pems: str, issuer: str) -> None:
-        super().__init__(ALGORITHM, audience=AUDIENCE, issuer=issuer)
+    def __init__(self, kind: Type, pems: str, issuer: str) -> None:
+        super().__init__(ALGORITHM, audience=_AUDIENCES[kind], issuer=issuer)
         ring = _ring(pems)
-        self.kind = kind
+        self.kind: Type = kind
         self.kid, self.private_key = next(iter(ring.items()))
         self.public_keys = {kid: key.public_key() for kid, key in ring.items()}
 
@@ -89,9 +98,9 @@ class _Backend(TokenBackend):
                 token,
                 key,
                 algorithms=[ALGORITHM],
-                audience=AUDIENCE,
+                audience=self.audience,
                 issuer=self.issuer,
-                options={"require": _REQUIRED},
+                options={"require": _REQUIRED[self.kind]},
             )
         except jwt.ExpiredSignatureError as expired:
             raise TokenBackendExpiredToken("Token is expired") from expired
@@ -105,7 +114,7 @@ def _backend(kind: Type) -> _Backend:
 
 
 @lru_cache(maxsize=16)
-def _backend_for(kind: str, pems: str, issuer: str) -> _Backend:
+def _backend_for(kind: Type, pems: str, issuer: str) -> _Backend:
     return _Backend(kind, pems, issuer)
 
 

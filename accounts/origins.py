@@ -1,13 +1,14 @@
 """Origins of registered apps: which web pages may call us with a person's cookies."""
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from django.conf import settings
 
 from accounts.models import App
 from focus.errors import DomainError
 
+LONGEST_URL = 2048
 _PORTS = {"https": 443, "http": 80}
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
@@ -53,6 +54,32 @@ def exact(raw: str) -> str:
     if origin.startswith("http:") and settings.HTTPS:
         raise InvalidOrigin(f"{raw!r} must use https.")
     return origin
+
+
+class InvalidRedirectUrl(DomainError):
+    code = "invalid_redirect_url"
+
+
+def redirect_url(raw: str) -> str:
+    """Check an address that buyers are to be sent to; it is kept as it was written.
+
+    https only, or http to this machine in local mode. Without a fragment (RFC 6749,
+    3.1.2) and without a `token`, which we put there. Raises `InvalidRedirectUrl`.
+    """
+    origin = of(raw)
+    if origin is None or len(raw) > LONGEST_URL or "#" in raw:
+        raise InvalidRedirectUrl(
+            f"{raw[:200]!r} is not an address such as https://your-tool.com/callback."
+        )
+    if not origin.startswith("https:") and not (settings.LOCAL and _is_here(origin)):
+        raise InvalidRedirectUrl(f"{raw[:200]!r} must use https.")
+    if "token" in dict(parse_qsl(urlsplit(raw).query, keep_blank_values=True)):
+        raise InvalidRedirectUrl("The address must not have a token of its own.")
+    return raw
+
+
+def _is_here(origin: str) -> bool:
+    return urlsplit(origin).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def _is_bare(url: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import LiteralString
 
 from django.db import IntegrityError, transaction
@@ -11,7 +12,10 @@ from accounts import audit, origins
 from accounts.models import App, User
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
+from focus.money import MICRO
 
+# What one purchase may cost, in credits.
+MAX_PRICE = 1_000_000
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LONGEST_SLUG = 64
 
@@ -26,6 +30,28 @@ class InvalidSlug(DomainError):
 
 class SlugTaken(DomainError):
     code = "slug_taken"
+
+
+class InvalidPrice(DomainError):
+    code = "invalid_price"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What makes an app a tool: its price, and where a buyer is sent with a token."""
+
+    price_micro: int
+    url: str
+    duplicate_mode: str = App.DuplicateMode.CONFLICT
+
+    def to(self, app: App) -> None:
+        """Write it on `app`, unsaved. Raises `InvalidPrice`, `InvalidRedirectUrl`."""
+        if not 0 <= self.price_micro <= MAX_PRICE * MICRO:
+            raise InvalidPrice(f"A price is 0 to {MAX_PRICE} credits.")
+        app.is_tool = True
+        app.price_micro = self.price_micro
+        app.tool_url = origins.redirect_url(self.url)
+        app.duplicate_mode = self.duplicate_mode
 
 
 def find_active(slug: str) -> App:
@@ -66,24 +92,28 @@ def create(
     owner: User | None = None,
     starter_credits_micro: int = 0,
     allowed_origins: Sequence[str] = (),
+    offer: Offer | None = None,
     actor: str = "",
 ) -> App:
-    """Register an app.
+    """Register an app; with an `offer` it is a tool that people can buy.
 
-    Raises `InvalidSlug`, `SlugTaken` or `origins.InvalidOrigin`.
+    Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin` or what `Offer.to` does.
     """
     if not _is_slug(slug):
         raise InvalidSlug("A slug is made of a-z, 0-9 and single hyphens, 64 at most.")
     exact = list(dict.fromkeys(map(origins.exact, allowed_origins)))
+    app = App(
+        slug=slug,
+        name=name or slug.replace("-", " ").capitalize(),
+        owner=owner,
+        starter_credits_micro=starter_credits_micro,
+        origins=exact,
+    )
+    if offer is not None:
+        offer.to(app)
     try:
         with transaction.atomic():
-            app = App.objects.create(
-                slug=slug,
-                name=name or slug.replace("-", " ").capitalize(),
-                owner=owner,
-                starter_credits_micro=starter_credits_micro,
-                origins=exact,
-            )
+            app.save(force_insert=True)
             audit.record("app_created", user=owner, actor=actor, app=slug)
     except IntegrityError as twin:
         if not App.objects.filter(slug=slug).exists():

@@ -9,7 +9,6 @@ from accounts import origins
 from accounts.models import App
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
-_LONGEST = 2048
 # Never passed on: only we put these into a target.
 _OURS = frozenset({"token", "ticket"})
 
@@ -20,7 +19,7 @@ def absolute(raw: str) -> str | None:
     The path is free, the origin exact: no wildcard, suffix or relative form. None means
     that nothing may be sent there.
     """
-    if not 0 < len(raw) <= _LONGEST or _UNSAFE.search(raw):
+    if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return None
     origin = origins.of(raw)
     if origin is None or not _is_registered(origin):
@@ -30,7 +29,7 @@ def absolute(raw: str) -> str | None:
 
 def relative(raw: str) -> str | None:
     """`raw` if it is a path on this server, else None. `//host` is not a path."""
-    if not 0 < len(raw) <= _LONGEST or _UNSAFE.search(raw):
+    if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return None
     return raw if raw[0] == "/" and raw[1:2] != "/" else None
 
@@ -46,7 +45,7 @@ def front(raw: object) -> str:
     if (path := relative(raw)) is not None:
         # Joined as text: what begins with a slash can change no host before it.
         raw = f"{settings.FRONTEND_URL}{path}"
-    elif not 0 < len(raw) <= _LONGEST or _UNSAFE.search(raw):
+    elif not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return default
     origin = origins.of(raw)
     if origin is None or origin != origins.of(settings.FRONTEND_URL):

@@ -200,9 +200,10 @@ def rotate(
 def issue_app_key(
     *, app: App, name: str, expires_at: datetime | None = None, actor: str = ""
 ) -> IssuedKey:
-    """Make a key for a partner's server."""
+    """Make a key for a partner's server. The app's owner is told by mail."""
     issued = _make_key(app, name, expires_at)
     audit.record("app_key_issued", actor=actor, app=app.slug, key_id=str(issued.key.pk))
+    _tell_owner(issued.key, "A new key acts for your app", "was made")
     return issued
 
 
@@ -261,6 +262,9 @@ def rotate_app_key(
         successor_id=str(issued.key.pk),
         overlap_seconds=overlap_seconds,
     )
+    until = f"{old.expires_at:%Y-%m-%d %H:%M} UTC"
+    how = f"was made in the place of {old}, which works until {until}"
+    _tell_owner(issued.key, "A key of your app was rotated", how)
     return issued
 
 
@@ -319,6 +323,16 @@ def _make_key(app: App, name: str, expires_at: datetime | None) -> IssuedKey:
         expires_at=expires_at,
     )
     return IssuedKey(key, secret.text)
+
+
+def _tell_owner(key: AppKey, subject: str, how: str) -> None:
+    if key.app.owner is not None:
+        mails.write(
+            user=key.app.owner,
+            subject=subject,
+            what=f"The key {key} of {key.app.slug} {how}. Whoever has it can charge "
+            "the people who let your app spend their credits.",
+        )
 
 
 def _touch(

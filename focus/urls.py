@@ -29,6 +29,9 @@ urlpatterns = [
     path("", include(health.cosmiv)),  # health
     path("api/", include("accounts.api.cosmiv")),  # auth/register, login, refresh
     path("api/", include("payments.api.cosmiv")),  # v2/billing/*
+    # 1sub               1sub.io                 no trailing slash
+    path("api/", include("accounts.api.onesub")),  # v1/verify-user
+    path("api/", include("jobs.api.onesub")),  # v1/credits/consume, checkout/*
     # reviv.pics                                 trailing slash
     path("api/", include("accounts.api.reviv")),  # auth/token/refresh/, me/, logout/
     path("api/", include("accounts.api.reviv_oauth")),  # auth/oauth/*

@@ -40,6 +40,25 @@ INVARIANTS: dict[str, str] = {
           WHEN 'completed' THEN coalesce(r.status, 'settled') IN ('settled', 'expired')
           ELSE coalesce(r.status, 'released') IN ('released', 'settled', 'expired') END
     """,
+    "usage is what its movement took": """
+        SELECT w.id, format('usage %s says %s, its entries %s', u.id, u.amount_micro,
+          coalesce(sum(e.amount_micro), 0))
+        FROM jobs_usage u LEFT JOIN wallet_wallet w ON w.account_id = u.account_id
+        LEFT JOIN wallet_entry e ON e.movement_id = u.movement_id
+          AND e.wallet_id = w.id AND e.app_id = u.app_id AND e.kind = 'consume'
+        GROUP BY w.id, u.id HAVING u.amount_micro <> coalesce(sum(e.amount_micro), 0)
+    """,
+    "a paid purchase took its price": """
+        SELECT w.id, format('purchase %s cost %s, its entries %s', p.id, p.price_micro,
+          coalesce(sum(e.amount_micro), 0))
+        FROM jobs_toolpurchase p
+        LEFT JOIN wallet_wallet w ON w.account_id = p.account_id
+        LEFT JOIN wallet_entry e ON e.wallet_id = w.id AND e.app_id = p.app_id
+          AND e.kind = 'consume' AND e.key = 'tool-purchase:' || p.id
+        GROUP BY w.id, p.id
+        HAVING CASE WHEN p.paid_at IS NULL THEN 0 ELSE p.price_micro END
+          <> coalesce(sum(e.amount_micro), 0)
+    """,
     "every reservation has its job": """
         SELECT r.wallet_id, format('%s reservation %s has no job', r.status, r.id)
         FROM wallet_reservation r LEFT JOIN jobs_job j ON j.id = r.id

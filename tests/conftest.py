@@ -1,4 +1,4 @@
-"""The cast: alice and bob (people), video (an app), staff, and strangers."""
+"""The cast: alice and bob (people), video and tool (apps), staff, and strangers."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
-from accounts import jwks, scopes, tokens
+from accounts import jwks, partners, scopes, tokens
 from accounts.models import App, User
 from focus.limiter import of_this_process as limiter
 from focus.money import MICRO
@@ -110,6 +110,13 @@ def video(db: None) -> App:
         starter_credits_micro=20 * MICRO,
         origins=["https://video.example.com"],
     )
+
+
+@pytest.fixture
+def tool(db: None) -> App:
+    """A tool of 1sub's guide: 25 credits."""
+    offer = partners.Offer(price_micro=25 * MICRO, url="https://your-tool.com?lang=en")
+    return partners.create(slug="tool", name="Your Tool", offer=offer)
 
 
 @pytest.fixture

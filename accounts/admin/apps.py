@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
-from accounts import audit, origins, tokens
+from accounts import audit, origins, partners, tokens
 from accounts.admin.kept import Kept
 from accounts.authentication import visitor
 from accounts.models import App, AppKey
@@ -27,6 +27,17 @@ class AppForm(forms.ModelForm):
         max_digits=16,
         initial=0,
         widget=UnfoldAdminDecimalFieldWidget,
+    )
+    price = forms.DecimalField(
+        label="price (credits)",
+        min_value=0,
+        max_value=partners.MAX_PRICE,
+        decimal_places=6,
+        max_digits=16,
+        initial=0,
+        required=False,
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="Of a tool; what a purchase costs.",
     )
     origins = SimpleArrayField(
         forms.CharField(max_length=255),
@@ -45,6 +56,7 @@ class AppForm(forms.ModelForm):
         if not self.instance._state.adding:
             credits_now = from_micro(self.instance.starter_credits_micro)
             self.fields["starter_credits"].initial = credits_now
+            self.fields["price"].initial = from_micro(self.instance.price_micro)
 
     def clean_origins(self) -> list[str]:
         lines = [line.strip() for line in self.cleaned_data["origins"]]
@@ -53,21 +65,39 @@ class AppForm(forms.ModelForm):
         except origins.InvalidOrigin as refusal:
             raise forms.ValidationError(refusal.message) from refusal
 
-    def clean_starter_credits(self) -> Any:
+    def clean_tool_url(self) -> str:
+        url: str = self.cleaned_data["tool_url"].strip()
         try:
-            self.instance.starter_credits_micro = to_micro(
-                self.cleaned_data["starter_credits"]
-            )
+            return origins.redirect_url(url) if url else ""
+        except origins.InvalidRedirectUrl as refusal:
+            raise forms.ValidationError(refusal.message) from refusal
+
+    def clean(self) -> Any:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("is_tool") and cleaned.get("tool_url") == "":
+            self.add_error("tool_url", "A tool needs an address to send its buyers to.")
+        return cleaned
+
+    def clean_starter_credits(self) -> Any:
+        self.instance.starter_credits_micro = self._micro("starter_credits")
+        return self.cleaned_data["starter_credits"]
+
+    def clean_price(self) -> Any:
+        self.instance.price_micro = self._micro("price")
+        return self.cleaned_data["price"]
+
+    def _micro(self, field: str) -> int:
+        try:
+            return to_micro(self.cleaned_data[field] or 0)
         except NotAnAmount as refused:
             raise forms.ValidationError(str(refused)) from refused
-        return self.cleaned_data["starter_credits"]
 
 
 @admin.register(App)
 class AppAdmin(ModelAdmin):
     form = AppForm
     list_display = ["slug", "name", "owner", "active", "starter", "created_at"]
-    list_filter = ["active"]
+    list_filter = ["active", "is_tool"]
     list_select_related = ["owner"]
     search_fields = ["slug", "name"]
     ordering = ["slug"]
@@ -83,6 +113,10 @@ class AppAdmin(ModelAdmin):
         "origins",
         "redirect_token",
         "rate_limit_per_minute",
+        "is_tool",
+        "price",
+        "tool_url",
+        "duplicate_mode",
     ]
 
     @admin.display(description="starter credits")
@@ -99,6 +133,9 @@ class AppAdmin(ModelAdmin):
     def save_model(
         self, request: HttpRequest, obj: App, form: Any, change: bool
     ) -> None:
+        if "active" in form.changed_data:
+            # What staff switch off, its owner does not switch on again.
+            obj.paused_by_owner = False
         super().save_model(request, obj, form, change)
         audit.record(
             "app_changed" if change else "app_created",

@@ -18,6 +18,10 @@ class App(models.Model):
         REJECT = "reject", "refuse to settle"
         OVERFLOW = "overflow", "go below zero, down to the overdraft limit"
 
+    class DuplicateMode(models.TextChoices):
+        CONFLICT = "conflict", "409, with the first answer's facts"
+        REPLAY = "replay", "the first answer again, 200"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=120)
@@ -47,6 +51,29 @@ class App(models.Model):
         validators=[MinValueValidator(1)],
         help_text="Requests a minute for each of its keys; empty for the usual.",
     )
+    # Sold at /tools: a purchase costs `price_micro` and leads to `tool_url`.
+    is_tool = models.BooleanField(default=False, db_default=False)
+    price_micro = models.BigIntegerField(
+        default=0, db_default=0, validators=[MinValueValidator(0)]
+    )
+    tool_url = models.CharField(
+        "redirect URL",
+        max_length=2048,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Where a buyer is sent with ?token=, such as "
+        "https://your-tool.com/auth/callback",
+    )
+    duplicate_mode = models.CharField(
+        max_length=8,
+        choices=DuplicateMode,
+        default=DuplicateMode.CONFLICT,
+        db_default=DuplicateMode.CONFLICT,
+        help_text="What 1sub's credits/consume answers to an identical repeat.",
+    )
+    # The owner may switch on again what the owner switched off, and nothing else.
+    paused_by_owner = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -55,8 +82,18 @@ class App(models.Model):
                 condition=Q(starter_credits_micro__gte=0),
                 name="starter_credits_are_not_negative",
             ),
+            models.CheckConstraint(
+                condition=Q(price_micro__gte=0), name="a_price_is_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(is_tool=False) | ~Q(tool_url=""),
+                name="a_tool_has_somewhere_to_go",
+            ),
         ]
-        indexes = [GinIndex(fields=["origins"], name="apps_by_origin")]
+        indexes = [
+            GinIndex(fields=["origins"], name="apps_by_origin"),
+            models.Index(fields=["name"], condition=Q(is_tool=True), name="tools"),
+        ]
 
     def __str__(self) -> str:
         return self.slug

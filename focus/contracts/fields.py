@@ -1,17 +1,43 @@
 """Serializer fields whose meaning every contract shares: credits and metadata."""
 
+import re
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from focus.contracts.wire import encode
-from focus.money import MAX_CREDITS, NotAnAmount, from_micro, to_micro
+from focus.money import MAX_CREDITS, MICRO, NotAnAmount, from_micro, to_micro
 
 METADATA_BYTES = 16 * 1024
 METADATA_LEVELS = 16
+
+
+class Text(serializers.CharField):
+    """A JSON string, kept as it was sent: DRF's own takes numbers and trims."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Id(serializers.UUIDField):
+    """A UUID in its usual spelling, with hyphens: DRF's own takes integers too."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str) or not _UUID.fullmatch(data):
+            self.fail("invalid", value=data)
+        return UUID(data)
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @extend_schema_field(
@@ -26,10 +52,13 @@ class Credits(serializers.Field[int, object, int | Decimal, Any]):
     default_error_messages = {
         "negative": "must not be negative.",
         "zero": "must be greater than 0.",
+        "most": "must not exceed {most} credits.",
     }
 
-    def __init__(self, *, positive: bool = False, **options: Any) -> None:
-        self.positive = positive
+    def __init__(
+        self, *, positive: bool = False, most: int = MAX_CREDITS, **options: Any
+    ) -> None:
+        self.positive, self.most = positive, most
         super().__init__(**options)
 
     def to_internal_value(self, data: object) -> int:
@@ -41,6 +70,8 @@ class Credits(serializers.Field[int, object, int | Decimal, Any]):
             self.fail("negative")
         if self.positive and micro == 0:
             self.fail("zero")
+        if micro > self.most * MICRO:
+            self.fail("most", most=self.most)
         return micro
 
     def to_representation(self, value: int) -> int | Decimal:

@@ -3,18 +3,28 @@
 Errors are `{"error": "Sentence case title", "message": sentence, …facts}`.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from focus import limits
 from focus.contracts import Contract, Problem
+from focus.money import from_micro, to_micro
 
 
 class OneSub(Contract):
     slug = "onesub"
-    # The guide's "Insufficient credits" is a 400. A spending limit is the person's
-    # word on what this tool may do, as a missing authorization is.
-    statuses = {"insufficient_credits": 400, "spending_limit_reached": 403}
+    # The guide's "Insufficient credits" is a 400, its "Tool/API key inactive" a 403. A
+    # spending limit is the person's word on what this tool may do, as a missing
+    # authorization is.
+    statuses = {
+        "insufficient_credits": 400,
+        "app_inactive": 403,
+        "key_inactive": 403,
+        "spending_limit_reached": 403,
+        "duplicate_request": 409,
+        "checkout_expired": 409,
+    }
 
     titles: ClassVar[dict[str, str]] = {
         "unauthenticated": "Unauthorized",
@@ -22,6 +32,17 @@ class OneSub(Contract):
         "invalid_json": "Invalid request",
         "internal_error": "Internal server error",
         "rate_limited": "Rate limit exceeded",
+        "app_inactive": "Tool inactive",
+        "key_inactive": "API key inactive",
+        "app_not_granted": "User not authorized",
+    }
+    # The guide's own sentences.
+    messages: ClassVar[dict[str, str]] = {
+        "token_expired": "The provided token has expired",
+        "invalid_token": "The provided token is invalid",
+        "app_inactive": "This tool is inactive. Contact support.",
+        "key_inactive": "This API key is inactive. Contact support.",
+        "insufficient_credits": "User does not have sufficient credits",
     }
 
     envelope = {
@@ -47,6 +68,18 @@ class OneSub(Contract):
         title = cls.titles.get(problem.code)
         return {
             "error": title or problem.code.replace("_", " ").capitalize(),
-            "message": problem.message,
-            **problem.facts,
+            "message": cls.messages.get(problem.code, problem.message),
+            **_facts(problem),
         }
+
+
+def _facts(problem: Problem) -> Mapping[str, Any]:
+    """The guide's names for what an insufficient balance lacks."""
+    if problem.code != "insufficient_credits":
+        return problem.facts
+    required, available = problem.facts["required"], problem.facts["available"]
+    return {
+        "current_balance": available,
+        "required": required,
+        "shortfall": from_micro(to_micro(required) - to_micro(available)),
+    }

@@ -1,6 +1,8 @@
 """Every table of this app, one noun a file."""
 
 from jobs.models.jobs import Job
+from jobs.models.purchases import ToolPurchase
+from jobs.models.usage import Usage
 from jobs.models.webhooks import Attempt, Delivery, Endpoint, Event
 
-__all__ = ["Attempt", "Delivery", "Endpoint", "Event", "Job"]
+__all__ = ["Attempt", "Delivery", "Endpoint", "Event", "Job", "ToolPurchase", "Usage"]

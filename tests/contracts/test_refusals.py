@@ -54,6 +54,8 @@ def clipforge(status: int, reason: str, message: str, **facts: Any) -> dict[str,
 
 NOTHING = "There is nothing at this address."
 POOR = "Not enough credits."
+POOR_USER = "User does not have sufficient credits"
+SHORT = {"current_balance": 3, "required": 5, "shortfall": 2}
 OVER = "That is over the limit."
 LIMIT = {"limit": 5, "spent": 4, "required": 2}
 MISSING = "app: This field is required."
@@ -88,7 +90,7 @@ TABLE: dict[str, list[tuple[int, dict[str, Any]]]] = {
     ],
     "poor": [
         (402, focus("insufficient_credits", POOR, required=5, available=3)),
-        (400, onesub("Insufficient credits", POOR, required=5, available=3)),
+        (400, onesub("Insufficient credits", POOR_USER, **SHORT)),
         (403, reviv("INSUFFICIENT_CREDITS", POOR, required=5, available=3)),
         (402, cosmiv("INSUFFICIENT_CREDITS", POOR, required=5, available=3)),
         (402, clipforge(402, "Payment Required", POOR, required=5, available=3)),

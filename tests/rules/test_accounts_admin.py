@@ -168,6 +168,7 @@ def test_registering_and_changing_an_app(as_staff: Client, alice: User) -> None:
         "overage_policy": "cap",
         "origins": "https://Photo.example.com\nhttps://b.example.com/",
         "redirect_token": "on",
+        "duplicate_mode": "conflict",
     }
     answer = as_staff.post("/admin/accounts/app/add/", form)
     assert answer.status_code == 302, answer.context["adminform"].form.errors
@@ -190,6 +191,38 @@ def test_registering_and_changing_an_app(as_staff: Client, alice: User) -> None:
     }
     kinds = SecurityEvent.objects.order_by("id").values_list("kind", flat=True)
     assert list(kinds) == ["app_created", "app_changed"]
+
+
+def test_making_an_app_a_tool(as_staff: Client, video: App) -> None:
+    page = f"/admin/accounts/app/{video.pk}/change/"
+    form = {
+        "name": "Video",
+        "active": "on",
+        "starter_credits": "0",
+        "overage_policy": "cap",
+        "origins": "",
+        "duplicate_mode": "replay",
+        "is_tool": "on",
+        "price": "2.5",
+    }
+    for wrong in ("", "http://tool.example", "https://tool.example/#x"):
+        answer = as_staff.post(page, form | {"tool_url": wrong})
+        assert "tool_url" in answer.context["adminform"].form.errors
+    form["tool_url"] = "https://tool.example/cb"
+    assert as_staff.post(page, form).status_code == 302
+    video.refresh_from_db()
+    assert (video.is_tool, video.price_micro) == (True, 2_500_000)
+    assert (video.tool_url, video.duplicate_mode) == (
+        "https://tool.example/cb",
+        "replay",
+    )
+    assert 'value="2.5"' in as_staff.get(page).content.decode()
+    # What staff switch off, the owner does not switch on.
+    App.objects.update(paused_by_owner=True)
+    del form["active"]
+    assert as_staff.post(page, form).status_code == 302
+    video.refresh_from_db()
+    assert (video.active, video.paused_by_owner) == (False, False)
 
 
 def test_a_new_key_is_shown_once(as_staff: Client, video: App) -> None:

@@ -1,6 +1,7 @@
 """manage.py create_app and demo."""
 
 import json
+import re
 from io import StringIO
 from typing import Any
 
@@ -12,6 +13,7 @@ from rest_framework.test import APIClient
 from accounts import passwords, tokens
 from accounts.models import App, AppKey, SecurityEvent, User
 from focus.money import MICRO
+from wallet.models import Entry
 
 
 def run(*arguments: str) -> str:
@@ -83,8 +85,10 @@ def test_create_app_refuses_cleanly(video: App, arguments: list[str], why: str) 
 def test_demo_makes_what_is_missing_and_nothing_twice(db: None) -> None:
     run("demo")
     said = run("demo", "--print-signins")
-    app = App.objects.get()
-    assert (app.slug, app.starter_credits_micro) == ("video", 20 * MICRO)
+    app = App.objects.get(slug="video")
+    assert app.starter_credits_micro == 20 * MICRO
+    assert App.objects.get(is_tool=True).owner == User.objects.get(is_staff=False)
+    assert AppKey.objects.count() == Entry.objects.count() == 1
     assert app.origins == ["http://localhost:5173"]
     for line in ("demo@example.com  focus-demo", "staff@example.com  focus-staff"):
         assert line in said
@@ -92,6 +96,56 @@ def test_demo_makes_what_is_missing_and_nothing_twice(db: None) -> None:
         user = passwords.authenticate(email=email, password=password)
         assert user.is_superuser is email.startswith("staff")
     assert User.objects.count() == 2
+
+
+def test_demo_shows_the_tools_key_when_it_is_made(db: None) -> None:
+    shown = re.search(r"sk-tool-\w{38}", run("demo", "--print-signins"))
+    assert shown
+    assert tokens.find_app_key(secret=shown[0]).app.slug == "image-tool"
+    assert "sk-tool" not in run("demo", "--print-signins")
+
+
+def test_create_app_makes_a_tool(db: None) -> None:
+    said = run(
+        "create_app",
+        "tool",
+        "--tool",
+        "--price=2.5",
+        "--redirect-url=https://your-tool.com/cb?a=b",
+        "--rate-limit=500",
+        "--json",
+    )
+    facts = json.loads(said)
+    app = App.objects.get()
+    assert (facts["price"], facts["rate_limit"]) == (2.5, 500)
+    assert facts["redirect_url"] == app.tool_url == "https://your-tool.com/cb?a=b"
+    assert (app.is_tool, app.price_micro) == (True, 2_500_000)
+    assert app.rate_limit_per_minute == 500
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--tool"],
+        ["--tool", "--price=1"],
+        ["--price=1"],
+        ["--redirect-url=https://x.com"],
+        ["--tool", "--price=-1", "--redirect-url=https://x.com"],
+        ["--tool", "--price=1000000.1", "--redirect-url=https://x.com"],
+        ["--tool", "--price=x", "--redirect-url=https://x.com"],
+        ["--tool", "--redirect-url=http://x.com"],
+        ["--tool", "--redirect-url=https://user@x.com"],
+        ["--tool", "--redirect-url=https://x.com/?token=1"],
+        ["--tool", "--redirect-url=https://x.com/#/cb"],
+        ["--tool", "--redirect-url=javascript:alert(1)"],
+        ["--tool", "--redirect-url=https://x.com", "--rate-limit=0"],
+    ],
+    ids=" ".join,
+)
+def test_a_tool_that_cannot_be_is_refused_whole(db: None, flags: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run("create_app", "tool", *flags)
+    assert not App.objects.exists()
 
 
 def test_demo_keeps_a_changed_password(db: None) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from accounts import partners, tokens
+from accounts import allowances, partners, tokens
 from accounts.models import App, User
+from accounts.partners import Offer
 from focus.errors import DomainError
 from focus.money import NotAnAmount, from_micro, to_micro
 
@@ -33,11 +34,29 @@ class Command(BaseCommand):
             default=[],
             help="an exact origin of its pages; may be repeated",
         )
+        parser.add_argument(
+            "--tool",
+            action="store_true",
+            help="people can buy it, as 1sub's guide says",
+        )
+        parser.add_argument("--price", metavar="N", help="credits; only with --tool")
+        parser.add_argument(
+            "--redirect-url",
+            metavar="URL",
+            help="where a buyer is sent with ?token=; needed with --tool",
+        )
+        parser.add_argument(
+            "--rate-limit",
+            metavar="N",
+            type=int,
+            help="requests a minute for each of its keys, in the place of the usual",
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         owner = self._owner(options["owner"])
-        starter_credits_micro = self._micro(options["starter_credits"])
+        starter_credits_micro = self._micro("--starter-credits", options)
+        offer = self._offer(options)
         try:
             with transaction.atomic():
                 app = partners.create(
@@ -46,8 +65,16 @@ class Command(BaseCommand):
                     owner=owner,
                     starter_credits_micro=starter_credits_micro,
                     allowed_origins=options["origin"],
+                    offer=offer,
                     actor="manage.py create_app",
                 )
+                if options["rate_limit"] is not None:
+                    allowances.set_rate_limit(
+                        whose=app.slug,
+                        per_minute=options["rate_limit"],
+                        actor="manage.py create_app",
+                    )
+                    app.refresh_from_db()
                 issued = tokens.issue_app_key(
                     app=app, name="first key", actor="manage.py create_app"
                 )
@@ -66,29 +93,56 @@ class Command(BaseCommand):
             raise CommandError(f"There is no account {email!r}.")
         return owner
 
-    def _micro(self, text: str) -> int:
+    def _offer(self, options: dict[str, Any]) -> Offer | None:
+        if not options["tool"]:
+            if options["price"] is not None or options["redirect_url"] is not None:
+                raise CommandError("--price and --redirect-url need --tool.")
+            return None
+        if options["redirect_url"] is None:
+            raise CommandError("A tool needs its --redirect-url.")
+        options["price"] = options["price"] or "0"
+        return Offer(self._micro("--price", options), options["redirect_url"])
+
+    def _micro(self, option: str, options: dict[str, Any]) -> int:
+        text = options[option.removeprefix("--").replace("-", "_")]
         try:
             micro = to_micro(Decimal(text))
         except InvalidOperation as broken:
             raise CommandError(f"{text!r} is not a number of credits.") from broken
         except NotAnAmount as refused:
-            raise CommandError(f"--starter-credits {refused}") from refused
+            raise CommandError(f"{option} {refused}") from refused
         if micro < 0:
-            raise CommandError("--starter-credits must not be negative.")
+            raise CommandError(f"{option} must not be negative.")
         return micro
 
 
 def _facts(app: App, secret: str) -> dict[str, Any]:
-    amount = from_micro(app.starter_credits_micro)
     return {
         "id": str(app.pk),
         "slug": app.slug,
         "name": app.name,
         "owner": app.owner.email if app.owner else None,
-        "starter_credits": amount if isinstance(amount, int) else float(amount),
+        "starter_credits": _number(app.starter_credits_micro),
         "origins": app.origins,
+        **_agreed(app),
         "api_key": secret,
     }
+
+
+def _agreed(app: App) -> dict[str, Any]:
+    """What only some apps have."""
+    facts: dict[str, Any] = {}
+    if app.rate_limit_per_minute is not None:
+        facts["rate_limit"] = app.rate_limit_per_minute
+    if app.is_tool:
+        facts["price"] = _number(app.price_micro)
+        facts["redirect_url"] = app.tool_url
+    return facts
+
+
+def _number(micro: int) -> int | float:
+    amount = from_micro(micro)
+    return amount if isinstance(amount, int) else float(amount)
 
 
 def _sentences(app: App, secret: str) -> str:
@@ -96,6 +150,11 @@ def _sentences(app: App, secret: str) -> str:
         f"Registered {app.name} ({app.slug}).",
         f"  id       {app.pk}",
         f"  origins  {', '.join(app.origins) or 'none'}",
+        *(
+            [f"  price    {from_micro(app.price_micro)}", f"  tool at  {app.tool_url}"]
+            if app.is_tool
+            else []
+        ),
         f"  api key  {secret}",
         "The key is not stored and cannot be shown again.",
     ]

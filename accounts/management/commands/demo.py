@@ -5,12 +5,14 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import partners
-from accounts.models import App, User
+from accounts import partners, tokens
+from accounts.models import App, AppKey, User
 from focus.money import MICRO
+from wallet import ledger
 
 # They open nothing but a local database.
 PERSON = ("demo@example.com", "focus-demo")
+TOOL = "image-tool"
 STAFF = ("staff@example.com", "focus-staff")
 
 
@@ -35,11 +37,37 @@ class Command(BaseCommand):
             )
         email, password = PERSON
         if not User.objects.with_email(email).exists():
-            User.objects.create_user(email, password, first_name="Demo")
+            person = User.objects.create_user(email, password, first_name="Demo")
+            ledger.grant(
+                account_id=person.pk,
+                amount_micro=100 * MICRO,
+                source="promo",
+                actor="manage.py demo",
+                reason="to try things with",
+                key=f"demo:{person.pk}",
+            )
         email, password = STAFF
         if not User.objects.with_email(email).exists():
             User.objects.create_superuser(email, password)
+        if not App.objects.filter(slug=TOOL).exists():
+            # Where the samples of 1sub's guide listen.
+            partners.create(
+                slug=TOOL,
+                name="Demo Image Tool",
+                owner=User.objects.with_email(PERSON[0]).first(),
+                offer=partners.Offer(5 * MICRO, "http://localhost:3000/auth/callback"),
+                actor="manage.py demo",
+            )
         if options["print_signins"]:
             self.stdout.write(f"Sign in at {settings.PUBLIC_BASE_URL}/signin as")
             for email, password in (PERSON, STAFF):
                 self.stdout.write(f"  {email}  {password}")
+            self._print_key()
+
+    def _print_key(self) -> None:
+        if AppKey.objects.filter(app__slug=TOOL).exists():
+            return
+        app = App.objects.get(slug=TOOL)
+        issued = tokens.issue_app_key(app=app, name="demo", actor="manage.py demo")
+        self.stdout.write(f"The key of {TOOL}, sold at /tools, shown only now:")
+        self.stdout.write(f"  {issued.secret}")

@@ -1,0 +1,180 @@
+"""1sub guide, "Consume Credits", and the checkout behind its purchase flow."""
+
+from typing import Any, ClassVar, cast
+
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts import consents
+from accounts.access import APPS, PRESENT, Access
+from accounts.authentication import visitor
+from accounts.models import App, User
+from accounts.principals import Principal
+from focus.contracts.fields import Credits, Id, Text
+from focus.contracts.onesub import OneSub
+from focus.limits import CONSUME
+from focus.money import from_micro
+from focus.routing import either_slash
+from jobs import purchases, usage
+
+
+class Charge(serializers.Serializer[Any]):
+    user_id = Id(help_text="From verify-user's answer.")
+    amount = Credits(positive=True, most=usage.MAX_AMOUNT)
+    reason = Text(max_length=usage.LONGEST_REASON, help_text="What was used.")
+    idempotency_key = Text(
+        max_length=usage.LONGEST_KEY, help_text="Unique to the request, for ever."
+    )
+
+
+class Charged(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    new_balance = Credits()
+    transaction_id = serializers.UUIDField()
+
+
+class ConsumeViewSet(OneSub, ViewSet):
+    accepts = {"consume": Access(APPS)}
+    limits = {"consume": (CONSUME,)}
+    titles: ClassVar[dict[str, str]] = OneSub.titles | {
+        "invalid_token": "Invalid API key",
+        "token_expired": "Invalid API key",
+    }
+    messages: ClassVar[dict[str, str]] = OneSub.messages | {
+        "invalid_token": "The provided API key is invalid or does not exist",
+        "token_expired": "The provided API key is invalid or does not exist",
+    }
+
+    @extend_schema(
+        summary="Consume a user's credits",
+        request=Charge,
+        responses={200: Charged, 400: None, 409: None},
+        examples=[
+            OpenApiExample(
+                "One image",
+                {
+                    "user_id": "550e8400-e29b-41d4-a716-446655440000",
+                    "amount": 10,
+                    "reason": "Generated 1 image",
+                    "idempotency_key": "unique-request-id-12345",
+                },
+                request_only=True,
+            ),
+            OpenApiExample(
+                "Charged",
+                {
+                    "success": True,
+                    "new_balance": 90,
+                    "transaction_id": "880e8400-e29b-41d4-a716-446655440000",
+                },
+                response_only=True,
+                status_codes=["200"],
+            ),
+        ],
+    )
+    def consume(self, request: Request) -> Response:
+        """Charge at once, once per `idempotency_key` for ever.
+
+        An identical repeat is 409 with the first `transaction_id` and `new_balance` and
+        `"is_duplicate": true`, so it tells that the charge stands; the same key with
+        another request is 409 with `"is_duplicate": false`. A tool whose duplicate mode
+        is `replay` gets the first 200 again.
+        """
+        asked = Charge(data=request.data)
+        asked.is_valid(raise_exception=True)
+        wish = asked.validated_data
+        app = cast(App, cast(Principal, request.auth).app)
+        consents.require(user_id=wish["user_id"], app_id=app.pk)
+        charged = usage.charge(
+            account_id=wish["user_id"],
+            app=app,
+            amount_micro=wish["amount"],
+            reason=wish["reason"],
+            key=wish["idempotency_key"],
+            actor=f"app:{app.slug}",
+        )
+        headers = {"Idempotent-Replayed": "true"} if charged.repeated else {}
+        return Response(
+            {
+                "success": True,
+                "new_balance": from_micro(charged.balance_micro),
+                "transaction_id": charged.movement_id,
+            },
+            headers=headers,
+        )
+
+
+class NewCheckout(serializers.Serializer[Any]):
+    tool_id = Id()
+
+
+class Checkout(serializers.Serializer[Any]):
+    checkout_id = Id()
+
+
+class Paid(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    tool_url = serializers.CharField(help_text="The tool's own, with `token=` added.")
+    tool_access_token = serializers.CharField(help_text="For verify-user; one hour.")
+    new_balance = Credits(help_text="What the buyer has left.")
+
+
+class CheckoutViewSet(OneSub, ViewSet):
+    accepts = {"create": Access(PRESENT), "process": Access(PRESENT)}
+
+    @extend_schema(
+        summary="Start buying a tool",
+        request=NewCheckout,
+        responses={200: Checkout},
+    )
+    def create(self, request: Request) -> Response:
+        """A checkout at the tool's price of now, open for half an hour. It charges
+        nothing; asked again before it is paid, it is the same one.
+        """
+        asked = NewCheckout(data=request.data)
+        asked.is_valid(raise_exception=True)
+        purchase = purchases.create(
+            user=_person(request), tool_id=asked.validated_data["tool_id"]
+        )
+        return Response({"checkout_id": purchase.pk})
+
+    @extend_schema(
+        summary="Pay for a tool and open it",
+        request=Checkout,
+        responses={200: Paid, 400: None, 409: None},
+    )
+    def process(self, request: Request) -> Response:
+        """Charge the price that the checkout was made at, once; let the tool spend the
+        person's credits; and hand out a token. A paid checkout hands out a fresh token
+        and charges nothing.
+        """
+        asked = Checkout(data=request.data)
+        asked.is_valid(raise_exception=True)
+        bought = purchases.process(
+            user=_person(request),
+            purchase_id=asked.validated_data["checkout_id"],
+            visitor=visitor(request._request),
+        )
+        left = bought.balance.available_micro - bought.balance.debt_micro
+        return Response(
+            {
+                "success": True,
+                "tool_url": bought.url,
+                "tool_access_token": bought.token,
+                "new_balance": from_micro(left),
+            }
+        )
+
+
+def _person(request: Request) -> User:
+    return cast(User, cast(Principal, request.auth).user)
+
+
+urlpatterns = [
+    *either_slash("v1/credits/consume", ConsumeViewSet.as_view({"post": "consume"})),
+    *either_slash("checkout/create", CheckoutViewSet.as_view({"post": "create"})),
+    *either_slash("checkout/process", CheckoutViewSet.as_view({"post": "process"})),
+]

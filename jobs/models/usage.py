@@ -1,0 +1,44 @@
+"""Usage: what a tool charged a person at once, and what it was answered."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.models import App
+
+
+class Usage(models.Model):
+    """One charge of 1sub's `credits/consume`, written with its movement. Kept for ever:
+    a key of years ago still gets its first answer.
+    """
+
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False
+    )
+    app = models.ForeignKey(App, on_delete=models.PROTECT, db_index=False)
+    # The caller's own, unique in the app.
+    key = models.CharField(max_length=255)
+    amount_micro = models.BigIntegerField()
+    reason = models.CharField(max_length=500)
+    movement_id = models.UUIDField()
+    # What the app could still spend, as it was told then.
+    balance_after_micro = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "usage"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["app", "key"], name="a_tool_uses_a_key_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_micro__gt=0), name="usage_costs_something"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["app", "created_at"], name="usage_of_a_tool"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.app} {self.key}"
