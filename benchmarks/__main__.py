@@ -25,7 +25,7 @@ def main() -> None:
     options = _options()
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     django.setup()
-    from benchmarks import load
+    from benchmarks import credentials, load
 
     people = _prepare(options.wallets)
     hot = people[:1]
@@ -55,6 +55,7 @@ def main() -> None:
                 floor = load.run(load.http_twice, twice, seconds=options.seconds / 2)
                 table.add(f"{name}, {server}", floor, floor)
     table.show()
+    credentials.show()
     _prove()
 
 
