@@ -28,6 +28,7 @@ from accounts import (
 )
 from accounts.audit import Visitor
 from accounts.models import Session, User
+from accounts.outbound import ServiceDown
 from accounts.principals import (
     AppInactive,
     InvalidToken,
@@ -158,6 +159,22 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
             raise _cross_site()
         return _visiting(visit, request)
     except (InvalidToken, TokenExpired):
+        return None
+
+
+def clerks_guest(request: HttpRequest) -> Principal | None:
+    """Whom Clerk's cookie brings to a page of ours, from wherever a link was.
+
+    For a page that tells nobody else, and for a form that has been checked. It needs no
+    more than a form in its place where Clerk or its keys are not to be had.
+    """
+    try:
+        token = clerk_cookie.read(request)
+        visit = clerk.read(token) if token else None
+        if visit is None or (visit.party is None and not _from_here(request)):
+            return None
+        return _visiting(visit, request)[1]
+    except (InvalidToken, TokenExpired, PermissionDenied, ServiceDown):
         return None
 
 

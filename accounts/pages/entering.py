@@ -10,6 +10,7 @@ from django.shortcuts import redirect
 from accounts import origins, redirects, sessions
 from accounts.authentication import browser_session, visitor
 from accounts.models import Passkey, Session, User
+from accounts.principals import Principal
 
 # Guide 1A: "your landing URL may include a `token`". It is on its way for seconds.
 REDIRECT_TOKEN_SECONDS = 60
@@ -71,6 +72,18 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
     if redirects.wants_token(target):
         token = sessions.access_token(session=session, seconds=REDIRECT_TOKEN_SECONDS)
         target = redirects.with_token(target, token.text)
+    return _go(target)
+
+
+def pass_on(guest: Principal, goal: Destination) -> HttpResponse:
+    """Send somebody whom Clerk has signed in to the app, with Clerk's own token."""
+    target = goal.target
+    if redirects.wants_token(target):
+        target = redirects.with_token(target, guest.token)
+    return _go(target)
+
+
+def _go(target: str) -> HttpResponse:
     response = HttpResponseRedirect(target)
     response["Cache-Control"] = "no-store"
     # Not on the form itself: its POST would come with `Origin: null`, and be refused.

@@ -7,15 +7,20 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from accounts import google, origins, passkeys, passwords, sessions
-from accounts.authentication import browser_session, visitor
-from accounts.models import Session
+from accounts.authentication import browser_session, clerks_guest, visitor
+from accounts.models import Session, User
 from accounts.nonces import Unavailable
 from accounts.pages import entering
 from accounts.pages import google as by_google
+from accounts.principals import Principal
 from focus import limits
 from focus.errors import DomainError
 from focus.limits import SIGN_IN, Limited
 from focus.middleware import page_policy
+
+
+class GuestGone(DomainError):
+    """Clerk's token has run out since the page was shown."""
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -31,7 +36,10 @@ def page(request: HttpRequest) -> HttpResponse:
     # Django must agree, or a page that asks Django would send them back here for ever.
     if session is not None and request.user == session.user:
         return entering.leave(session, destination)
-    return _form(request, destination)
+    guest = clerks_guest(request)
+    if guest is not None and destination.target:
+        return entering.pass_on(guest, destination)
+    return _form(request, destination, guest=guest)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -73,6 +81,11 @@ def _enter(request: HttpRequest) -> Session:
             ),
             visitor=where,
         )
+    if intent == "clerk":
+        guest = clerks_guest(request)
+        if guest is None or not isinstance(guest.user, User) or guest.read_only:
+            raise GuestGone("That sign-in has ended. Please sign in again.")
+        return entering.open_session(request, guest.user, ["clerk"])
     enter = passwords.register if intent == "create" else passwords.authenticate
     email, password = request.POST.get("email", ""), request.POST.get("password", "")
     return entering.open_session(
@@ -92,8 +105,11 @@ def _form(
     request: HttpRequest,
     destination: entering.Destination,
     refusal: DomainError | None = None,
+    guest: Principal | None = None,
 ) -> HttpResponse:
     about = {
+        # Whoever acts in somebody's place must not become them.
+        "guest": guest.user if guest is not None and not guest.read_only else None,
         "destination": destination,
         "error": refusal.message if refusal else "",
         "creating": request.POST.get("intent") == "create" or "create" in request.GET,
