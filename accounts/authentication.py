@@ -65,10 +65,28 @@ class Credentials(BaseAuthentication):
             raise AuthenticationFailed(refusal.message, code=refusal.code) from refusal
         except (AppInactive, KeyInactive) as refusal:
             raise PermissionDenied(refusal.message, code=refusal.code) from refusal
-        return _by_cookie(request._request)
+        return self.by_cookie(request._request)
+
+    def by_cookie(self, request: HttpRequest) -> Believed | None:
+        session = browser_session(request)
+        if session is None:
+            return _by_clerks_cookie(request)
+        same_site_only(request)
+        return _in_browser(session)
 
     def authenticate_header(self, request: Any) -> str:
         return "Bearer"
+
+
+class ReturningCredentials(Credentials):
+    """For whom another site sends back to us: a link from there carries the cookie.
+
+    What the view does then must hang on a state that this browser was given.
+    """
+
+    def by_cookie(self, request: HttpRequest) -> Believed | None:
+        session = browser_session(request)
+        return _in_browser(session) if session else None
 
 
 class Accepts(BasePermission):
@@ -132,11 +150,7 @@ def _by_api_key(secret: str, request: HttpRequest) -> Believed:
     return believed
 
 
-def _by_cookie(request: HttpRequest) -> Believed | None:
-    session = browser_session(request)
-    if session is None:
-        return _by_clerks_cookie(request)
-    same_site_only(request)
+def _in_browser(session: Session) -> Believed:
     principal = Principal(Kind.SESSION, user=session.user, session_id=session.pk)
     return session.user, principal
 

@@ -1,5 +1,6 @@
 """Short-lived state behind a nonce: kept in Redis, handed back once."""
 
+import hashlib
 import json
 import re
 import secrets
@@ -57,6 +58,19 @@ def take(*, purpose: str, nonce: object) -> dict[str, Any] | None:
         raise OtherPurpose("This was begun for something else. Please start again.")
     facts: dict[str, Any] = state["facts"]
     return facts
+
+
+def spend(*, purpose: str, nonce: str, seconds: int) -> bool:
+    """Whether this nonce of somebody else's making is new here; it is remembered for
+    `seconds`, which must outlast what makes it too old to be taken. Raises
+    `Unavailable` without Redis.
+    """
+    digest = hashlib.sha256(nonce.encode()).hexdigest()
+    try:
+        fresh = _store().set(f"focus:spent:{purpose}:{digest}", 1, ex=seconds, nx=True)
+    except redis.RedisError as gone:
+        raise _unavailable() from gone
+    return bool(fresh)
 
 
 def _key(nonce: str) -> str:

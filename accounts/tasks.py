@@ -2,12 +2,13 @@
 
 from celery import shared_task
 
-from accounts import arrivals, mails, replays
+from accounts import arrivals, mails, replays, syncs
 
 
 @shared_task(name="accounts.forget_replays")
 def forget_replays(**_newer: object) -> None:
     replays.forget_old()
+    syncs.forget_old()
 
 
 @shared_task(name="accounts.send_mails")
@@ -18,3 +19,8 @@ def send_mails(**_newer: object) -> None:
 @shared_task(name="accounts.learn_from_clerk")
 def learn_from_clerk(**_newer: object) -> None:
     arrivals.learn_due()
+
+
+@shared_task(name="accounts.sync_links")
+def sync_links(**_newer: object) -> None:
+    syncs.run_due()

@@ -14,6 +14,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 
+from focus import beat
 from focus.admin_site import UNFOLD as UNFOLD
 from focus.logs import logging_to_console
 
@@ -85,6 +86,13 @@ HTTPS = PUBLIC_BASE_URL.startswith("https://")
 # The domain passkeys belong to, where the two above do not tell: accounts/ceremony.py.
 PASSKEY_RP_ID = env("PASSKEY_RP_ID", "")
 _PUBLIC_HOST = PUBLIC_BASE_URL.split("://", 1)[-1].split("/", 1)[0]
+# Where people's accounts elsewhere are proven and read. Constants, but for a test's.
+STEAM_OPENID_BASE = env("STEAM_OPENID_BASE", "https://steamcommunity.com/openid")
+STEAM_API_BASE = env("STEAM_API_BASE", "https://api.steampowered.com")
+STEAM_API_KEY = env("STEAM_API_KEY", "")
+X_OAUTH_BASE = env("X_OAUTH_BASE", "https://x.com/i/oauth2")
+X_CLIENT_ID = env("X_CLIENT_ID", "")
+X_CLIENT_SECRET = env("X_CLIENT_SECRET", "")
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or [_PUBLIC_HOST.rsplit(":", 1)[0]]
 if LOCAL:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]", "testserver"]
@@ -339,49 +347,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "focus.celery:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2
-CELERY_BEAT_SCHEDULE = {
-    "expire-due-jobs": {
-        "task": "jobs.expire_due",
-        "schedule": 2.0,
-        # A run that waited behind a dead worker is not worth running twice.
-        "options": {"expires": 10},
-    },
-    "expire-due-grants": {
-        "task": "wallet.expire_grants",
-        "schedule": 30.0,
-        "options": {"expires": 60},
-    },
-    "send-mails": {
-        "task": "accounts.send_mails",
-        "schedule": 5.0,
-        "options": {"expires": 30},
-    },
-    "learn-from-clerk": {
-        "task": "accounts.learn_from_clerk",
-        "schedule": 15.0,
-        "options": {"expires": 60},
-    },
-    "handle-stripe-events": {
-        "task": "payments.handle_events",
-        "schedule": 2.0,
-        "options": {"expires": 10},
-    },
-    "forget-stripe-bodies": {
-        "task": "payments.forget_bodies",
-        "schedule": 3600.0,
-        "options": {"expires": 600},
-    },
-    "forget-replays": {
-        "task": "accounts.forget_replays",
-        "schedule": 3600.0,
-        "options": {"expires": 600},
-    },
-    "check-ledger": {
-        "task": "wallet.check_ledger",
-        "schedule": 3600.0,
-        "options": {"expires": 600},
-    },
-}
+CELERY_BEAT_SCHEDULE = beat.SCHEDULE
 
 LOGGING = logging_to_console(plain=LOCAL, level=env("LOG_LEVEL", "INFO"))
 

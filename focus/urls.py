@@ -32,6 +32,7 @@ urlpatterns = [
     # 1sub               1sub.io                 no trailing slash
     path("api/", include("accounts.api.onesub")),  # v1/verify-user
     path("api/", include("jobs.api.onesub")),  # v1/credits/consume, checkout/*
+    path("api/v2/accounts/", include("accounts.api.cosmiv_accounts")),
     # reviv.pics                                 trailing slash
     path("api/", include("accounts.api.reviv")),  # auth/token/refresh/, me/, logout/
     path("api/", include("accounts.api.reviv_oauth")),  # auth/oauth/*

@@ -6,6 +6,7 @@ from accounts.models.clerk_lookups import ClerkLookup
 from accounts.models.consents import Consent
 from accounts.models.devices import DeviceGrant
 from accounts.models.identities import Identity
+from accounts.models.links import Link, Sync
 from accounts.models.mails import Mail
 from accounts.models.passkeys import Passkey, PasskeyOwner
 from accounts.models.people import User
@@ -22,6 +23,7 @@ __all__ = [
     "Consent",
     "DeviceGrant",
     "Identity",
+    "Link",
     "Mail",
     "Passkey",
     "PasskeyOwner",
@@ -29,6 +31,7 @@ __all__ = [
     "Replay",
     "SecurityEvent",
     "Session",
+    "Sync",
     "User",
     "UserKey",
 ]

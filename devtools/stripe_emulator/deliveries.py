@@ -51,11 +51,9 @@ class Deliverer:
 
     def _next(self) -> tuple[Obj, str] | None:
         with self.state.lock:
-            waiting = [d for d in self.state.deliveries if d["state"] == "waiting"]
-            # The longest due first: what is tried again must not starve what is new.
-            for delivery in sorted(waiting, key=lambda d: d["due_at"]):
-                if delivery["due_at"] > time.time():
-                    break
+            for delivery in self.state.deliveries:
+                if delivery["state"] != "waiting" or delivery["due_at"] > time.time():
+                    continue
                 if delivery.get("drop"):
                     delivery["state"] = "dropped"
                 elif not self.url:

@@ -33,8 +33,7 @@ def changed(state: State, kind: str, obj: Obj, **changes: Any) -> Obj:
     return before
 
 
-def schedule(state: State, event: Obj, how: Obj | None = None) -> Obj:
-    """Put an event up for delivery: as `how` says, else as the next fault says."""
+def schedule(state: State, event: Obj, **how: Any) -> Obj:
     delivery = {
         "event": event["id"],
         "type": event["type"],
@@ -42,14 +41,14 @@ def schedule(state: State, event: Obj, how: Obj | None = None) -> Obj:
         "attempts": [],
         "state": "held" if state.holding else "waiting",
         "copies": 1,
-        **(how or {}),
+        **how,
     }
     for fault in state.delivery_faults:
-        fits = fault["events"] in ("*", event["type"])
-        if how is None and fits and fault["count"] > 0:
+        if fault["count"] > 0 and fault["events"] in ("*", event["type"]):
             fault["count"] -= 1
             delivery.update(fault["how"])
-            delivery["due_at"] += fault["how"].get("delay_seconds", 0)
+            if "delay_seconds" in fault["how"]:
+                delivery["due_at"] = time.time() + fault["how"]["delay_seconds"]
             break
     state.deliveries.append(delivery)
     return delivery

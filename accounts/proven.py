@@ -1,0 +1,57 @@
+"""What a provider may tell about an account elsewhere, and how it may refuse."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from focus.errors import DomainError
+
+# A query as it came: each name with all of its values.
+Answer = Mapping[str, Sequence[str]]
+
+
+class NotProven(DomainError):
+    """The answer is forged, used, too old, or for another question."""
+
+    code = "link_not_proven"
+
+
+class Declined(DomainError):
+    """The person said no at the provider."""
+
+    code = "access_denied"
+
+
+class ConsentGone(DomainError):
+    """The provider no longer takes the refresh or access token that we have."""
+
+    code = "reconnect_required"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A provider's tokens for one account, as it gave them."""
+
+    access: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+    scopes: list[str]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Who was there: the provider's unchanging id, the name it shows, and tokens."""
+
+    subject: str
+    username: str = ""
+    tokens: Tokens | None = None
+
+
+def only(answer: Answer, name: str) -> str:
+    """The one value of `name`. Raises `NotProven` for none and for two: whoever reads
+    the first of two and checks the second has checked nothing.
+    """
+    values = answer.get(name) or ()
+    if len(values) != 1:
+        raise NotProven(f"The provider's answer must have {name} once.")
+    return values[0]

@@ -1,0 +1,23 @@
+"""What beat rings for, and how often: rules write rows, and this has them looked at."""
+
+from typing import Any
+
+
+def _every(seconds: float, task: str, *, expires: int) -> dict[str, Any]:
+    """Ring for `task`. One that waited `expires` seconds is not worth running: what
+    waited behind a dead worker would else run many times at once.
+    """
+    return {"task": task, "schedule": seconds, "options": {"expires": expires}}
+
+
+SCHEDULE = {
+    "expire-due-jobs": _every(2.0, "jobs.expire_due", expires=10),
+    "expire-due-grants": _every(30.0, "wallet.expire_grants", expires=60),
+    "send-mails": _every(5.0, "accounts.send_mails", expires=30),
+    "learn-from-clerk": _every(15.0, "accounts.learn_from_clerk", expires=60),
+    "handle-stripe-events": _every(2.0, "payments.handle_events", expires=10),
+    "forget-stripe-bodies": _every(3600.0, "payments.forget_bodies", expires=600),
+    "sync-links": _every(5.0, "accounts.sync_links", expires=10),
+    "forget-replays": _every(3600.0, "accounts.forget_replays", expires=600),
+    "check-ledger": _every(3600.0, "wallet.check_ledger", expires=600),
+}

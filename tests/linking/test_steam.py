@@ -1,0 +1,254 @@
+"""Linking a Steam account: the whole way, and each line of an answer forged alone."""
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts import nonces
+from accounts.models import Link, Mail, SecurityEvent, Sync, User
+from tests.linking.conftest import (
+    HERE,
+    Stand,
+    bearer,
+    begin,
+    browser,
+    come_back,
+    query_of,
+)
+
+GABEN = "76561197960287930"
+ROBIN = "76561197960265731"
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_browser_links_an_account(steam: Stand, alice: User) -> None:
+    client = browser(alice)
+    answer = client.get(f"{HERE}/oauth/steam")
+    assert answer.status_code == 302
+    assert answer["Cache-Control"] == "no-store"
+    (cookie,) = [c for name, c in client.cookies.items() if "link" in name]
+    assert cookie["httponly"]
+    assert (cookie["samesite"], cookie["max-age"]) == ("Lax", 600)
+    asked = query_of(answer["Location"])
+    assert asked["openid.realm"] == "http://localhost:8000/"
+    assert asked["openid.return_to"].startswith(
+        "http://localhost:8000/api/v2/accounts/oauth/steam/callback?state="
+    )
+    # Steam's site sends them back, and a browser says so.
+    answer = come_back(
+        client,
+        steam.visit(answer["Location"]),
+        headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    )
+    assert (answer.status_code, answer["Location"]) == (302, "/?linked=steam#links")
+    link = Link.objects.get()
+    assert (link.user, link.provider, link.subject) == (alice, "steam", GABEN)
+    assert (link.sealed_tokens, link.expires_at, link.is_active) == (None, None, True)
+    sync = Sync.objects.get()
+    assert client.get(f"{HERE}/links").json() == {
+        "links": [
+            {
+                "provider": "steam",
+                "platform_username": GABEN,
+                "platform_user_id": GABEN,
+                "created_at": _spelled(link.created_at),
+                "expires_at": None,
+                "is_active": True,
+                "last_synced_at": None,
+                "profile": {},
+                "sync": {
+                    "requested_at": _spelled(sync.requested_at),
+                    "started_at": None,
+                    "finished_at": None,
+                    "error": "",
+                },
+            }
+        ]
+    }
+    assert SecurityEvent.objects.filter(kind="account_linked", user=alice).count() == 1
+    assert Mail.objects.filter(subject="A Steam account is linked to yours").exists()
+
+
+def _spelled(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def test_a_bearer_links_an_account(steam: Stand, alice: User) -> None:
+    """As the guide has it: a client that keeps cookies, or shows its bearer again."""
+    for keeps_cookies in (True, False):
+        client = bearer(alice)
+        back = steam.visit(begin(client, "steam"))
+        if not keeps_cookies:
+            client.cookies.clear()
+        answer = come_back(client, back)
+        assert (answer.status_code, answer["Location"]) == (302, "/?linked=steam#links")
+        assert Link.objects.get().user == alice
+        answer = client.delete(f"{HERE}/links/steam")
+        assert answer.json() == {"success": True, "provider": "steam"}
+
+
+def test_the_address_as_json(steam: Stand, alice: User) -> None:
+    client = bearer(alice)
+    answer = client.get(f"{HERE}/oauth/steam?mode=json")
+    assert answer.status_code == 200
+    assert answer["Cache-Control"] == "no-store"
+    url = answer.json()["url"]
+    assert url.startswith(f"{steam.url}/openid/login?openid.ns=")
+    # The bearer was shown by a script; the browser comes back with the cookie alone.
+    del client.defaults["HTTP_AUTHORIZATION"]
+    assert come_back(client, steam.visit(url)).status_code == 302
+    assert Link.objects.get().user == alice
+
+
+def test_return_to_is_where_they_end_up(steam: Stand, alice: User, video: Any) -> None:
+    client = browser(alice)
+    wanted = "https://video.example.com/done?a=1"
+    back = steam.visit(begin(client, "steam", return_to=wanted))
+    assert come_back(client, back)["Location"] == f"{wanted}&linked=steam"
+    # And where a refusal is told.
+    assert come_back(client, back)["Location"] == "/?link_error=invalid_state#links"
+    for evil in ("https://evil.example", "//evil.example", "/\\evil.example"):
+        answer = client.get(f"{HERE}/oauth/steam", {"return_to": evil})
+        assert answer.status_code == 400
+        assert set(answer.json()["error"]["data"]) == {"return_to"}
+
+
+def test_a_state_is_taken_once(steam: Stand, alice: User) -> None:
+    client = bearer(alice)
+    back = steam.visit(begin(client, "steam"))
+    assert come_back(client, back).status_code == 302
+    answer = come_back(client, back)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "INVALID_STATE"
+
+
+@pytest.mark.parametrize("state", ["", "x", "x" * 43, "\x00", "é"])
+def test_a_state_that_is_none_of_ours(steam: Stand, alice: User, state: str) -> None:
+    answer = bearer(alice).get(f"{HERE}/oauth/steam/callback", {"state": state})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] in ("INVALID_STATE", "VALIDATION_ERROR")
+
+
+def test_a_state_for_something_else_links_nothing(steam: Stand, alice: User) -> None:
+    other = nonces.keep(purpose="passkey", facts={}, seconds=60)
+    answer = bearer(alice).get(f"{HERE}/oauth/steam/callback", {"state": other})
+    assert answer.json()["error"]["code"] == "INVALID_STATE"
+
+
+def test_the_state_of_x_does_not_serve_for_steam(
+    steam: Stand, x: Stand, alice: User
+) -> None:
+    client = bearer(alice)
+    state = query_of(begin(client, "x"))["state"]
+    back = steam.visit(begin(client, "steam"))
+    forged = urlencode({**query_of(back), "state": state})
+    answer = come_back(client, urlsplit(back)._replace(query=forged).geturl())
+    assert answer.json()["error"]["code"] == "INVALID_STATE"
+    assert not Link.objects.exists()
+
+
+def test_nobody_finishes_what_another_began(
+    steam: Stand, alice: User, bob: User
+) -> None:
+    """Else a link from alice would give bob's Steam account to her, or hers to him."""
+    for began in (bearer(alice), browser(alice)):
+        for came in (bearer(bob), browser(bob)):
+            back = steam.visit(begin(began, "steam"))
+            for cookies in (False, True):
+                if cookies:
+                    back = steam.visit(begin(began, "steam"))
+                    for name, cookie in began.cookies.items():
+                        if name.startswith("focus_link_"):
+                            came.cookies[name] = cookie.value
+                answer = come_back(came, back, headers={"Accept": "*/*"})
+                assert answer.status_code == 400
+                assert answer.json()["error"]["code"] == "INVALID_STATE"
+    assert not Link.objects.exists()
+
+
+def test_another_browser_of_the_same_person_starts_again(
+    steam: Stand, alice: User
+) -> None:
+    back = steam.visit(begin(browser(alice), "steam"))
+    answer = come_back(browser(alice), back)
+    assert answer["Location"] == "/?link_error=invalid_state#links"
+    assert not Link.objects.exists()
+
+
+def test_a_stranger_signs_in_first_and_nothing_is_spent(
+    steam: Stand, alice: User
+) -> None:
+    client = bearer(alice)
+    back = steam.visit(begin(client, "steam"))
+    answer = come_back(browser(None), back)
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/signin?next=%2Fapi%2Fv2%2Faccounts%2Foauth")
+    answer = come_back(APIClient(), back)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "AUTHENTICATION_REQUIRED"
+    # Signed in as the one who began, they may go on.
+    answer = come_back(browser(alice), back)
+    assert answer["Location"] == "/?linked=steam#links"
+
+
+def test_a_closed_account_gets_no_link(steam: Stand, alice: User) -> None:
+    client = bearer(alice)
+    back = steam.visit(begin(client, "steam"))
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    del client.defaults["HTTP_AUTHORIZATION"]
+    assert come_back(client, back).json()["error"]["code"] == "INVALID_STATE"
+    assert not Link.objects.exists()
+
+
+def test_who_says_no_at_steam_is_told(steam: Stand, alice: User) -> None:
+    steam.knobs(cancel=True)
+    client = browser(alice)
+    answer = come_back(client, steam.visit(begin(client, "steam")))
+    assert answer["Location"] == "/?link_error=access_denied#links"
+
+
+def test_steam_being_down_is_a_503(steam: Stand, alice: User) -> None:
+    client = bearer(alice)
+    back = steam.visit(begin(client, "steam"))
+    steam.knobs(down=True)
+    answer = come_back(client, back)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert not Link.objects.exists()
+
+
+def test_an_account_of_somebody_else_stays_theirs(
+    steam: Stand, alice: User, bob: User
+) -> None:
+    mine, theirs = bearer(alice), bearer(bob)
+    come_back(mine, steam.visit(begin(mine, "steam")))
+    answer = come_back(theirs, steam.visit(begin(theirs, "steam")))
+    assert answer.status_code == 409
+    assert answer.json() == {
+        "success": False,
+        "error": {
+            "code": "LINK_TAKEN",
+            "message": "That account is linked to somebody else's account here.",
+            "data": {},
+        },
+    }
+    assert Link.objects.get().user == alice
+    # Unlinked, it is free again.
+    assert mine.delete(f"{HERE}/links/steam").status_code == 200
+    assert come_back(theirs, steam.visit(begin(theirs, "steam"))).status_code == 302
+    assert Link.objects.get().user == bob
+
+
+def test_a_second_account_of_one_person_is_refused(steam: Stand, alice: User) -> None:
+    client = bearer(alice)
+    come_back(client, steam.visit(begin(client, "steam")))
+    steam.knobs(steam_id=ROBIN)
+    answer = come_back(client, steam.visit(begin(client, "steam")))
+    assert answer.status_code == 409
+    assert answer.json()["error"]["code"] == "ALREADY_LINKED"
+    steam.knobs(steam_id=GABEN)
+    assert come_back(client, steam.visit(begin(client, "steam"))).status_code == 302
+    assert Link.objects.get().subject == GABEN

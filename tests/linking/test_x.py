@@ -1,0 +1,225 @@
+"""Linking an X account, and its token: renewed when over, given back at the end."""
+
+from datetime import timedelta
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts import link_tokens, links, sealed
+from accounts.models import Link, User
+from accounts.outbound import ServiceDown
+from tests.linking.conftest import (
+    HERE,
+    Stand,
+    bearer,
+    begin,
+    browser,
+    come_back,
+    query_of,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def _link(user: User, x: Stand) -> Link:
+    client = bearer(user)
+    answer = come_back(client, x.visit(begin(client, "x")))
+    assert (answer.status_code, answer["Location"]) == (302, "/?linked=x#links")
+    return Link.objects.get(user=user, provider="x")
+
+
+def _grow_old(link: Link) -> None:
+    Link.objects.filter(pk=link.pk).update(expires_at=timezone.now())
+
+
+def test_a_browser_links_an_account(x: Stand, alice: User) -> None:
+    client = browser(alice)
+    url = begin(client, "x")
+    asked = query_of(url)
+    assert set(asked) == {
+        "response_type",
+        "client_id",
+        "redirect_uri",
+        "scope",
+        "state",
+        "code_challenge",
+        "code_challenge_method",
+    }
+    assert asked["redirect_uri"] == (
+        "http://localhost:8000/api/v2/accounts/oauth/x/callback"
+    )
+    answer = come_back(client, x.visit(url))
+    assert answer["Location"] == "/?linked=x#links"
+    link = Link.objects.get()
+    assert (link.subject, link.username) == ("2244994945", "dev")
+    assert link.scopes == ["tweet.read", "users.read", "offline.access"]
+    assert link.expires_at is not None
+    (said,) = client.get(f"{HERE}/links").json()["links"]
+    assert said["platform_username"] == "dev"
+    assert said["expires_at"] is not None
+    # No token in what anybody reads, nor in the row as it lies there.
+    token = links.token(user=alice, provider="x")
+    assert token.scopes == link.scopes
+    assert token.token not in str(said)
+    assert token.token.encode() not in bytes(link.sealed_tokens or b"")
+    assert token.token not in repr(token)
+
+
+def test_without_a_client_there_is_no_x(alice: User, as_stranger: APIClient) -> None:
+    listed = as_stranger.get(f"{HERE}/providers").json()["providers"]
+    assert "x" not in [one["id"] for one in listed]
+    assert bearer(alice).get(f"{HERE}/oauth/x").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"code": "forged"}, "LINK_NOT_PROVEN"),
+        ({"code": ""}, "LINK_NOT_PROVEN"),
+        ({"state": "x" * 43}, "INVALID_STATE"),
+        ({"error": "access_denied"}, "ACCESS_DENIED"),
+        ({"error": "<script>"}, "ACCESS_DENIED"),
+    ],
+)
+def test_a_forged_answer_links_nothing(
+    x: Stand, alice: User, change: dict[str, str], code: str
+) -> None:
+    client = bearer(alice)
+    back = x.visit(begin(client, "x"))
+    query = urlencode({**query_of(back), **change})
+    answer = come_back(client, urlsplit(back)._replace(query=query).geturl())
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == code
+    assert "script" not in answer.content.decode()
+    assert not Link.objects.exists()
+
+
+def test_a_code_that_comes_twice_is_refused(x: Stand, alice: User) -> None:
+    client = bearer(alice)
+    back = x.visit(begin(client, "x"))
+    answer = come_back(client, f"{back}&code=another")
+    assert answer.json()["error"]["code"] == "LINK_NOT_PROVEN"
+
+
+def test_a_stolen_code_is_worth_nothing_in_another_attempt(
+    x: Stand, alice: User, bob: User
+) -> None:
+    """PKCE: bob's verifier does not fit the challenge that alice's browser brought."""
+    stolen = query_of(x.visit(begin(bearer(alice), "x")))["code"]
+    thief = bearer(bob)
+    back = x.visit(begin(thief, "x"))
+    query = urlencode({**query_of(back), "code": stolen})
+    answer = come_back(thief, urlsplit(back)._replace(query=query).geturl())
+    assert answer.json()["error"]["code"] == "LINK_NOT_PROVEN"
+    assert x.seen("refused") == 1
+    assert not Link.objects.exists()
+
+
+def test_our_own_wrong_secret_is_nobodys_consent_gone(
+    x: Stand, alice: User, settings: object
+) -> None:
+    link = _link(alice, x)
+    _grow_old(link)
+    settings.X_CLIENT_SECRET = "wrong"  # type: ignore[attr-defined]
+    with pytest.raises(ServiceDown):
+        links.token(user=alice, provider="x")
+    link.refresh_from_db()
+    assert (link.is_active, link.renewing_until) == (True, None)
+
+
+def test_a_token_is_handed_out_until_it_is_over_and_then_renewed(
+    x: Stand, alice: User
+) -> None:
+    link = _link(alice, x)
+    first = links.token(user=alice, provider="x")
+    assert links.token(user=alice, provider="x") == first
+    assert x.seen("grant refresh_token") == 0
+    for turn in (1, 2, 3):
+        # Each time with the refresh token of the time before: X takes each once.
+        _grow_old(link)
+        renewed = links.token(user=alice, provider="x")
+        assert renewed.token != first.token
+        assert renewed.expires_at is not None
+        assert renewed.expires_at > timezone.now() + timedelta(hours=1)
+        assert x.seen("grant refresh_token") == turn
+    link.refresh_from_db()
+    assert link.renewing_until is None
+
+
+def test_a_refused_refresh_token_asks_the_person(x: Stand, alice: User) -> None:
+    link = _link(alice, x)
+    tokens = link_tokens.opened(link)
+    assert tokens is not None
+    link_tokens.give_back("x", tokens)
+    _grow_old(link)
+    for _ in range(3):
+        with pytest.raises(links.ReconnectRequired) as refusal:
+            links.token(user=alice, provider="x")
+    assert refusal.value.facts == {"reconnect_url": "http://localhost:8000/#links"}
+    # X is not asked again and again.
+    assert x.seen("grant refresh_token") == 1
+    (said,) = bearer(alice).get(f"{HERE}/links").json()["links"]
+    assert said["is_active"] is False
+    # Linked again, it works again.
+    assert _link(alice, x).pk == link.pk
+    assert links.token(user=alice, provider="x").token
+
+
+def test_without_a_refresh_token_the_end_is_the_end(x: Stand, alice: User) -> None:
+    x.knobs(no_refresh=True)
+    link = _link(alice, x)
+    assert links.token(user=alice, provider="x").token
+    _grow_old(link)
+    with pytest.raises(links.ReconnectRequired):
+        links.token(user=alice, provider="x")
+
+
+def test_x_being_down_changes_nothing(x: Stand, alice: User) -> None:
+    link = _link(alice, x)
+    _grow_old(link)
+    x.knobs(down=True)
+    with pytest.raises(ServiceDown):
+        links.token(user=alice, provider="x")
+    x.knobs(down=False)
+    assert links.token(user=alice, provider="x").token
+
+
+def test_a_renewer_that_died_costs_only_its_lease(x: Stand, alice: User) -> None:
+    link = _link(alice, x)
+    _grow_old(link)
+    Link.objects.update(renewing_until=timezone.now() - timedelta(seconds=1))
+    assert links.token(user=alice, provider="x").token
+
+
+def test_a_key_that_is_gone_asks_the_person(x: Stand, alice: User) -> None:
+    link = _link(alice, x)
+    link.sealed_tokens = sealed.seal(b"{}", purpose="something else")
+    link.save()
+    with pytest.raises(links.ReconnectRequired):
+        links.token(user=alice, provider="x")
+
+
+def test_nothing_linked_has_no_token(x: Stand, alice: User, bob: User) -> None:
+    _link(alice, x)
+    for user, provider in ((bob, "x"), (alice, "steam"), (alice, "nonsense")):
+        with pytest.raises(links.NotLinked):
+            links.token(user=user, provider=provider)
+
+
+def test_unlinking_gives_the_tokens_back(x: Stand, alice: User) -> None:
+    _link(alice, x)
+    client = bearer(alice)
+    answer = client.delete(f"{HERE}/links/x")
+    assert answer.json() == {"success": True, "provider": "x"}
+    assert x.seen("revoked") == 2
+    assert not Link.objects.exists()
+    assert client.delete(f"{HERE}/links/x").status_code == 404
+
+
+def test_unlinking_works_while_x_does_not(x: Stand, alice: User) -> None:
+    _link(alice, x)
+    x.knobs(down=True)
+    assert bearer(alice).delete(f"{HERE}/links/x").status_code == 200
+    assert not Link.objects.exists()
