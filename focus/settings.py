@@ -322,6 +322,9 @@ if not (LOCAL or STRIPE_API_BASE.startswith("https://")):
     raise ImproperlyConfigured("STRIPE_API_BASE must be an https address.")
 
 RESERVATION_TTL_SECONDS = 3600
+# What ClipForge's /v1/usage calls the limit of a month: minutes, exports. Nothing is
+# hosted yet that could reach it.
+CLIPFORGE_QUOTA = (600, 100)
 # What support may give or take in one adjustment; finance has no limit.
 STAFF_ADJUST_LIMIT_CREDITS = Decimal(env("STAFF_ADJUST_LIMIT_CREDITS", "100"))
 

@@ -2,7 +2,17 @@
 
 from django.urls import path
 
-from accounts.pages import account, apps, device, google, passkeys, security, signin
+from accounts.pages import (
+    account,
+    apps,
+    device,
+    google,
+    passkeys,
+    security,
+    signin,
+    tools,
+    vendor,
+)
 
 urlpatterns = [
     path("", account.home),
@@ -20,5 +30,14 @@ urlpatterns = [
     path("identities/<uuid:identity_id>/unlink", google.unlink),
     path("signout", signin.sign_out),
     path("device", device.page),
+    path("tools", tools.listed),
+    path("tools/<uuid:tool_id>/buy", tools.buy),
+    path("purchases/<uuid:purchase_id>", tools.purchase),
+    path("vendor", vendor.home),
+    path("vendor/<uuid:app_id>", vendor.app),
+    path("vendor/<uuid:app_id>/switch", vendor.switch),
+    path("vendor/<uuid:app_id>/keys", vendor.new_key),
+    path("vendor/<uuid:app_id>/keys/<uuid:key_id>/rotate", vendor.rotate_key),
+    path("vendor/<uuid:app_id>/keys/<uuid:key_id>/revoke", vendor.revoke_key),
     path(".well-known/jwks.json", account.jwks),
 ]

@@ -7,9 +7,10 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts import jwt
+from accounts.pages.tools import allowing
 from accounts.visit import person
 from focus.money import from_micro
-from jobs import lifecycle
+from jobs import lifecycle, purchases
 from jobs.models import Job
 from wallet import ledger
 from wallet.models import Entry
@@ -48,6 +49,7 @@ def home(request: HttpRequest) -> HttpResponse:
     )
     themselves = lifecycle.Caller(actor=str(user), account_id=user.pk)
     jobs = lifecycle.listed(caller=themselves)[:RECENT]
+    bought = list(purchases.owned(user=user)[:RECENT])
     about = {
         "user": user,
         "available": _credits(balance.credits_micro),
@@ -55,8 +57,9 @@ def home(request: HttpRequest) -> HttpResponse:
         "debt": _credits(balance.debt_micro) if balance.debt_micro else "",
         "movements": [_movement(entry) for entry in entries],
         "jobs": [_job(job) for job in jobs],
+        "purchases": bought,
     }
-    return render(request, "accounts/account.html", about)
+    return allowing(render(request, "accounts/account.html", about), bought)
 
 
 @require_safe

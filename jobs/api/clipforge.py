@@ -1,5 +1,9 @@
 """ClipForge guide, "Create API Client": the first call that every sample makes."""
 
+from typing import cast
+
+from django.conf import settings
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -7,8 +11,11 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts.access import KEY_OR_JWT, Access
+from accounts.models import User
+from accounts.principals import Principal
 from focus.contracts.clipforge import ClipForge
 from focus.routing import either_slash
+from jobs import usage
 
 
 class Project(serializers.Serializer):
@@ -34,4 +41,43 @@ class ProjectViewSet(ClipForge, ViewSet):
         return Response([])
 
 
-urlpatterns = [*either_slash("projects", ProjectViewSet.as_view({"get": "list"}))]
+class UsageBody(serializers.Serializer):
+    period = serializers.CharField(help_text="The month, UTC.")
+    minutesProcessed = serializers.FloatField()  # noqa: N815
+    exportsCount = serializers.IntegerField()  # noqa: N815
+    minutesLimit = serializers.IntegerField()  # noqa: N815
+    exportsLimit = serializers.IntegerField()  # noqa: N815
+    quotaMinutes = serializers.IntegerField()  # noqa: N815
+    quotaExports = serializers.IntegerField()  # noqa: N815
+    resetDate = serializers.DateTimeField()  # noqa: N815
+
+
+class UsageViewSet(ClipForge, ViewSet):
+    accepts = {"read": Access(KEY_OR_JWT)}
+
+    @extend_schema(summary="This month's usage", responses=UsageBody)
+    def read(self, request: Request) -> Response:
+        """What your completed jobs with ClipForge came to this month: minutes as they
+        say themselves, and exports. `quota…` is the same as the limit.
+        """
+        person = cast(User, cast(Principal, request.auth).user)
+        used = usage.hosted(account_id=person.pk, slug="clipforge", now=timezone.now())
+        minutes, exports = settings.CLIPFORGE_QUOTA
+        return Response(
+            {
+                "period": f"{used.begins:%Y-%m}",
+                "minutesProcessed": used.minutes,
+                "exportsCount": used.exports,
+                "minutesLimit": minutes,
+                "exportsLimit": exports,
+                "quotaMinutes": minutes,
+                "quotaExports": exports,
+                "resetDate": used.ends,
+            }
+        )
+
+
+urlpatterns = [
+    *either_slash("usage", UsageViewSet.as_view({"get": "read"})),
+    *either_slash("projects", ProjectViewSet.as_view({"get": "list"})),
+]

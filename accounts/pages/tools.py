@@ -1,0 +1,118 @@
+"""/tools and /purchases: what credits buy, the price before the click, the way in."""
+
+import uuid
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
+
+from accounts import origins, tools
+from accounts.authentication import visitor
+from accounts.models import User
+from accounts.principals import AppInactive
+from accounts.visit import person, signed_in
+from focus.errors import DomainError, NotFound
+from focus.middleware import page_policy
+from focus.money import from_micro
+from jobs import purchases
+from jobs.models import ToolPurchase
+from wallet import ledger
+
+
+@require_safe
+def listed(request: HttpRequest) -> HttpResponse:
+    user = person(request)
+    bought = _bought(user) if user else {}
+    about = {
+        "user": user,
+        "base": f"accounts/{'member' if user else 'base'}.html",
+        "tools": [
+            {"app": app, "price": spell(app.price_micro), "bought": bought.get(app.pk)}
+            for app in tools.offered()[:200]
+        ],
+    }
+    return render(request, "accounts/tools.html", about)
+
+
+@require_POST
+@signed_in
+def buy(request: HttpRequest, user: User, tool_id: uuid.UUID) -> HttpResponse:
+    """A click charges nothing yet: it leads to the price."""
+    try:
+        purchase = purchases.create(user=user, tool_id=tool_id)
+    except NotFound:
+        raise Http404 from None
+    except AppInactive as refusal:
+        return _sorry(request, refusal)
+    return redirect(f"/purchases/{purchase.pk}")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def purchase(request: HttpRequest, user: User, purchase_id: uuid.UUID) -> HttpResponse:
+    """The price and what it means; a click pays, once, and leads to the tool."""
+    try:
+        found = purchases.find(user=user, purchase_id=purchase_id)
+        if request.method != "POST":
+            return _confirm(request, user, found)
+        where = visitor(request)
+        bought = purchases.process(user=user, purchase_id=purchase_id, visitor=where)
+    except NotFound:
+        raise Http404 from None
+    except ledger.InsufficientCredits as refusal:
+        return _confirm(request, user, found, refusal)
+    except DomainError as refusal:
+        return _sorry(request, refusal)
+    response = HttpResponseRedirect(bought.url)
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def spell(micro: int) -> str:
+    return f"{from_micro(micro):,}"
+
+
+def allowing(response: HttpResponse, bought: list[ToolPurchase]) -> HttpResponse:
+    """Let this page's forms end at the tools that they open."""
+    targets = {origins.of(purchase.app.tool_url) for purchase in bought}
+    known = sorted(filter(None, targets))
+    response["Content-Security-Policy"] = page_policy(*known)
+    return response
+
+
+def _bought(user: User) -> dict[uuid.UUID, ToolPurchase]:
+    """The newest purchase of each tool."""
+    return {it.app_id: it for it in reversed(purchases.owned(user=user)[:200])}
+
+
+def _confirm(
+    request: HttpRequest,
+    user: User,
+    found: ToolPurchase,
+    refusal: DomainError | None = None,
+) -> HttpResponse:
+    balance = ledger.balance(account_id=user.pk, app_id=found.app_id)
+    about: dict[str, Any] = {
+        "user": user,
+        "purchase": found,
+        "price": spell(found.price_micro),
+        "credits": spell(balance.credits_micro),
+        "left": spell(balance.credits_micro - found.price_micro),
+        "short": max(0, found.price_micro - balance.credits_micro),
+        "host": (origins.of(found.app.tool_url) or "").partition("://")[2],
+        "error": refusal.message if refusal else "",
+    }
+    status = 400 if refusal else 200
+    response = render(request, "accounts/purchase.html", about, status=status)
+    return allowing(response, [found])
+
+
+def _sorry(request: HttpRequest, refusal: DomainError) -> HttpResponse:
+    about = {"user": person(request), "error": refusal.message}
+    return render(request, "accounts/purchase_over.html", about, status=400)

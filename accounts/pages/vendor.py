@@ -1,0 +1,269 @@
+"""/vendor: publish tools, keep their keys, and see what they earn."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts import tools
+from accounts.authentication import visitor
+from accounts.models import App, User
+from accounts.pages.tools import spell
+from accounts.partners import Offer
+from accounts.tokens import IssuedKey
+from accounts.visit import signed_in
+from focus.errors import DomainError, NotFound
+from focus.money import NotAnAmount, to_micro
+from jobs import usage
+
+P = ParamSpec("P")
+Owners = Callable[Concatenate[HttpRequest, User, P], HttpResponse]
+OVERLAPS = {0: "at once", 3600: "in an hour", 86_400: "in a day"}
+# The chart's own units: a bar and its gap, and the height of the tallest.
+STEP, BAR, TALL = 20, 14, 80
+
+
+class BadPrice(DomainError):
+    code = "invalid_price"
+
+
+def owners(page: Owners[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """A page about somebody's own: what is not theirs is not there."""
+
+    @wraps(page)
+    def view(
+        request: HttpRequest, user: User, *args: P.args, **kwargs: P.kwargs
+    ) -> HttpResponse:
+        try:
+            return page(request, user, *args, **kwargs)
+        except NotFound:
+            raise Http404 from None
+
+    return signed_in(view)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@owners
+def home(request: HttpRequest, user: User) -> HttpResponse:
+    """The person's tools, and a form for another."""
+    if request.method != "POST":
+        return _home(request, user)
+    form = request.POST
+    try:
+        issued = tools.publish(
+            owner=user,
+            slug=form.get("slug", "").strip(),
+            name=_name(form.get("name", "")),
+            offer=_offer(form),
+        )
+    except DomainError as refusal:
+        return _home(request, user, refusal)
+    return _show(request, user, issued)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@owners
+def app(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
+    """One app: what it earns, its offer, its keys."""
+    if request.method != "POST":
+        return _app(request, user, app_id)
+    form = request.POST
+    try:
+        tools.change(
+            owner=user,
+            app_id=app_id,
+            name=_name(form.get("name", "")),
+            offer=_offer(form),
+            visitor=visitor(request),
+        )
+    except NotFound:
+        raise
+    except DomainError as refusal:
+        return _app(request, user, app_id, refusal)
+    messages.success(request, "Saved.")
+    return redirect(f"/vendor/{app_id}")
+
+
+@require_POST
+@owners
+def switch(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
+    active = request.POST.get("active") == "1"
+    try:
+        tools.switch(owner=user, app_id=app_id, active=active, visitor=visitor(request))
+    except tools.SwitchedOffBySupport as refusal:
+        messages.error(request, refusal.message)
+    else:
+        said = "It is on." if active else "It is off: nobody can buy, open or pay it."
+        messages.success(request, said)
+    return redirect(f"/vendor/{app_id}")
+
+
+@require_POST
+@owners
+def new_key(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
+    name = _name(request.POST.get("name", ""))
+    return _issue(
+        request,
+        user,
+        app_id,
+        lambda: tools.new_key(owner=user, app_id=app_id, name=name),
+    )
+
+
+@require_POST
+@owners
+def rotate_key(
+    request: HttpRequest, user: User, app_id: uuid.UUID, key_id: uuid.UUID
+) -> HttpResponse:
+    said = request.POST.get("overlap_seconds", "")
+    overlap = int(said) if said.isdecimal() and len(said) < 9 else -1
+    return _issue(
+        request,
+        user,
+        app_id,
+        lambda: tools.rotate_key(
+            owner=user, app_id=app_id, key_id=key_id, overlap_seconds=overlap
+        ),
+    )
+
+
+@require_POST
+@owners
+def revoke_key(
+    request: HttpRequest, user: User, app_id: uuid.UUID, key_id: uuid.UUID
+) -> HttpResponse:
+    key = tools.revoke_key(owner=user, app_id=app_id, key_id=key_id)
+    messages.success(request, f"The key {key} no longer works.")
+    return redirect(f"/vendor/{app_id}#keys")
+
+
+def bars(values: Sequence[int]) -> list[dict[str, int]]:
+    """Where each bar of a chart stands. What is not nothing can be seen."""
+    most = max(values, default=0) or 1
+    heights = [max(2, value * TALL // most) if value else 0 for value in values]
+    return [
+        {"x": place * STEP, "y": TALL - height, "height": height}
+        for place, height in enumerate(heights)
+    ]
+
+
+def _issue(
+    request: HttpRequest, user: User, app_id: uuid.UUID, make: Callable[[], IssuedKey]
+) -> HttpResponse:
+    try:
+        return _show(request, user, make())
+    except NotFound:
+        raise
+    except DomainError as refusal:
+        messages.error(request, refusal.message)
+        return redirect(f"/vendor/{app_id}#keys")
+
+
+def _show(request: HttpRequest, user: User, issued: IssuedKey) -> HttpResponse:
+    """The secret itself: on this answer, and nowhere else."""
+    about = {"user": user, "key": issued.key, "secret": issued.secret}
+    response = render(request, "accounts/vendor_key.html", about)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _home(
+    request: HttpRequest, user: User, refusal: DomainError | None = None
+) -> HttpResponse:
+    about = {
+        "user": user,
+        "apps": [
+            {"app": app, "price": spell(app.price_micro)}
+            for app in tools.owned(owner=user)
+        ],
+        "form": request.POST,
+        "error": refusal.message if refusal else "",
+    }
+    status = 400 if refusal else 200
+    return render(request, "accounts/vendor.html", about, status=status)
+
+
+def _app(
+    request: HttpRequest,
+    user: User,
+    app_id: uuid.UUID,
+    refusal: DomainError | None = None,
+) -> HttpResponse:
+    app = tools.find_owned(owner=user, app_id=app_id)
+    days = usage.per_day(app_id=app.pk)
+    earned = [day.charged_micro + day.sold_micro for day in days]
+    calls = [day.calls for day in days]
+    sales = sum(day.sales for day in days)
+    about: dict[str, Any] = {
+        "user": user,
+        "app": app,
+        "form": request.POST or _as_it_is(app),
+        "error": refusal.message if refusal else "",
+        "keys": tools.keys(owner=user, app_id=app_id),
+        "overlaps": OVERLAPS,
+        "earned": spell(sum(earned)),
+        "calls": f"{sum(calls):,}",
+        "sales": f"{sales:,}",
+        "charts": [
+            _chart("Credits a day", days, earned, spell),
+            _chart("Calls a day", days, calls, str),
+        ],
+        "days": [
+            {"day": day, "credits": spell(micro)}
+            for day, micro in zip(reversed(days), reversed(earned), strict=True)
+            if day.calls or day.sales
+        ],
+        "modes": App.DuplicateMode.choices,
+        "width": len(days) * STEP,
+        "tall": TALL,
+        "bar": BAR,
+    }
+    status = 400 if refusal else 200
+    return render(request, "accounts/vendor_app.html", about, status=status)
+
+
+def _chart(
+    title: str,
+    days: Sequence[usage.Day],
+    values: Sequence[int],
+    say: Callable[[int], str],
+) -> dict[str, Any]:
+    drawn = zip(days, values, bars(values), strict=True)
+    return {
+        "title": title,
+        "most": say(max(values, default=0)),
+        "bars": [
+            {**bar, "says": f"{day.date:%-d %b}: {say(value)}"}
+            for day, value, bar in drawn
+        ],
+    }
+
+
+def _as_it_is(app: App) -> dict[str, str]:
+    return {
+        "name": app.name,
+        "price": spell(app.price_micro).replace(",", ""),
+        "url": app.tool_url,
+        "duplicate_mode": app.duplicate_mode,
+    }
+
+
+def _name(said: str) -> str:
+    return " ".join(said.split())[:120]
+
+
+def _offer(form: Any) -> Offer:
+    try:
+        price = to_micro(Decimal(form.get("price", "").strip()))
+    except (InvalidOperation, NotAnAmount) as wrong:
+        raise BadPrice("The price is a number of credits, such as 5 or 0.5.") from wrong
+    mode = form.get("duplicate_mode", App.DuplicateMode.CONFLICT)
+    if mode not in App.DuplicateMode.values:
+        mode = App.DuplicateMode.CONFLICT
+    return Offer(price, form.get("url", "").strip(), mode)
