@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import types
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 import requests
+from django.conf import settings
 
 from accounts import consents, tokens
 from accounts.models import App, User
@@ -52,7 +52,9 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, *command, "--blocking-threads", "4"],
                 cwd=processes.ROOT,
-                env=processes.environment() | {"PORT": str(self.port)},
+                # Its tokens are ours: they name the same issuer.
+                env=processes.environment()
+                | {"PUBLIC_BASE_URL": settings.PUBLIC_BASE_URL},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -226,7 +228,7 @@ def test_the_guides_flask_client(
     assert session["user_id"] == str(alice.pk)
     paid = {"success": True, "result": "an image", "credits_remaining": 0}
     assert client["generate"]() == paid
-    Usage.objects.update(key=uuid.uuid4())  # Its keys are as old as the second.
+    # Its keys are as new as the second: within the first one it repeats itself.
     processes.until(lambda: client["generate"]()[1] == 400)
     assert client["generate"]() == (
         {
