@@ -4,7 +4,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from django.db import IntegrityError, transaction
 
@@ -94,8 +94,11 @@ def create(
     allowed_origins: Sequence[str] = (),
     offer: Offer | None = None,
     actor: str = "",
+    **rules: Any,
 ) -> App:
     """Register an app; with an `offer` it is a tool that people can buy.
+
+    `rules` are further columns of it, such as `overage_policy`.
 
     Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin` or what `Offer.to` does.
     """
@@ -108,6 +111,7 @@ def create(
         owner=owner,
         starter_credits_micro=starter_credits_micro,
         origins=exact,
+        **rules,
     )
     if offer is not None:
         offer.to(app)

@@ -24,6 +24,7 @@ urlpatterns = [
     path("api/", include("accounts.api.thefocus_sessions")),  # sessions/*
     path("api/", include("accounts.api.thefocus_oauth")),  # xToken, oauthToken/*, xMe
     path("api/", include("wallet.api.thefocus")),  # wallet
+    path("api/", include("wallet.api.thefocus_apps")),  # apps, apps/{slug}/limit
     path("api/", include("jobs.api.thefocus")),  # jobs, jobs/complete, jobs/fail
     # Cosmiv             api.cosmiv.com          no trailing slash
     path("", include(health.cosmiv)),  # health

@@ -26,9 +26,6 @@ from wallet.ledger import NOW, Balance
 
 log = logging.getLogger(__name__)
 
-MIN_TTL_SECONDS = 60
-MAX_TTL_SECONDS = 86_400
-
 
 class JobNotFound(DomainError):
     """There is no such job among those the caller may see."""
@@ -40,6 +37,12 @@ class JobNotStarted(DomainError):
     """The job has ended another way, or at another cost. `status` tells how."""
 
     code = "job_not_started"
+
+
+class TtlTooLong(DomainError):
+    """The app keeps credits reserved for less long. Facts: `max_ttl_seconds`."""
+
+    code = "ttl_too_long"
 
 
 class AppKeyRequired(DomainError):
@@ -91,9 +94,15 @@ def start(
 ) -> Outcome:
     """Reserve the estimate, record the job and tell of it, in one statement.
 
-    Raises `ledger.InsufficientCredits` and leaves nothing behind. An estimate of 0
-    is allowed and books nothing.
+    Raises `ledger.InsufficientCredits`, `ledger.BudgetExceeded` or `TtlTooLong` and
+    leaves nothing behind. An estimate of 0 is allowed and books nothing.
     """
+    if ttl_seconds is not None and ttl_seconds > app.max_ttl_seconds:
+        raise TtlTooLong(
+            f"This app reserves credits for at most {app.max_ttl_seconds} seconds.",
+            max_ttl_seconds=app.max_ttl_seconds,
+        )
+    usual = min(settings.RESERVATION_TTL_SECONDS, app.max_ttl_seconds)
     job = Job(
         id=uuid4(),
         account_id=account_id,
@@ -112,7 +121,7 @@ def start(
         app=app,
         job_id=job.pk,
         amount_micro=estimate_micro,
-        ttl_seconds=ttl_seconds or settings.RESERVATION_TTL_SECONDS,
+        ttl_seconds=ttl_seconds or usual,
         actor=actor,
         reason=action,
         then=then,

@@ -110,6 +110,7 @@ class AppAdmin(ModelAdmin):
         "starter_credits",
         "overage_policy",
         "settle_with_app_key_only",
+        "max_ttl_seconds",
         "origins",
         "redirect_token",
         "rate_limit_per_minute",

@@ -5,9 +5,13 @@ import uuid
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+
+# How long any app's job may keep credits reserved.
+SHORTEST_TTL_SECONDS = 60
+LONGEST_TTL_SECONDS = 86_400
 
 
 class App(models.Model):
@@ -36,6 +40,14 @@ class App(models.Model):
         max_length=8, choices=OveragePolicy, default=OveragePolicy.CAP
     )
     settle_with_app_key_only = models.BooleanField(default=False)
+    max_ttl_seconds = models.PositiveIntegerField(
+        default=LONGEST_TTL_SECONDS,
+        validators=[
+            MinValueValidator(SHORTEST_TTL_SECONDS),
+            MaxValueValidator(LONGEST_TTL_SECONDS),
+        ],
+        help_text="How long its jobs may keep credits reserved, at most.",
+    )
     origins = ArrayField(
         models.CharField(max_length=255),
         default=list,
@@ -88,6 +100,11 @@ class App(models.Model):
             models.CheckConstraint(
                 condition=Q(is_tool=False) | ~Q(tool_url=""),
                 name="a_tool_has_somewhere_to_go",
+            ),
+            models.CheckConstraint(
+                condition=Q(max_ttl_seconds__gte=SHORTEST_TTL_SECONDS)
+                & Q(max_ttl_seconds__lte=LONGEST_TTL_SECONDS),
+                name="max_ttl_is_a_minute_to_a_day",
             ),
         ]
         indexes = [

@@ -20,6 +20,7 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/end", security.end_session),
     path("apps", apps.page),
     path("apps/<uuid:app_id>/revoke", apps.revoke),
+    path("apps/<uuid:app_id>/limit", apps.limit),
     path("security", security.page),
     path("passkeys/<uuid:passkey_id>/remove", passkeys.remove),
     path("signin", signin.page),

@@ -71,7 +71,8 @@ def jwks(request: HttpRequest) -> HttpResponse:
 
 def _movement(entry: Entry) -> dict[str, Any]:
     """One entry, seen from the credits that the person can spend."""
-    gains, loses = entry.credit == "available", entry.debit == "available"
+    gains = entry.credit == "available" or entry.debit == "stripe"
+    loses = entry.debit in ("available", "debt")
     return {
         "what": MEANINGS[Entry.Kind(entry.kind)],
         "app": entry.app,

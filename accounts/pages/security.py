@@ -33,6 +33,8 @@ MEANINGS = {
     "session_revoked": "A session was ended",
     "sessions_revoked": "Sessions were ended",
     "sign_in_failed": "A sign-in failed",
+    "spending_limit_lifted": "You lifted an app's monthly limit",
+    "spending_limit_set": "You set an app's monthly limit",
     "token_issued": "An access token was made",
     "user_key_issued": "An API key was made",
     "user_key_revoked": "An API key was revoked",

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from accounts import access, consents, partners
 from accounts.models import App, User
+from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.principals import Principal
 from focus.contracts import cursors
 from focus.contracts.fields import Credits, Metadata
@@ -19,7 +20,7 @@ from focus.errors import DomainError
 from focus.money import from_micro
 from focus.routing import either_slash
 from jobs import lifecycle
-from jobs.lifecycle import MAX_TTL_SECONDS, MIN_TTL_SECONDS, Caller, JobNotFound
+from jobs.lifecycle import Caller, JobNotFound
 from jobs.models import Job
 
 READ = access.Access(access.PEOPLE | access.APPS, "jobs:read")
@@ -35,10 +36,11 @@ class NewJob(serializers.Serializer[Any]):
     cost_estimate = Credits(help_text="Credits to reserve; 0 reserves nothing.")
     metadata = Metadata(default=dict)
     ttl_seconds = serializers.IntegerField(
-        min_value=MIN_TTL_SECONDS,
-        max_value=MAX_TTL_SECONDS,
+        min_value=SHORTEST_TTL_SECONDS,
+        max_value=LONGEST_TTL_SECONDS,
         required=False,
-        help_text="How long the credits stay reserved. 3600 unless given.",
+        help_text="How long the credits stay reserved: 3600 unless given. An app may"
+        " allow less; then its most is the usual, and more is refused.",
     )
     user_id = serializers.UUIDField(
         required=False, help_text="For whom; only with an app's key, and needed there."

@@ -63,6 +63,49 @@ def test_the_wallet_page_shows_what_expires_and_what_is_restricted(
     assert [grant["held"] for grant in page.context["grants"]] == ["", "4"]
 
 
+def test_the_wallet_page_shows_what_apps_spent_and_may_spend(
+    as_staff: Client, wallet: Wallet, alice: User, video: App
+) -> None:
+    page = as_staff.get(_place(wallet))
+    assert [row["spent"] for row in page.context["spenders"]] == ["7"]
+    assert [row["limit"] for row in page.context["spenders"]] == [""]
+    ledger.set_budget(account_id=alice.pk, app=video, limit_micro=7 * MICRO)
+    page = as_staff.get(_place(wallet))
+    (row,) = page.context["spenders"]
+    assert (row["app"], row["limit"], row["used_up"]) == (video, "7", True)
+
+
+def test_the_statement_tells_a_refund_in_plain_words(
+    as_staff: Client, wallet: Wallet, alice: User, give: Callable[..., Any]
+) -> None:
+    give(alice, 50, source="purchase", category="paid", key="bought")
+    complete(start(alice, App.objects.get(), 60), 60)
+    ledger.claw_back(
+        account_id=alice.pk,
+        purchase_key="bought",
+        amount_micro=50 * MICRO,
+        actor="stripe",
+        reason="disputed",
+        key="lost",
+    )
+    ledger.reinstate(
+        account_id=alice.pk,
+        claw_back_key="lost",
+        actor="stripe",
+        reason="won",
+        key="won",
+    )
+    page = as_staff.get(_place(wallet))
+    told = [(row["kind"], row["sign"]) for row in page.context["rows"]]
+    assert told[:4] == [
+        ("reinstate", "+"),
+        ("reinstate", "+"),
+        ("claw back", "−"),
+        ("claw back", "−"),
+    ]
+    assert "Stripe" in page.content.decode()
+
+
 def test_the_statement_is_paged_newest_first(
     as_staff: Client, alice: User, give: Callable[..., Any]
 ) -> None:

@@ -198,6 +198,38 @@ class TestAccount:
         events = SecurityEvent.objects.filter(kind="token_revoked")
         assert events.get().ip == "127.0.0.1"
 
+    def test_an_app_is_limited_and_freed_again(
+        self, alices: Browser, alice: User, video: App, give: Any, as_alice: APIClient
+    ) -> None:
+        give(alice, 2000)
+        start(as_alice, "render", 1234, "")
+
+        def limit(typed: str) -> str:
+            path = f"/apps/{video.pk}/limit"
+            answer = alices.fill("/apps", {"limit": typed}, action=path)
+            assert answer["Location"] == "/apps"
+            return str(alices.get("/apps").content.decode())
+
+        assert "1,234 credits spent this month" in alices.get("/apps").content.decode()
+        page = limit(" 1500 ")
+        assert "may spend 1,500 credits a month" in page
+        assert "1,234 of 1,500 credits spent this month" in page
+        assert 'value="1500"' in page
+        assert "limit reached" in limit("0.5")
+        for wrong in ("-1", "many", "1e3", "0.0000001", "9" * 41):
+            assert "The limit must" in limit(wrong)
+        assert "0.5" in limit("many")
+        assert "has no monthly limit" in limit("")
+        assert "You lifted an app" in alices.get("/security").content.decode()
+
+    def test_an_app_that_is_not_mine_cannot_be_limited(
+        self, alices: Browser, video: App
+    ) -> None:
+        consent = {"limit": "5"}
+        path = f"/apps/{video.pk}/limit"
+        assert alices.fill("/security", consent, action=path).status_code == 404
+        assert alices.post(path, consent).status_code == 403
+
     def test_what_happened_is_told_to_its_person_alone(
         self, alices: Browser, alice: User, bob: User
     ) -> None:

@@ -53,6 +53,20 @@ def test_create_app_prints_the_key_this_once(alice: User) -> None:
     assert list(kinds) == ["app_created", "app_key_issued"]
 
 
+def test_create_app_sets_how_its_jobs_are_settled(db: None) -> None:
+    run(
+        "create_app",
+        "photo-lab",
+        "--overage-policy=reject",
+        "--settle-with-app-key-only",
+        "--max-ttl-seconds=600",
+    )
+    app = App.objects.get()
+    assert app.overage_policy == "reject"
+    assert app.settle_with_app_key_only
+    assert app.max_ttl_seconds == 600
+
+
 def test_create_app_for_a_reader(db: None) -> None:
     said = run("create_app", "photo-lab")
     assert "Registered Photo lab (photo-lab)." in said
@@ -68,6 +82,9 @@ def test_create_app_for_a_reader(db: None) -> None:
         (["new", "--origin=https://x.example/path"], "is not an origin"),
         (["new", "--origin=javascript:x"], "is not an origin"),
         (["new", "--owner=nobody@example.com"], "There is no account"),
+        (["new", "--overage-policy=free"], "invalid choice"),
+        (["new", "--max-ttl-seconds=59"], "invalid"),
+        (["new", "--max-ttl-seconds=86401"], "invalid"),
         (["new", "--starter-credits=many"], "is not a number of credits"),
         (["new", "--starter-credits=-1"], "must not be negative"),
         (["new", "--starter-credits=0.0000001"], "at most 6 decimals"),

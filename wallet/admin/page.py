@@ -7,10 +7,12 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from focus.admin_site import shown
-from wallet import ledger, statements
+from wallet import budgets, ledger, statements
 from wallet.admin import chart, words
 from wallet.models import Entry, Wallet
 
+# What the person has: credits that are there, and debt that is not.
+OWN = ("available", "debt")
 PERIODS = {
     "7": "7 days",
     "30": "30 days",
@@ -49,6 +51,17 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
                 "left": _in(row.expires_at - now),
             }
             for row in statements.open_reservations(wallet=wallet)[:50]
+        ],
+        "spenders": [
+            {
+                "app": app,
+                "spent": shown.credits_of(month.spent_micro),
+                "limit": ""
+                if month.limit_micro is None
+                else shown.credits_of(month.limit_micro),
+                "used_up": month.left_micro == 0,
+            }
+            for app, month in budgets.staffs_view(account_id=wallet.account_id)
         ],
         "page": page,
         "rows": [_row(entry, actors, wallet.account_id) for entry in page.entries],
@@ -110,7 +123,8 @@ def _in(wait: timedelta) -> str:
 
 
 def _row(entry: Entry, actors: words.Actors, owner: UUID) -> dict[str, Any]:
-    gains = entry.credit == "available" or entry.debit == "debt"
+    gains = entry.credit in OWN and entry.debit != "available"
+    loses = entry.debit in ("available", "debt")
     return {
         "entry": entry,
         "at": shown.moment(entry.booked_at),
@@ -118,7 +132,7 @@ def _row(entry: Entry, actors: words.Actors, owner: UUID) -> dict[str, Any]:
         "colour": words.COLOURS.get(words.kind(entry), ""),
         "way": words.way(entry),
         "amount": shown.credits_of(entry.amount_micro),
-        "sign": "+" if gains else "−" if entry.debit == "available" else "",
+        "sign": "+" if gains else "−" if loses else "",
         "available": shown.credits_of(entry.available_after),
         "reserved": shown.credits_of(entry.reserved_after),
         "balance": shown.credits_of(entry.available_after - entry.debt_after),

@@ -7,13 +7,11 @@ LANGUAGE sql IMMUTABLE AS $$
   SELECT date_trunc('month', t AT TIME ZONE 'UTC')::date
 $$;
 
--- The app's budget at a moment, all NULL where it has none. A new month begins with
--- nothing spent.
-CREATE OR REPLACE FUNCTION ledger.budget(p_wallet bigint, p_app uuid, p_at timestamptz)
-RETURNS wallet_budget LANGUAGE plpgsql STABLE AS $$
-DECLARE b wallet_budget;
+-- A budget at a moment: a new month begins with nothing spent. Movements read the row
+-- by themselves and come here only if there is one; most apps have none.
+CREATE OR REPLACE FUNCTION ledger.in_month(b wallet_budget, p_at timestamptz)
+RETURNS wallet_budget LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-  SELECT * INTO b FROM wallet_budget WHERE wallet_id = p_wallet AND app_id = p_app;
   IF b.month < ledger.month(p_at) THEN
     b.month := ledger.month(p_at);
     b.spent_micro := 0;
@@ -21,11 +19,11 @@ BEGIN
   RETURN b;
 END $$;
 
--- Count an amount, where there is a budget.
+-- Count an amount.
 CREATE OR REPLACE FUNCTION ledger.spend(b wallet_budget, p_amount bigint)
 RETURNS wallet_budget LANGUAGE plpgsql AS $$
 BEGIN
-  IF b.id IS NOT NULL AND p_amount > 0 THEN
+  IF p_amount > 0 THEN
     UPDATE wallet_budget x SET month = b.month, spent_micro = p_amount
       + CASE x.month WHEN b.month THEN x.spent_micro ELSE 0 END
     WHERE x.id = b.id RETURNING * INTO b;
@@ -43,13 +41,28 @@ CREATE OR REPLACE FUNCTION ledger.unspend(
       WHERE job_id = p_job AND kind = 'reserve')
 $$;
 
--- How much of the available credits the app may not spend: what only others may, or
--- what is more than its budget has left.
+-- What a settlement means to a budget: either some of the reservation comes back, or
+-- more was charged.
+CREATE OR REPLACE FUNCTION ledger.respend(
+  b wallet_budget, p_job uuid, p_returned bigint, p_charged bigint
+) RETURNS wallet_budget LANGUAGE plpgsql AS $$
+DECLARE this_month date := b.month;
+BEGIN
+  IF p_returned > 0 THEN
+    PERFORM ledger.unspend(b.wallet_id, b.app_id, p_job, p_returned);
+    SELECT * INTO b FROM wallet_budget x WHERE x.id = b.id;
+    RETURN ledger.in_month(b, this_month::timestamp AT TIME ZONE 'UTC');
+  END IF;
+  RETURN ledger.spend(b, p_charged);
+END $$;
+
+-- How much of the available credits an app with a budget may not spend: what only
+-- others may, or what is more than its budget has left.
 CREATE OR REPLACE FUNCTION ledger.withheld(
   w wallet_wallet, b wallet_budget, p_restricted bigint
 ) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
-  SELECT greatest(p_restricted, CASE WHEN b.id IS NOT NULL THEN
-    w.available_micro - w.debt_micro - greatest(0, b.limit_micro - b.spent_micro) END)
+  SELECT greatest(p_restricted,
+    w.available_micro - w.debt_micro - greatest(0, b.limit_micro - b.spent_micro))
 $$;
 
 -- What each app (or one) spent in a month by its entries, open reservations included.

@@ -16,11 +16,14 @@ DECLARE
 BEGIN
   w := ledger.catch_up(ledger.locked_wallet(p_account));
   e.booked_at := greatest(ledger.now(), w.booked_at);
-  b := ledger.budget(w.id, p_app, e.booked_at);
-  limit_micro := b.limit_micro;
-  spent_micro := b.spent_micro;
+  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
+  IF FOUND THEN
+    b := ledger.in_month(b, e.booked_at);
+    limit_micro := b.limit_micro;
+    spent_micro := b.spent_micro;
+  END IF;
   restricted_micro := ledger.restricted(w.id, p_app);
-  expires_at := ledger.now() + make_interval(secs => p_ttl_seconds);
+  expires_at := e.booked_at + make_interval(secs => p_ttl_seconds);
   IF p_amount > w.available_micro - w.debt_micro - restricted_micro
      AND p_amount > 0 THEN
     outcome := 'insufficient_credits';
@@ -43,13 +46,15 @@ BEGIN
       e := ledger.next_entry(e, 'reserve', 'available', 'reserved', p_amount);
       w := ledger.book(w, e);
       PERFORM ledger.store(w);
-      b := ledger.spend(b, p_amount);
+      IF b.id IS NOT NULL THEN b := ledger.spend(b, p_amount); END IF;
     END IF;
   END IF;
   available_micro := w.available_micro;
   reserved_micro := w.reserved_micro;
   debt_micro := w.debt_micro;
-  restricted_micro := ledger.withheld(w, b, restricted_micro);
+  IF b.id IS NOT NULL THEN
+    restricted_micro := ledger.withheld(w, b, restricted_micro);
+  END IF;
 END $$;
 
 -- Charge what a job really cost. Up to the reservation it comes from there and the
@@ -66,78 +71,80 @@ CREATE OR REPLACE FUNCTION ledger.settle(
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  w wallet_wallet;
-  r wallet_reservation;
-  b wallet_budget;
-  e wallet_entry;
+  w wallet_wallet; r wallet_reservation; b wallet_budget; e wallet_entry;
   held bigint := 0;
-  x record;
+  kept bigint; fresh bigint := 0; owed bigint := 0; enough boolean;
 BEGIN
   w := ledger.catch_up(ledger.locked_wallet(p_account));
   e.booked_at := greatest(ledger.now(), w.booked_at);
   SELECT * INTO r FROM wallet_reservation WHERE id = p_job AND wallet_id = w.id;
   late := FOUND AND r.status = 'expired';
   IF r.status = 'open' THEN held := r.amount_micro; END IF;
-  b := ledger.budget(w.id, p_app, e.booked_at);
-  restricted_micro := ledger.restricted(w.id, p_app);
-  x := ledger.beyond(w, b, restricted_micro, p_policy, p_cost - held);
-  charged_micro := least(p_cost, held) + x.fresh + x.owed;
-  returned_micro := held - least(p_cost, held);
-  uncovered_micro := x.uncovered;
-  required_micro := p_cost - held;
+  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
+  IF FOUND THEN b := ledger.in_month(b, e.booked_at); END IF;
   limit_micro := b.limit_micro;
   spent_micro := b.spent_micro;
+  kept := least(p_cost, held);
+  returned_micro := held - kept;
+  restricted_micro := ledger.restricted(w.id, p_app);
+  uncovered_micro := 0;
+  -- `held` takes what is reserved and nothing else, so a late one takes nothing.
+  IF p_cost > held AND p_policy <> 'held' THEN
+    required_micro := p_cost - held;
+    SELECT * INTO fresh, owed, enough
+    FROM ledger.beyond(w, b, restricted_micro, p_policy, required_micro);
+    uncovered_micro := required_micro - fresh - owed;
+  END IF;
+  charged_micro := kept + fresh + owed;
 
   IF r.status IN ('settled', 'released') OR (held = 0 AND EXISTS (
        SELECT FROM wallet_entry WHERE key = 'settle:' || p_job)) THEN
     outcome := 'already_resolved';
-  ELSIF x.uncovered > 0 AND p_policy = 'reject' THEN
-    outcome := CASE WHEN x.covered THEN 'spending_limit_reached'
-      ELSE 'insufficient_credits' END;
+  ELSIF uncovered_micro > 0 AND p_policy = 'reject' THEN
+    outcome := CASE WHEN enough THEN 'spending_limit_reached' ELSE 'insufficient_credits'
+      END;
   ELSE
     outcome := 'settled';
-    e.movement_id := gen_random_uuid();
-    movement_id := e.movement_id;
+    movement_id := gen_random_uuid();
+    e.movement_id := movement_id;
     e.reservation_id := r.id;
     e.job_id := p_job;
     e.app_id := p_app;
     e.actor := p_actor;
     e.reason := p_reason;
-    w := ledger.book_settlement(w, e, 'revenue:' || p_app_slug, held,
-      least(p_cost, held), x.fresh, x.owed, x.uncovered);
+    w := ledger.book_settlement(w, e, 'revenue:' || p_app_slug, held, kept, fresh,
+      owed, uncovered_micro);
     PERFORM ledger.store(w);
-    PERFORM ledger.spend(b, x.fresh + x.owed);
-    b := ledger.budget(w.id, p_app, w.booked_at);
+    IF b.id IS NOT NULL THEN b := ledger.respend(b, p_job, returned_micro, fresh + owed);
+    END IF;
   END IF;
   available_micro := w.available_micro;
   reserved_micro := w.reserved_micro;
   debt_micro := w.debt_micro;
-  restricted_micro := ledger.withheld(w, b, restricted_micro);
+  IF b.id IS NOT NULL THEN
+    restricted_micro := ledger.withheld(w, b, restricted_micro);
+  END IF;
   booked_at := greatest(w.booked_at, ledger.now());
 END $$;
 
 -- How a cost beyond the reservation is met: fresh out of the balance, owed as an
--- overdraft, or not at all. `covered` says whether the balance alone would do.
+-- overdraft. `enough` says whether the balance alone would do.
 CREATE OR REPLACE FUNCTION ledger.beyond(
   w wallet_wallet, b wallet_budget, p_restricted bigint, p_policy text, p_cost bigint,
-  OUT fresh bigint, OUT owed bigint, OUT uncovered bigint, OUT covered boolean
+  OUT fresh bigint, OUT owed bigint, OUT enough boolean
 ) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
   spendable bigint := greatest(0, w.available_micro - w.debt_micro - p_restricted);
   -- NULL without a budget, and then least() passes it over.
-  room bigint := greatest(0, b.limit_micro - b.spent_micro);
+  room bigint := CASE WHEN b.id IS NOT NULL
+    THEN greatest(0, b.limit_micro - b.spent_micro) END;
 BEGIN
-  IF b.id IS NULL THEN room := NULL; END IF;
-  fresh := 0; owed := 0; uncovered := 0; covered := true;
-  -- `held` takes what is reserved and nothing else, so a late one takes nothing.
-  IF p_cost <= 0 OR p_policy = 'held' THEN RETURN; END IF;
-  covered := p_cost <= spendable;
+  enough := p_cost <= spendable;
   fresh := least(p_cost, spendable, room);
-  uncovered := p_cost - fresh;
+  owed := 0;
   IF p_policy = 'overflow' THEN
-    owed := least(uncovered, greatest(0, w.overdraft_limit_micro - w.debt_micro),
+    owed := least(p_cost - fresh, greatest(0, w.overdraft_limit_micro - w.debt_micro),
       room - fresh);
-    uncovered := uncovered - owed;
   END IF;
 END $$;
 
@@ -156,9 +163,6 @@ BEGIN
     UPDATE wallet_reservation SET status = 'settled', resolved_at = ledger.now()
     WHERE id = e.reservation_id;
     PERFORM ledger.give_back(e.reservation_id, p_held - p_kept);
-    IF p_held > p_kept THEN
-      PERFORM ledger.unspend(w.id, e.app_id, e.job_id, p_held - p_kept);
-    END IF;
   END IF;
   PERFORM ledger.draw(w.id, e.movement_id, NULL, e.app_id, false, p_fresh);
   FOR part IN
@@ -193,6 +197,7 @@ CREATE OR REPLACE FUNCTION ledger.release(
 DECLARE
   w wallet_wallet;
   r wallet_reservation;
+  b wallet_budget;
 BEGIN
   w := ledger.catch_up(ledger.locked_wallet(p_account));
   SELECT * INTO r FROM wallet_reservation WHERE id = p_job AND wallet_id = w.id;
@@ -214,8 +219,12 @@ BEGIN
   reserved_micro := w.reserved_micro;
   debt_micro := w.debt_micro;
   booked_at := greatest(w.booked_at, ledger.now());
-  restricted_micro := ledger.withheld(w, ledger.budget(w.id, p_app, booked_at),
-    ledger.restricted(w.id, p_app));
+  restricted_micro := ledger.restricted(w.id, p_app);
+  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
+  IF FOUND THEN
+    restricted_micro := ledger.withheld(w, ledger.in_month(b, booked_at),
+      restricted_micro);
+  END IF;
 END $$;
 
 -- Book whatever is due in one wallet by now. Safe to repeat, at once or in turn.

@@ -70,9 +70,12 @@ DECLARE
 BEGIN
   w := ledger.catch_up(ledger.locked_wallet(p_account));
   e.booked_at := greatest(ledger.now(), w.booked_at);
-  IF NOT anything THEN b := ledger.budget(w.id, p_app, e.booked_at); END IF;
-  limit_micro := b.limit_micro;
-  spent_micro := b.spent_micro;
+  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
+  IF FOUND THEN
+    b := ledger.in_month(b, e.booked_at);
+    limit_micro := b.limit_micro;
+    spent_micro := b.spent_micro;
+  END IF;
   restricted_micro := CASE WHEN anything THEN 0 ELSE ledger.restricted(w.id, p_app) END;
   SELECT x.movement_id, x.amount_micro, x.available_after - x.debt_after
   INTO movement_id, first_amount_micro, first_balance_micro
@@ -95,12 +98,14 @@ BEGIN
     e.key := p_key;
     w := ledger.book(w, e);
     PERFORM ledger.store(w);
-    b := ledger.spend(b, p_amount);
+    IF b.id IS NOT NULL THEN b := ledger.spend(b, p_amount); END IF;
   END IF;
   available_micro := w.available_micro;
   reserved_micro := w.reserved_micro;
   debt_micro := w.debt_micro;
-  restricted_micro := ledger.withheld(w, b, restricted_micro);
+  IF b.id IS NOT NULL THEN
+    restricted_micro := ledger.withheld(w, b, restricted_micro);
+  END IF;
   booked_at := e.booked_at;
 END $$;
 
@@ -165,8 +170,9 @@ BEGIN
   SELECT coalesce(sum(amount), 0), coalesce(sum(amount) FILTER (
     WHERE p_app IS NOT NULL AND app_id IS NOT NULL AND app_id <> p_app), 0)
   INTO available_micro, restricted_micro FROM live;
-  b := ledger.budget(w.id, p_app, t);
-  IF b.id IS NOT NULL THEN
+  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
+  IF FOUND THEN
+    b := ledger.in_month(b, t);
     -- As in the SELECT above: what is overdue is free, and so it is not spent.
     b.spent_micro := b.spent_micro - (
       SELECT coalesce(sum(r.amount_micro), 0) FROM wallet_reservation r

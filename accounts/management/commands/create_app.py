@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts import allowances, partners, tokens
 from accounts.models import App, User
+from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.partners import Offer
 from focus.errors import DomainError
 from focus.money import NotAnAmount, from_micro, to_micro
@@ -51,6 +52,24 @@ class Command(BaseCommand):
             type=int,
             help="requests a minute for each of its keys, in the place of the usual",
         )
+        parser.add_argument(
+            "--overage-policy",
+            choices=App.OveragePolicy.values,
+            default=App.OveragePolicy.CAP,
+            help="what a job may cost beyond its reservation",
+        )
+        parser.add_argument(
+            "--settle-with-app-key-only",
+            action="store_true",
+            help="its users may not complete or fail its jobs themselves",
+        )
+        parser.add_argument(
+            "--max-ttl-seconds",
+            metavar="N",
+            type=_ttl,
+            default=LONGEST_TTL_SECONDS,
+            help="how long its jobs may keep credits reserved, at most a day",
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -67,6 +86,9 @@ class Command(BaseCommand):
                     allowed_origins=options["origin"],
                     offer=offer,
                     actor="manage.py create_app",
+                    overage_policy=options["overage_policy"],
+                    settle_with_app_key_only=options["settle_with_app_key_only"],
+                    max_ttl_seconds=options["max_ttl_seconds"],
                 )
                 if options["rate_limit"] is not None:
                     allowances.set_rate_limit(
@@ -114,6 +136,13 @@ class Command(BaseCommand):
         if micro < 0:
             raise CommandError(f"{option} must not be negative.")
         return micro
+
+
+def _ttl(text: str) -> int:
+    seconds = int(text)
+    if not SHORTEST_TTL_SECONDS <= seconds <= LONGEST_TTL_SECONDS:
+        raise ValueError
+    return seconds
 
 
 def _facts(app: App, secret: str) -> dict[str, Any]:
