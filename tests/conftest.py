@@ -23,6 +23,7 @@ from wallet import ledger
 SLOW = (
     "tests/browser/",
     "tests/contracts/test_schema_fuzz.py",
+    "tests/devtools/test_stripe_process.py",
     "tests/doors/cli/",
     "tests/doors/test_celery.py",
     "tests/doors/test_launcher.py",

@@ -24,7 +24,7 @@ class Emulator:
             SECRET_KEY, base_addresses={"api": url}, max_network_retries=0
         )
 
-    def control(self, path: str, **given: Any) -> Any:
+    def control(self, path: str, /, **given: Any) -> Any:
         """POST /_emulator/PATH. docs/stripe.md lists what there is."""
         return self._ask("POST", f"/_emulator/{path}", given)
 
@@ -74,6 +74,10 @@ def emulator(folder: Path, *options: str, **environment: str) -> Iterator[Emulat
     command = ("devtools.stripe_emulator", "--port", str(port), "--check", *options)
     more = {"STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET, **environment}
     log = folder / "stripe.log"
-    with processes.running(*command, log=log, **more):
-        processes.until(lambda: "on http" in log.read_text(), seconds=30)
+    with processes.running(*command, log=log, **more) as process:
+        up = "Stripe emulator (API"
+        processes.until(
+            lambda: up in log.read_text() or process.poll() is not None, seconds=30
+        )
+        assert process.poll() is None, log.read_text()
         yield Emulator(f"http://127.0.0.1:{port}")

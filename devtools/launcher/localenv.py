@@ -11,6 +11,7 @@ import os
 import secrets
 from pathlib import Path
 
+from . import stripe
 from .family import Family
 from .places import PYTHON, VAR
 from .say import Trouble, last_lines
@@ -54,6 +55,7 @@ def write(family: Family, addresses: dict[str, str]) -> None:
     values["JWT_PRIVATE_KEY_FILE"] = str(signing_key(family, VAR / "jwt.pem"))
     base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port()}"
     values["PUBLIC_BASE_URL"] = base
+    values = stripe.settled(values, port())
     private_file(FILE, "".join(f"{name}={value}\n" for name, value in values.items()))
 
 

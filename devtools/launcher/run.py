@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import engines, localenv, python
+from . import engines, localenv, python, stripe
 from .family import Family
 from .places import PYTHON, ROOT, VAR, Lock
 from .say import Stop, Trouble, last_lines, say
@@ -56,17 +56,24 @@ def _run(family: Family, port: int) -> None:
     chosen = engines.choose(family, VAR, fast=False, keep=True)
     children = engines.bring_up(chosen)
     localenv.write(family, engines.addresses(chosen))
+    known = localenv.read()
     env = {**engines.environment(), **engines.addresses(chosen)}
+    env |= stripe.environment(known)
     say("Preparing the database.")
     _manage(family, env, "migrate", "-v0", "--noinput")
     sign_ins = _manage(family, env, "demo", "--print-signins")
     _manage(family, env, "collectstatic", "-v0", "--noinput")
 
-    announce = functools.partial(_first_screen, port, sign_ins, started)
+    programs = services(port)
+    if stripe.is_emulated(known):
+        _check_port(stripe.port(port))
+        programs["stripe"] = stripe.argv(port)
+    where = stripe.address(port) if "stripe" in programs else ""
+    announce = functools.partial(_first_screen, port, sign_ins, started, where)
     supervisor = Supervisor(family, port, announce)
     for engine, child in zip(chosen, children, strict=True):
         supervisor.add(Service(engine.name, engine.start, child, last_words=engine.why))
-    for name, argv in services(port).items():
+    for name, argv in programs.items():
         start = functools.partial(_start_service, family, argv, env)
         supervisor.add(Service(name, start))
     supervisor.watch()
@@ -136,10 +143,13 @@ def _manage(family: Family, env: Mapping[str, str], *arguments: str) -> str:
     return said.strip()
 
 
-def _first_screen(port: int, sign_ins: str, started: float) -> None:
+def _first_screen(port: int, sign_ins: str, started: float, emulator: str) -> None:
     base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port}"
     # The command looks at port 8000 unless it is told.
     where = "" if base == "http://localhost:8000" else f"FOCUS_SERVER={base} "
+    payments = f"{emulator}/_emulator/   Stripe's emulator: no money moves"
+    if not emulator:
+        payments = "Payments go to Stripe, with your STRIPE_SECRET_KEY."
     say(f"""
   Focus is up ({time.monotonic() - started:.0f} s).
 
@@ -148,6 +158,7 @@ def _first_screen(port: int, sign_ins: str, started: float) -> None:
     {base}/device     approve a device
     {base}/api/docs   the API, to read and to try
     {base}/admin/     staff
+    {payments}
 
 {_indented(sign_ins)}
 

@@ -157,6 +157,9 @@ class Api:
             "at": time.time(),
         }
         with self.state.lock:
+            oldest = time.time() - KEPT_SECONDS
+            answers = self.state.answers.items()
+            self.state.answers = {k: v for k, v in answers if v["at"] > oldest}
             self.state.answers[key] = kept
             self.state.save()
 
@@ -168,8 +171,9 @@ class Api:
                 "idempotency_key": record["idempotency_key"],
             }
             try:
+                before = set(state.objects)
                 found = routes.ACTIONS[record["method"], path](state, names, params)
-                made = Answer(200, reading.answer(state, found, params))
+                made = Answer(200, self._expanded(found, params, before))
             except Refused as refused:
                 made = Answer(refused.status, {"error": refused.error})
             finally:
@@ -180,6 +184,13 @@ class Api:
         if self.check:
             _check(record["method"], path, made)
         return made
+
+    def _expanded(self, found: Obj, params: Obj, before: set[str]) -> Obj:
+        try:
+            return reading.answer(self.state, found, params)
+        except Refused:
+            self.state.forget_since(before)
+            raise
 
 
 def _check(method: str, path: str, made: Answer) -> None:

@@ -205,11 +205,13 @@ def signed(state: State, deliverer: Deliverer, names: list[str], _given: Obj) ->
 
 @does("post", "/events/*/resend")
 def resend(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{copies?, delay_seconds?, wrong_secret?, age_seconds?, tamper?}"""
+    """{copies?, delay_seconds?, wrong_secret?, age_seconds?, tamper?}: also while
+    others are held."""
     event = state.get("event", names[0])
     how = _how(given)
     delay = how.pop("delay_seconds", 0)
-    return schedule(state, event, **how, due_at=time.time() + delay)
+    how |= {"state": "waiting", "due_at": time.time() + delay}
+    return schedule(state, event, how)
 
 
 WAYS: dict[str, Callable[[Any], Any]] = {

@@ -51,9 +51,11 @@ class Deliverer:
 
     def _next(self) -> tuple[Obj, str] | None:
         with self.state.lock:
-            for delivery in self.state.deliveries:
-                if delivery["state"] != "waiting" or delivery["due_at"] > time.time():
-                    continue
+            waiting = [d for d in self.state.deliveries if d["state"] == "waiting"]
+            # The longest due first: what is tried again must not starve what is new.
+            for delivery in sorted(waiting, key=lambda d: d["due_at"]):
+                if delivery["due_at"] > time.time():
+                    break
                 if delivery.get("drop"):
                     delivery["state"] = "dropped"
                 elif not self.url:

@@ -33,7 +33,8 @@ def changed(state: State, kind: str, obj: Obj, **changes: Any) -> Obj:
     return before
 
 
-def schedule(state: State, event: Obj, **how: Any) -> Obj:
+def schedule(state: State, event: Obj, how: Obj | None = None) -> Obj:
+    """Put an event up for delivery: as `how` says, else as the next fault says."""
     delivery = {
         "event": event["id"],
         "type": event["type"],
@@ -41,14 +42,14 @@ def schedule(state: State, event: Obj, **how: Any) -> Obj:
         "attempts": [],
         "state": "held" if state.holding else "waiting",
         "copies": 1,
-        **how,
+        **(how or {}),
     }
     for fault in state.delivery_faults:
-        if fault["count"] > 0 and fault["events"] in ("*", event["type"]):
+        fits = fault["events"] in ("*", event["type"])
+        if how is None and fits and fault["count"] > 0:
             fault["count"] -= 1
             delivery.update(fault["how"])
-            if "delay_seconds" in fault["how"]:
-                delivery["due_at"] = time.time() + fault["how"]["delay_seconds"]
+            delivery["due_at"] += fault["how"].get("delay_seconds", 0)
             break
     state.deliveries.append(delivery)
     return delivery
