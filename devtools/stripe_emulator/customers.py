@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .errors import Refused, declined
+from .errors import Refused, declined, required
 from .events import changed, emit
 from .spec.document import skeleton
 from .state import Obj, State, checked_metadata, merge_metadata, new_id
@@ -187,7 +187,7 @@ def of_customer(state: State, customer: str | None, name: str, param: str) -> Ob
 
 
 def attach(state: State, name: str, params: Obj) -> Obj:
-    customer = live(state, params["customer"], param="customer")
+    customer = live(state, required(params, "customer"), param="customer")
     found = method(state, name, param=None)
     if found["customer"] and found["customer"] != customer["id"]:
         raise Refused(

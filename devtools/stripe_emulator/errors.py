@@ -36,6 +36,15 @@ def missing(kind: str, name: str, *, param: str, status: int = 404) -> Refused:
     )
 
 
+def required(params: dict[str, Any], name: str) -> Any:
+    """The parameter, where the document does not say that it must be there."""
+    if name not in params:
+        raise Refused(
+            f"Missing required param: {name}.", code="parameter_missing", param=name
+        )
+    return params[name]
+
+
 def declined(code: str, decline_code: str, message: str, **facts: Any) -> Refused:
     return Refused(
         message,

@@ -1,20 +1,14 @@
 """The billing portal: a hosted page where a customer manages a subscription."""
 
 from . import customers
-from .errors import Refused
+from .errors import Refused, required
 from .state import Obj, State, new_id
 
 HOUR = 3600
 
 
 def create(state: State, params: Obj) -> Obj:
-    if "customer" not in params:
-        raise Refused(
-            "Missing required param: customer.",
-            code="parameter_missing",
-            param="customer",
-        )
-    customer = customers.live(state, params["customer"], param="customer")
+    customer = customers.live(state, required(params, "customer"), param="customer")
     session = state.add(
         "billing_portal.session",
         configuration="bpc_emulator",

@@ -4,13 +4,13 @@ import copy
 from typing import Any
 
 from . import customers, invoices, subscriptions
-from .errors import Refused
+from .errors import Refused, required
 from .events import emit
 from .state import Obj, State, checked_metadata, merge_metadata
 
 
 def create(state: State, params: Obj) -> Obj:
-    customer = customers.live(state, params["customer"], param="customer")
+    customer = customers.live(state, required(params, "customer"), param="customer")
     _spoken(params)
     if (
         params.get("collection_method", "charge_automatically")

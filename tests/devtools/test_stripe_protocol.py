@@ -187,3 +187,24 @@ def test_what_was_asked_is_on_record(stripe_emulator: Emulator) -> None:
     assert (asked["method"], asked["status"]) == ("post", 200)
     assert asked["params"]["metadata"] == {"sku": "PACK_5"}
     assert asked["version"] == stripe.api_version
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "metadata=x",
+        "metadata[a][b]=1",
+        "a=1&a[b]=2",
+        "a[b]=2&a=1",
+        "[x]=1",
+        "items=x",
+        "a" + "[b]" * 3000 + "=1",
+        "items[" + "9" * 5000 + "]=1",
+        "%ff=%ff",
+        "",
+    ],
+)
+def test_a_broken_form_is_refused(stripe_emulator: Emulator, body: str) -> None:
+    kind = "application/x-www-form-urlencoded"
+    for path in ("/v1/subscriptions", "/v1/billing_portal/sessions"):
+        assert ask(stripe_emulator, path, body, Content_Type=kind)[0] == 400

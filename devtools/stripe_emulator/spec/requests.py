@@ -8,6 +8,7 @@ from ..errors import Refused
 from .document import Schema, document
 
 Params = dict[str, Any]
+LONGEST_NAME = 300
 
 
 def operation(path: str, method: str) -> dict[str, Any]:
@@ -26,6 +27,8 @@ def unfold(encoded: str) -> dict[str, Any]:
     """`a[b][0]=x&c[]=y` → {"a": {"b": ["x"]}, "c": ["y"]}; every leaf is text."""
     tree: dict[str, Any] = {}
     for key, value in parse_qsl(encoded, keep_blank_values=True):
+        if len(key) > LONGEST_NAME:
+            raise Refused("A parameter's name is too long.")
         parts = [key.split("[")[0], *re.findall(r"\[([^\[\]]*)\]", key)]
         place = tree
         for part in parts[:-1]:
@@ -129,7 +132,7 @@ def _scalar(raw: str, schema: Schema, where: str) -> Any:
             raise Refused(f"Invalid decimal: {raw}", param=where) from None
     allowed = schema.get("enum")
     if allowed and raw not in allowed:
-        names = [name for name in allowed if name]
+        names = [name for name in allowed if name] or ["an empty string"]
         text = ", ".join(names[:-1]) + f", or {names[-1]}" if names[1:] else names[0]
         raise Refused(f"Invalid {where}: must be one of {text}", param=where)
     return raw
