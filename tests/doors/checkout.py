@@ -78,11 +78,8 @@ class Checkout:
         for name in ("dev", "requirements.txt", "requirements-dev.txt"):
             shutil.copy(ROOT / name, folder)
         ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(
-            ROOT / "devtools/launcher",
-            folder / "devtools/launcher",
-            ignore=ignore,
-        )
+        for part in ("devtools/launcher", "devtools/stripe_emulator"):
+            shutil.copytree(ROOT / part, folder / part, ignore=ignore)
         (folder / "devtools/__init__.py").touch()
         (folder / ".venv").symlink_to(VENV)
         (folder / "focus").mkdir()

@@ -106,7 +106,7 @@ def test_a_full_disk_is_one_line():
 
 def test_a_run_from_start_to_sigkill_and_back(checkout):
     launcher = checkout.up()
-    wait_until(lambda: len(descendants(launcher.pid)) >= 16)  # the pools are up too
+    wait_until(lambda: len(descendants(launcher.pid)) >= 17)  # the pools are up too
     status, said = checkout.run("run")
     assert (status, len(said.splitlines())) == (1, 1)
     assert f"already up in this folder (process {launcher.pid})" in said
@@ -128,12 +128,12 @@ def test_a_run_from_start_to_sigkill_and_back(checkout):
 
 def test_a_dead_service_comes_back_and_ctrl_c_ends_all(checkout):
     launcher = checkout.up()
-    wait_until(lambda: len(descendants(launcher.pid)) >= 16)
+    wait_until(lambda: len(descendants(launcher.pid)) >= 17)
     worker = named(descendants(launcher.pid), " worker -Q ")
     orphans = descendants(worker) - {worker}
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: gone(orphans))
-    wait_until(lambda: len(descendants(launcher.pid)) >= 16)
+    wait_until(lambda: len(descendants(launcher.pid)) >= 17)
     everything = descendants(launcher.pid) - {launcher.pid}
     launcher.send_signal(signal.SIGINT)
     said, _ = launcher.communicate(timeout=30)
