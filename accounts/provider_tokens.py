@@ -1,41 +1,31 @@
 """A person's access tokens at other services, such as X."""
 
 import re
-from dataclasses import dataclass, field
-from datetime import datetime
 
 from django.conf import settings
 
-from accounts import clerk_backend
+from accounts import clerk_backend, links
+from accounts.links import NotLinked, ProviderToken, ReconnectRequired
 from accounts.models import User
-from focus.errors import DomainError
+
+__all__ = ["NotLinked", "ProviderToken", "ReconnectRequired", "find"]
 
 _PROVIDER = re.compile(r"[a-z0-9_-]{1,64}")
 
 
-class NotLinked(DomainError):
-    code = "not_linked"
-
-
-class ReconnectRequired(DomainError):
-    """The provider wants the person's consent anew; `reconnect_url` is where."""
-
-    code = "reconnect_required"
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderToken:
-    token: str = field(repr=False)
-    scopes: list[str]
-    expires_at: datetime | None
-
-
 def find(*, user: User, provider: str) -> ProviderToken:
-    """The token of `user`'s account at `provider`, kept for us by Clerk.
+    """The token of `user`'s account at `provider`: linked here, or kept by Clerk.
 
-    Raises `NotLinked`, `ReconnectRequired`, and `ServiceDown` where Clerk does not
-    answer. Never call it in a transaction.
+    Raises `NotLinked`, `ReconnectRequired`, and `ServiceDown` where whoever keeps it
+    does not answer. Never call it in a transaction.
     """
+    try:
+        return links.token(user=user, provider=provider)
+    except NotLinked:
+        return _at_clerk(user, provider)
+
+
+def _at_clerk(user: User, provider: str) -> ProviderToken:
     if user.clerk_id is None or not clerk_backend.configured():
         raise _not_linked(provider)
     # It becomes part of an address.

@@ -223,3 +223,17 @@ def test_unlinking_works_while_x_does_not(x: Stand, alice: User) -> None:
     x.knobs(down=True)
     assert bearer(alice).delete(f"{HERE}/links/x").status_code == 200
     assert not Link.objects.exists()
+
+
+def test_the_focus_guide_hands_the_linked_token_over(x: Stand, alice: User) -> None:
+    _link(alice, x)
+    token = links.token(user=alice, provider="x")
+    for path in ("/api/xToken", "/api/oauthToken/x"):
+        said = bearer(alice).get(path).json()
+        assert (said["provider"], said["token"]) == ("x", token.token)
+        assert said["scopes"] == token.scopes
+    Link.objects.update(is_active=False)
+    answer = bearer(alice).get("/api/xToken")
+    assert answer.status_code == 409
+    assert answer.json()["error"] == "reconnect_required"
+    assert answer.json()["reconnect_url"] == "http://localhost:8000/#links"
