@@ -92,7 +92,7 @@ BEGIN
   IF p_cost > held AND p_policy <> 'held' THEN
     required_micro := p_cost - held;
     SELECT * INTO fresh, owed, enough
-    FROM ledger.beyond(w, b, restricted_micro, p_policy, required_micro);
+    FROM ledger.overage(w, b, restricted_micro, p_policy, required_micro);
     uncovered_micro := required_micro - fresh - owed;
   END IF;
   charged_micro := kept + fresh + owed;
@@ -129,7 +129,7 @@ END $$;
 
 -- How a cost beyond the reservation is met: fresh out of the balance, owed as an
 -- overdraft. `enough` says whether the balance alone would do.
-CREATE OR REPLACE FUNCTION ledger.beyond(
+CREATE OR REPLACE FUNCTION ledger.overage(
   w wallet_wallet, b wallet_budget, p_restricted bigint, p_policy text, p_cost bigint,
   OUT fresh bigint, OUT owed bigint, OUT enough boolean
 ) LANGUAGE plpgsql IMMUTABLE AS $$
