@@ -1,14 +1,26 @@
 """Focus guide, "OAuth token helpers": xToken, oauthToken/{provider}, xMe."""
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import clerk_backend, opaque, scopes, sessions, tokens, user_keys, x
-from accounts.models import App, User
+from accounts import (
+    clerk_backend,
+    link_tokens,
+    opaque,
+    scopes,
+    sessions,
+    tokens,
+    user_keys,
+    x,
+)
+from accounts.models import App, Link, User
+from accounts.proven import Tokens
 from tests.clerk import SIGNER, Clerk, session_token
 
 X_TOKEN = "bWRKa1h3b0pVcGZ2TkxkRXh0Y1JmdE5qT2t4bDoxNzA:1:at:1"
@@ -138,6 +150,26 @@ class TestProviderToken:
         answer = as_ann.get(f"/api/oauthToken/{provider}")
         assert answer.status_code == 404
         assert not backend.asked("/v1")
+
+    def test_an_account_linked_here_goes_before_clerks(
+        self, backend: Clerk, as_ann: APIClient, alice: User
+    ):
+        backend.linked("user_2ann", "x", [KEPT])
+        link = Link(user=alice, provider="x", subject="5", created_at=timezone.now())
+        ends = timezone.now() + timedelta(hours=1)
+        link_tokens.put(link, Tokens("linked-here", None, ["users.read"], ends))
+        link.save()
+        said = as_ann.get("/api/xToken").json()
+        assert (said["token"], said["scopes"]) == ("linked-here", ["users.read"])
+        assert not backend.asked("/v1")
+        # One that wants consent anew is not passed over for another.
+        Link.objects.update(is_active=False)
+        answer = as_ann.get("/api/xToken")
+        assert (answer.status_code, answer.json()["error"]) == (
+            409,
+            "reconnect_required",
+        )
+        assert answer.json()["reconnect_url"].startswith("http")
 
     def test_a_token_needs_its_scope(self, as_ann: APIClient, alice: User):
         few = tokens.issue(user=alice, name="ci", scopes=["jobs:read"]).secret
