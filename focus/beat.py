@@ -16,6 +16,7 @@ SCHEDULE = {
     "send-mails": _every(5.0, "accounts.send_mails", expires=30),
     "learn-from-clerk": _every(15.0, "accounts.learn_from_clerk", expires=60),
     "handle-stripe-events": _every(2.0, "payments.handle_events", expires=10),
+    "reconcile-stripe": _every(3600.0, "payments.reconcile", expires=600),
     "forget-stripe-bodies": _every(3600.0, "payments.forget_bodies", expires=600),
     "sync-links": _every(5.0, "accounts.sync_links", expires=10),
     "forget-replays": _every(3600.0, "accounts.forget_replays", expires=600),

@@ -132,5 +132,7 @@ def logging_to_console(*, plain: bool, level: str) -> dict[str, Any]:
             "django": {"handlers": []},
             "django.server": {"handlers": ["console"], "propagate": False},
             "kombu": {"level": "WARNING"},
+            # At INFO it tells of each request; what fails is told by payments.gateway.
+            "stripe": {"level": "ERROR"},
         },
     }

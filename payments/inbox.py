@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from focus.errors import DomainError
-from payments import gateway, packs
+from payments import gateway, invoices, packs, refunds, subscriptions
 from payments.facts import Event
 from payments.models import StripeEvent
 
@@ -42,6 +42,7 @@ def store(event: Event, body: str) -> bool:
         defaults={
             "type": event.type[:120],
             "object_id": event.object_id,
+            "payment_intent_id": event.payment_intent or "",
             "body": body.replace("\x00", ""),
             "livemode": event.livemode,
             "happened_at": event.happened_at,
@@ -128,11 +129,33 @@ def apply(row: StripeEvent) -> str | None:
 
 
 def _session(row: StripeEvent) -> str:
-    return packs.record(session=gateway.session(session_id=row.object_id))
+    session = gateway.session(session_id=row.object_id)
+    if session.made_for == subscriptions.PLAN:
+        return subscriptions.record_checkout(session=session)
+    return packs.record(session=session)
 
 
 def _session_failed(row: StripeEvent) -> str:
     return packs.failed(session=gateway.session(session_id=row.object_id))
+
+
+def _intent(row: StripeEvent) -> str:
+    payment = refunds.payment_of(payment_intent=row.payment_intent_id)
+    return "credited" if payment else "nothing of ours is paid by it yet"
+
+
+def _reversal(row: StripeEvent) -> str:
+    if not row.payment_intent_id:
+        return "not a payment of ours"
+    return refunds.settle_up(payment_intent=row.payment_intent_id)
+
+
+def _invoice(row: StripeEvent) -> str:
+    return invoices.record(invoice=gateway.invoice(invoice_id=row.object_id))
+
+
+def _subscription(row: StripeEvent) -> str:
+    return subscriptions.sync(subscription_id=row.object_id)
 
 
 HANDLERS: dict[str, Callable[[StripeEvent], str]] = {
@@ -140,7 +163,32 @@ HANDLERS: dict[str, Callable[[StripeEvent], str]] = {
     "checkout.session.async_payment_succeeded": _session,
     "checkout.session.async_payment_failed": _session_failed,
     "checkout.session.expired": _session,
+    "payment_intent.succeeded": _intent,
+    "charge.refunded": _reversal,
+    "charge.refund.updated": _reversal,
+    "refund.created": _reversal,
+    "refund.updated": _reversal,
+    "refund.failed": _reversal,
+    "charge.dispute.created": _reversal,
+    "charge.dispute.updated": _reversal,
+    "charge.dispute.closed": _reversal,
+    "charge.dispute.funds_withdrawn": _reversal,
+    "charge.dispute.funds_reinstated": _reversal,
+    "invoice.paid": _invoice,
+    "invoice.payment_succeeded": _invoice,
+    "invoice.payment_failed": _invoice,
+    "invoice.voided": _invoice,
+    "invoice.marked_uncollectible": _invoice,
+    "customer.subscription.created": _subscription,
+    "customer.subscription.updated": _subscription,
+    "customer.subscription.deleted": _subscription,
+    "customer.subscription.paused": _subscription,
+    "customer.subscription.resumed": _subscription,
 }
+
+
+def known_types() -> list[str]:
+    return sorted(HANDLERS)
 
 
 def forget_bodies() -> int:

@@ -196,7 +196,7 @@ def _credit(purchase: Purchase, session: Session) -> str:
         category=Grant.Category.PAID,
         actor="system:stripe",
         reason=f"pack {purchase.pack.sku}",
-        key=f"payment:{payment.pk}",
+        key=payment.money_key,
     )
     _move_on(purchase, Purchase.Status.PAID, paid_at=Now())
     return "credited"

@@ -14,7 +14,7 @@ from accounts.models import User
 from accounts.visit import person, signed_in
 from focus.errors import DomainError, NotFound
 from focus.money import from_micro
-from payments import packs
+from payments import packs, plans, subscriptions
 from payments.models import Purchase
 from wallet import ledger
 
@@ -33,6 +33,9 @@ def shop(request: HttpRequest, user: User) -> HttpResponse:
         "available": f"{from_micro(balance.credits_micro):,}",
         "debt": from_micro(balance.debt_micro),
         "packs": [(pack, uuid.uuid4().hex) for pack in packs.on_sale()],
+        "plans": plans.offered(),
+        "plan": plans.plan_of(account_id=user.pk),
+        "subscription": plans.subscription_of(account_id=user.pk),
     }
     return render(request, "payments/credits.html", about)
 
@@ -50,6 +53,28 @@ def buy(request: HttpRequest, user: User) -> HttpResponse:
     return leave_for(request, till.url)
 
 
+@require_POST
+@signed_in
+def choose(request: HttpRequest, user: User) -> HttpResponse:
+    """To a plan, or to another one."""
+    try:
+        way = subscriptions.choose(account=user, slug=request.POST.get("plan", ""))
+    except DomainError as refusal:
+        return _home_with(request, refusal)
+    return leave_for(request, way.url)
+
+
+@require_POST
+@signed_in
+def manage(request: HttpRequest, user: User) -> HttpResponse:
+    """To Stripe's customer portal."""
+    try:
+        way = subscriptions.manage(account=user)
+    except DomainError as refusal:
+        return _home_with(request, refusal)
+    return leave_for(request, way.url)
+
+
 @require_safe
 def success(request: HttpRequest) -> HttpResponse:
     """What became of the payment, as far as Stripe has told us.
@@ -59,17 +84,9 @@ def success(request: HttpRequest) -> HttpResponse:
     """
     session_id = request.GET.get("session_id", "")
     try:
-        purchase = packs.purchase_paid_in(session_id=session_id)
+        about = _bought(request, session_id)
     except NotFound:
         return render(request, "payments/unknown.html", status=404)
-    user = person(request)
-    own = user is not None and user.pk == purchase.account_id
-    about: dict[str, Any] = {
-        "purchase": purchase,
-        "credits": f"{from_micro(purchase.credits_micro):,}",
-        "state": _state(purchase),
-        "balance": _balance(purchase) if own else "",
-    }
     looks = _number(request.GET.get("looks", "0"))
     if about["state"] == "pending" and looks < LOOKS:
         about["again"] = f"?session_id={session_id}&looks={looks + 1}"
@@ -96,10 +113,19 @@ def _home_with(request: HttpRequest, refusal: DomainError) -> HttpResponse:
     return redirect("/credits")
 
 
-def _state(purchase: Purchase) -> str:
-    if purchase.status == Purchase.Status.OPEN:
-        return "pending"
-    return str(purchase.status)
+def _bought(request: HttpRequest, session_id: str) -> dict[str, Any]:
+    if (plan := subscriptions.chosen_in(session_id=session_id)) is not None:
+        return {"plan": plan.name, "state": plan.state}
+    purchase = packs.purchase_paid_in(session_id=session_id)
+    user = person(request)
+    own = user is not None and user.pk == purchase.account_id
+    waits = purchase.status == Purchase.Status.OPEN
+    return {
+        "what": f"{from_micro(purchase.credits_micro):,} credits",
+        "price": purchase.price_dollars,
+        "state": "pending" if waits else str(purchase.status),
+        "balance": _balance(purchase) if own else "",
+    }
 
 
 def _balance(purchase: Purchase) -> str:
@@ -114,6 +140,8 @@ def _number(text: str) -> int:
 urlpatterns = [
     path("credits", shop),
     path("credits/buy", buy),
+    path("credits/plan", choose),
+    path("credits/portal", manage),
     path("payment/success", success),
     path("payment/cancelled", cancelled),
 ]

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from payments.models import Plan, Subscription
+from payments.models import Plan, PlanPrice, Subscription
 
 FREE = "free"
 # Cosmiv's guide names the first two; the third is in their manner.
@@ -40,6 +40,30 @@ def seed() -> None:
 
 def offered() -> QuerySet[Plan]:
     return Plan.objects.filter(active=True).order_by("price_cents", "pk")
+
+
+def price_of(*, plan: Plan) -> str:
+    """The Price in Stripe that is paid for the plan today; empty if none was made."""
+    if plan.stripe_price_id:
+        know_price(plan=plan, price=plan.stripe_price_id)
+        return plan.stripe_price_id
+    made = PlanPrice.objects.filter(plan=plan, price_cents=plan.price_cents)
+    known = made.order_by("-pk").first()
+    return known.stripe_price_id if known else ""
+
+
+def know_price(*, plan: Plan, price: str) -> None:
+    """Remember a plan's Price in Stripe, for as long as anybody may pay it."""
+    PlanPrice.objects.get_or_create(
+        stripe_price_id=price,
+        defaults={"plan": plan, "price_cents": plan.price_cents},
+    )
+
+
+def of_price(*, price: str) -> PlanPrice | None:
+    """The plan's price that Stripe calls so, today's or an earlier one."""
+    known = PlanPrice.objects.filter(stripe_price_id=price)
+    return known.select_related("plan").first()
 
 
 def subscription_of(*, account_id: UUID) -> Subscription | None:

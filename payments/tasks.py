@@ -1,8 +1,10 @@
 """What beat runs for payments. Due times live in rows; a lost run costs nothing."""
 
+from contextlib import suppress
+
 from celery import shared_task
 
-from payments import inbox
+from payments import gateway, inbox, reconciliation
 
 
 @shared_task(name="payments.handle_events")
@@ -13,3 +15,10 @@ def handle_events(**_newer: object) -> None:
 @shared_task(name="payments.forget_bodies")
 def forget_bodies(**_newer: object) -> None:
     inbox.forget_bodies()
+
+
+@shared_task(name="payments.reconcile")
+def reconcile(**_newer: object) -> None:
+    """A Stripe that is down is tried again by the next run."""
+    with suppress(gateway.StripeDown, gateway.PaymentsOff):
+        reconciliation.reconcile()

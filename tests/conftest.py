@@ -17,6 +17,7 @@ from focus.money import MICRO
 from tests import googling
 from tests.clerk import ISSUER, Clerk, stub
 from tests.stripe import SECRET_KEY, WEBHOOK_SECRET, Emulator, emulator
+from tests.till import Till
 from wallet import ledger
 
 # Whole programs and real browsers: `./dev test --slow` and CI run these.
@@ -29,6 +30,7 @@ SLOW = (
     "tests/doors/test_launcher.py",
     "tests/faults/",
     "tests/linking/",
+    "tests/rules/test_payments_table.py",
 )
 
 
@@ -207,6 +209,13 @@ def stripe_emulator(_stripe_process: Emulator, settings: Any) -> Emulator:
     settings.STRIPE_SECRET_KEY = SECRET_KEY
     settings.STRIPE_WEBHOOK_SECRETS = [WEBHOOK_SECRET]
     return _stripe_process
+
+
+@pytest.fixture
+def till(stripe_emulator: Emulator, settings: Any, db: None) -> Till:
+    """A shop beside Stripe, whose test decides what is told of it and when."""
+    settings.STRIPE_WEBHOOK_SECRETS = ["whsec_older", WEBHOOK_SECRET]
+    return Till(stripe_emulator)
 
 
 @pytest.fixture

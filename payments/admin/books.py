@@ -10,6 +10,7 @@ from unfold.decorators import display
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
 from payments.models import Drift, Payment, Purchase, Reversal, Subscription
+from payments.models.packs import dollars
 
 COLOURS = {
     "paid": "success",
@@ -18,10 +19,6 @@ COLOURS = {
     "failed": "danger",
     "expired": "info",
 }
-
-
-def dollars(cents: int) -> str:
-    return f"${cents // 100:,}.{cents % 100:02}"
 
 
 def _id(term: str) -> list[UUID]:

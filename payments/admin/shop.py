@@ -8,6 +8,7 @@ from unfold.admin import ModelAdmin
 
 from accounts import audit
 from accounts.authentication import visitor
+from payments import plans
 from payments.models import Pack, Plan
 
 
@@ -79,3 +80,5 @@ class PlanAdmin(ForSale):
         if "price_cents" in changed and "stripe_price_id" not in changed:
             obj.stripe_price_id = ""
         super().save_model(request, obj, form, change)
+        if obj.stripe_price_id:
+            plans.know_price(plan=obj, price=obj.stripe_price_id)

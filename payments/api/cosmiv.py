@@ -1,5 +1,9 @@
 """Cosmiv guide, "Billing API" and "Webhooks"."""
 
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
@@ -7,13 +11,222 @@ from drf_spectacular.utils import (
     OpenApiResponse,
     extend_schema,
 )
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.access import PUBLIC, Access
+from accounts.principals import Kind
 from focus.contracts.cosmiv import Cosmiv
+from focus.contracts.replay import resumable
 from focus.routing import either_slash
+from payments import plans, subscriptions
+from payments.models import Plan as PlanRow
+from payments.models import Subscription as SubscriptionRow
 from payments.receiving import Receipt, Receiver
+
+PERSON = Access(frozenset({Kind.JWT}))
+
+
+class Plan(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    price = serializers.FloatField(help_text="Dollars a month.")
+    features = serializers.ListField(child=serializers.CharField())
+    credits = serializers.IntegerField(help_text="What each paid month brings.")
+    stripe_price_id = serializers.CharField(allow_null=True)
+
+
+class Plans(serializers.Serializer[Any]):
+    plans = Plan(many=True)
+
+
+class Choice(serializers.Serializer[Any]):
+    plan = serializers.CharField(max_length=40)
+
+
+class Checkout(serializers.Serializer[Any]):
+    checkout_url = serializers.URLField()
+    session_id = serializers.CharField()
+
+
+class Portal(serializers.Serializer[Any]):
+    portal_url = serializers.URLField()
+
+
+class Subscription(serializers.Serializer[Any]):
+    plan = serializers.CharField()
+    status = serializers.CharField(help_text="Stripe's word; `active` on `free`.")
+    current_period_end = serializers.DateTimeField(allow_null=True)
+    cancel_at_period_end = serializers.BooleanField()
+    credits_per_period = serializers.IntegerField()
+
+
+SUBSCRIBED = OpenApiExample(
+    "On a plan",
+    value={
+        "plan": "pro",
+        "status": "active",
+        "current_period_end": "2026-03-01T12:00:00Z",
+        "cancel_at_period_end": False,
+        "credits_per_period": 10,
+    },
+    response_only=True,
+    status_codes=["200"],
+)
+NOT_SUBSCRIBED = OpenApiResponse(description="There is no paid plan.")
+STRIPE_DOWN = OpenApiResponse(description="Stripe cannot be asked right now.")
+
+
+class PlanViewSet(Cosmiv, ViewSet):
+    authentication_classes: Sequence[Any] = ()
+    accepts = {"read": PUBLIC}
+
+    @extend_schema(
+        summary="List the plans",
+        responses={200: OpenApiResponse(Plans, "By price, cheapest first.")},
+        examples=[
+            OpenApiExample(
+                "Two of them",
+                value={
+                    "plans": [
+                        {
+                            "id": "free",
+                            "name": "Cosmic Cadet",
+                            "price": 0,
+                            "features": ["60s limit", "Watermark"],
+                            "credits": 0,
+                            "stripe_price_id": None,
+                        },
+                        {
+                            "id": "pro",
+                            "name": "Nebula Knight",
+                            "price": 9,
+                            "features": ["120s limit", "No watermark"],
+                            "credits": 10,
+                            "stripe_price_id": "price_1",
+                        },
+                    ]
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def read(self, request: Request) -> Response:
+        """What there is to subscribe to, and the plan that everybody has."""
+        return Response({"plans": [_plan(each) for each in plans.offered()]})
+
+
+class BillingViewSet(Cosmiv, ViewSet):
+    accepts = {
+        "checkout": PERSON,
+        "subscription": PERSON,
+        "portal": PERSON,
+        "cancel": PERSON,
+        "resume": PERSON,
+    }
+    statuses = {
+        **Cosmiv.statuses,
+        "unknown_plan": 404,
+        "not_subscribed": 404,
+        "already_subscribed": 409,
+    }
+
+    @extend_schema(
+        summary="Choose a plan",
+        request=Choice,
+        responses={
+            200: OpenApiResponse(Checkout, "Where to pay, or to confirm the change."),
+            400: OpenApiResponse(description="`FREE_PLAN`: nobody pays for it."),
+            404: OpenApiResponse(description="`UNKNOWN_PLAN`."),
+            409: OpenApiResponse(description="`ALREADY_SUBSCRIBED` to this plan."),
+            503: STRIPE_DOWN,
+        },
+        examples=[
+            OpenApiExample("A plan", value={"plan": "pro"}, request_only=True),
+            OpenApiExample(
+                "Where to pay",
+                value={
+                    "checkout_url": "https://checkout.stripe.com/c/pay/cs_test_1",
+                    "session_id": "cs_test_1",
+                },
+                response_only=True,
+                status_codes=["200"],
+            ),
+        ],
+    )
+    @resumable
+    def checkout(self, request: Request, *, once: bytes | None) -> Response:
+        """A page of Stripe's: to subscribe, or, with a plan already, to confirm the
+        change to another. Repeating it before anything is paid leads to the same page.
+        """
+        wish = Choice(data=request.data)
+        wish.is_valid(raise_exception=True)
+        slug = wish.validated_data["plan"]
+        way = subscriptions.choose(account=request.auth.user, slug=slug)
+        return Response({"checkout_url": way.url, "session_id": way.session_id})
+
+    @extend_schema(
+        summary="The subscription",
+        responses={200: OpenApiResponse(Subscription, "As Stripe last told it.")},
+        examples=[SUBSCRIBED],
+    )
+    def subscription(self, request: Request) -> Response:
+        """The plan the account is on: `free`, unless a subscription is live."""
+        return Response(_subscription(request))
+
+    @extend_schema(
+        summary="Open the customer portal",
+        request=None,
+        responses={
+            200: OpenApiResponse(Portal, "Stripe's page, good for a few minutes."),
+            404: NOT_SUBSCRIBED,
+            503: STRIPE_DOWN,
+        },
+        examples=[
+            OpenApiExample(
+                "The portal",
+                value={"portal_url": "https://billing.stripe.com/p/session/test_1"},
+                response_only=True,
+                status_codes=["200"],
+            )
+        ],
+    )
+    def portal(self, request: Request) -> Response:
+        """Where payment method, invoices and plan are managed."""
+        way = subscriptions.manage(account=request.auth.user)
+        return Response({"portal_url": way.url})
+
+    @extend_schema(
+        summary="Cancel at the end of the month",
+        request=None,
+        responses={
+            200: OpenApiResponse(Subscription, "It ends with what is paid."),
+            404: NOT_SUBSCRIBED,
+            503: STRIPE_DOWN,
+        },
+        examples=[SUBSCRIBED],
+    )
+    def cancel(self, request: Request) -> Response:
+        """The plan and its credits stay until then. Doing it twice is doing it once."""
+        subscriptions.set_ending(account=request.auth.user, ends=True)
+        return Response(_subscription(request))
+
+    @extend_schema(
+        summary="Take a cancellation back",
+        request=None,
+        responses={
+            200: OpenApiResponse(Subscription, "It goes on."),
+            404: NOT_SUBSCRIBED,
+            503: STRIPE_DOWN,
+        },
+        examples=[SUBSCRIBED],
+    )
+    def resume(self, request: Request) -> Response:
+        """Go on with a plan that was to end with the month."""
+        subscriptions.set_ending(account=request.auth.user, ends=False)
+        return Response(_subscription(request))
 
 
 class WebhookViewSet(Receiver, Cosmiv, ViewSet):
@@ -38,6 +251,49 @@ class WebhookViewSet(Receiver, Cosmiv, ViewSet):
         return self._receive(request)
 
 
+def _plan(plan: PlanRow) -> dict[str, Any]:
+    whole, cents = divmod(plan.price_cents, 100)
+    return {
+        "id": plan.slug,
+        "name": plan.name,
+        "price": Decimal(plan.price_cents) / 100 if cents else whole,
+        "features": plan.features,
+        "credits": plan.credits,
+        "stripe_price_id": plans.price_of(plan=plan) or None,
+    }
+
+
+def _subscription(request: Request) -> dict[str, Any]:
+    row = plans.subscription_of(account_id=request.auth.user.pk)
+    if row is None:
+        free = PlanRow.objects.filter(slug=plans.FREE).first()
+        return _standing(plans.FREE, "active", free.credits if free else 0, None)
+    return _standing(row.plan.slug, row.status, row.plan.credits, row)
+
+
+def _standing(
+    plan: str, status: str, credits_: int, row: SubscriptionRow | None
+) -> dict[str, Any]:
+    return {
+        "plan": plan,
+        "status": status,
+        "current_period_end": row.current_period_end if row else None,
+        "cancel_at_period_end": row.cancel_at_period_end if row else False,
+        "credits_per_period": credits_,
+    }
+
+
+def _route(name: str, method: str, action: str) -> list[Any]:
+    view = BillingViewSet.as_view({method: action})
+    return either_slash(f"v2/billing/{name}", view)
+
+
 urlpatterns = [
+    *either_slash("v2/billing/plans", PlanViewSet.as_view({"get": "read"})),
+    *_route("checkout", "post", "checkout"),
+    *_route("subscription", "get", "subscription"),
+    *_route("subscription/cancel", "post", "cancel"),
+    *_route("subscription/resume", "post", "resume"),
+    *_route("portal", "post", "portal"),
     *either_slash("v2/billing/webhook", WebhookViewSet.as_view({"post": "receive"})),
 ]

@@ -1,17 +1,19 @@
 """Packs, plans, who set out to buy them, what was paid, and what Stripe told us."""
 
 from payments.models.events import Drift, StripeEvent
-from payments.models.packs import Pack, Plan
-from payments.models.payments import Payment, Reversal
+from payments.models.packs import Pack, Plan, PlanPrice
+from payments.models.payments import ClawedPiece, Payment, Reversal
 from payments.models.purchases import Customer, PlanCheckout, Purchase, Subscription
 
 __all__ = [
+    "ClawedPiece",
     "Customer",
     "Drift",
     "Pack",
     "Payment",
     "Plan",
     "PlanCheckout",
+    "PlanPrice",
     "Purchase",
     "Reversal",
     "StripeEvent",

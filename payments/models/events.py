@@ -21,6 +21,7 @@ class StripeEvent(models.Model):
     stripe_id = models.CharField("Stripe's id", max_length=255, unique=True)
     type = models.CharField(max_length=120)
     object_id = models.CharField(max_length=255, blank=True, db_index=True)
+    payment_intent_id = models.CharField(max_length=255, blank=True)
     body = models.TextField()
     livemode = models.BooleanField()
     # When it happened, by Stripe's clock.

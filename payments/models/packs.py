@@ -1,9 +1,16 @@
 """What is for sale: packs once, plans by the month."""
 
+import uuid
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+
+
+def dollars(cents: int) -> str:
+    """As people read it: $1,234.56."""
+    return f"${cents // 100:,}.{cents % 100:02}"
 
 
 class Pack(models.Model):
@@ -32,7 +39,7 @@ class Pack(models.Model):
 
     @property
     def price_dollars(self) -> str:
-        return f"${self.price_cents // 100:,}.{self.price_cents % 100:02}"
+        return dollars(self.price_cents)
 
 
 class Plan(models.Model):
@@ -54,9 +61,14 @@ class Plan(models.Model):
         " with. 0: none. Empty: they never expire.",
     )
     features = ArrayField(models.CharField(max_length=120), default=list, blank=True)
-    # Of a Price in Stripe: typed in by staff, or made at the plan's first checkout.
-    stripe_price_id = models.CharField(max_length=255, blank=True)
+    stripe_price_id = models.CharField(
+        max_length=255,
+        blank=True,
+        help_text="A Price in Stripe. Empty: one is made when it is first needed.",
+    )
     active = models.BooleanField(default=True, help_text="Whether it can be chosen.")
+    # Of idempotency keys at Stripe: ours are counted anew in every database.
+    key = models.UUIDField(default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -75,3 +87,19 @@ class Plan(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def price_dollars(self) -> str:
+        return dollars(self.price_cents)
+
+
+class PlanPrice(models.Model):
+    """A Price in Stripe that a plan has, or had: whoever subscribed keeps theirs."""
+
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT)
+    stripe_price_id = models.CharField(max_length=255, unique=True)
+    price_cents = models.PositiveIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.stripe_price_id

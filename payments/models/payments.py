@@ -54,6 +54,34 @@ class Payment(models.Model):
     def __str__(self) -> str:
         return f"payment {self.pk}"
 
+    @property
+    def money_key(self) -> str:
+        """Of its grant in the ledger."""
+        return f"payment:{self.pk}"
+
+
+class ClawedPiece(models.Model):
+    """One claw-back of a payment's credits. The ledger gives such pieces back whole."""
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT)
+    amount_micro = models.BigIntegerField()
+    given_back = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(amount_micro__gt=0), name="a_piece_takes_something"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"piece {self.pk} of {self.payment_id}"
+
+    @property
+    def money_key(self) -> str:
+        return f"payment:{self.payment_id}:piece:{self.pk}"
+
 
 class Reversal(models.Model):
     """A refund or a dispute of a payment, as Stripe last told it."""

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from payments.models.packs import Pack, Plan
+from payments.models.packs import Pack, Plan, dollars
 
 
 class Purchase(models.Model):
@@ -51,6 +51,10 @@ class Purchase(models.Model):
 
     def __str__(self) -> str:
         return f"purchase {self.pk}"
+
+    @property
+    def price_dollars(self) -> str:
+        return dollars(self.price_cents)
 
 
 class Customer(models.Model):

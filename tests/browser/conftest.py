@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,17 @@ from tests import processes
 @pytest.fixture
 def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
     """Our server on this test's database, with the middleware of production."""
+    with serving(tmp_path) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[str]:
     port = processes.free_port()
     command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
     places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
-    log = tmp_path / "log"
-    with processes.running(*command, *places, log=log, PORT=str(port)):
+    log = folder / "log"
+    with processes.running(*command, *places, log=log, PORT=str(port), **environment):
         processes.until(lambda: _is_up(port), seconds=20)
         yield f"http://localhost:{port}"
 

@@ -24,11 +24,15 @@ _OF_GRANTS = {
     Grant.Source.PLAN: "purchase",
     Grant.Source.ADJUSTMENT: "adjustment",
     Grant.Source.REFUND: "refund",
+    Grant.Source.REINSTATED: "refund",
 }
 _OF_KINDS = {
     Entry.Kind.CONSUME: "usage",
     Entry.Kind.ADJUST: "adjustment",
     Entry.Kind.LAPSE: "adjustment",
+    # Of a payment's money, and back with it.
+    Entry.Kind.CLAW_BACK: "refund",
+    Entry.Kind.REINSTATE: "refund",
 }
 
 

@@ -1,0 +1,153 @@
+"""Money that goes back, over its whole life: refunds and disputes of a payment.
+
+What counts is how all of a payment's refunds and disputes stand at Stripe now. From
+that follows how many of its credits must be taken back, and the difference to what was
+taken back is moved, by the ledger's claw-backs. So one function serves every event, in
+any order and any number of times: a partial refund, a dispute opened (the credits are
+held back), won (they return) or lost (they stay away), both on one charge, a refund
+that failed after all.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from focus.errors import DomainError
+from payments import gateway, invoices, packs
+from payments.facts import Reversed
+from payments.models import ClawedPiece, Payment, Reversal
+from wallet import ledger
+
+# Another worker compared the same payment meanwhile; then the reading is made anew.
+ATTEMPTS = 5
+
+
+class Outrun(DomainError):
+    """Others were faster each time. It may be tried again."""
+
+    code = "request_in_flight"
+    retry_after_seconds = 1
+
+
+def settle_up(*, payment_intent: str) -> str:
+    """Make the credits of a payment agree with its refunds and disputes. Says in words
+    what it did. Asks Stripe, so no transaction may be open.
+
+    A payment that is not known yet is looked for at Stripe and credited first.
+    """
+    payment = payment_of(payment_intent=payment_intent)
+    if payment is None:
+        return "not a payment of ours"
+    for _ in range(ATTEMPTS):
+        payment.refresh_from_db(fields=["version"])
+        # Read after the version: whoever writes in between makes this reading void.
+        stands = gateway.reversals(payment_intent=payment_intent)
+        said = _apply(payment, stands)
+        if said is not None:
+            return said
+    raise Outrun("The payment is being worked on.")
+
+
+def due_back_micro(
+    *, granted_micro: int, amount_cents: int, reversed_cents: int
+) -> int:
+    """How many of a payment's micro-credits go with so many of its cents.
+
+    In proportion, rounded down, so that parts never add up to more; the last cent takes
+    the rest with it. Never more than was granted.
+    """
+    if reversed_cents >= amount_cents:
+        return granted_micro if reversed_cents else 0
+    return granted_micro * reversed_cents // amount_cents
+
+
+def payment_of(*, payment_intent: str) -> Payment | None:
+    """The payment, credited now if we had not heard of it; None if it is not ours."""
+    known = Payment.objects.filter(stripe_payment_intent_id=payment_intent)
+    if payment := known.first():
+        return payment
+    # The refund was heard of before its cause, or that was never heard of.
+    if session := gateway.session_paid_by(payment_intent=payment_intent):
+        packs.record(session=session)
+    elif invoice := gateway.invoice_paid_by(payment_intent=payment_intent):
+        invoices.record(invoice=invoice)
+    return known.first()
+
+
+def agrees(*, payment: Payment, stands: Iterable[Reversed]) -> bool:
+    """Whether our books say what Stripe says of a payment's refunds and disputes."""
+    return payment.taken_back_micro == _due_back(payment, stands)
+
+
+@transaction.atomic
+def _apply(payment: Payment, stands: Sequence[Reversed]) -> str | None:
+    """None where the payment has changed since `stands` was read."""
+    row = Payment.objects.select_for_update(no_key=True).get(pk=payment.pk)
+    if row.version != payment.version:
+        return None
+    for each in stands:
+        Reversal.objects.update_or_create(
+            stripe_id=each.id,
+            defaults={
+                "payment": row,
+                "kind": each.kind,
+                "amount_cents": each.amount_cents,
+                "status": each.status,
+                "counts": each.counts,
+                "changed_at": Now(),
+            },
+        )
+    before = row.taken_back_micro
+    due = _due_back(row, stands)
+    row.version += 1
+    why = ", ".join(f"{each.kind} {each.id} {each.status}" for each in stands)
+    _give_back_down_to(row, due, why)
+    if due > row.taken_back_micro:
+        _take_back(row, due - row.taken_back_micro, why)
+    row.save(update_fields=["version", "taken_back_micro"])
+    return f"taken back {before} → {due} of {row.granted_micro} micro-credits"
+
+
+def _due_back(payment: Payment, stands: Iterable[Reversed]) -> int:
+    return due_back_micro(
+        granted_micro=payment.granted_micro,
+        amount_cents=payment.amount_cents,
+        reversed_cents=sum(each.amount_cents for each in stands if each.counts),
+    )
+
+
+def _take_back(payment: Payment, amount_micro: int, why: str) -> None:
+    piece = ClawedPiece.objects.create(payment=payment, amount_micro=amount_micro)
+    ledger.claw_back(
+        account_id=payment.account_id,
+        purchase_key=payment.money_key,
+        amount_micro=amount_micro,
+        actor="system:stripe",
+        reason=why[:400],
+        key=piece.money_key,
+    )
+    payment.taken_back_micro += amount_micro
+
+
+def _give_back_down_to(payment: Payment, due: int, why: str) -> None:
+    """The ledger gives back whole claw-backs: the one that fits, else the last ones.
+
+    That may be too much; then the caller takes the difference anew.
+    """
+    pieces = list(
+        ClawedPiece.objects.filter(payment=payment, given_back=False).order_by("-pk")
+    )
+    while payment.taken_back_micro > due:
+        over = payment.taken_back_micro - due
+        piece = next((it for it in pieces if it.amount_micro == over), pieces[0])
+        pieces.remove(piece)
+        ledger.reinstate(
+            account_id=payment.account_id,
+            claw_back_key=piece.money_key,
+            actor="system:stripe",
+            reason=why[:400],
+            key=f"{piece.money_key}:returned",
+        )
+        ClawedPiece.objects.filter(pk=piece.pk).update(given_back=True)
+        payment.taken_back_micro -= piece.amount_micro

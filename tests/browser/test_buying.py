@@ -1,0 +1,133 @@
+"""From signing in through Stripe's page to the new balance, in a real browser.
+
+The server, Stripe and Stripe's deliveries are real processes; the test's own process is
+the worker that handles the events.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
+
+from accounts.models import User
+from payments import inbox
+from payments.models import StripeEvent
+from tests import processes
+from tests.browser.chromium import CHROMIUM, QUIET
+from tests.browser.conftest import serving
+from tests.stripe import SECRET_KEY, WEBHOOK_SECRET, Emulator
+from tests.till import credits_of
+
+PASSWORD = "alice's password"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
+]
+
+
+@pytest.fixture
+def shop(
+    tmp_path: Path, transactional_db: None, alice: User, stripe_emulator: Emulator
+) -> Iterator[str]:
+    alice.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
+    alice.save()
+    with serving(
+        tmp_path,
+        STRIPE_SECRET_KEY=SECRET_KEY,
+        STRIPE_WEBHOOK_SECRET=WEBHOOK_SECRET,
+        STRIPE_API_BASE=stripe_emulator.url,
+    ) as address:
+        stripe_emulator.deliver_to(f"{address}/api/credits/webhook/")
+        yield address
+
+
+@pytest.fixture
+def page(shop: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+        page = browser.new_context(base_url=shop).new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto("/signin?next=/credits")
+        page.get_by_label("Email").fill("alice@example.com")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        page.wait_for_url("**/credits")
+        yield page
+        browser.close()
+    assert complaints == []
+
+
+def in_the_worker(call: Any) -> Any:
+    """Playwright's loop makes Django take this thread for an asynchronous one."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from django.db import connections
+
+    def run() -> Any:
+        try:
+            return call()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+def arrived(type_: str) -> None:
+    processes.until(
+        lambda: in_the_worker(StripeEvent.objects.filter(type=type_).exists)
+    )
+    in_the_worker(inbox.handle_due)
+
+
+def pay(page: Any) -> None:
+    page.get_by_role("button", name=re.compile("^(Pay|Subscribe)")).click()
+
+
+def test_a_pack_from_the_shop_to_the_new_balance(
+    shop: str, page: Any, alice: User, stripe_emulator: Emulator
+) -> None:
+    page.get_by_role("button", name="Buy 5 credits for $4.99").click()
+    page.wait_for_url(re.compile(re.escape(":") + stripe_emulator.url.split(":")[-1]))
+    pay(page)
+    page.wait_for_url("**/payment/success?session_id=cs_test_*")
+    # It tells the truth: nobody has confirmed anything yet.
+    assert page.get_by_role("heading", name="Waiting for the confirmation").count()
+    arrived("checkout.session.completed")
+    page.get_by_role("heading", name="5 credits are yours").wait_for()
+    assert "You have 5 credits to spend now" in page.content()
+    assert in_the_worker(lambda: credits_of(alice)) == 5
+    page.goto("/credits")
+    assert page.locator("dl.stats .main dd").inner_text() == "5"
+
+
+def test_a_plan_from_the_shop_to_its_first_month(
+    shop: str, page: Any, alice: User
+) -> None:
+    page.get_by_role("button", name="Choose Nebula Knight").click()
+    page.wait_for_url(re.compile("/c/pay/"))
+    pay(page)
+    page.wait_for_url("**/payment/success?session_id=cs_test_*")
+    arrived("invoice.paid")
+    page.get_by_role("heading", name="You are on Nebula Knight").wait_for()
+    page.goto("/credits")
+    assert page.locator("dl.stats .main dd").inner_text() == "10"
+    page.get_by_role("button", name="Invoices, payment method, cancelling").click()
+    page.wait_for_url(re.compile("/p/session/"))
+
+
+def test_leaving_stripes_page_costs_nothing(shop: str, page: Any, alice: User) -> None:
+    page.get_by_role("button", name="Buy 5 credits for $4.99").click()
+    page.wait_for_url(re.compile("/c/pay/"))
+    page.get_by_text(re.compile("Cancel|Back|Return", re.I)).first.click()
+    page.wait_for_url("**/payment/cancelled")
+    assert page.get_by_role("heading", name="No payment made").count()
+    assert in_the_worker(lambda: credits_of(alice)) == 0

@@ -1,0 +1,91 @@
+"""A shop beside the Stripe emulator: what people do there, and what Stripe then tells.
+
+Events are posted by the test, so that it decides when, how often and in which order.
+"""
+
+import json
+import time
+from typing import Any
+
+import stripe
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from focus.money import from_micro
+from payments import gateway, inbox, packs, subscriptions
+from payments.models import Plan
+from tests.stripe import WEBHOOK_SECRET, Emulator
+from wallet import ledger
+
+WEBHOOK = "/api/credits/webhook/"
+
+
+class Till:
+    def __init__(self, stripe_: Emulator) -> None:
+        self.stripe = stripe_
+        self.told: set[str] = {event.id for event in stripe_.events()}
+
+    def buy(self, user: User, **how: Any) -> str:
+        """A PACK_5 paid on Stripe's page; the session's id."""
+        opened = packs.buy(account=user, sku="PACK_5").purchase.stripe_session_id
+        assert self.stripe.pay(str(opened), **how)["error"] is None
+        return str(opened)
+
+    def subscribe(self, user: User, plan: str = "pro", **how: Any) -> str:
+        """A plan paid on Stripe's page; the subscription's id."""
+        way = subscriptions.choose(account=user, slug=plan)
+        assert self.stripe.pay(way.session_id, **how)["error"] is None
+        return str(gateway.session(session_id=way.session_id).subscription)
+
+    def move(self, subscription: str, item: str, plan: str) -> None:
+        """To another plan at once, as the portal does it where it is confirmed."""
+        price = subscriptions.price_of(plan=Plan.objects.get(slug=plan))
+        change: Any = {
+            "items": [{"id": item, "price": price}],
+            "proration_behavior": "always_invoice",
+        }
+        self.stripe.client.v1.subscriptions.update(subscription, change)
+
+    def intent(self, session_id: str) -> str:
+        return str(gateway.session(session_id=session_id).payment_intent)
+
+    def news(self, *types: str) -> list[Any]:
+        """What happened since it was last asked for, oldest first."""
+        fresh = [it for it in self.stripe.events() if it.id not in self.told]
+        wanted = [it for it in fresh if not types or it.type in types]
+        self.told |= {it.id for it in wanted}
+        return wanted
+
+    def tell(self, events: list[Any], *, age: int = 0, secret: str = "") -> list[int]:
+        """Post them as Stripe does; the statuses of the answers."""
+        return [
+            post(json.dumps(it.to_dict(), default=str), age=age, secret=secret)
+            for it in events
+        ]
+
+    def fault(self, path: str, **how: Any) -> None:
+        """What Stripe's next answers at a path are to be like; see the emulator."""
+        self.stripe._ask("POST", "/_emulator/api/faults", {"path": path, **how})
+
+    def catch_up(self) -> None:
+        """All news told, and handled."""
+        assert set(self.tell(self.news())) <= {200}
+        inbox.handle_due()
+
+
+def post(body: str, *, age: int = 0, secret: str = "", path: str = WEBHOOK) -> int:
+    at = int(time.time()) - age
+    sign = stripe.WebhookSignature.generate_signature_header
+    signature = sign(body, secret or WEBHOOK_SECRET, at)
+    answer = APIClient().generic(
+        "POST",
+        path,
+        body,
+        content_type="application/json",
+        headers={"Stripe-Signature": signature},
+    )
+    return int(answer.status_code)
+
+
+def credits_of(user: User) -> Any:
+    return from_micro(ledger.balance(account_id=user.pk).credits_micro)
