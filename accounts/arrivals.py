@@ -1,28 +1,45 @@
-"""People who arrive with somebody else's word for who they are: Clerk's, so far.
+"""People who arrive with somebody else's word for who they are: Clerk's, or Google's.
 
 The identity is the provider's id of them, never an email; one id has one account under
-any number of first calls at once. An email comes with it only where the provider has
-seen it proved and nobody here holds it.
+any number of first calls at once. What an email that comes with it is worth, is decided
+in holders.py.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, clerk_backend, passwords
+from accounts import audit, clerk_backend, holders, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.clerk_backend import Profile
-from accounts.models import ClerkLookup, User
+from accounts.google import PROVIDER as GOOGLE
+from accounts.google import Claims
+from accounts.models import ClerkLookup, Identity, User
 from accounts.outbound import ServiceDown
+from accounts.principals import TokenEnded
+from focus.errors import DomainError
+
+T = TypeVar("T")
 
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=6)
 
 
+class AccountClosed(DomainError):
+    code = "account_closed"
+
+
+class AlreadyLinked(DomainError):
+    code = "already_linked"
+
+
 def by_clerk(*, clerk_id: str, visitor: Visitor = NOBODY) -> User:
-    """The account of this person at Clerk, made when they are first seen.
+    """The account of this person at Clerk, made or linked when they are first seen.
 
     Clerk is asked for their email then, if it may be; where it cannot answer the
     account is there at once, and the email comes later. Never call it in a transaction.
@@ -31,20 +48,46 @@ def by_clerk(*, clerk_id: str, visitor: Visitor = NOBODY) -> User:
     if known is not None:
         return known
     profile = _ask(clerk_id)
-    now = timezone.now()
-    with transaction.atomic():
-        fresh = User(clerk_id=clerk_id)
-        fresh.set_unusable_password()
-        # Of many at once one inserts; the others wait for it here, and write nothing.
-        User.objects.bulk_create([fresh], ignore_conflicts=True)
-        user = User.objects.get(clerk_id=clerk_id)
-        if user.pk == fresh.pk:
-            audit.record("registered", user=user, visitor=visitor, by="clerk")
-            if profile is None:
-                ClerkLookup.objects.create(user=user, due_at=now)
-            else:
-                _learn(user, profile, now)
-    return user
+    return holders.settled(lambda: _first_seen(clerk_id, profile, visitor))
+
+
+def by_google(
+    *, claims: Claims, begin: Callable[[User], T], visitor: Visitor = NOBODY
+) -> T:
+    """Let `begin` open a sign-in for whoever Google says it is, in one transaction.
+
+    An account is found by Google's subject, opened, or linked by a proven email. Safe
+    under any number of parallel arrivals. Raises `AccountClosed` and
+    `holders.EmailInUse`.
+    """
+
+    def arrive() -> T:
+        user = _known(claims) or _newcomer(claims, visitor)
+        if not user.is_active:
+            raise AccountClosed("This account is closed.")
+        return begin(user)
+
+    return holders.settled(arrive)
+
+
+def link_google(*, user: User, claims: Claims, visitor: Visitor = NOBODY) -> Identity:
+    """Let this Google account sign `user` in as well, who is signed in now.
+
+    Their email stays as it is, proven or not. Raises `AlreadyLinked` where it signs in
+    somebody else. Twice is once.
+    """
+
+    def arrive() -> Identity:
+        row = proofs.hold(user=user)
+        linked = _linked(claims).first()
+        if linked is None:
+            holders.tell_linked(user=row, name="Google", visitor=visitor)
+            return _link(row, claims, visitor)
+        if linked.user_id != row.pk:
+            raise AlreadyLinked("That Google account signs in another account here.")
+        return linked
+
+    return holders.settled(arrive)
 
 
 def learn_due(*, limit: int = 100) -> int:
@@ -54,22 +97,25 @@ def learn_due(*, limit: int = 100) -> int:
     """
     done = 0
     for _ in range(limit if clerk_backend.configured() else 0):
-        lookup = _claim(timezone.now())
+        lookup = _next(timezone.now())
         if lookup is None:
             break
         profile = _ask(str(lookup.user.clerk_id))
         if profile is None:
             continue
-        with transaction.atomic():
-            user = User.objects.select_for_update(no_key=True).get(pk=lookup.user_id)
-            _learn(user, profile, timezone.now())
-            lookup.delete()
+        holders.settled(partial(_learned, lookup, profile))
         done += 1
     return done
 
 
+def _learned(lookup: ClerkLookup, profile: Profile) -> None:
+    user = User.objects.select_for_update(no_key=True).get(pk=lookup.user_id)
+    _learn(user, profile)
+    ClerkLookup.objects.filter(pk=lookup.pk).delete()
+
+
 @transaction.atomic
-def _claim(now: datetime) -> ClerkLookup | None:
+def _next(now: datetime) -> ClerkLookup | None:
     lookup = (
         ClerkLookup.objects.select_for_update(
             no_key=True, skip_locked=True, of=("self",)
@@ -96,24 +142,105 @@ def _ask(clerk_id: str) -> Profile | None:
         return None
 
 
-def _learn(user: User, profile: Profile, now: datetime) -> None:
-    """Fill in what the person has not said themselves."""
+def _first_seen(clerk_id: str, profile: Profile | None, visitor: Visitor) -> User:
+    twin = User.objects.filter(clerk_id=clerk_id).first()
+    if twin is not None:
+        return twin
+    now, user = timezone.now(), User(clerk_id=clerk_id)
+    if profile is not None and profile.email is not None:
+        claim = _claim_clerks(profile.email, visitor)
+        if claim.holder is not None and claim.holder.clerk_id is None:
+            if not claim.holder.is_active:
+                raise TokenEnded("The token is invalid.")
+            return _link_clerk(claim.holder, clerk_id, visitor)
+        if claim.holder is None and claim.email is not None:
+            user.email, user.email_verified_at = claim.email, now
+    if profile is not None:
+        user.first_name, user.last_name = profile.first_name, profile.last_name
+    user.set_unusable_password()
+    user.save(force_insert=True)
+    audit.record("registered", user=user, visitor=visitor, by="clerk")
+    if profile is None:
+        ClerkLookup.objects.create(user=user, due_at=now)
+    return user
+
+
+def _link_clerk(holder: User, clerk_id: str, visitor: Visitor) -> User:
+    holder.clerk_id = clerk_id
+    holder.save(update_fields=["clerk_id"])
+    audit.record("identity_linked", user=holder, visitor=visitor, provider="clerk")
+    holders.tell_linked(user=holder, name="Focus sign-in (Clerk)", visitor=visitor)
+    return holder
+
+
+def _learn(user: User, profile: Profile) -> None:
+    """Fill in what the person has not said themselves.
+
+    The account is there, so an email that a proven account has is left to that one:
+    two accounts are never merged.
+    """
     user.first_name = user.first_name or profile.first_name
     user.last_name = user.last_name or profile.last_name
-    user.save(update_fields=["first_name", "last_name"])
     if user.email is None and profile.email is not None:
-        _take_email(user, profile.email, now)
+        claim = _claim_clerks(profile.email, NOBODY)
+        if claim.holder is None and claim.email is not None:
+            user.email, user.email_verified_at = claim.email, timezone.now()
+    user.save(update_fields=["first_name", "last_name", "email", "email_verified_at"])
 
 
-def _take_email(user: User, email: str, now: datetime) -> None:
-    """Let `user` have an email that they have proved, unless somebody holds it."""
-    try:
-        address = passwords.normal_email(email)
-    except (passwords.InvalidEmail, ValidationError):
-        return
-    user.email, user.email_verified_at = address, now
-    try:
-        with transaction.atomic():
-            user.save(update_fields=["email", "email_verified_at"])
-    except IntegrityError:
-        user.email, user.email_verified_at = None, None
+def _claim_clerks(email: str, visitor: Visitor) -> holders.Claim:
+    return holders.claim(email=email, proven=True, way="clerk", visitor=visitor)
+
+
+def _known(claims: Claims) -> User | None:
+    """The person whom Google's subject signs in, locked, if there is one."""
+    found = _linked(claims).first()
+    if found is None:
+        return None
+    # The account before its identities, as unlinking locks them.
+    user = User.objects.select_for_update(no_key=True).get(pk=found.user_id)
+    seen = _linked(claims).filter(user=user)
+    if not seen.update(email=claims.email, last_used_at=timezone.now()):
+        raise holders.Again
+    return user
+
+
+def _newcomer(claims: Claims, visitor: Visitor) -> User:
+    """The account for somebody whom we do not know by Google's subject."""
+    proven = claims.proves_email
+    claim = holders.claim(
+        email=claims.email, proven=proven, way=GOOGLE, visitor=visitor
+    )
+    user = claim.holder
+    if user is None:
+        user = User(
+            email=claim.email,
+            email_verified_at=timezone.now() if claim.email and proven else None,
+            first_name=claims.first_name,
+            last_name=claims.last_name,
+        )
+        user.set_unusable_password()
+        user.save(force_insert=True)
+        audit.record("registered", user=user, visitor=visitor, by=GOOGLE)
+    else:
+        holders.tell_linked(user=user, name="Google", visitor=visitor)
+    _link(user, claims, visitor)
+    return user
+
+
+def _link(user: User, claims: Claims, visitor: Visitor) -> Identity:
+    now = timezone.now()
+    identity = Identity.objects.create(
+        user=user,
+        provider=GOOGLE,
+        subject=claims.subject,
+        email=claims.email,
+        created_at=now,
+        last_used_at=now,
+    )
+    audit.record("identity_linked", user=user, visitor=visitor, provider=GOOGLE)
+    return identity
+
+
+def _linked(claims: Claims) -> QuerySet[Identity]:
+    return Identity.objects.filter(provider=GOOGLE, subject=claims.subject)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from accounts import audit, opaque, scopes, tokens
+from accounts import audit, opaque, proofs, scopes, tokens
 from accounts.audit import NOBODY, Visitor
 from accounts.models import DeviceGrant, SecurityEvent, User
 from focus.errors import DomainError
@@ -180,6 +180,7 @@ def decide(
     status = DeviceGrant.Status.APPROVED if approve else DeviceGrant.Status.DENIED
     now = timezone.now()
     with transaction.atomic():
+        proofs.hold(user=user)
         decided = DeviceGrant.objects.filter(
             pk=grant.pk, status="pending", expires_at__gt=now
         ).update(

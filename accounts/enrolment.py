@@ -106,7 +106,7 @@ def complete_adding(
     try:
         with transaction.atomic():
             # Whoever adds or removes a passkey of this person stands in line here.
-            User.objects.select_for_update(no_key=True).get(pk=user.pk)
+            proofs.hold(user=user)
             if Passkey.objects.filter(user=user).count() >= MOST_PER_ACCOUNT:
                 raise RegistrationFailed("This account has all the passkeys it may.")
             added = _add(user, made, name, visitor)

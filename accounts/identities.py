@@ -1,4 +1,4 @@
-"""Providers that sign a person in: listed, and unlinked. newcomers.py links them."""
+"""Providers that sign a person in: listed, and unlinked. arrivals.py links them."""
 
 import uuid
 

@@ -14,6 +14,7 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import sealed
 from accounts.audit import NOBODY, Visitor
 from accounts.models import Mail, User
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)
 TRIES = 12
+_LINK, _PURPOSE = "[link]", "mail"
 
 
 def write(*, user: User, subject: str, what: str, visitor: Visitor = NOBODY) -> None:
@@ -39,6 +41,27 @@ def write(*, user: User, subject: str, what: str, visitor: Visitor = NOBODY) -> 
         f"When: {now:%Y-%m-%d %H:%M} UTC{came_from}.\n\n"
         "If this was not you, end what you do not know on your account page and "
         f"change your password:\n{settings.PUBLIC_BASE_URL}/\n",
+        created_at=now,
+        due_at=now,
+    )
+
+
+def write_link(
+    *, user: User, subject: str, what: str, link: str, visitor: Visitor = NOBODY
+) -> None:
+    """Mail a `link` that is itself a secret: it is kept sealed, and only until it went
+    out.
+    """
+    now = timezone.now()
+    came_from = f" from {visitor.ip}" if visitor.ip else ""
+    Mail.objects.create(
+        user=user,
+        to=str(user.email),
+        subject=subject,
+        body=f"{what}\n\n{_LINK}\n\n"
+        f"It works once, within the hour. It was asked for{came_from}.\n\n"
+        "If it was not you, do nothing: without this link nothing happens.\n",
+        sealed=sealed.seal(link.encode(), purpose=_PURPOSE),
         created_at=now,
         due_at=now,
     )
@@ -73,14 +96,23 @@ def _claim(now: datetime) -> Mail | None:
 
 def _send(mail: Mail) -> bool:
     try:
-        EmailMessage(mail.subject, mail.body, to=[mail.to]).send()
+        EmailMessage(mail.subject, _text(mail), to=[mail.to]).send()
     # smtplib, sockets and TLS have no common root below this.
     except Exception as failure:
         final = mail.tries >= TRIES
         say = log.error if final else log.warning
         say("mail %s, try %s: %s", mail.pk, mail.tries, type(failure).__name__)
         if final:
-            Mail.objects.filter(pk=mail.pk).update(due_at=None)
+            Mail.objects.filter(pk=mail.pk).update(due_at=None, sealed=None)
         return False
-    Mail.objects.filter(pk=mail.pk).update(due_at=None, sent_at=timezone.now())
+    Mail.objects.filter(pk=mail.pk).update(
+        due_at=None, sent_at=timezone.now(), sealed=None
+    )
     return True
+
+
+def _text(mail: Mail) -> str:
+    if mail.sealed is None:
+        return mail.body
+    link = sealed.unseal(bytes(mail.sealed), purpose=_PURPOSE).decode()
+    return mail.body.replace(_LINK, link)

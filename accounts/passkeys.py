@@ -15,7 +15,16 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from accounts import audit, ceremony, mails, nonces, opaque, passwords, sessions
+from accounts import (
+    audit,
+    ceremony,
+    mails,
+    nonces,
+    opaque,
+    passwords,
+    proofs,
+    sessions,
+)
 from accounts.audit import NOBODY, Visitor
 from accounts.ceremony import MissingCredentialId as MissingCredentialId
 from accounts.ceremony import Unverified
@@ -124,6 +133,8 @@ def sign_in(
         )
         raise AuthFailed("The passkey could not be verified.") from wrong
     with transaction.atomic():
+        # The account before its passkeys, as removing one locks them.
+        proofs.hold(user=row.user)
         if _count(row, shown):
             return begin(row, VERIFIED if shown.user_verified else PROVEN)
     raise _replayed(row, shown, visitor)

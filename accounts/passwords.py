@@ -65,6 +65,12 @@ def register(
     return user
 
 
+def set_new(*, user: User, password: str) -> None:
+    """Give `user` this password; saving is the caller's. Raises `WeakPassword`."""
+    _check_password(password, user.email or "")
+    user.set_password(password)
+
+
 def authenticate(*, email: str, password: str, visitor: Visitor = NOBODY) -> User:
     """The person with this email and password.
 

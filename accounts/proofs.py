@@ -1,7 +1,21 @@
 """How surely a sign-in is the person's own, where that matters."""
 
-from accounts.models import Session
+from accounts.models import Session, User
+from accounts.principals import TokenEnded
 from focus.errors import DomainError
+
+
+def hold(*, user: User) -> User:
+    """The account that was believed, locked until the transaction ends.
+
+    For whatever adds a way to act for it. Raises `TokenEnded` where all ways have been
+    ended since `user` was read: then this one comes too late.
+    """
+    rows = User.objects.select_for_update(no_key=True)
+    row = rows.filter(pk=user.pk, epoch=user.epoch, is_active=True).first()
+    if row is None:
+        raise TokenEnded("Everything that opened this account was ended just now.")
+    return row
 
 
 class SecondProofRequired(DomainError):

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from accounts import audit, jwt, mails
+from accounts import audit, jwt, mails, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import Passkey, Session, User
 from accounts.principals import InvalidToken, TokenEnded, TokenExpired
@@ -272,6 +272,7 @@ def _create(
     tip: uuid.UUID | None = None,
     browser_key: str | None = None,
 ) -> Session:
+    proofs.hold(user=user)
     now = timezone.now()
     session = Session.objects.create(
         user=user,

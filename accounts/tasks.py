@@ -2,17 +2,19 @@
 
 from celery import shared_task
 
-from accounts import arrivals, mails, replays, syncs
+from accounts import arrivals, mailbox, mails, replays, syncs
 
 
 @shared_task(name="accounts.forget_replays")
 def forget_replays(**_newer: object) -> None:
     replays.forget_old()
+    mailbox.forget_old()
     syncs.forget_old()
 
 
 @shared_task(name="accounts.send_mails")
 def send_mails(**_newer: object) -> None:
+    mailbox.mail_due()
     mails.send_due()
 
 

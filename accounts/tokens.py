@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, mails, opaque
+from accounts import audit, mails, opaque, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import App, AppKey, PersonalAccessToken, User
 from accounts.principals import (
@@ -69,6 +69,7 @@ def issue(
     """Make a personal access token. Its lifetime is honoured or refused."""
     if not 1 <= days <= TOKEN_DAYS_MAX:
         raise InvalidLifetime(f"A token lives 1 to {TOKEN_DAYS_MAX} days.")
+    proofs.hold(user=user)
     secret, now = opaque.mint(opaque.PAT), timezone.now()
     token = PersonalAccessToken.objects.create(
         user=user,

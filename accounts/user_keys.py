@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from accounts import audit, mails, opaque
+from accounts import audit, mails, opaque, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import User, UserKey
 from accounts.principals import InvalidToken, TokenEnded, TokenExpired
@@ -39,6 +39,7 @@ def issue(
     """Make a key that acts as `user`, for `days` or until it is revoked."""
     if days is not None and not 1 <= days <= DAYS_MAX:
         raise InvalidLifetime(f"A key lives 1 to {DAYS_MAX} days.")
+    proofs.hold(user=user)
     secret, now = opaque.mint(opaque.USER_KEY), timezone.now()
     key = UserKey.objects.create(
         user=user,

@@ -29,7 +29,8 @@ KID = "key-1"
 # Past what its clients wait for one read.
 SLOW_SECONDS = 7
 
-PAGE = """<!doctype html><title>Choose an account</title><h1>Choose an account</h1>
+PAGE = """<!doctype html><title>Choose an account</title>
+<link rel="icon" href="data:,"><h1>Choose an account</h1>
 <form method="post" action="/authorize">{hidden}
 <p><label>Email <input name="email" value="{email}"></label>
 <p><label>Subject <input name="sub" value=""></label>

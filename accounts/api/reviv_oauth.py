@@ -19,8 +19,9 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts import (
+    arrivals,
     google,
-    newcomers,
+    holders,
     oauth_cookie,
     origins,
     redirects,
@@ -276,8 +277,8 @@ def _enter(claims: Claims, where: Visitor) -> sessions.Tokens:
         )
 
     try:
-        return newcomers.by_google(claims=claims, begin=begin, visitor=where)
-    except (newcomers.AccountClosed, newcomers.EmailInUse) as refusal:
+        return arrivals.by_google(claims=claims, begin=begin, visitor=where)
+    except (arrivals.AccountClosed, holders.EmailInUse) as refusal:
         raise OAuthError(refusal.message, reason=refusal.code) from refusal
 
 

@@ -7,6 +7,7 @@ from accounts.models.consents import Consent
 from accounts.models.devices import DeviceGrant
 from accounts.models.identities import Identity
 from accounts.models.links import Link, Sync
+from accounts.models.mailbox_proofs import MailboxProof
 from accounts.models.mails import Mail
 from accounts.models.passkeys import Passkey, PasskeyOwner
 from accounts.models.people import User
@@ -25,6 +26,7 @@ __all__ = [
     "Identity",
     "Link",
     "Mail",
+    "MailboxProof",
     "Passkey",
     "PasskeyOwner",
     "PersonalAccessToken",

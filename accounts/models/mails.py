@@ -13,6 +13,8 @@ class Mail(models.Model):
     to = models.EmailField()
     subject = models.CharField(max_length=120)
     body = models.TextField()
+    # The link that goes into the body, until it is sent.
+    sealed = models.BinaryField(null=True, blank=True)
     created_at = models.DateTimeField()
     due_at = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveSmallIntegerField(default=0)

@@ -14,9 +14,9 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts import (
+    arrivals,
     google,
     identities,
-    newcomers,
     oauth_cookie,
     origins,
     passkeys,
@@ -146,7 +146,7 @@ def _enter(request: HttpRequest, claims: Claims, wish: dict[str, Any]) -> HttpRe
     def begin(user: User) -> Session:
         return entering.open_session(request, user, METHODS)
 
-    session = newcomers.by_google(claims=claims, begin=begin, visitor=visitor(request))
+    session = arrivals.by_google(claims=claims, begin=begin, visitor=visitor(request))
     return entering.leave(session, _goal(wish))
 
 
@@ -157,7 +157,7 @@ def _link(
     same = session is not None and str(session.user_id) == flow.wish["user"]
     if session is None or not (same and began_here):
         raise google.InvalidState("This was begun by somebody else. Please try again.")
-    newcomers.link_google(user=session.user, claims=claims, visitor=visitor(request))
+    arrivals.link_google(user=session.user, claims=claims, visitor=visitor(request))
     messages.success(request, "Google signs in to your account now.")
     return redirect("/security#identities")
 
@@ -189,7 +189,7 @@ def _to_front(request: HttpRequest, asked: Asked) -> HttpResponse:
             visitor=visitor(request),
         ).session
 
-    session = newcomers.by_google(
+    session = arrivals.by_google(
         claims=asked.claims, begin=begin, visitor=visitor(request)
     )
     target = redirects.front(asked.wish["return_to"])

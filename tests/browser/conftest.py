@@ -7,13 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests import processes
+from tests import googling, processes
 
 
 @pytest.fixture
 def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
     """Our server on this test's database, with the middleware of production."""
     with serving(tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
+def web_with_google(
+    tmp_path: Path, transactional_db: None, google: str
+) -> Iterator[str]:
+    """The same, where Google is a process of ours."""
+    with serving(tmp_path, **googling.environment(google)) as address:
         yield address
 
 

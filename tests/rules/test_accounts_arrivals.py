@@ -87,16 +87,6 @@ class TestAsking:
             user = arrivals.by_clerk(clerk_id=f"user_{number}")
             assert User.objects.get(pk=user.pk).email == wanted
 
-    def test_an_email_that_somebody_holds_stays_theirs(
-        self, backend: Clerk, alice: User
-    ):
-        backend.knows("user_1", ("ALICE@example.com", "verified"))
-        user = arrivals.by_clerk(clerk_id="user_1")
-        user.refresh_from_db()
-        assert user != alice
-        assert (user.email, user.email_verified_at) == (None, None)
-        assert User.objects.with_email("alice@example.com").get() == alice
-
     @pytest.mark.parametrize(
         "odd",
         [

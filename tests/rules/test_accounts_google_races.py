@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from accounts import arrivals, passwords, sessions, tickets
 from accounts import google as google_rules
-from accounts import newcomers, passwords, sessions, tickets
 from accounts.google import Claims
 from accounts.models import Identity, Mail, SecurityEvent, Session, User
 from tests import googling
@@ -25,7 +25,7 @@ def claims(subject: str, email: str) -> Claims:
 
 
 def enter(who: Claims) -> Session:
-    return newcomers.by_google(claims=who, begin=begin)
+    return arrivals.by_google(claims=who, begin=begin)
 
 
 def begin(user: User) -> Session:

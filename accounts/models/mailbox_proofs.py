@@ -1,0 +1,42 @@
+"""Proofs of a mailbox: somebody asked for a link, and who has it reads the mail."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+
+class MailboxProof(models.Model):
+    """One wish for a link, whether or not the address has an account.
+
+    Beat writes the mail while there is a `due_at`, so asking takes the same time either
+    way. The link's secret is kept as a digest.
+    """
+
+    class Purpose(models.TextChoices):
+        RESET = "reset", "a new password"
+        VERIFY = "verify", "this address is mine"
+
+    purpose = models.CharField(max_length=8, choices=Purpose)
+    email = models.EmailField()
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True
+    )
+    digest = models.BinaryField(max_length=32, null=True, unique=True)
+    ip = models.GenericIPAddressField(null=True, blank=True)
+    asked_at = models.DateTimeField()
+    due_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["email", "-asked_at"], name="proofs_of_an_address"),
+            models.Index(
+                fields=["due_at"],
+                condition=Q(due_at__isnull=False),
+                name="proofs_to_be_mailed",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} · {self.email}"

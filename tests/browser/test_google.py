@@ -1,0 +1,213 @@
+"""Google in a real browser: on /signin, in reviv's redirect mode, and by mail after."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db import connections
+
+from accounts import mailbox, mails
+from accounts.models import App, Identity, Session, User
+from tests.browser.chromium import CHROMIUM, QUIET
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
+]
+
+
+def _visit(acts: Callable[[Any], None], *, but: str = "") -> None:
+    """Act in a new browser. What it complains about is a failure."""
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+        page = browser.new_context().new_page()
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        acts(page)
+        browser.close()
+    assert [it for it in complaints if not but or but not in it] == []
+
+
+def _apart(act: Callable[[], Any]) -> Any:
+    """Ask the database in a thread of its own: Playwright's loop runs in this one."""
+
+    def run() -> Any:
+        try:
+            return act()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+def _look(page: Any, name: str) -> None:
+    """Keep a picture, for whoever runs this to see the pages."""
+    folder = os.environ.get("FOCUS_PICTURES")
+    if folder:
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def test_signing_in_linking_and_unlinking(web_with_google: str, google: str) -> None:
+    web = web_with_google
+
+    def acts(page: Any) -> None:
+        page.goto(f"{web}/signin?next=/security")
+        _look(page, "signin")
+        page.click("text=Continue with Google")
+        page.wait_for_url(f"{google}/authorize?*")
+        page.click("text=Allow")
+        page.wait_for_url(f"{web}/security")
+        assert page.is_visible("text=Google · ada@gmail.com")
+        assert page.is_visible("text=verified")
+        _look(page, "security")
+        page.click("[aria-label^='Unlink google']")
+        page.wait_for_selector("text=Google is the only way into your account.")
+        page.click("text=Link Google")
+        page.wait_for_url(f"{google}/authorize?*")
+        page.fill("[name=email]", "second@example.org")
+        page.click("text=Allow")
+        page.wait_for_selector("text=Google · second@example.org")
+        page.click("[aria-label='Unlink google · second@example.org']")
+        page.wait_for_selector("text=Google no longer signs in to your account.")
+
+    _visit(acts)
+    assert Identity.objects.get().email == "ada@gmail.com"
+
+
+def test_on_the_way_to_an_app(web_with_google: str, google: str) -> None:
+    web = web_with_google
+    app = "http://127.0.0.1:9"
+    App.objects.create(slug="video", name="Video", origins=[app])
+
+    def acts(page: Any) -> None:
+        page.route(f"{app}/**", lambda route: route.fulfill(body="the app"))
+        page.goto(f"{web}/signin?redirect_to={app}/cb")
+        page.click("text=Continue with Google")
+        page.click("text=Allow")
+        page.wait_for_url(re.compile(rf"{app}/cb\?token=eyJ"))
+
+    _visit(acts)
+
+
+def test_saying_no_at_google(web_with_google: str, google: str) -> None:
+    web = web_with_google
+
+    def acts(page: Any) -> None:
+        page.goto(f"{web}/signin?next=/device")
+        page.click("text=Continue with Google")
+        page.click("text=Deny")
+        page.wait_for_selector("text=You did not go on at Google")
+        _look(page, "denied")
+        page.click("text=Try again")
+        page.wait_for_url(f"{web}/signin?next=%2Fdevice")
+
+    # The page is a 400, and Chromium says so.
+    _visit(acts, but="400 (Bad Request)")
+    assert not Session.objects.exists()
+
+
+REVIV = """async ({ path, body }) => {
+  const answer = await fetch(path, {
+    method: "POST", credentials: "include",
+    headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+  });
+  return { status: answer.status, body: await answer.json() };
+}"""
+
+
+def test_revivs_recommended_strategy(web_with_google: str, google: str) -> None:
+    """Initiate, go to Google, come back with a ticket, exchange it, refresh."""
+    web = web_with_google
+
+    def acts(page: Any) -> None:
+        tickets: list[str] = []
+
+        def noting(request: Any) -> None:
+            if "/auth/callback?ticket=" in request.url:
+                tickets.append(request.url.partition("ticket=")[2])
+
+        page.on("request", noting)
+
+        def call(path: str, **body: Any) -> Any:
+            return page.evaluate(REVIV, {"path": path, "body": body})
+
+        page.goto(f"{web}/")
+        wish = {"provider": "google", "return_to": "/auth/callback"}
+        begun = call("/api/auth/oauth/initiate/", **wish)
+        page.goto(begun["body"]["auth_url"])
+        page.click("text=Allow")
+        page.wait_for_selector("text=It worked")
+        _look(page, "arrived")
+        # The ticket does not stay in the address bar.
+        assert page.url == f"{web}/auth/callback"
+        entered = call("/api/auth/oauth/exchange/", ticket=tickets[0])
+        assert entered["status"] == 200, entered
+        assert entered["body"]["user"]["email"] == "ada@gmail.com"
+        again = call("/api/auth/token/refresh/")
+        assert set(again["body"]) == {"access"}
+
+    _visit(acts)
+
+
+def test_a_sign_in_that_began_elsewhere_is_asked_about(
+    web_with_google: str, google: str
+) -> None:
+    web = web_with_google
+
+    def acts(page: Any) -> None:
+        body = {"provider": "google", "return_to": "/auth/callback"}
+        begun = page.request.post(
+            f"{web}/api/auth/oauth/initiate/",
+            data=json.dumps(body),
+            headers={"Content-Type": "application/json"},
+        )
+        page.context.clear_cookies()
+        page.goto(begun.json()["auth_url"])
+        page.click("text=Allow")
+        page.wait_for_selector("text=Continue as ada@gmail.com?")
+        _look(page, "continue")
+        assert not _apart(User.objects.exists)
+        page.click("text=Continue >> nth=-1")
+        page.wait_for_selector("text=It worked")
+
+    _visit(acts)
+
+
+def test_a_forgotten_password_and_a_new_one(
+    web_with_google: str, google: str, alice: User
+) -> None:
+    web = web_with_google
+
+    def acts(page: Any) -> None:
+        page.goto(f"{web}/signin")
+        page.click("text=Forgot your password?")
+        _look(page, "forgot")
+        page.fill("#email", "alice@example.com")
+        page.click("text=Mail me a link")
+        page.wait_for_selector("text=Look at your mail")
+        _look(page, "asked")
+        _apart(mailbox.mail_due)
+        _apart(mails.send_due)
+        path = re.search(r"/mailbox\?code=\S+", str(mail.outbox[-1].body))
+        assert path
+        page.goto(f"{web}{path[0]}")
+        _look(page, "mailbox")
+        page.fill("#password", "a new password")
+        page.click("text=Set this password")
+        page.wait_for_url(f"{web}/security")
+        assert page.is_visible("text=You have a new password, and you are signed in.")
+
+    _visit(acts)
