@@ -37,6 +37,8 @@ class Report:
     looked_at: int = 0
     healed: list[str] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
+    # What Stripe's lists said was paid, in cents.
+    paid_cents: dict[str, int] = field(default_factory=dict)
 
 
 def reconcile(*, days: int = 3) -> Report:
@@ -71,6 +73,7 @@ def _sessions(report: Report) -> None:
     for session in gateway.sessions_since(report.since):
         if session.made_for != packs.PACK or not session.paid:
             continue
+        report.paid_cents[session.id] = session.total_cents
 
         def credited(session: Session = session) -> bool:
             if Payment.objects.filter(stripe_session_id=session.id).exists():
@@ -87,6 +90,7 @@ def _invoices(report: Report) -> None:
     for invoice in gateway.invoices_since(report.since):
         if not invoices.brings_credits(invoice=invoice):
             continue
+        report.paid_cents[invoice.id] = invoice.paid_cents
 
         def credited(invoice: Invoice = invoice) -> bool:
             if Payment.objects.filter(stripe_invoice_id=invoice.id).exists():
@@ -120,8 +124,10 @@ def _payments(report: Report) -> None:
     for payment in Payment.objects.filter(paid_at__gte=report.since).iterator():
         subject = payment.stripe_session_id or payment.stripe_invoice_id or ""
 
-        def paid(payment: Payment = payment) -> bool:
-            there = _paid_cents(payment)
+        def paid(payment: Payment = payment, subject: str = subject) -> bool:
+            there = report.paid_cents.get(subject)
+            if there is None:
+                there = _paid_cents(payment)
             if there != payment.amount_cents:
                 raise Differs(f"{there} cents in Stripe, {payment.amount_cents} here")
             return False

@@ -208,7 +208,8 @@ class BillingViewSet(Cosmiv, ViewSet):
         },
         examples=[SUBSCRIBED],
     )
-    def cancel(self, request: Request) -> Response:
+    @resumable
+    def cancel(self, request: Request, *, once: bytes | None) -> Response:
         """The plan and its credits stay until then. Doing it twice is doing it once."""
         subscriptions.set_ending(account=request.auth.user, ends=True)
         return Response(_subscription(request))
@@ -223,7 +224,8 @@ class BillingViewSet(Cosmiv, ViewSet):
         },
         examples=[SUBSCRIBED],
     )
-    def resume(self, request: Request) -> Response:
+    @resumable
+    def resume(self, request: Request, *, once: bytes | None) -> Response:
         """Go on with a plan that was to end with the month."""
         subscriptions.set_ending(account=request.auth.user, ends=False)
         return Response(_subscription(request))

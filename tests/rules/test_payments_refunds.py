@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,6 +146,26 @@ class TestOthers:
         inbox.handle_due()
         row = StripeEvent.objects.get()
         assert (row.state, row.due_at) == ("ignored", None)
+
+    def test_while_stripe_is_down_events_wait_and_only_one_asks(
+        self, till: Till, alice: User
+    ) -> None:
+        till.buy(alice)
+        till.buy(alice)
+        till.tell(till.news("checkout.session.completed"))
+        till.fault("/v1/checkout/sessions/", method="get", count=3, status=503)
+        assert inbox.handle_due() == 0
+        assert sorted(StripeEvent.objects.values_list("tries", flat=True)) == [0, 1]
+        assert inbox.handle_due() == 1
+        StripeEvent.objects.filter(state="pending").update(due_at=timezone.now())
+        assert inbox.handle_due() == 1
+        assert credits_of(alice) == 10
+
+    def test_no_secret_of_a_payment_is_kept(self, till: Till, alice: User) -> None:
+        till.buy(alice)
+        till.tell(till.news("payment_intent.succeeded"))
+        body = StripeEvent.objects.get().body
+        assert '"client_secret": "***"' in body
 
     def test_another_amount_than_asked_is_nobodys_credit(
         self, till: Till, alice: User
