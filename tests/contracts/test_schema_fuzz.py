@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from accounts import scopes, tokens
+from accounts import consents, scopes, sessions, tokens
 from accounts.models import App, User
 from focus.schema import document
 
@@ -30,7 +30,7 @@ CHECKS = [
 schemas = {
     # Without a worker the health checks truly say 503.
     slug: schemathesis.openapi.from_dict(document(slug)).exclude(path_regex="health")
-    for slug in ("focus", "cosmiv", "reviv")
+    for slug in ("focus", "onesub", "cosmiv", "reviv", "clipforge")
 }
 
 
@@ -38,6 +38,21 @@ schemas = {
 def token(transactional_db: None, alice: User, video: App, give: Any) -> str:
     give(alice, 100)
     return tokens.issue(user=alice, name="fuzz", scopes=scopes.DEFAULT).secret
+
+
+@pytest.fixture
+def app_key(transactional_db: None, alice: User, video: App, give: Any) -> str:
+    give(alice, 100)
+    consents.record(user_id=alice.pk, app_id=video.pk)
+    return tokens.issue_app_key(app=video, name="fuzz").secret
+
+
+@pytest.fixture
+def session(transactional_db: None, alice: User) -> str:
+    begun = sessions.begin(
+        user=alice, client="fuzz", access_seconds=900, methods=["pwd"]
+    )
+    return begun.access_token
 
 
 def call(case: Any, url: str, token: str) -> None:
@@ -64,3 +79,15 @@ def test_cosmiv(case: Any, live_server: Any, token: str) -> None:
 @quick
 def test_reviv(case: Any, live_server: Any, token: str) -> None:
     call(case, live_server.url, token)
+
+
+@schemas["onesub"].parametrize()
+@quick
+def test_onesub(case: Any, live_server: Any, app_key: str) -> None:
+    call(case, live_server.url, app_key)
+
+
+@schemas["clipforge"].parametrize()
+@quick
+def test_clipforge(case: Any, live_server: Any, session: str) -> None:
+    call(case, live_server.url, session)

@@ -63,7 +63,7 @@ class Server:
 
     def answers(self) -> bool:
         try:
-            return requests.get(self.url + "/v1/nothing", timeout=5).status_code == 404
+            return requests.get(self.url + "/v1/nothing", timeout=5).status_code == 401
         except requests.ConnectionError:
             return False
 
