@@ -244,6 +244,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
                 description="Linked: to `return_to` or the account page. A browser is "
                 "sent there with `link_error` as well; others are told so here."
             ),
+            401: OpenApiResponse(description="The bearer sent along is not believed."),
             409: OpenApiResponse(
                 description="The account is linked to somebody else, or you have "
                 "another one linked."

@@ -71,12 +71,14 @@ def test_focus(case: Any, live_server: Any, token: str) -> None:
 
 @schemas["cosmiv"].parametrize()
 @quick
+@pytest.mark.usefixtures("stripe_emulator")
 def test_cosmiv(case: Any, live_server: Any, token: str) -> None:
     call(case, live_server.url, token)
 
 
 @schemas["reviv"].parametrize()
 @quick
+@pytest.mark.usefixtures("stripe_emulator")
 def test_reviv(case: Any, live_server: Any, token: str) -> None:
     call(case, live_server.url, token)
 
