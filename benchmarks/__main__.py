@@ -1,4 +1,7 @@
-"""`./dev bench [--seconds N] [--clients N] [--wallets N]`: ratios, in one run."""
+"""`./dev bench [--seconds N] [--clients N] [--wallets N]`: ratios, in one run.
+
+`./dev bench webhooks` measures those instead.
+"""
 
 import argparse
 import os
@@ -22,10 +25,15 @@ SERVERS = {
 
 
 def main() -> None:
-    options = _options()
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
+    if sys.argv[1:2] == ["webhooks"]:
+        from benchmarks import webhooks
+
+        webhooks.main(sys.argv[2:])
+        return
+    options = _options()
     django.setup()
-    from benchmarks import credentials, load
+    from benchmarks import load
 
     people = _prepare(options.wallets)
     hot = people[:1]
@@ -55,7 +63,6 @@ def main() -> None:
                 floor = load.run(load.http_twice, twice, seconds=options.seconds / 2)
                 table.add(f"{name}, {server}", floor, floor)
     table.show()
-    credentials.show()
     _prove()
 
 

@@ -3,15 +3,20 @@
 from typing import Any
 
 
-def _every(seconds: float, task: str, *, expires: int) -> dict[str, Any]:
+def _every(
+    seconds: float, task: str, *, expires: int, queue: str = "celery"
+) -> dict[str, Any]:
     """Ring for `task`. One that waited `expires` seconds is not worth running: what
     waited behind a dead worker would else run many times at once.
     """
-    return {"task": task, "schedule": seconds, "options": {"expires": expires}}
+    options = {"expires": expires, "queue": queue}
+    return {"task": task, "schedule": seconds, "options": options}
 
 
 SCHEDULE = {
     "expire-due-jobs": _every(2.0, "jobs.expire_due", expires=10),
+    "wake-courier": _every(2.0, "jobs.wake_courier", expires=4, queue="webhooks"),
+    "tidy-webhooks": _every(600.0, "jobs.tidy_webhooks", expires=300),
     "expire-due-grants": _every(30.0, "wallet.expire_grants", expires=60),
     "send-mails": _every(5.0, "accounts.send_mails", expires=30),
     "learn-from-clerk": _every(15.0, "accounts.learn_from_clerk", expires=60),

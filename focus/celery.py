@@ -1,4 +1,4 @@
-"""The Celery app, and the two signs of life that the health checks read.
+"""The Celery app, and the signs of life that the health checks read.
 
 Run as `celery -A focus.celery worker` and `celery -A focus.celery beat`. Nothing
 else hears the time: due times live in rows, a task is only the alarm clock.
@@ -24,6 +24,7 @@ app.autodiscover_tasks()
 
 WORKER_ALIVE = "focus:alive:worker"
 BEAT_ALIVE = "focus:alive:beat"
+WEBHOOKS_ALIVE = "focus:alive:webhooks"
 # A worker beats every 2 s and beat ticks every 2 s; a key that expired missed seven.
 ALIVE_SECONDS = 15
 
@@ -43,7 +44,7 @@ def pulse() -> redis.Redis:
     )
 
 
-def _alive(key: str) -> None:
+def alive(key: str) -> None:
     """Write the sign of life. Redis being gone must not stop the one who lives."""
     try:
         pulse().set(key, "1", ex=ALIVE_SECONDS)
@@ -52,8 +53,10 @@ def _alive(key: str) -> None:
 
 
 @heartbeat_sent.connect
-def _worker_alive(**_sender: Any) -> None:
-    _alive(WORKER_ALIVE)
+def _worker_alive(sender: Any, **_more: Any) -> None:
+    # Another queue's worker says for itself how it is: jobs/tasks.py.
+    if "celery" in sender.eventer.app.amqp.queues.consume_from:
+        alive(WORKER_ALIVE)
 
 
 class Scheduler(celery.beat.Scheduler):
@@ -61,5 +64,5 @@ class Scheduler(celery.beat.Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         wait: float = super().tick(*args, **kwargs)
-        _alive(BEAT_ALIVE)
+        alive(BEAT_ALIVE)
         return wait

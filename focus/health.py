@@ -20,7 +20,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from focus.celery import BEAT_ALIVE, WORKER_ALIVE, pulse
+from focus.celery import BEAT_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, pulse
 from focus.contracts import Open
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.reviv import Reviv
@@ -97,6 +97,10 @@ def _worker() -> str:
     return OK if pulse().exists(WORKER_ALIVE) else SILENT
 
 
+def _webhooks() -> str:
+    return OK if pulse().exists(WEBHOOKS_ALIVE) else SILENT
+
+
 def _beat() -> str:
     return OK if pulse().exists(BEAT_ALIVE) else SILENT
 
@@ -116,6 +120,7 @@ PROBES = {
     "storage": _storage,
     "celery": _worker,
     "beat": _beat,
+    "webhooks": _webhooks,
 }
 checks = Checks(PROBES)
 

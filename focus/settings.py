@@ -93,6 +93,7 @@ STEAM_API_KEY = env("STEAM_API_KEY", "")
 X_OAUTH_BASE = env("X_OAUTH_BASE", "https://x.com/i/oauth2")
 X_CLIENT_ID = env("X_CLIENT_ID", "")
 X_CLIENT_SECRET = env("X_CLIENT_SECRET", "")
+_AT_HOME = _PUBLIC_HOST.rsplit(":", 1)[0] in ("localhost", "127.0.0.1", "[::1]")
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or [_PUBLIC_HOST.rsplit(":", 1)[0]]
 if LOCAL:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]", "testserver"]
@@ -325,6 +326,10 @@ RESERVATION_TTL_SECONDS = 3600
 # What ClipForge's /v1/usage calls the limit of a month: minutes, exports. Nothing is
 # hosted yet that could reach it.
 CLIPFORGE_QUOTA = (600, 100)
+# Webhooks to this machine itself, and http to it. Nothing else that is private, ever.
+WEBHOOK_ALLOW_PRIVATE = (
+    env("WEBHOOK_ALLOW_PRIVATE", "1" if LOCAL and _AT_HOME else "0") == "1"
+)
 # What support may give or take in one adjustment; finance has no limit.
 STAFF_ADJUST_LIMIT_CREDITS = Decimal(env("STAFF_ADJUST_LIMIT_CREDITS", "100"))
 
@@ -363,4 +368,9 @@ SPECTACULAR_SETTINGS = {
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "AttemptState": "jobs.models.Attempt.State",
+        "DeliveryState": "jobs.models.Delivery.State",
+        "DeliveryTrigger": "jobs.models.Delivery.Trigger",
+    },
 }

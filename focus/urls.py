@@ -46,4 +46,6 @@ urlpatterns = [
     # ClipForge          api.clipforge.dev       no trailing slash
     path("v1/", include("accounts.api.clipforge")),  # auth/*, api-keys
     path("v1/", include("jobs.api.clipforge")),  # projects
+    path("v1/", include("jobs.api.clipforge_webhooks")),  # webhooks/endpoints
+    path("v1/", include("jobs.api.clipforge_deliveries")),  # webhooks/deliveries
 ]

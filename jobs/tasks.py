@@ -1,10 +1,67 @@
-"""What beat runs for jobs. Due times live in rows; a lost run costs nothing."""
+"""What beat runs for jobs. Due times live in rows; a lost run costs nothing.
+
+A worker that takes the queue `webhooks` has a courier (`jobs.courier`) from its start
+to its end; the task of that queue only wakes it.
+"""
+
+from typing import Any
 
 from celery import shared_task
+from celery.signals import (
+    celeryd_after_setup,
+    heartbeat_sent,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
-from jobs import lifecycle
+from focus.celery import WEBHOOKS_ALIVE, alive
+from jobs import endpoints, forgetting, lifecycle
+from jobs.courier import Courier
+from jobs.safe_http import SECONDS
+
+_couriers: list[Courier] = []
 
 
 @shared_task(name="jobs.expire_due")
 def expire_due(**_newer: object) -> None:
     lifecycle.expire_due()
+
+
+@shared_task(name="jobs.wake_courier")
+def wake_courier(**_newer: object) -> None:
+    for courier in _couriers:
+        courier.wake()
+
+
+@shared_task(name="jobs.tidy_webhooks")
+def tidy_webhooks(**_newer: object) -> None:
+    endpoints.promote_due()
+    forgetting.forget_old()
+
+
+@celeryd_after_setup.connect
+def _hire(instance: Any, **_more: Any) -> None:
+    """Before it has met its broker: that may be away for long."""
+    if "webhooks" in instance.app.amqp.queues.consume_from:
+        courier = Courier(threads=instance.concurrency)
+        _couriers.append(courier)
+        courier.start()
+
+
+@heartbeat_sent.connect
+def _show_life(**_sender: Any) -> None:
+    if _couriers and all(courier.is_well() for courier in _couriers):
+        alive(WEBHOOKS_ALIVE)
+
+
+@worker_shutting_down.connect
+def _last_round(**_more: Any) -> None:
+    for courier in _couriers:
+        courier.stop()
+
+
+@worker_shutdown.connect
+def _dismiss(**_more: Any) -> None:
+    for courier in _couriers:
+        courier.stop()
+        courier.join(SECONDS + 5)

@@ -16,6 +16,7 @@ from accounts.models import App
 from focus.database.statements import rows, tuples
 from focus.errors import DomainError
 from focus.money import from_micro
+from jobs import outbox
 from jobs.models import Job, Usage
 from wallet import ledger
 
@@ -88,7 +89,7 @@ def charge(
     stored = ledger.Then(_STORE, {"plain": key})
     try:
         with transaction.atomic():
-            _wait_for_a_twin(money_key)
+            listens = _wait_for_a_twin(money_key, app)
             taken = ledger.consume(
                 account_id=account_id,
                 app=app,
@@ -98,6 +99,16 @@ def charge(
                 key=money_key,
                 then=stored,
             )
+            if listens and taken.created:
+                data = {
+                    "transaction_id": taken.movement_id,
+                    "app": app.slug,
+                    "user_id": account_id,
+                    "amount": from_micro(amount_micro),
+                    "reason": reason,
+                    "idempotency_key": key,
+                }
+                outbox.write(app=app, name="credits.consumed", data=data)
     except ledger.DuplicateKey:
         raise _used_otherwise() from None
     if taken.created:
@@ -143,11 +154,15 @@ def _money_key(app: App, key: str) -> str:
     return f"consume:{app.pk}:{key}"
 
 
-def _wait_for_a_twin(money_key: str) -> None:
-    """Until the transaction ends, whoever charges with this key stands in line."""
+def _wait_for_a_twin(money_key: str, app: App) -> bool:
+    """Until the transaction ends, whoever charges with this key stands in line.
+
+    Says whether the app's owner has an endpoint that may want to hear of it.
+    """
     digest = hashlib.sha256(money_key.encode()).digest()
+    lock = int.from_bytes(digest[:8], signed=True)
     try:
-        tuples(_LOCK, {"lock": int.from_bytes(digest[:8], signed=True)})
+        [[_, listens]] = tuples(_LOCK, {"lock": lock, "owner": app.owner_id})
     except OperationalError as waited:
         if not isinstance(waited.__cause__, LockNotAvailable):
             raise
@@ -155,9 +170,13 @@ def _wait_for_a_twin(money_key: str) -> None:
             "The same request is still being worked on; ask again in a moment.",
             is_duplicate=False,
         ) from waited
+    return bool(listens)
 
 
-_LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%(lock)s)"
+_LOCK: LiteralString = f"""
+    SELECT pg_advisory_xact_lock(%(lock)s), {outbox.LISTENS}
+    FROM (SELECT %(owner)s::uuid AS owner_id) a
+"""  # noqa: S608 — our own fragment
 
 
 def per_day(*, app_id: UUID, days: int = DAYS) -> list[Day]:

@@ -28,11 +28,13 @@ def services(port: int) -> dict[str, list[str]]:
     granian += ["--workers", "1", "--blocking-threads", "4", "--access-log"]
     granian += ["--access-log-fmt", "%(method)s %(path)s %(status)d %(dt_ms).0f ms"]
     worker = ["worker", "-Q", "celery", "--concurrency", "2"]
+    webhooks = ["worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads"]
     # Celery warns root at length; here that only buries the first screen.
     calm = ["-W", "ignore:You're running the worker"]
     return {
         "web": granian,
         "worker": [*calm, *celery, *worker],
+        "webhook-worker": [*calm, *celery, *webhooks, "--concurrency", "32"],
         "beat": [*celery, "beat"],
     }
 

@@ -97,7 +97,7 @@ class Supervisor:
             self.show(service, line)
 
     def show(self, service: Service, line: str) -> None:
-        label = f"{service.name:<8}|"
+        label = f"{service.name:<14}|"
         if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
             colour = COLOURS[self.services.index(service) % len(COLOURS)]
             label = f"\x1b[{colour}m{label}\x1b[0m"

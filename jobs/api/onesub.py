@@ -13,6 +13,7 @@ from accounts.access import APPS, PRESENT, Access
 from accounts.authentication import visitor
 from accounts.models import App, User
 from accounts.principals import Principal
+from focus import nudges
 from focus.contracts.fields import Credits, Id, Text
 from focus.contracts.onesub import OneSub
 from focus.limits import CONSUME
@@ -96,6 +97,8 @@ class ConsumeViewSet(OneSub, ViewSet):
             key=wish["idempotency_key"],
             actor=f"app:{app.slug}",
         )
+        if app.owner_id and not charged.repeated:
+            nudges.wake_courier()
         headers = {"Idempotent-Replayed": "true"} if charged.repeated else {}
         return Response(
             {

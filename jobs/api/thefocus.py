@@ -12,6 +12,7 @@ from accounts import access, consents, partners
 from accounts.models import App, User
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.principals import Principal
+from focus import nudges
 from focus.contracts import cursors
 from focus.contracts.fields import Credits, Metadata
 from focus.contracts.replay import replayable, unchanged
@@ -192,7 +193,6 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked = NewJob(data=request.data)
         asked.is_valid(raise_exception=True)
         new = asked.validated_data
-        caller = _caller(request)
         app, account_id, granted = _for_whom(request, new)
         outcome = lifecycle.start(
             account_id=account_id,
@@ -201,12 +201,14 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             estimate_micro=new["cost_estimate"],
             metadata=new["metadata"],
             ttl_seconds=new.get("ttl_seconds"),
-            actor=caller.actor,
+            actor=_caller(request).actor,
         )
         if not granted:
             # After the reservation: a refused one leaves nothing behind.
             consents.record(user_id=account_id, app_id=app.pk)
         job = outcome.job
+        if app.owner_id:
+            nudges.wake_courier()
         return Response(
             {
                 "job_id": job.pk,
@@ -352,6 +354,8 @@ def _caller(request: Request) -> Caller:
 
 def _settled(outcome: lifecycle.Outcome) -> Response:
     job = outcome.job
+    if outcome.changed and job.app.owner_id:
+        nudges.wake_courier()
     response = Response(
         {
             "job": _body(job),

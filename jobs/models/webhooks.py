@@ -37,8 +37,9 @@ class Endpoint(models.Model):
     deleted_at = models.DateTimeField(null=True)
     # It asked for a pause (429 with Retry-After).
     paused_until = models.DateTimeField(null=True)
-    # Its last attempt failed or was slow: it gets fewer of a worker's threads.
-    troubled = models.BooleanField(default=False)
+    # Its last attempt failed or was slow, or there was none yet: it gets fewer of a
+    # worker's places.
+    troubled = models.BooleanField(default=True)
     # Since its last success: the first delivery given up, and how many there were.
     failing_since = models.DateTimeField(null=True)
     given_up = models.PositiveIntegerField(default=0)

@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 
 from focus import health
-from focus.celery import BEAT_ALIVE, WORKER_ALIVE, pulse
+from focus.celery import BEAT_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, pulse
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +34,11 @@ def storage(settings: LazySettings, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def living(db: None) -> Iterator[redis.Redis]:
-    """A worker and a beat that just gave a sign of life."""
+    """Workers and a beat that just gave a sign of life."""
     client = redis.Redis.from_url(settings.REDIS_URL)
-    client.mset({WORKER_ALIVE: "1", BEAT_ALIVE: "1"})
+    client.mset({WORKER_ALIVE: "1", BEAT_ALIVE: "1", WEBHOOKS_ALIVE: "1"})
     yield client
-    client.delete(WORKER_ALIVE, BEAT_ALIVE)
+    client.delete(WORKER_ALIVE, BEAT_ALIVE, WEBHOOKS_ALIVE)
     client.close()
 
 
@@ -49,7 +49,9 @@ def hung() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-ALL_OK = dict.fromkeys(("database", "redis", "storage", "celery", "beat"), "ok")
+ALL_OK = dict.fromkeys(
+    ("database", "redis", "storage", "celery", "beat", "webhooks"), "ok"
+)
 
 
 def _words(**broken: str) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def test_reviv_reads_its_checks(living: redis.Redis, client: Client) -> None:
             "celery": "ok",
             "storage": "ok",
             "beat": "ok",
+            "webhooks": "ok",
         },
     }
 
@@ -128,7 +131,7 @@ def test_redis_gone(db: None, client: Client, settings: LazySettings) -> None:
     assert answer.json()["redis"] == "disconnected"
     assert answer.json()["database"] == "connected"
     assert answer.json()["checks"] == _words(
-        redis="error", celery="error", beat="error"
+        redis="error", celery="error", beat="error", webhooks="error"
     )
     assert b"s3cr3t" not in answer.content
     assert b"127.0.0.1" not in answer.content

@@ -11,22 +11,24 @@ from django.conf import settings
 from django.test import Client
 
 from focus import health
-from focus.celery import BEAT_ALIVE, WORKER_ALIVE, app
+from focus.celery import BEAT_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, app
 from tests import processes
 from tests.doors.slow_tasks import DONE, TRIES, slow
 from tests.processes import running, until
 
 WORKER = ("celery", "-A", "tests.doors.slow_tasks", "worker", "-c", "1", "-l", "INFO")
 BEAT = ("celery", "-A", "focus.celery", "beat", "-l", "INFO")
+WEBHOOKS = (*BEAT[:3], "worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads")
 
 
 @pytest.fixture
 def valkey() -> Iterator[redis.Redis]:
     client = redis.Redis.from_url(settings.REDIS_URL)
-    left = ("celery", "unacked", "unacked_index", "unacked_mutex")
-    client.delete(*left, WORKER_ALIVE, BEAT_ALIVE, TRIES, DONE)
+    queues = ("celery", "webhooks", "unacked", "unacked_index", "unacked_mutex")
+    left = (*queues, WORKER_ALIVE, BEAT_ALIVE, WEBHOOKS_ALIVE, TRIES, DONE)
+    client.delete(*left)
     yield client
-    client.delete(*left, WORKER_ALIVE, BEAT_ALIVE, TRIES, DONE)
+    client.delete(*left)
     client.close()
 
 
@@ -37,8 +39,10 @@ def test_worker_and_beat_show_that_they_live_and_health_says_so(
     with (
         running(*WORKER, log=tmp_path / "worker") as worker,
         running(*BEAT, log=tmp_path / "beat"),
+        running(*WEBHOOKS, log=tmp_path / "webhooks"),
     ):
-        until(lambda: valkey.exists(WORKER_ALIVE, BEAT_ALIVE) == 2)
+        signs = (WORKER_ALIVE, BEAT_ALIVE, WEBHOOKS_ALIVE)
+        until(lambda: valkey.exists(*signs) == 3)
         until(lambda: client.get("/health").status_code == 200)
         assert client.get("/health").json() == {
             "status": "healthy",
@@ -47,13 +51,15 @@ def test_worker_and_beat_show_that_they_live_and_health_says_so(
             "storage": "accessible",
             "celery": "connected",
             "checks": dict.fromkeys(
-                ("database", "redis", "storage", "celery", "beat"), health.OK
+                ("database", "redis", "storage", "celery", "beat", "webhooks"),
+                health.OK,
             ),
         }
         assert client.get("/api/health/").json() == {
             "status": "healthy",
             "checks": dict.fromkeys(
-                ("database", "cache", "storage", "celery", "beat"), health.OK
+                ("database", "cache", "storage", "celery", "beat", "webhooks"),
+                health.OK,
             ),
         }
         # What beat asked for, the worker has done: jobs.expire_due, every 2 s.

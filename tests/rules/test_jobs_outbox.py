@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from psycopg.types.json import Jsonb
 
 from accounts import sealed
 from accounts.models import App, User
 from focus.money import MICRO
-from jobs import lifecycle, outbox, signatures
+from jobs import lifecycle, signatures, usage
 from jobs.lifecycle import Caller
-from jobs.models import Delivery, Endpoint, Event, Job
+from jobs.models import Delivery, Endpoint, Event, Job, Usage
 from tests.counting import statements
 from wallet import ledger
 
@@ -208,11 +207,49 @@ def test_no_metadata_can_fail_a_settle(rich: User, owned: App, bob: User) -> Non
     assert told()[-1]["data"]["metadata"]["n"] is None
 
 
-def test_a_charge_can_be_told_in_one_statement(owned: App, bob: User) -> None:
-    """What `jobs.usage` needs: no job, any data, its owner's endpoints."""
+def test_a_charge_is_told_once(rich: User, owned: App, bob: User) -> None:
+    def charge() -> None:
+        usage.charge(
+            account_id=rich.pk,
+            app=owned,
+            amount_micro=1_500_000,
+            reason="one image",
+            key="k1",
+            actor="test",
+        )
+
     listening(bob, ["credits.consumed"])
-    data = {"amount": 1, "metadata": Jsonb({}).obj}
-    with statements() as sent:
-        assert outbox.write(app=owned, name="credits.consumed", data=data) == 1
-    assert len(sent) == 1
-    assert outbox.write(app=owned, name="job.created", data=data) == 0
+    charge()
+    with pytest.raises(usage.DuplicateRequest):
+        charge()
+    [event] = told()
+    assert event["event"] == "credits.consumed"
+    assert event["data"] == {
+        "transaction_id": str(Usage.objects.get().movement_id),
+        "app": "video",
+        "user_id": str(rich.pk),
+        "amount": 1.5,
+        "reason": "one image",
+        "idempotency_key": "k1",
+    }
+
+
+def test_a_charge_that_nobody_hears_of_costs_no_more(
+    rich: User, owned: App, bob: User
+) -> None:
+    def charge(key: str) -> int:
+        with statements() as sent:
+            usage.charge(
+                account_id=rich.pk,
+                app=owned,
+                amount_micro=MICRO,
+                reason="",
+                key=key,
+                actor="test",
+            )
+        return len(sent)
+
+    charge("warm")
+    silent = charge("k1")
+    listening(bob, ["credits.consumed"])
+    assert charge("k2") == silent + 1
