@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from accounts import consents, scopes, sessions, tokens
 from accounts.models import App, User
 from focus.schema import document
+from tests.stripe import Emulator
 
 CHECKS = [
     not_a_server_error,
@@ -35,7 +36,13 @@ schemas = {
 
 
 @pytest.fixture
-def token(transactional_db: None, alice: User, video: App, give: Any) -> str:
+def token(
+    transactional_db: None,
+    alice: User,
+    video: App,
+    give: Any,
+    stripe_emulator: Emulator,
+) -> str:
     give(alice, 100)
     return tokens.issue(user=alice, name="fuzz", scopes=scopes.DEFAULT).secret
 
