@@ -153,8 +153,7 @@ def _first_seen(clerk_id: str, profile: Profile | None, visitor: Visitor) -> Use
             if not claim.holder.is_active:
                 raise TokenEnded("The token is invalid.")
             return _link_clerk(claim.holder, clerk_id, visitor)
-        if claim.holder is None and claim.email is not None:
-            user.email, user.email_verified_at = claim.email, now
+        _take_email(user, claim, visitor)
     if profile is not None:
         user.first_name, user.last_name = profile.first_name, profile.last_name
     user.set_unusable_password()
@@ -182,10 +181,16 @@ def _learn(user: User, profile: Profile) -> None:
     user.first_name = user.first_name or profile.first_name
     user.last_name = user.last_name or profile.last_name
     if user.email is None and profile.email is not None:
-        claim = _claim_clerks(profile.email, NOBODY)
-        if claim.holder is None and claim.email is not None:
-            user.email, user.email_verified_at = claim.email, timezone.now()
+        _take_email(user, _claim_clerks(profile.email, NOBODY), NOBODY)
     user.save(update_fields=["first_name", "last_name", "email", "email_verified_at"])
+
+
+def _take_email(user: User, claim: holders.Claim, visitor: Visitor) -> None:
+    """Give a free email to an account of its own; tell the owner of one that is not."""
+    if claim.holder is not None:
+        holders.tell_left_alone(holder=claim.holder, way="clerk", visitor=visitor)
+    elif claim.email is not None:
+        user.email, user.email_verified_at = claim.email, timezone.now()
 
 
 def _claim_clerks(email: str, visitor: Visitor) -> holders.Claim:

@@ -119,6 +119,23 @@ def tell_linked(*, user: User, name: str, visitor: Visitor = NOBODY) -> None:
     )
 
 
+def tell_left_alone(*, holder: User, way: str, visitor: Visitor = NOBODY) -> None:
+    """Tell the owner of an email that an account without it is, by its proof, theirs.
+
+    It could not be linked: it is there already, or `holder` has another such way in.
+    """
+    actor = f"system:{way}"
+    audit.record("email_left_alone", user=holder, actor=actor, visitor=visitor)
+    mails.write(
+        user=holder,
+        subject="Another account was opened by the owner of your email address",
+        what="Somebody who has shown to our sign-in service that your mailbox is "
+        "theirs has an account of their own, without an address. Yours is as it was: "
+        "accounts are never merged. If both are yours, write to support.",
+        visitor=visitor,
+    )
+
+
 def _normal(email: str) -> str | None:
     try:
         return passwords.normal_email(email) if email else None

@@ -134,7 +134,7 @@ def not_linked(provider: str) -> NotLinked:
 def reconnect(provider: str) -> ReconnectRequired:
     return ReconnectRequired(
         f"{_name(provider)} asks you to connect your account again.",
-        reconnect_url=f"{settings.PUBLIC_BASE_URL}/#links",
+        reconnect_url=f"{settings.PUBLIC_BASE_URL}/security#links",
     )
 
 

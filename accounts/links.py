@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, link_tokens, mails, nonces, providers
+from accounts import audit, link_tokens, mails, nonces, proofs, providers
 from accounts.audit import NOBODY, Visitor
 from accounts.link_tokens import (
     NotLinked,
@@ -25,6 +26,7 @@ from accounts.link_tokens import (
     token,
 )
 from accounts.models import Link, Sync, User
+from accounts.principals import TokenEnded
 from accounts.proven import Answer, NotProven, Proven
 from focus.errors import DomainError
 
@@ -37,6 +39,8 @@ __all__ = [
     "ReconnectRequired",
     "callback",
     "finish",
+    "forget_all",
+    "give_back",
     "of",
     "start",
     "take",
@@ -82,6 +86,7 @@ class Attempt:
 
     provider: str
     user_id: uuid.UUID
+    epoch: int
     state: str = field(repr=False)
     verifier: str = field(repr=False)
     return_to: str
@@ -102,6 +107,7 @@ def start(
         facts={
             "provider": provider,
             "user": str(user.pk),
+            "epoch": user.epoch,
             "verifier": verifier,
             "binder": _digest(binder),
             "in_browser": in_browser,
@@ -140,6 +146,7 @@ def take(
     return Attempt(
         provider,
         uuid.UUID(facts["user"]),
+        facts["epoch"],
         state,
         facts["verifier"],
         facts["return_to"],
@@ -182,13 +189,31 @@ def unlink(*, user: User, provider: str, visitor: Visitor = NOBODY) -> Link:
         link = Link.objects.select_for_update().filter(**_one(user, provider)).first()
         if link is None:
             raise link_tokens.not_linked(provider)
-        link_id = link.pk
-        link.delete()
-        link.pk = link_id
-        audit.record("account_unlinked", user=user, visitor=visitor, **_facts(link))
-    if (tokens := link_tokens.opened(link)) is not None:
-        link_tokens.give_back(provider, tokens)
+        _forget(link, user=user, visitor=visitor)
+    give_back(links=[link])
     return link
+
+
+def forget_all(*, user: User, actor: str = "", visitor: Visitor = NOBODY) -> list[Link]:
+    """Forget every linked account of `user`, in the caller's transaction.
+
+    Once that is committed the caller owes the providers a `give_back` of what this
+    returns.
+    """
+    rows = list(Link.objects.select_for_update().filter(user=user).order_by("pk"))
+    for link in rows:
+        _forget(link, user=user, actor=actor, visitor=visitor)
+    return rows
+
+
+def give_back(*, links: Iterable[Link]) -> None:
+    """Tell the providers of forgotten `links` that their tokens are needed no more.
+
+    Never call it inside a transaction.
+    """
+    for link in links:
+        if (tokens := link_tokens.opened(link)) is not None:
+            link_tokens.give_back(link.provider, tokens)
 
 
 def callback(provider: str) -> str:
@@ -198,9 +223,11 @@ def callback(provider: str) -> str:
 
 @transaction.atomic
 def _kept(attempt: Attempt, proven: Proven, visitor: Visitor) -> Link:
-    user = User.objects.filter(pk=attempt.user_id, is_active=True).first()
-    if user is None:
-        raise InvalidState("The account is closed.")
+    try:
+        # What the account's owner has ended since it was started, adds nothing.
+        user = proofs.hold(user=User(pk=attempt.user_id, epoch=attempt.epoch))
+    except TokenEnded as ended:
+        raise InvalidState("Everything that opened the account was ended.") from ended
     now = timezone.now()
     links = Link.objects.select_for_update()
     taken = links.filter(provider=attempt.provider, subject=proven.subject).first()
@@ -229,6 +256,15 @@ def _kept(attempt: Attempt, proven: Proven, visitor: Visitor) -> Link:
     if mine is None:
         _tell(user, link, visitor)
     return link
+
+
+def _forget(
+    link: Link, *, user: User, actor: str = "", visitor: Visitor = NOBODY
+) -> None:
+    facts, link_id = _facts(link), link.pk
+    link.delete()
+    link.pk = link_id
+    audit.record("account_unlinked", user=user, actor=actor, visitor=visitor, **facts)
 
 
 def _tell(user: User, link: Link, visitor: Visitor) -> None:

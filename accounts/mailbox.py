@@ -15,8 +15,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit, mails, opaque, passwords, purge, sessions
+from accounts import audit, links, mails, opaque, passwords, purge, sessions
 from accounts.audit import NOBODY, Visitor
+from accounts.models import Link as AccountElsewhere
 from accounts.models import MailboxProof, User
 from focus.errors import DomainError
 
@@ -106,6 +107,7 @@ def set_password(
     fresh = User(email=link.user.email)
     # The slow part comes first: it holds no lock.
     passwords.set_new(user=fresh, password=password)
+    gone: list[AccountElsewhere] = []
     with transaction.atomic():
         user = User.objects.select_for_update(no_key=True).get(pk=link.user.pk)
         _use(secret, user)
@@ -113,7 +115,7 @@ def set_password(
         user.epoch += 1
         user.save(update_fields=["password", "epoch"])
         if user.email_verified_at is None:
-            purge.everything(user=user, visitor=visitor)
+            gone = purge.everything(user=user, visitor=visitor)
             _verified(user, visitor)
         else:
             sessions.revoke_all(user=user, actor="system:reset", visitor=visitor)
@@ -125,6 +127,7 @@ def set_password(
             "Everybody who was signed in is out.",
             visitor=visitor,
         )
+    links.give_back(links=gone)
     return user
 
 

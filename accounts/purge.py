@@ -4,7 +4,7 @@ whoever reads its mail has come.
 
 from django.db import transaction
 
-from accounts import audit, consents, sessions, tokens, user_keys
+from accounts import audit, consents, links, sessions, tokens, user_keys
 from accounts.audit import Visitor
 from accounts.models import (
     AppKey,
@@ -24,10 +24,12 @@ _ACTOR = "system:mailbox-proof"
 
 
 @transaction.atomic
-def everything(*, user: User, visitor: Visitor) -> None:
+def everything(*, user: User, visitor: Visitor) -> list[Link]:
     """End every credential, session, token, passkey, link and permission of a `user`
     whose row the caller has locked and whose epoch it has moved on, so that a request
     under way cannot add one afterwards. Credits and history stay.
+
+    Returns the links, for `links.give_back` once this is committed.
     """
     sessions.revoke_all(user=user, actor=_ACTOR, visitor=visitor)
     for token in PersonalAccessToken.objects.filter(user=user, revoked_at=None):
@@ -48,8 +50,9 @@ def everything(*, user: User, visitor: Visitor) -> None:
     Passkey.objects.filter(user=user).delete()
     PasskeyOwner.objects.filter(user=user).delete()
     Identity.objects.filter(user=user).delete()
-    Link.objects.filter(user=user).delete()
+    gone = links.forget_all(user=user, actor=_ACTOR, visitor=visitor)
     ClerkLookup.objects.filter(user=user).delete()
     user.clerk_id = None
     user.save(update_fields=["clerk_id"])
     audit.record("account_purged", user=user, actor=_ACTOR, visitor=visitor)
+    return gone

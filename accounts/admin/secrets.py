@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from accounts import sessions, tokens
 from accounts.admin.kept import Kept
 from accounts.authentication import visitor
-from accounts.models import DeviceGrant, PersonalAccessToken, Session
+from accounts.models import DeviceGrant, PersonalAccessToken, Session, UserKey
 
 
 @admin.register(Session)
@@ -53,6 +53,26 @@ class PersonalAccessTokenAdmin(Kept):
                 visitor=visitor(request),
             )
         self.message_user(request, "Revoked.", messages.SUCCESS)
+
+
+@admin.register(UserKey)
+class UserKeyAdmin(Kept):
+    list_display = [
+        "name",
+        "user",
+        "hint",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+        "revoked_at",
+    ]
+    list_select_related = ["user"]
+    search_fields = ["=id", "name", "user__email", "last4"]
+    ordering = ["-created_at", "-id"]
+
+    @admin.display(description="key")
+    def hint(self, key: UserKey) -> str:
+        return str(key)
 
 
 @admin.register(DeviceGrant)

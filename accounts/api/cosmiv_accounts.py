@@ -28,7 +28,7 @@ from focus.limits import AUTH
 from focus.routing import either_slash
 
 # Where people end up who named no page of their own.
-HOME = "/#links"
+HOME = "/security#links"
 
 
 class Provider(serializers.Serializer):

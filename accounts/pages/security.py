@@ -12,6 +12,7 @@ from accounts import audit, google, identities, passkeys, sessions, tokens
 from accounts.authentication import browser_session, visitor
 from accounts.models import SecurityEvent, User
 from accounts.pages import google as by_google
+from accounts.pages import links as elsewhere
 from accounts.visit import signed_in
 from focus.errors import NotFound
 from focus.middleware import page_policy
@@ -23,6 +24,9 @@ MEANINGS = {
     "app_granted": "You let an app spend your credits",
     "app_revoked": "You took an app's permission back",
     "credits_adjusted": "Staff adjusted your credits",
+    "account_linked": "An account elsewhere was linked to yours",
+    "account_unlinked": "An account elsewhere was unlinked from yours",
+    "email_left_alone": "Your email address was proven by another account as well",
     "email_evicted": "Your email address was taken off: its owner came",
     "account_purged": "Everything that opened your account was ended",
     "email_verified": "You showed that your email address is yours",
@@ -48,8 +52,12 @@ MEANINGS = {
 @signed_in
 def page(request: HttpRequest, user: User) -> HttpResponse:
     here = browser_session(request)
+    linked = elsewhere.rows(user=user)
     about = {
         "user": user,
+        "links": linked,
+        "link_note": elsewhere.told(request, linked),
+        "syncable": any(row.link and row.link.is_active for row in linked),
         "identities": identities.of(user=user),
         "google": google.is_configured(),
         "passkeys": passkeys.of(user=user),
@@ -59,8 +67,8 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
         "events": [_event(event) for event in audit.of(user=user)[:RECENT]],
     }
     response = render(request, "accounts/security.html", about)
-    # The form that links Google ends there, and browsers hold it to this.
-    ways = filter(None, [by_google.origin()])
+    # Forms that link an account end there, and browsers hold them to this.
+    ways = filter(None, [by_google.origin(), *elsewhere.targets()])
     response["Content-Security-Policy"] = page_policy(*ways)
     return response
 

@@ -11,6 +11,7 @@ import pytest
 import requests
 from django.conf import settings as ours
 from django.contrib.sessions.backends.db import SessionStore
+from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts import sessions
@@ -117,7 +118,7 @@ def query_of(url: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
 
-def come_back(client: APIClient, url: str, **more: Any) -> Any:
+def come_back(client: Client, url: str, **more: Any) -> Any:
     """Follow the provider's redirect to us, as this client."""
     parts = urlsplit(url)
     return client.get(f"{parts.path}?{parts.query}", **more)

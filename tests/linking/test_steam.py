@@ -44,7 +44,10 @@ def test_a_browser_links_an_account(steam: Stand, alice: User) -> None:
         steam.visit(answer["Location"]),
         headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
     )
-    assert (answer.status_code, answer["Location"]) == (302, "/?linked=steam#links")
+    assert (answer.status_code, answer["Location"]) == (
+        302,
+        "/security?linked=steam#links",
+    )
     link = Link.objects.get()
     assert (link.user, link.provider, link.subject) == (alice, "steam", GABEN)
     assert (link.sealed_tokens, link.expires_at, link.is_active) == (None, None, True)
@@ -85,7 +88,10 @@ def test_a_bearer_links_an_account(steam: Stand, alice: User) -> None:
         if not keeps_cookies:
             client.cookies.clear()
         answer = come_back(client, back)
-        assert (answer.status_code, answer["Location"]) == (302, "/?linked=steam#links")
+        assert (answer.status_code, answer["Location"]) == (
+            302,
+            "/security?linked=steam#links",
+        )
         assert Link.objects.get().user == alice
         answer = client.delete(f"{HERE}/links/steam")
         assert answer.json() == {"success": True, "provider": "steam"}
@@ -110,7 +116,10 @@ def test_return_to_is_where_they_end_up(steam: Stand, alice: User, video: Any) -
     back = steam.visit(begin(client, "steam", return_to=wanted))
     assert come_back(client, back)["Location"] == f"{wanted}&linked=steam"
     # And where a refusal is told.
-    assert come_back(client, back)["Location"] == "/?link_error=invalid_state#links"
+    assert (
+        come_back(client, back)["Location"]
+        == "/security?link_error=invalid_state#links"
+    )
     for evil in ("https://evil.example", "//evil.example", "/\\evil.example"):
         answer = client.get(f"{HERE}/oauth/steam", {"return_to": evil})
         assert answer.status_code == 400
@@ -175,7 +184,7 @@ def test_another_browser_of_the_same_person_starts_again(
 ) -> None:
     back = steam.visit(begin(browser(alice), "steam"))
     answer = come_back(browser(alice), back)
-    assert answer["Location"] == "/?link_error=invalid_state#links"
+    assert answer["Location"] == "/security?link_error=invalid_state#links"
     assert not Link.objects.exists()
 
 
@@ -192,7 +201,7 @@ def test_a_stranger_signs_in_first_and_nothing_is_spent(
     assert answer.json()["error"]["code"] == "AUTHENTICATION_REQUIRED"
     # Signed in as the one who began, they may go on.
     answer = come_back(browser(alice), back)
-    assert answer["Location"] == "/?linked=steam#links"
+    assert answer["Location"] == "/security?linked=steam#links"
 
 
 def test_a_closed_account_gets_no_link(steam: Stand, alice: User) -> None:
@@ -208,7 +217,7 @@ def test_who_says_no_at_steam_is_told(steam: Stand, alice: User) -> None:
     steam.knobs(cancel=True)
     client = browser(alice)
     answer = come_back(client, steam.visit(begin(client, "steam")))
-    assert answer["Location"] == "/?link_error=access_denied#links"
+    assert answer["Location"] == "/security?link_error=access_denied#links"
 
 
 def test_steam_being_down_is_a_503(steam: Stand, alice: User) -> None:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 def _link(user: User, x: Stand) -> Link:
     client = bearer(user)
     answer = come_back(client, x.visit(begin(client, "x")))
-    assert (answer.status_code, answer["Location"]) == (302, "/?linked=x#links")
+    assert (answer.status_code, answer["Location"]) == (302, "/security?linked=x#links")
     return Link.objects.get(user=user, provider="x")
 
 
@@ -51,7 +51,7 @@ def test_a_browser_links_an_account(x: Stand, alice: User) -> None:
         "http://localhost:8000/api/v2/accounts/oauth/x/callback"
     )
     answer = come_back(client, x.visit(url))
-    assert answer["Location"] == "/?linked=x#links"
+    assert answer["Location"] == "/security?linked=x#links"
     link = Link.objects.get()
     assert (link.subject, link.username) == ("2244994945", "dev")
     assert link.scopes == ["tweet.read", "users.read", "offline.access"]
@@ -157,7 +157,9 @@ def test_a_refused_refresh_token_asks_the_person(x: Stand, alice: User) -> None:
     for _ in range(3):
         with pytest.raises(links.ReconnectRequired) as refusal:
             links.token(user=alice, provider="x")
-    assert refusal.value.facts == {"reconnect_url": "http://localhost:8000/#links"}
+    assert refusal.value.facts == {
+        "reconnect_url": "http://localhost:8000/security#links"
+    }
     # X is not asked again and again.
     assert x.seen("grant refresh_token") == 1
     (said,) = bearer(alice).get(f"{HERE}/links").json()["links"]
@@ -236,4 +238,4 @@ def test_the_focus_guide_hands_the_linked_token_over(x: Stand, alice: User) -> N
     answer = bearer(alice).get("/api/xToken")
     assert answer.status_code == 409
     assert answer.json()["error"] == "reconnect_required"
-    assert answer.json()["reconnect_url"] == "http://localhost:8000/#links"
+    assert answer.json()["reconnect_url"] == "http://localhost:8000/security#links"

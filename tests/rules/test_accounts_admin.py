@@ -7,10 +7,31 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 
-from accounts import audit, consents, devices, people, sessions, tokens
-from accounts.models import App, AppKey, SecurityEvent, Session, User
+from accounts import (
+    audit,
+    consents,
+    devices,
+    link_tokens,
+    mails,
+    people,
+    sessions,
+    tokens,
+    user_keys,
+)
+from accounts.models import (
+    App,
+    AppKey,
+    Link,
+    Mail,
+    SecurityEvent,
+    Session,
+    Sync,
+    User,
+)
 from accounts.principals import InvalidToken, KeyInactive
+from accounts.proven import Tokens
 
 LISTS = [
     "user",
@@ -21,6 +42,10 @@ LISTS = [
     "devicegrant",
     "consent",
     "securityevent",
+    "userkey",
+    "link",
+    "sync",
+    "mail",
 ]
 
 
@@ -45,6 +70,14 @@ def everything(alice: User, video: App) -> dict[str, Any]:
     )
     consents.record(user_id=alice.pk, app_id=video.pk)
     event = audit.record("signed_in", user=alice)
+    user_key = user_keys.issue(user=alice, name="server")
+    link = Link(user=alice, provider="x", subject="1", created_at=timezone.now())
+    link_tokens.put(link, Tokens("access-of-x", "refresh-of-x", ["tweet.read"], None))
+    link.save()
+    sync = Sync.objects.create(link=link, requested_at=timezone.now())
+    proof = "https://example.com/mailbox?code=the-secret-of-a-mail"
+    mails.write_link(user=alice, subject="Is it yours?", what="It is", link=proof)
+    mail = Mail.objects.get(subject="Is it yours?")
     from accounts.models import Consent
 
     return {
@@ -57,6 +90,10 @@ def everything(alice: User, video: App) -> dict[str, Any]:
         "devicegrant": started.grant,
         "consent": Consent.objects.get(),
         "securityevent": event,
+        "userkey": user_key.key,
+        "link": link,
+        "sync": sync,
+        "mail": mail,
         "secrets": [
             token.secret,
             key.secret,
@@ -67,6 +104,13 @@ def everything(alice: User, video: App) -> dict[str, Any]:
             "k" * 32,
             str(session.tip),
             alice.password,
+            user_key.secret,
+            bytes(user_key.key.digest).hex(),
+            "access-of-x",
+            "refresh-of-x",
+            bytes(link.sealed_tokens or b"").hex(),
+            "the-secret-of-a-mail",
+            bytes(mail.sealed or b"").hex(),
         ],
     }
 
@@ -166,6 +210,7 @@ def test_registering_and_changing_an_app(as_staff: Client, alice: User) -> None:
         "active": "on",
         "starter_credits": "2.5",
         "overage_policy": "cap",
+        "max_ttl_seconds": "86400",
         "origins": "https://Photo.example.com\nhttps://b.example.com/",
         "redirect_token": "on",
         "duplicate_mode": "conflict",
@@ -200,6 +245,7 @@ def test_making_an_app_a_tool(as_staff: Client, video: App) -> None:
         "active": "on",
         "starter_credits": "0",
         "overage_policy": "cap",
+        "max_ttl_seconds": "86400",
         "origins": "",
         "duplicate_mode": "replay",
         "is_tool": "on",

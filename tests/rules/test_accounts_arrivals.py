@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 from accounts import arrivals, clerk_backend
-from accounts.models import ClerkLookup, SecurityEvent, User
+from accounts.google import Claims
+from accounts.models import ClerkLookup, Identity, Mail, SecurityEvent, User
 from tests.clerk import Clerk
 from tests.rules.test_accounts_races import at_once, of
 
@@ -54,6 +55,71 @@ def test_of_twelve_people_with_one_email_one_gets_it(backend: Clerk):
         outcomes = at_once(12, lambda: arrivals.by_clerk(clerk_id=next(waiting)))  # noqa: B023
         assert len({user.pk for user in of(User, outcomes)}) == 12, outcomes
         assert User.objects.with_email(f"same{turn}@example.com").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("proven", [True, False])
+def test_of_eight_first_sights_of_a_held_email_one_gets_it(
+    backend: Clerk, proven: bool
+):
+    """Proven: one of them is linked to its account. Unproven: it is taken once."""
+    for turn in range(5):
+        email = f"held{turn}@example.com"
+        holder = User.objects.create_user(email)
+        if proven:
+            User.objects.filter(pk=holder.pk).update(email_verified_at=timezone.now())
+        ids = [f"user_h{turn}n{number}" for number in range(8)]
+        for clerk_id in ids:
+            backend.knows(clerk_id, (email, "verified"))
+        waiting = iter(ids)
+        outcomes = at_once(8, lambda: arrivals.by_clerk(clerk_id=next(waiting)))  # noqa: B023
+        assert len({user.pk for user in of(User, outcomes)}) == 8, outcomes
+        owner = User.objects.with_email(email).get()
+        assert (owner == holder) == proven
+        assert (owner in outcomes, owner.clerk_id in ids) == (True, True)
+        assert owner.email_verified_at is not None
+        seen = SecurityEvent.objects.filter(user=holder)
+        assert seen.filter(kind="identity_linked").count() == int(proven)
+        assert seen.filter(kind="email_evicted").count() == int(not proven)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_clerk_and_google_at_once_one_account_has_the_email(backend: Clerk):
+    for turn in range(10):
+        email = f"both{turn}@gmail.com"
+        backend.knows(f"user_b{turn}", (email, "verified"))
+        claims = Claims(subject=f"g{turn}", email=email, proves_email=True)
+        ways = [
+            partial(arrivals.by_clerk, clerk_id=f"user_b{turn}"),
+            partial(arrivals.by_google, claims=claims, begin=lambda user: user),
+        ]
+        waiting = iter(ways * 4)
+        outcomes = at_once(8, lambda: next(waiting)())  # noqa: B023
+        # Each way proves the mailbox, so whoever is second is linked to the first.
+        (user,) = {user.pk: user for user in of(User, outcomes)}.values()
+        assert len(of(User, outcomes)) == 8, outcomes
+        owner = User.objects.with_email(email).get()
+        assert (owner.pk, owner.clerk_id) == (user.pk, f"user_b{turn}")
+        assert Identity.objects.get(subject=f"g{turn}").user == owner
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_four_workers_who_learn_late_one_tells_the_owner(
+    backend: Clerk, settings: Any
+):
+    owner = User.objects.create_superuser("owner@example.com")
+    settings.CLERK_SECRET_KEY = ""
+    late = arrivals.by_clerk(clerk_id="user_late")
+    settings.CLERK_SECRET_KEY = backend.secret_key
+    backend.knows("user_late", ("Owner@example.com", "verified"))
+    assert sorted(at_once(4, arrivals.learn_due)) == [0, 0, 0, 1]
+    late.refresh_from_db()
+    owner.refresh_from_db()
+    assert (late.email, owner.email) == (None, "owner@example.com")
+    assert (
+        SecurityEvent.objects.filter(kind="email_left_alone", user=owner).count() == 1
+    )
+    assert Mail.objects.get().to == "owner@example.com"
 
 
 @pytest.mark.django_db

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.django_db
 
 EMAIL = "ada@gmail.com"
 PASSWORD = "a long password"
+LEFT_ALONE = "Another account was opened by the owner of your email address"
 EVICTED = "Your email address was taken off an account"
 STATES = ["free", "unproven", "proven"]
 
@@ -238,5 +239,32 @@ def test_clerk_who_tells_later_does_not_merge(
     user.refresh_from_db()
     if state == "unproven":
         evicted(holder, user)  # type: ignore[arg-type]
-    else:
-        assert user.email == (EMAIL if holder is None else None)
+        return
+    assert user.email == (EMAIL if holder is None else None)
+    left_alone(holder)
+
+
+def left_alone(holder: User | None) -> None:
+    """Its owner is told, and nothing of theirs ends."""
+    events = SecurityEvent.objects.filter(kind="email_left_alone")
+    if holder is None:
+        assert (mailed(), events.count()) == ([], 0)
+        return
+    assert mailed() == [LEFT_ALONE]
+    assert Mail.objects.get(subject=LEFT_ALONE).to == EMAIL
+    assert (events.get().user, events.get().actor) == (holder, "system:clerk")
+    holder.refresh_from_db()
+    assert (holder.email, holder.clerk_id, lives(holder)) == (EMAIL, None, 1)
+
+
+def test_a_second_person_of_clerks_with_the_email_is_not_the_first(
+    clerk: Clerk, clerk_of: Callable[[str], User]
+) -> None:
+    first = clerk_of("verified")
+    clerk.knows("user_2", (EMAIL, "verified"))
+    second = arrivals.by_clerk(clerk_id="user_2")
+    assert second != first
+    assert (second.email, second.clerk_id) == (None, "user_2")
+    first.refresh_from_db()
+    assert (first.email, first.clerk_id) == (EMAIL, "user_1")
+    assert mailed() == [LEFT_ALONE]

@@ -1,0 +1,121 @@
+"""Accounts elsewhere on /security: connected, looked at anew, disconnected.
+
+The provider sends people back to the API's own callback, which ends here again.
+"""
+
+from dataclasses import dataclass
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from accounts import link_cookie, links, origins, providers, syncs
+from accounts.authentication import visitor
+from accounts.models import Link, Sync, User
+from accounts.providers import Provider
+from accounts.visit import signed_in
+from focus import limits
+from focus.errors import DomainError, NotFound
+from focus.limits import AUTH
+
+HERE = "/security#links"
+FAILED = "The account could not be linked. Please try again."
+# What the callback says in `?link_error=`; nothing of the query itself is shown.
+MEANINGS = {
+    "access_denied": "You did not go on there, so nothing was linked.",
+    "already_linked": "You have another account of theirs linked. Disconnect it first.",
+    "link_taken": "That account is linked to somebody else's account here.",
+    "service_unavailable": "They do not answer just now. Please try again later.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A provider, and the person's account there if it is linked."""
+
+    provider: Provider
+    link: Link | None
+    sync: Sync | None
+
+    @property
+    def name(self) -> str:
+        return self.link.username or self.link.subject if self.link else ""
+
+
+def rows(*, user: User) -> list[Row]:
+    """What is linked or can be, in the order of the providers."""
+    linked = {link.provider: link for link in links.of(user=user)}
+    newest = {
+        sync.link_id: sync
+        for sync in Sync.objects.filter(link__in=linked.values())
+        .order_by("link_id", "-requested_at", "-pk")
+        .distinct("link_id")
+    }
+    shown = []
+    for provider in providers.PROVIDERS:
+        link = linked.get(provider.id)
+        if link is not None or provider.available:
+            shown.append(Row(provider, link, newest.get(link.pk) if link else None))
+    return shown
+
+
+def targets() -> list[str]:
+    """Where forms that connect an account end: browsers hold the page to these."""
+    ways = (
+        one.service.origin()
+        for one in providers.PROVIDERS
+        if one.available and one.service
+    )
+    return sorted(filter(None, map(origins.of, ways)))
+
+
+def told(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
+    """How it ended, for somebody who comes back: the kind of a note and its text."""
+    if error := request.GET.get("link_error"):
+        return "error", MEANINGS.get(error, FAILED)
+    wanted = request.GET.get("linked")
+    for row in shown:
+        # Anybody can write this into an address, so only what is so is said.
+        if row.link is not None and row.provider.id == wanted:
+            return "success", f"Your {row.provider.name} account {row.name} is linked."
+    return "", ""
+
+
+@require_POST
+@signed_in
+def connect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
+    try:
+        limits.of(request).count((AUTH,))
+        started = links.start(user=user, provider=provider, in_browser=True)
+    except DomainError as refusal:
+        messages.error(request, refusal.message)
+        return redirect(HERE)
+    answer = redirect(started.url)
+    link_cookie.give(answer, started)
+    return answer
+
+
+@require_POST
+@signed_in
+def disconnect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
+    try:
+        link = links.unlink(user=user, provider=provider, visitor=visitor(request))
+    except links.NotLinked:
+        messages.error(request, "That account is not linked.")
+    else:
+        said = f"{link.username or link.subject} is no longer linked to your account."
+        messages.success(request, said)
+    return redirect(HERE)
+
+
+@require_POST
+@signed_in
+def sync(request: HttpRequest, user: User) -> HttpResponse:
+    try:
+        syncs.request(user=user)
+    except NotFound as refusal:
+        messages.error(request, refusal.message)
+    else:
+        messages.success(request, "Your linked accounts are looked at in a moment.")
+    return redirect(HERE)
