@@ -5,7 +5,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from focus.money import MICRO
-from jobs import lifecycle
+from jobs import lifecycle, purchases, usage
 from jobs.invariants import ALL
 from wallet import invariants, ledger
 
@@ -78,17 +78,22 @@ CORRUPTIONS = {
         "UPDATE jobs_job SET status = 'expired', settled_at = now()"
         " WHERE status = 'completed'"
     ),
+    "usage is what its movement took": (
+        "UPDATE jobs_usage SET amount_micro = amount_micro + 1"
+    ),
+    "a paid purchase took its price": (
+        "UPDATE jobs_toolpurchase SET price_micro = price_micro + 1"
+    ),
     "every reservation has its job": "DELETE FROM jobs_job",
 }
 
 
 @pytest.fixture
-def history(alice, video, give):
-    """One job settled, one running, within a budget; a purchase refunded, and disputed.
-
-    The dispute was won.
+def history(alice, video, tool, give):
+    """One job settled, one running, within a budget; a purchase refunded, and disputed
+    (the dispute was won); a tool bought, and used.
     """
-    give(alice, 20)
+    give(alice, 60)
     ledger.set_budget(account_id=alice.pk, app=video, limit_micro=15 * MICRO)
     ledger.grant(
         account_id=alice.pk,
@@ -130,6 +135,16 @@ def history(alice, video, give):
         caller=lifecycle.Caller("test", account_id=alice.pk),
         cost_micro=3 * MICRO,
         metadata={},
+    )
+    checkout = purchases.create(user=alice, tool_id=tool.pk)
+    purchases.process(user=alice, purchase_id=checkout.pk)
+    usage.charge(
+        account_id=alice.pk,
+        app=tool,
+        amount_micro=MICRO,
+        reason="one image",
+        key="one",
+        actor="test",
     )
 
 
