@@ -119,7 +119,7 @@ def _by_bearer(header: str, request: HttpRequest) -> Believed:
     if scheme.lower() != "bearer":
         raise InvalidToken("The Authorization header must be a Bearer token.")
     if secret.startswith(opaque.PAT):
-        token = tokens.find(secret=secret)
+        token = tokens.find(secret=secret, visitor=visitor(request))
         scopes = frozenset(token.scopes)
         return token.user, Principal(
             Kind.PAT, user=token.user, scopes=scopes, token_id=token.pk
@@ -141,7 +141,7 @@ def _by_bearer(header: str, request: HttpRequest) -> Believed:
 
 def _by_api_key(secret: str, request: HttpRequest) -> Believed:
     """The key's person. A bearer beside it must be the same person's, and is used."""
-    key = user_keys.find(secret=secret)
+    key = user_keys.find(secret=secret, visitor=visitor(request))
     if (header := request.META.get("HTTP_AUTHORIZATION")) is None:
         return key.user, Principal(Kind.USER_KEY, user=key.user, token_id=key.pk)
     believed = _by_bearer(header, request)

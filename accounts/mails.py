@@ -39,8 +39,23 @@ def write(*, user: User, subject: str, what: str, visitor: Visitor = NOBODY) -> 
         subject=subject,
         body=f"{what}\n\n"
         f"When: {now:%Y-%m-%d %H:%M} UTC{came_from}.\n\n"
-        "If this was not you, end what you do not know on your account page and "
-        f"change your password:\n{settings.PUBLIC_BASE_URL}/\n",
+        "If this was not you, end what you do not know on your security page and "
+        f"change your password:\n{settings.PUBLIC_BASE_URL}/security\n",
+        created_at=now,
+        due_at=now,
+    )
+
+
+def remind(*, user: User, subject: str, what: str, page: str) -> None:
+    """Tell `user` of what nobody did; `page` of ours is where to act on it."""
+    if not user.email:
+        return
+    now = timezone.now()
+    Mail.objects.create(
+        user=user,
+        to=user.email,
+        subject=subject,
+        body=f"{what}\n\n{settings.PUBLIC_BASE_URL}{page}\n",
         created_at=now,
         due_at=now,
     )

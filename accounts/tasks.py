@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from accounts import arrivals, mailbox, mails, replays, syncs
+from accounts import arrivals, expiry, mailbox, mails, replays, syncs
 
 
 @shared_task(name="accounts.forget_replays")
@@ -16,6 +16,11 @@ def forget_replays(**_newer: object) -> None:
 def send_mails(**_newer: object) -> None:
     mailbox.mail_due()
     mails.send_due()
+
+
+@shared_task(name="accounts.warn_of_expiry")
+def warn_of_expiry(**_newer: object) -> None:
+    expiry.warn_due()
 
 
 @shared_task(name="accounts.learn_from_clerk")

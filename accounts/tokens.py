@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, mails, opaque, proofs
+from accounts import audit, mails, networks, opaque, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import App, AppKey, PersonalAccessToken, User
 from accounts.principals import (
@@ -80,6 +80,7 @@ def issue(
         scopes=list(scopes),
         created_at=now,
         expires_at=now + timedelta(days=days),
+        networks=networks.first(visitor),
     )
     audit.record(
         "token_issued",
@@ -99,7 +100,7 @@ def issue(
     return IssuedToken(token, secret.text)
 
 
-def find(*, secret: str) -> PersonalAccessToken:
+def find(*, secret: str, visitor: Visitor = NOBODY) -> PersonalAccessToken:
     """The live token behind `secret`, its person loaded: one query, none if misspelled.
 
     Raises `InvalidToken` or `TokenExpired`.
@@ -117,6 +118,7 @@ def find(*, secret: str) -> PersonalAccessToken:
     if token.expires_at <= now:
         raise TokenExpired("The token has expired.")
     _touch(_TOUCH_PAT, token.pk, token.last_used_at, now)
+    networks.note(row=token, visitor=visitor)
     return token
 
 
@@ -183,6 +185,10 @@ def rotate(
     issued = issue(
         user=user, name=old.name, scopes=old.scopes, days=days, visitor=visitor
     )
+    # It is used from where the old one was.
+    known = {*networks.first(visitor), *(old.networks or ())}
+    issued.token.networks = sorted(known)
+    issued.token.save(update_fields=["networks"])
     old.replaced_by = issued.token
     old.expires_at = min(old.expires_at, now + timedelta(seconds=overlap_seconds))
     old.save(update_fields=["replaced_by", "expires_at"])

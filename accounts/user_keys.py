@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from accounts import audit, mails, opaque, proofs
+from accounts import audit, mails, networks, opaque, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import User, UserKey
 from accounts.principals import InvalidToken, TokenEnded, TokenExpired
@@ -49,6 +49,7 @@ def issue(
         last4=secret.last4,
         created_at=now,
         expires_at=None if days is None else now + timedelta(days=days),
+        networks=networks.first(visitor),
     )
     audit.record(
         "user_key_issued", user=user, visitor=visitor, key_id=str(key.pk), name=name
@@ -63,7 +64,7 @@ def issue(
     return IssuedUserKey(key, secret.text)
 
 
-def find(*, secret: str) -> UserKey:
+def find(*, secret: str, visitor: Visitor = NOBODY) -> UserKey:
     """The live key behind `secret`, its person loaded: one query, none if misspelled.
 
     Raises `InvalidToken` or `TokenExpired`.
@@ -83,6 +84,7 @@ def find(*, secret: str) -> UserKey:
     if key.last_used_at is None or now - key.last_used_at >= TOUCH_AFTER:
         with connection.cursor() as cursor:
             cursor.execute(_TOUCH, [now, key.pk, now - TOUCH_AFTER])
+    networks.note(row=key, visitor=visitor)
     return key
 
 

@@ -19,6 +19,7 @@ SCHEDULE = {
     "tidy-webhooks": _every(600.0, "jobs.tidy_webhooks", expires=300),
     "expire-due-grants": _every(30.0, "wallet.expire_grants", expires=60),
     "send-mails": _every(5.0, "accounts.send_mails", expires=30),
+    "warn-of-expiry": _every(3600.0, "accounts.warn_of_expiry", expires=600),
     "learn-from-clerk": _every(15.0, "accounts.learn_from_clerk", expires=60),
     "handle-stripe-events": _every(2.0, "payments.handle_events", expires=10),
     "reconcile-stripe": _every(3600.0, "payments.reconcile", expires=600),

@@ -3,6 +3,7 @@
 import uuid
 
 from django.db import models
+from django.db.models import Q
 
 
 class AppKey(models.Model):
@@ -21,10 +22,21 @@ class AppKey(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # When the app's owner was told that it ends soon.
+    expiry_mailed_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     replaced_by = models.OneToOneField(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaces"
     )
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(revoked_at__isnull=True, expiry_mailed_at__isnull=True),
+                name="app_keys_that_will_end",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.prefix}…{self.last4}"

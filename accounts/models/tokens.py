@@ -5,6 +5,7 @@ import uuid
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 
 
 class PersonalAccessToken(models.Model):
@@ -21,9 +22,22 @@ class PersonalAccessToken(models.Model):
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # When its person was told that it ends soon.
+    expiry_mailed_at = models.DateTimeField(null=True, blank=True)
+    # CIDR, where it was made and used; None where that was not noted yet.
+    networks = ArrayField(models.CharField(max_length=43), null=True, blank=True)
     replaced_by = models.OneToOneField(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaces"
     )
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(revoked_at__isnull=True, expiry_mailed_at__isnull=True),
+                name="tokens_that_will_end",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.prefix}…{self.last4}"

@@ -3,7 +3,9 @@
 import uuid
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 
 
 class UserKey(models.Model):
@@ -19,6 +21,19 @@ class UserKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # When its person was told that it ends soon.
+    expiry_mailed_at = models.DateTimeField(null=True, blank=True)
+    # CIDR, where it was made and used; None where that was not noted yet.
+    networks = ArrayField(models.CharField(max_length=43), null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(revoked_at__isnull=True, expiry_mailed_at__isnull=True),
+                name="user_keys_that_will_end",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.prefix}…{self.last4}"

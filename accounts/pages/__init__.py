@@ -7,6 +7,7 @@ from accounts.pages import (
     apps,
     device,
     google,
+    keys,
     links,
     mailbox,
     passkeys,
@@ -18,7 +19,10 @@ from accounts.pages import (
 
 urlpatterns = [
     path("", account.home),
-    path("tokens/<uuid:token_id>/revoke", security.revoke_token),
+    path("tokens", keys.new_token),
+    path("tokens/<uuid:token_id>/revoke", keys.revoke_token),
+    path("keys", keys.new_key),
+    path("keys/<uuid:key_id>/revoke", keys.revoke_key),
     path("sessions/<uuid:session_id>/end", security.end_session),
     path("apps", apps.page),
     path("apps/<uuid:app_id>/revoke", apps.revoke),

@@ -8,10 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import audit, google, identities, passkeys, sessions, tokens
+from accounts import audit, google, identities, passkeys, sessions
 from accounts.authentication import browser_session, visitor
 from accounts.models import SecurityEvent, User
 from accounts.pages import google as by_google
+from accounts.pages import keys
 from accounts.pages import links as elsewhere
 from accounts.visit import signed_in
 from focus.errors import NotFound
@@ -43,6 +44,7 @@ MEANINGS = {
     "spending_limit_lifted": "You lifted an app's monthly limit",
     "spending_limit_set": "You set an app's monthly limit",
     "token_issued": "An access token was made",
+    "used_from_new_network": "A token or key was used from a new network",
     "user_key_issued": "An API key was made",
     "user_key_revoked": "An API key was revoked",
 }
@@ -61,7 +63,7 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
         "identities": identities.of(user=user),
         "google": google.is_configured(),
         "passkeys": passkeys.of(user=user),
-        "tokens": tokens.live(user=user)[:50],
+        **keys.offered(user=user),
         "sessions": sessions.live(user=user)[:50],
         "here": here and here.pk,
         "events": [_event(event) for event in audit.of(user=user)[:RECENT]],
@@ -71,18 +73,6 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
     ways = filter(None, [by_google.origin(), *elsewhere.targets()])
     response["Content-Security-Policy"] = page_policy(*ways)
     return response
-
-
-@require_POST
-@signed_in
-def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpResponse:
-    try:
-        token = tokens.revoke(user=user, token_id=token_id, visitor=visitor(request))
-    except NotFound:
-        messages.error(request, "That token is not yours, or it never was.")
-    else:
-        messages.success(request, f"The token “{token.name}” no longer works.")
-    return redirect("/security#tokens")
 
 
 @require_POST

@@ -33,8 +33,8 @@ def test_a_new_token_is_told_of(alice: User) -> None:
         f"The access token focus_pat_…{issued.token.last4} was made. It works until "
         "2026-05-30, and whoever has it can act for you.\n\n"
         "When: 2026-03-01 12:00 UTC from 203.0.113.9.\n\n"
-        "If this was not you, end what you do not know on your account page and "
-        "change your password:\nhttp://localhost:8000/\n"
+        "If this was not you, end what you do not know on your security page and "
+        "change your password:\nhttp://localhost:8000/security\n"
     )
     # Neither the secret nor what a stranger may have chosen.
     assert issued.secret not in sent.body

@@ -1,0 +1,133 @@
+"""Access tokens and API keys on /security: made, shown once, ended."""
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from accounts import proofs, scopes, tokens, user_keys
+from accounts.authentication import browser_session, visitor
+from accounts.models import User
+from accounts.principals import TokenEnded
+from accounts.visit import signed_in
+from focus import limits
+from focus.errors import DomainError, NotFound
+from focus.limits import AUTH
+
+# What the forms offer; the rules allow any number of days between their bounds.
+TOKEN_DAYS = (7, 30, tokens.TOKEN_DAYS, 365)
+KEY_DAYS = (30, 90, 365)
+
+
+class NewToken(forms.Form):
+    name = forms.CharField(max_length=120)
+    scopes = forms.MultipleChoiceField(
+        choices=list(scopes.SCOPES.items()),
+        error_messages={"required": "Choose what it may do."},
+    )
+    days = forms.IntegerField(min_value=1, max_value=tokens.TOKEN_DAYS_MAX)
+
+
+class NewKey(forms.Form):
+    name = forms.CharField(max_length=120)
+    # Empty: until it is revoked.
+    days = forms.IntegerField(min_value=1, max_value=user_keys.DAYS_MAX, required=False)
+
+
+def offered(*, user: User) -> dict[str, Any]:
+    """What the page lists and what its two forms offer."""
+    return {
+        "tokens": tokens.live(user=user)[:50],
+        "keys": user_keys.live(user=user)[:50],
+        "scopes": scopes.SCOPES,
+        "token_days": TOKEN_DAYS,
+        "usual_days": tokens.TOKEN_DAYS,
+        "key_days": KEY_DAYS,
+    }
+
+
+@require_POST
+@signed_in
+def new_token(request: HttpRequest, user: User) -> HttpResponse:
+    form = NewToken(request.POST)
+    try:
+        said = _allowed(request, form)
+        issued = tokens.issue(
+            user=user,
+            name=said["name"],
+            scopes=scopes.exactly(said["scopes"]),
+            days=said["days"],
+            visitor=visitor(request),
+        )
+    except DomainError as refusal:
+        return _refuse(request, refusal, "tokens")
+    return _show(request, user, issued.token, issued.secret, "tokens")
+
+
+@require_POST
+@signed_in
+def new_key(request: HttpRequest, user: User) -> HttpResponse:
+    form = NewKey(request.POST)
+    try:
+        said = _allowed(request, form)
+        issued = user_keys.issue(
+            user=user, name=said["name"], days=said["days"], visitor=visitor(request)
+        )
+    except DomainError as refusal:
+        return _refuse(request, refusal, "keys")
+    return _show(request, user, issued.key, issued.secret, "keys")
+
+
+@require_POST
+@signed_in
+def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpResponse:
+    try:
+        token = tokens.revoke(user=user, token_id=token_id, visitor=visitor(request))
+    except NotFound:
+        messages.error(request, "That token is not yours, or it never was.")
+    else:
+        messages.success(request, f"The token “{token.name}” no longer works.")
+    return redirect("/security#tokens")
+
+
+@require_POST
+@signed_in
+def revoke_key(request: HttpRequest, user: User, key_id: uuid.UUID) -> HttpResponse:
+    try:
+        key = user_keys.revoke(user=user, key_id=key_id, visitor=visitor(request))
+    except NotFound:
+        messages.error(request, "That key is not yours, or it never was.")
+    else:
+        messages.success(request, f"The key “{key.name}” no longer works.")
+    return redirect("/security#keys")
+
+
+def _allowed(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
+    """What was asked for, by a sign-in that may add a way to act for the account."""
+    limits.of(request).count((AUTH,))
+    session = browser_session(request)
+    if session is None:
+        raise TokenEnded("You were signed out just now.")
+    proofs.require_second(session=session)
+    for field, wrong in form.errors.get_json_data().items():
+        raise DomainError(f"{field.capitalize()}: {wrong[0]['message']}")
+    return form.cleaned_data
+
+
+def _refuse(request: HttpRequest, refusal: DomainError, part: str) -> HttpResponse:
+    messages.error(request, refusal.message)
+    return redirect(f"/security#{part}")
+
+
+def _show(
+    request: HttpRequest, user: User, row: Any, secret: str, part: str
+) -> HttpResponse:
+    """The secret itself: on this answer, and nowhere else."""
+    about = {"user": user, "row": row, "secret": secret, "part": part}
+    response = render(request, "accounts/secret.html", about)
+    response["Cache-Control"] = "no-store"
+    return response
