@@ -1,4 +1,4 @@
-"""Accounts elsewhere on /security: connected, looked at anew, disconnected.
+"""Accounts elsewhere on /security: connected, synced, disconnected.
 
 The provider sends people back to the API's own callback, which ends here again.
 """
@@ -117,5 +117,5 @@ def sync(request: HttpRequest, user: User) -> HttpResponse:
     except NotFound as refusal:
         messages.error(request, refusal.message)
     else:
-        messages.success(request, "Your linked accounts are looked at in a moment.")
+        messages.success(request, "Your linked accounts are synced in a moment.")
     return redirect(HERE)

@@ -1,6 +1,8 @@
-"""Which browser the tests drive, and how quietly it starts."""
+"""Which browser the tests drive, how quietly it starts, and a visit with it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -11,3 +13,21 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def visit(acts: Callable[[Any], None], *, but: str = "") -> None:
+    """Act in a new browser. What it complains about is a failure."""
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+        page = browser.new_context().new_page()
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        acts(page)
+        browser.close()
+    assert [it for it in complaints if not but or but not in it] == []

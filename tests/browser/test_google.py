@@ -13,31 +13,13 @@ from django.db import connections
 
 from accounts import mailbox, mails
 from accounts.models import App, Identity, Session, User
-from tests.browser.chromium import CHROMIUM, QUIET
+from tests.browser.chromium import CHROMIUM, visit
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
 ]
-
-
-def _visit(acts: Callable[[Any], None], *, but: str = "") -> None:
-    """Act in a new browser. What it complains about is a failure."""
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        page = browser.new_context().new_page()
-        page.on(
-            "console",
-            lambda said: complaints.append(said.text) if said.type == "error" else None,
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        acts(page)
-        browser.close()
-    assert [it for it in complaints if not but or but not in it] == []
 
 
 def _apart(act: Callable[[], Any]) -> Any:
@@ -83,7 +65,7 @@ def test_signing_in_linking_and_unlinking(web_with_google: str, google: str) -> 
         page.click("[aria-label='Unlink google · second@example.org']")
         page.wait_for_selector("text=Google no longer signs in to your account.")
 
-    _visit(acts)
+    visit(acts)
     assert Identity.objects.get().email == "ada@gmail.com"
 
 
@@ -99,7 +81,7 @@ def test_on_the_way_to_an_app(web_with_google: str, google: str) -> None:
         page.click("text=Allow")
         page.wait_for_url(re.compile(rf"{app}/cb\?token=eyJ"))
 
-    _visit(acts)
+    visit(acts)
 
 
 def test_saying_no_at_google(web_with_google: str, google: str) -> None:
@@ -115,7 +97,7 @@ def test_saying_no_at_google(web_with_google: str, google: str) -> None:
         page.wait_for_url(f"{web}/signin?next=%2Fdevice")
 
     # The page is a 400, and Chromium says so.
-    _visit(acts, but="400 (Bad Request)")
+    visit(acts, but="400 (Bad Request)")
     assert not Session.objects.exists()
 
 
@@ -159,7 +141,7 @@ def test_revivs_recommended_strategy(web_with_google: str, google: str) -> None:
         again = call("/api/auth/token/refresh/")
         assert set(again["body"]) == {"access"}
 
-    _visit(acts)
+    visit(acts)
 
 
 def test_a_sign_in_that_began_elsewhere_is_asked_about(
@@ -183,7 +165,7 @@ def test_a_sign_in_that_began_elsewhere_is_asked_about(
         page.click("text=Continue >> nth=-1")
         page.wait_for_selector("text=It worked")
 
-    _visit(acts)
+    visit(acts)
 
 
 def test_a_forgotten_password_and_a_new_one(
@@ -210,4 +192,4 @@ def test_a_forgotten_password_and_a_new_one(
         page.wait_for_url(f"{web}/security")
         assert page.is_visible("text=You have a new password, and you are signed in.")
 
-    _visit(acts)
+    visit(acts)

@@ -1,4 +1,4 @@
-"""Linked accounts on /security: connected, told of, looked at anew, disconnected."""
+"""Linked accounts on /security: connected, told of, synced, disconnected."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_a_person_connects_and_disconnects(
     link = Link.objects.get(user=alice)
     page = text(member, answer["Location"])
     assert f"Your Steam account {link.subject} is linked." in page
-    assert "to be looked at in a moment" in page
+    assert "to be synced in a moment" in page
     assert "Disconnect Steam" in page
     assert CONNECT not in page
     answer = member.fill(PAGE, {}, DISCONNECT)
@@ -60,18 +60,18 @@ def test_a_person_connects_and_disconnects(
     assert "That account is not linked." in text(member)
 
 
-def test_the_last_look_is_told(
+def test_the_last_sync_is_told(
     steam: Stand, member: Browser, alice: User, settings: Any
 ) -> None:
     settings.STEAM_API_KEY = "the web api key"
     connect(member, steam)
     assert syncs.run_due() == 1
-    assert "last looked at" in text(member)
+    assert "last synced" in text(member)
     # Once a minute, and not at once.
     member.fill(PAGE, {}, "/links/sync")
     member.fill(PAGE, {}, "/links/sync")
     assert Sync.objects.filter(finished_at=None).count() == 1
-    assert "looked at in a moment" in text(member)
+    assert "accounts are synced in a moment" in text(member)
     Sync.objects.filter(finished_at=None).update(
         finished_at=timezone.now(), due_at=None, error="<b>The provider sulks.</b>"
     )
