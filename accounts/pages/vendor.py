@@ -255,7 +255,8 @@ def _as_it_is(app: App) -> dict[str, str]:
 
 
 def _name(said: str) -> str:
-    return " ".join(said.split())[:120]
+    # PostgreSQL has no room for a NUL.
+    return " ".join(said.replace("\0", "").split())[:120]
 
 
 def _offer(form: Any) -> Offer:

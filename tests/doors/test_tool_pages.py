@@ -234,6 +234,13 @@ class TestVendor:
             alices.fill(where, {}, f"{where}/keys")
         assert AppKey.objects.filter(revoked_at=None).count() == 10
 
+    def test_a_name_without_what_no_row_can_hold(
+        self, alices: Browser, mine: App
+    ) -> None:
+        page = f"/vendor/{mine.pk}"
+        assert alices.fill(page, {"name": " a\0b "}, f"{page}/keys").status_code == 200
+        assert mine.appkey_set.latest("created_at").name == "ab"
+
     def test_switching_off_and_on(self, alices: Browser, mine: App) -> None:
         where = f"/vendor/{mine.pk}"
         for active, state in (("0", False), ("0", False), ("1", True)):
