@@ -231,4 +231,6 @@ def hosted(*, account_id: UUID, slug: str, now: datetime) -> Hosted:
         exports += action == "export"
         if isinstance(said, int | float) and not isinstance(said, bool) and said > 0:
             minutes += said
-    return Hosted(minutes, exports, begins, ends)
+    # JSON shows a whole number as one.
+    whole = int(minutes) if minutes.is_integer() else minutes
+    return Hosted(whole, exports, begins, ends)

@@ -149,18 +149,23 @@ def _first_screen(port: int, sign_ins: str, started: float, emulator: str) -> No
     base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port}"
     # The command looks at port 8000 unless it is told.
     where = "" if base == "http://localhost:8000" else f"FOCUS_SERVER={base} "
-    payments = f"{emulator}/_emulator/   Stripe's emulator: no money moves"
-    if not emulator:
-        payments = "Payments go to Stripe, with your STRIPE_SECRET_KEY."
+    places = [
+        (f"{base}/", "home"),
+        (f"{base}/signin", "sign in"),
+        (f"{base}/device", "approve a device"),
+        (f"{base}/api/docs", "the API, to read and to try"),
+        (f"{base}/admin/", "staff"),
+    ]
+    if emulator:
+        places.append((f"{emulator}/_emulator/", "Stripe's emulator: no money moves"))
+    else:
+        places.append(("Stripe", "your STRIPE_SECRET_KEY is set: payments go there"))
+    width = max(len(place) for place, _ in places)
+    shown = "\n".join(f"    {place:<{width}}   {what}" for place, what in places)
     say(f"""
   Focus is up ({time.monotonic() - started:.0f} s).
 
-    {base}/           home
-    {base}/signin     sign in
-    {base}/device     approve a device
-    {base}/api/docs   the API, to read and to try
-    {base}/admin/     staff
-    {payments}
+{shown}
 
 {_indented(sign_ins)}
 

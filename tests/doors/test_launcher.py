@@ -130,7 +130,7 @@ def test_a_run_from_start_to_sigkill_and_back(checkout):
 def test_a_dead_service_comes_back_and_ctrl_c_ends_all(checkout):
     launcher = checkout.up()
     wait_until(lambda: len(descendants(launcher.pid)) >= 17)
-    worker = named(descendants(launcher.pid), " worker -Q ")
+    worker = named(descendants(launcher.pid), " worker -Q celery")
     orphans = descendants(worker) - {worker}
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: gone(orphans))
@@ -139,7 +139,7 @@ def test_a_dead_service_comes_back_and_ctrl_c_ends_all(checkout):
     launcher.send_signal(signal.SIGINT)
     said, _ = launcher.communicate(timeout=30)
     assert launcher.returncode == 0, said
-    assert re.search(r"worker +\| ended with status -9", said)
+    assert re.search(r"worker +\| ended with status -9", said), said
     assert gone(everything)
 
 

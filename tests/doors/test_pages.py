@@ -145,7 +145,7 @@ class TestAccount:
         as_alice: APIClient,
     ) -> None:
         give(alice, 20, source="starter", given_by=video)
-        give(bob, 777)
+        give(bob, 70_707)
         consents.record(user_id=alice.pk, app_id=video.pk)
         job_id = start(as_alice, "render", 5, "Trailer <b>")
         done = {"job_id": job_id, "actual_cost": 3.01}
@@ -171,7 +171,7 @@ class TestAccount:
         page += alices.get("/security").content.decode()
         for shown in ("ci &lt;b&gt;", "never used", "jobs:read"):
             assert shown in page, shown
-        assert "777" not in page
+        assert "70,707" not in page
         assert "bob" not in page
         assert ledger.balance(account_id=alice.pk).reserved_micro == 2 * MICRO
 
