@@ -25,6 +25,7 @@ COPY accounts accounts/
 COPY wallet wallet/
 COPY jobs jobs/
 COPY payments payments/
+COPY docs/webhooks.md docs/
 
 # Collecting files needs settings but none of the secrets; these never leave this line.
 RUN python -m compileall -q . \

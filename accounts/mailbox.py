@@ -8,6 +8,7 @@ first, because it may be somebody else's, who waited for just this.
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -97,11 +98,13 @@ def set_password(
     secret: str,
     password: str,
     visitor: Visitor = NOBODY,
+    end_more: Callable[[User], None] | None = None,
 ) -> User:
     """Give the account of this link a new password, and end its sessions.
 
     Where the address was not proven, all that was on the account ends, and it is proven
-    now. Raises `InvalidLink` or `passwords.WeakPassword`; nothing is written then.
+    now; `end_more` ends, in the same transaction, what other apps keep for it. Raises
+    `InvalidLink` or `passwords.WeakPassword`; nothing is written then.
     """
     link = look(secret=secret)
     fresh = User(email=link.user.email)
@@ -116,6 +119,8 @@ def set_password(
         user.save(update_fields=["password", "epoch"])
         if user.email_verified_at is None:
             gone = purge.everything(user=user, visitor=visitor)
+            if end_more is not None:
+                end_more(user)
             _verified(user, visitor)
         else:
             sessions.revoke_all(user=user, actor="system:reset", visitor=visitor)

@@ -29,6 +29,10 @@ SUPPORT = [
     "accounts.change_session",
     "accounts.change_personalaccesstoken",
     "accounts.change_user",
+    # Switch webhook endpoints off and on, send again; take a tool's purchase back.
+    "jobs.change_endpoint",
+    "jobs.change_delivery",
+    "jobs.change_toolpurchase",
 ]
 FINANCE = [
     *SUPPORT,

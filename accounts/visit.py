@@ -5,11 +5,12 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from accounts.authentication import browser_session
 from accounts.models import User
+from focus.errors import NotFound
 
 P = ParamSpec("P")
 
@@ -34,3 +35,20 @@ def signed_in(
         return page(request, user, *args, **kwargs)
 
     return view
+
+
+def owners(
+    page: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """A page about somebody's own: what is not theirs is not there."""
+
+    @wraps(page)
+    def view(
+        request: HttpRequest, user: User, *args: P.args, **kwargs: P.kwargs
+    ) -> HttpResponse:
+        try:
+            return page(request, user, *args, **kwargs)
+        except NotFound:
+            raise Http404 from None
+
+    return signed_in(view)

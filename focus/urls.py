@@ -14,6 +14,7 @@ handler500 = "focus.fallback.server_error"
 urlpatterns = [
     path("", include("accounts.pages")),  # signin, device, account
     path("", include("payments.pages")),  # credits/buy, payment/success, cancelled
+    path("", include("jobs.pages")),  # webhooks
     path("docs", RedirectView.as_view(url="/api/docs")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts import audit, mails, sealed
+from accounts import audit, mails, proofs, sealed
 from accounts.audit import NOBODY, Visitor
 from accounts.models import User
 from focus.errors import DomainError, NotFound
@@ -65,8 +65,9 @@ def register(
     kept: they may come. Raises `public_addresses.BadAddress` and `TooManyEndpoints`.
     """
     public_addresses.check(url)
-    # Two at once must count each other.
-    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    # Two at once must count each other, and nobody adds one to an account whose owner
+    # has come meanwhile.
+    proofs.hold(user=user)
     known = listed(user=user).select_for_update(no_key=True, of=["self"])
     endpoint = known.filter(url=url).first()
     if endpoint is not None:
@@ -121,6 +122,13 @@ def delete(
 
 
 @transaction.atomic
+def delete_all(*, user: User, visitor: Visitor = NOBODY) -> None:
+    """Tell an account nothing more: who made its endpoints may be somebody else."""
+    for endpoint in listed(user=user):
+        delete(user=user, endpoint_id=endpoint.pk, visitor=visitor)
+
+
+@transaction.atomic
 def rotate(*, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY) -> Shown:
     """A new secret that signs beside the old one, and replaces it after `OVERLAP`.
 
@@ -172,27 +180,33 @@ def cancel_rotation(
 
 @transaction.atomic
 def enable(
-    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY
+    *, user: User, endpoint_id: uuid.UUID, actor: str = "", visitor: Visitor = NOBODY
 ) -> Endpoint:
     """Tell it again from now on. What it missed can be recovered."""
     endpoint = _locked(user, endpoint_id)
-    _enable(endpoint, visitor)
+    _enable(endpoint, visitor, actor)
     endpoint.save()
     return endpoint
 
 
 @transaction.atomic
 def disable(
-    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY
+    *, user: User, endpoint_id: uuid.UUID, actor: str = "", visitor: Visitor = NOBODY
 ) -> Endpoint:
-    """Tell it nothing until it is enabled. What was on its way counts as failed."""
+    """Tell it nothing until it is enabled. What was on its way counts as failed.
+
+    With an `actor` it is support that does so, and the owner is mailed.
+    """
     endpoint = _locked(user, endpoint_id)
     if endpoint.disabled_at is None:
-        put_aside(endpoint, because=Endpoint.Disabled.OWNER, visitor=visitor)
+        because = Endpoint.Disabled.STAFF if actor else Endpoint.Disabled.OWNER
+        put_aside(endpoint, because=because, actor=actor, visitor=visitor)
     return endpoint
 
 
-def put_aside(endpoint: Endpoint, *, because: str, visitor: Visitor = NOBODY) -> None:
+def put_aside(
+    endpoint: Endpoint, *, because: str, actor: str = "", visitor: Visitor = NOBODY
+) -> None:
     """Disable a locked endpoint; its owner hears of it unless they did it themselves.
 
     Its waiting deliveries fail, so that they can be recovered once it is enabled.
@@ -200,7 +214,7 @@ def put_aside(endpoint: Endpoint, *, because: str, visitor: Visitor = NOBODY) ->
     endpoint.disabled_at, endpoint.disabled_because = timezone.now(), because
     endpoint.save(update_fields=["disabled_at", "disabled_because"])
     _end_waiting(endpoint, Delivery.State.FAILED, "disabled")
-    _record("webhook_endpoint_disabled", endpoint, visitor, because=because)
+    _record("webhook_endpoint_disabled", endpoint, visitor, actor, because=because)
     if because != Endpoint.Disabled.OWNER:
         mails.write(
             user=endpoint.account,
@@ -255,13 +269,13 @@ def _promote(endpoint: Endpoint) -> None:
     endpoint.next_secret = endpoint.promotes_at = None
 
 
-def _enable(endpoint: Endpoint, visitor: Visitor) -> None:
+def _enable(endpoint: Endpoint, visitor: Visitor, actor: str = "") -> None:
     if endpoint.disabled_at is None:
         return
     endpoint.disabled_at, endpoint.disabled_because = None, ""
     endpoint.failing_since, endpoint.given_up = None, 0
     endpoint.paused_until = None
-    _record("webhook_endpoint_enabled", endpoint, visitor)
+    _record("webhook_endpoint_enabled", endpoint, visitor, actor)
 
 
 def _end_waiting(endpoint: Endpoint, state: str, error: str) -> None:
@@ -294,10 +308,13 @@ def _opened(secret: bytes | memoryview) -> str:
     return sealed.unseal(bytes(secret), purpose=_SEAL).decode()
 
 
-def _record(kind: str, endpoint: Endpoint, visitor: Visitor, **facts: str) -> None:
+def _record(
+    kind: str, endpoint: Endpoint, visitor: Visitor, actor: str = "", **facts: str
+) -> None:
     audit.record(
         kind,
         user=endpoint.account,
+        actor=actor,
         visitor=visitor,
         endpoint_id=str(endpoint.pk),
         **facts,

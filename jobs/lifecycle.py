@@ -113,9 +113,11 @@ def start(
     )
     then = ledger.Then(_INSERT_JOB, {"metadata": Jsonb(metadata)})
     if app.owner_id is not None:
-        event = outbox.params(app=app, name="job.created", data=_told(job))
-        more = {**event, "tell_if": "reserved"}
-        then = ledger.Then(_INSERT_AND_TELL, {**then.params, **more})
+        event = outbox.params(
+            app=app, name="job.created", about=job.pk, data=_told(job)
+        )
+        params = {**then.params, **event, "tell_if": "reserved"}
+        then = ledger.Then(_INSERT_JOB, params, outbox.AND_TELL)
     reserved = ledger.reserve(
         account_id=account_id,
         app=app,
@@ -140,7 +142,6 @@ _INSERT_JOB = """
       moved.expires_at - make_interval(secs => %(ttl)s), moved.expires_at
     FROM moved WHERE moved.outcome = 'reserved'
 """
-_INSERT_AND_TELL: LiteralString = _INSERT_JOB + outbox.AND_TELL
 
 
 @transaction.atomic
@@ -219,24 +220,44 @@ def fail(
         "actor": caller.actor,
         "reason": fail_reason or job.action,
     }
+    told = {"late": late, "refund": refund, "fail_reason": fail_reason}
     if refund or late:
-        released = ledger.release(**movement)
+        released = ledger.release(**movement, then=ledger.Then(_RELEASE_JOB, told))
         job.late = late or released.expired
         job.refunded_micro = job.reserved_micro
         job.settled_at, balance = released.at, released.balance
     else:
         # If it expires while we wait for the wallet, it is late and costs nothing.
         settled = ledger.settle(
-            **movement, cost_micro=job.reserved_micro, only_held=True
+            **movement,
+            cost_micro=job.reserved_micro,
+            only_held=True,
+            then=ledger.Then(_CHARGE_JOB, told),
         )
         _took(job, settled, late=settled.late)
         balance = settled.balance
     job.status = Job.Status.FAILED
     job.refund = refund
     job.fail_reason = fail_reason
-    job.save()
     _tell(job)
     return Outcome(job, balance)
+
+
+_RELEASE_JOB = """
+    UPDATE jobs_job SET status = 'failed', refund = %(refund)s,
+      fail_reason = %(fail_reason)s, refunded_micro = jobs_job.reserved_micro,
+      late = %(late)s OR moved.outcome = 'expired', settled_at = moved.booked_at
+    FROM moved WHERE jobs_job.id = %(job)s AND moved.outcome <> 'already_resolved'
+"""
+_CHARGE_JOB = """
+    UPDATE jobs_job SET status = 'failed', refund = %(refund)s,
+      fail_reason = %(fail_reason)s, charged_micro = moved.charged_micro,
+      uncovered_micro = moved.uncovered_micro,
+      refunded_micro = CASE WHEN moved.late THEN jobs_job.reserved_micro
+        ELSE moved.returned_micro END,
+      late = %(late)s OR moved.late, settled_at = moved.booked_at
+    FROM moved WHERE jobs_job.id = %(job)s AND moved.outcome = 'settled'
+"""
 
 
 def expire_due(*, limit: int = 10_000) -> int:
@@ -354,7 +375,8 @@ def _took(job: Job, settled: ledger.Settled, *, late: bool) -> None:
 def _tell(job: Job) -> None:
     """Tell how the job ended: one statement, and none where nobody listens."""
     if job.listens:
-        outbox.write(app=job.app, name=f"job.{job.status}", data=_told(job))
+        name = f"job.{job.status}"
+        outbox.write(app=job.app, name=name, about=job.pk, data=_told(job))
 
 
 def _told(job: Job) -> dict[str, Any]:

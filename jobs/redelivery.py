@@ -6,14 +6,17 @@ gets as many tries as it had at first.
 
 import uuid
 from datetime import datetime
+from typing import LiteralString
 
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.models import User
+from focus.database.statements import tuples
 from focus.errors import NotFound
-from jobs import endpoints, outbox
+from jobs import endpoints, outbox, signatures
 from jobs.endpoints import EndpointDisabled
 from jobs.models import Attempt, Delivery, Endpoint
 
@@ -33,6 +36,24 @@ def listed(
     return found.order_by("-created_at", "-id")
 
 
+def latest(*, user: User, limit: int) -> QuerySet[Delivery]:
+    """The latest deliveries to any of the endpoints of `user`, newest first."""
+    found = tuples(_LATEST, {"account": user.pk, "limit": limit})
+    rows = Delivery.objects.filter(pk__in=[pk for (pk,) in found])
+    return rows.select_related("event", "endpoint").order_by("-created_at", "-id")
+
+
+# The newest of each endpoint by the index, then the newest of those.
+_LATEST: LiteralString = """
+    SELECT d.id FROM jobs_endpoint e CROSS JOIN LATERAL (
+      SELECT id, created_at FROM jobs_delivery WHERE endpoint_id = e.id
+      ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+    ) d
+    WHERE e.account_id = %(account)s AND e.deleted_at IS NULL
+    ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s
+"""
+
+
 def find(*, user: User, delivery_id: uuid.UUID) -> Delivery:
     """One of the deliveries of `user`. Raises `NotFound`."""
     mine = Delivery.objects.filter(endpoint__account=user, pk=delivery_id)
@@ -45,6 +66,31 @@ def find(*, user: User, delivery_id: uuid.UUID) -> Delivery:
 def attempts(*, delivery: Delivery) -> QuerySet[Attempt]:
     """Every attempt there was, in order."""
     return Attempt.objects.filter(delivery=delivery).order_by("n")
+
+
+def copy(*, user: User, delivery_id: uuid.UUID) -> tuple[bytes, dict[str, str]]:
+    """The bytes that are sent, and the headers that would sign them now.
+
+    A deleted endpoint has no secret to sign with, and so no headers. Raises `NotFound`.
+    """
+    delivery = find(user=user, delivery_id=delivery_id)
+    body, endpoint, now = bytes(delivery.event.body), delivery.endpoint, timezone.now()
+    if endpoint.deleted_at is not None:
+        return body, {}
+    following = endpoint.next_secret
+    secret, next_secret = endpoints.secrets_of(
+        bytes(endpoint.secret),
+        None if following is None else bytes(following),
+        endpoint.promotes_at,
+        now=now,
+    )
+    return body, signatures.headers(
+        message=signatures.message_id(delivery.event_id),
+        at=int(now.timestamp()),
+        body=body,
+        secret=secret,
+        next_secret=next_secret,
+    )
 
 
 @transaction.atomic

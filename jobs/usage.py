@@ -108,7 +108,8 @@ def charge(
                     "reason": reason,
                     "idempotency_key": key,
                 }
-                outbox.write(app=app, name="credits.consumed", data=data)
+                about = taken.movement_id
+                outbox.write(app=app, name="credits.consumed", about=about, data=data)
     except ledger.DuplicateKey:
         raise _used_otherwise() from None
     if taken.created:

@@ -28,6 +28,7 @@ SLOW = (
     "tests/doors/cli/",
     "tests/doors/test_celery.py",
     "tests/doors/test_launcher.py",
+    "tests/doors/test_webhook_receivers.py",
     "tests/faults/",
     "tests/linking/",
     "tests/rules/test_payments_table.py",

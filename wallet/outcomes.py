@@ -4,7 +4,7 @@ Amounts are micro-credits, except in a refusal's facts, which people read.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
@@ -217,10 +217,12 @@ class Charge:
 
 @dataclass(frozen=True)
 class Then:
-    """One more statement in the same round trip; it may read the row `moved`.
+    """More statements in the same round trip: the first may read the row `moved`, and
+    those by name in `items` read what comes before them as well.
 
-    Its parameters must not be named like the movement's own.
+    Their parameters must not be named like the movement's own.
     """
 
     sql: LiteralString
     params: Mapping[str, Any]
+    items: Mapping[str, LiteralString] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from accounts import audit, people
 from accounts.admin.kept import Kept
 from accounts.authentication import visitor
-from accounts.models import Consent, SecurityEvent, User
+from accounts.models import Consent, Identity, SecurityEvent, User
 
 
 @admin.register(User)
@@ -85,6 +85,15 @@ class UserAdmin(Kept):
         for user in queryset:
             people.reopen(user=user, actor=str(request.user), visitor=visitor(request))
             self.message_user(request, f"{user} is open.", messages.SUCCESS)
+
+
+@admin.register(Identity)
+class IdentityAdmin(Kept):
+    list_display = ["provider", "email", "user", "created_at", "last_used_at"]
+    list_filter = ["provider"]
+    list_select_related = ["user"]
+    search_fields = ["user__email", "email", "=subject"]
+    ordering = ["-created_at", "-id"]
 
 
 @admin.register(Consent)

@@ -1,4 +1,4 @@
-"""What people sign in with: sessions, access tokens, devices."""
+"""What people sign in with: sessions, access tokens, devices, mailed links."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -7,7 +7,13 @@ from django.http import HttpRequest
 from accounts import sessions, tokens
 from accounts.admin.kept import Kept
 from accounts.authentication import visitor
-from accounts.models import DeviceGrant, PersonalAccessToken, Session, UserKey
+from accounts.models import (
+    DeviceGrant,
+    MailboxProof,
+    PersonalAccessToken,
+    Session,
+    UserKey,
+)
 
 
 @admin.register(Session)
@@ -84,3 +90,13 @@ class DeviceGrantAdmin(Kept):
     ordering = ["-created_at", "-id"]
     # A pending code in the wrong hands is an invitation.
     exclude = ["user_code", "code_challenge"]
+
+
+@admin.register(MailboxProof)
+class MailboxProofAdmin(Kept):
+    list_display = ["email", "purpose", "user", "asked_at", "used_at", "ip"]
+    list_filter = ["purpose"]
+    list_select_related = ["user"]
+    search_fields = ["email", "user__email", "ip"]
+    ordering = ["-asked_at", "-id"]
+    exclude = ["digest"]

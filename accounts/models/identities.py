@@ -25,6 +25,7 @@ class Identity(models.Model):
     last_used_at = models.DateTimeField()
 
     class Meta:
+        verbose_name_plural = "identities"
         constraints = [
             models.UniqueConstraint(
                 fields=["provider", "subject"], name="a_subject_has_one_account"

@@ -16,6 +16,7 @@ from accounts.visit import signed_in
 from focus import limits
 from focus.errors import DomainError
 from focus.limits import AUTH, Limited
+from jobs import endpoints
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -75,6 +76,7 @@ def _use(request: HttpRequest, link: Link, code: str) -> HttpResponse:
             secret=code,
             password=request.POST.get("password", ""),
             visitor=where,
+            end_more=lambda owner: endpoints.delete_all(user=owner, visitor=where),
         )
     except passwords.WeakPassword as weak:
         about = _about(request, link, code) | {"error": weak.message}

@@ -47,6 +47,13 @@ MEANINGS = {
     "used_from_new_network": "A token or key was used from a new network",
     "user_key_issued": "An API key was made",
     "user_key_revoked": "An API key was revoked",
+    "webhook_endpoint_disabled": "A webhook endpoint was switched off",
+    "webhook_endpoint_enabled": "A webhook endpoint was switched on",
+    "webhook_endpoint_made": "A webhook endpoint was added",
+    "webhook_resent": "Support sent a webhook delivery again",
+    "webhooks_replayed": "Support sent failed webhook deliveries again",
+    "webhook_secret_promoted": "A webhook's new secret replaced the old one",
+    "webhook_secret_rotated": "A webhook got a new secret beside the old one",
 }
 
 

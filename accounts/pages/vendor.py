@@ -3,11 +3,10 @@
 import uuid
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -17,13 +16,11 @@ from accounts.models import App, User
 from accounts.pages.tools import spell
 from accounts.partners import Offer
 from accounts.tokens import IssuedKey
-from accounts.visit import signed_in
+from accounts.visit import owners
 from focus.errors import DomainError, NotFound
 from focus.money import NotAnAmount, to_micro
 from jobs import usage
 
-P = ParamSpec("P")
-Owners = Callable[Concatenate[HttpRequest, User, P], HttpResponse]
 OVERLAPS = {0: "at once", 3600: "in an hour", 86_400: "in a day"}
 # The chart's own units: a bar and its gap, and the height of the tallest.
 STEP, BAR, TALL = 20, 14, 80
@@ -31,21 +28,6 @@ STEP, BAR, TALL = 20, 14, 80
 
 class BadPrice(DomainError):
     code = "invalid_price"
-
-
-def owners(page: Owners[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
-    """A page about somebody's own: what is not theirs is not there."""
-
-    @wraps(page)
-    def view(
-        request: HttpRequest, user: User, *args: P.args, **kwargs: P.kwargs
-    ) -> HttpResponse:
-        try:
-            return page(request, user, *args, **kwargs)
-        except NotFound:
-            raise Http404 from None
-
-    return signed_in(view)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

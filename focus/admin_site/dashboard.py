@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Min, Q
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -13,7 +13,7 @@ from accounts.models import SecurityEvent
 from focus import health
 from focus.admin_site import shown
 from jobs import invariants
-from jobs.models import Job
+from jobs.models import Delivery, Job
 from wallet import statements
 from wallet.ledger import NOW
 
@@ -35,6 +35,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "totals": _patiently(_totals),
         "earned": _patiently(lambda: _earned(midnight)),
         "jobs": _patiently(_jobs),
+        "webhooks": _patiently(lambda: _webhooks(now)),
         "check": _patiently(lambda: _last_check(now)),
         "alive": health.checks.words(),
     }
@@ -90,6 +91,21 @@ def _jobs() -> list[dict[str, Any]]:
         {"status": status, "count": f"{counts.get(status, 0):,}"}
         for status in Job.Status.values
     ]
+
+
+def _webhooks(now: datetime) -> dict[str, str]:
+    day = now - timedelta(days=1)
+    failed = Delivery.objects.filter(state=Delivery.State.FAILED, ended_at__gte=day)
+    wanted = Q(endpoint__paused_until=None) | Q(endpoint__paused_until__lte=now)
+    waiting = Delivery.objects.filter(
+        wanted, state=Delivery.State.PENDING, endpoint__disabled_at=None
+    )
+    oldest = waiting.filter(due_at__lt=now).aggregate(at=Min("due_at"))["at"]
+    late = round((now - oldest).total_seconds()) if oldest else 0
+    return {
+        "failed": f"{failed.count():,}",
+        "overdue": f"by {timedelta(seconds=late)}" if late else "none",
+    }
 
 
 def _last_check(now: datetime) -> dict[str, Any]:

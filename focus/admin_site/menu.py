@@ -35,11 +35,28 @@ MENU = [
             ("payments.Drift", "difference"),
         ],
     ),
-    ("Work", [("jobs.Job", "work")]),
+    (
+        "Work",
+        [
+            ("jobs.Job", "work"),
+            ("jobs.Usage", "bolt"),
+            ("jobs.ToolPurchase", "storefront"),
+        ],
+    ),
+    (
+        "Webhooks",
+        [
+            ("jobs.Endpoint", "webhook"),
+            ("jobs.Event", "campaign"),
+            ("jobs.Delivery", "outgoing_mail"),
+        ],
+    ),
     (
         "People",
         [
             ("accounts.User", "person"),
+            ("accounts.Identity", "badge"),
+            ("accounts.MailboxProof", "mark_email_read"),
             ("accounts.Consent", "handshake"),
             ("accounts.Session", "devices"),
             ("accounts.PersonalAccessToken", "key"),

@@ -26,6 +26,11 @@ def tuples(sql: LiteralString, params: Mapping[str, Any]) -> list[tuple[Any, ...
     return _fetch(sql, params, tuple_row)
 
 
+def with_items(items: Mapping[str, LiteralString]) -> LiteralString:
+    """A WITH list; each of its items may read those before it."""
+    return ", ".join([f"{name} AS ({sql})" for name, sql in items.items()])
+
+
 @cache
 def columns(model: type[Model], alias: str) -> LiteralString:
     """The model's columns for a SELECT list, in the order `instance` wants them."""

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -111,6 +113,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
         "test": MINE,
         "recover": MINE,
         "retrieve": MINE,
+        "copy": MINE,
         "resend": MINE,
     }
 
@@ -191,6 +194,22 @@ class DeliveryViewSet(ClipForge, ViewSet):
         return Response(DeliveryWithAttempts(found).data)
 
     @extend_schema(
+        summary="Read a delivery's exact body",
+        responses={
+            200: OpenApiResponse(
+                OpenApiTypes.OBJECT, "The very bytes, under the headers that sign them."
+            ),
+            404: OpenApiResponse(description="There is no such delivery of yours."),
+        },
+    )
+    def copy(self, request: Request, delivery_id: UUID) -> HttpResponse:
+        """What every attempt sends, byte for byte, signed as one made now would be:
+        to check a receiver with.
+        """
+        body, headers = redelivery.copy(user=_person(request), delivery_id=delivery_id)
+        return HttpResponse(body, content_type="application/json", headers=headers)
+
+    @extend_schema(
         summary="Send a delivery again",
         request=None,
         responses={
@@ -219,5 +238,6 @@ urlpatterns = [
     *either_slash(f"{_ENDPOINT}/test", DeliveryViewSet.as_view({"post": "test"})),
     *either_slash(f"{_ENDPOINT}/recover", DeliveryViewSet.as_view({"post": "recover"})),
     *either_slash(_ONE, DeliveryViewSet.as_view({"get": "retrieve"})),
+    *either_slash(f"{_ONE}/body", DeliveryViewSet.as_view({"get": "copy"})),
     *either_slash(f"{_ONE}/resend", DeliveryViewSet.as_view({"post": "resend"})),
 ]

@@ -51,7 +51,7 @@ class EndpointBody(serializers.Serializer[Any]):
     events = serializers.ListField(child=serializers.CharField())
     active = serializers.SerializerMethodField(help_text="false: it is told nothing.")
     disabledReason = serializers.SerializerMethodField(  # noqa: N815
-        help_text="owner, gone (410), asked, or failing (for a day)."
+        help_text="owner, staff, gone (410), asked, or failing (for a day)."
     )
     secretPromotesAt = serializers.DateTimeField(  # noqa: N815
         source="promotes_at",

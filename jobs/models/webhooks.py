@@ -20,6 +20,7 @@ class Endpoint(models.Model):
 
     class Disabled(models.TextChoices):
         OWNER = "owner", "by its owner"
+        STAFF = "staff", "by support"
         GONE = "gone", "it answered 410 Gone"
         ASKED = "asked", "its answer asked for it"
         FAILING = "failing", "a day of failed deliveries"
@@ -73,13 +74,22 @@ class Event(models.Model):
     id = models.UUIDField(primary_key=True, editable=False)
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     app = models.ForeignKey(App, on_delete=models.PROTECT, null=True, db_index=False)
+    # The job or the movement that it tells of.
+    about = models.UUIDField(null=True)
     type = models.CharField(max_length=100)
     body = models.BinaryField()
     request_id = models.CharField(max_length=128, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        indexes = [models.Index(fields=["created_at"], name="events_by_age")]
+        indexes = [
+            models.Index(fields=["created_at"], name="events_by_age"),
+            models.Index(
+                fields=["about"],
+                condition=Q(about__isnull=False),
+                name="events_about_a_job",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} evt_{self.pk.hex}"
@@ -122,6 +132,7 @@ class Delivery(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name_plural = "deliveries"
         constraints = [
             models.UniqueConstraint(
                 fields=["event", "endpoint"], name="an_endpoint_hears_an_event_once"

@@ -283,3 +283,30 @@ def test_nobody_reaches_what_is_anothers(
     refused(stranger.get(f"{DELIVERIES}/{sent}"), 404, "Not Found")
     refused(stranger.post(f"{DELIVERIES}/{sent}/resend"), 404, "Not Found")
     assert stranger.get(ENDPOINTS).json() == []
+
+
+def test_a_deliverys_exact_body_under_the_headers_that_sign_it(
+    client: APIClient, stranger: APIClient
+) -> None:
+    made = registered(client)
+    where = f"{ENDPOINTS}/{made['id']}"
+    delivery_id = client.post(f"{where}/test").json()["id"]
+    body = f"{DELIVERIES}/{delivery_id}/body"
+    answer = client.get(body)
+    assert answer.status_code == 200
+    assert answer["Content-Type"] == "application/json"
+    row = Delivery.objects.select_related("event").get()
+    assert answer.content == bytes(row.event.body)
+    Webhook(made["secret"]).verify(answer.content, dict(answer.headers.items()))
+    sent = headers()
+    assert answer["X-Signature"] == sent["X-Signature"]
+    assert answer["webhook-id"] == sent["webhook-id"]
+    assert "X-Signature-Next" not in answer
+    new = client.post(f"{where}/rotate-secret").json()["secret"]
+    Webhook(new).verify(answer.content, dict(client.get(body).headers.items()))
+    refused(stranger.get(body), 404, "Not Found")
+    refused(client.get(f"{DELIVERIES}/{uuid.uuid4()}/body"), 404, "Not Found")
+    client.delete(where)
+    answer = client.get(body)
+    assert (answer.status_code, answer.content) == (200, bytes(row.event.body))
+    assert "X-Signature" not in answer

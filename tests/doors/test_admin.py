@@ -294,8 +294,11 @@ def test_roles_are_made_again_as_declared(db: None) -> None:
     assert codenames["viewer"] == set()
     assert codenames["support"] == {
         "adjust_wallet",
+        "change_delivery",
+        "change_endpoint",
         "change_personalaccesstoken",
         "change_session",
+        "change_toolpurchase",
         "change_user",
     }
     assert codenames["finance"] == codenames["support"] | {

@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from accounts import mailbox, mails
 from accounts.models import MailboxProof, Session, User
+from accounts.principals import TokenEnded
+from tests import webhooks
 from tests.doors.browsing import PASSWORD, Browser
 
 NEW = "a new password"
@@ -69,6 +71,39 @@ class TestForgotten:
         form = {"code": code_of(path), "password": NEW, "intent": "set"}
         browser.fill(path, form)
         assert "verified</span>" in browser.get("/security").content.decode()
+
+    def test_with_an_unproven_account_its_webhooks_end(
+        self, alice: User, bob: User
+    ) -> None:
+        """Whoever waited there must not go on hearing of its apps."""
+        before = User.objects.get(pk=alice.pk)
+        planted, others = webhooks.made(alice), webhooks.made(bob)
+        [waiting] = webhooks.told(planted)
+        browser = Browser()
+        forgotten(browser)
+        path = path_in_mail()
+        form = {"code": code_of(path), "password": NEW, "intent": "set"}
+        assert browser.fill(path, form).status_code == 302
+        planted.refresh_from_db()
+        assert planted.deleted_at is not None
+        assert bytes(planted.secret) == b""
+        assert webhooks.now(waiting).state == "canceled"
+        # A request that was believed before adds none afterwards.
+        with pytest.raises(TokenEnded):
+            webhooks.made(before)
+        others.refresh_from_db()
+        assert others.deleted_at is None
+
+    def test_a_proven_account_keeps_its_webhooks(self, alice: User) -> None:
+        User.objects.update(email_verified_at=timezone.now())
+        kept = webhooks.made(alice)
+        browser = Browser()
+        forgotten(browser)
+        path = path_in_mail()
+        form = {"code": code_of(path), "password": NEW, "intent": "set"}
+        assert browser.fill(path, form).status_code == 302
+        kept.refresh_from_db()
+        assert kept.deleted_at is None
 
     def test_a_weak_password_is_said_and_may_be_mended(self, alice: User) -> None:
         browser = Browser()

@@ -199,6 +199,33 @@ def test_no_endpoint_costs_no_statement_and_one_costs_one(
     assert sum("ledger.reserve" in sql for sql in after) == 1
 
 
+@pytest.mark.parametrize("refund", [True, False])
+def test_so_it_is_for_a_job_that_fails(
+    rich: User, owned: App, bob: User, refund: bool
+) -> None:
+    caller = Caller("test", app_id=owned.pk)
+
+    def fail() -> list[str]:
+        job = start(rich, owned)
+        with statements() as sent:
+            ended = lifecycle.fail(
+                job_id=job.pk, caller=caller, refund=refund, fail_reason="no GPU"
+            ).job
+        # What the caller holds is what was written.
+        row = Job.objects.get(pk=job.pk)
+        for field in Job._meta.concrete_fields:
+            if field.name != "created_at":
+                assert getattr(ended, field.attname) == getattr(row, field.attname)
+        assert (row.status, row.fail_reason) == ("failed", "no GPU")
+        return sent
+
+    silent = fail()
+    listening(bob, JOBS)
+    assert len(fail()) == len(silent) + 1
+    # The job's row is read and locked, and written with its credits.
+    assert sum("jobs_job" in sql for sql in silent) == 2
+
+
 def test_no_metadata_can_fail_a_settle(rich: User, owned: App, bob: User) -> None:
     listening(bob, JOBS)
     job = start(rich, owned)

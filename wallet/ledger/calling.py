@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 
 from django.db import IntegrityError
 
-from focus.database.statements import rows
+from focus.database.statements import rows, with_items
 from focus.money import from_micro
 from wallet.outcomes import (
     AlreadyResolved,
@@ -72,10 +72,9 @@ def call(
     sql: LiteralString, params: Mapping[str, Any], then: Then | None = None
 ) -> dict[str, Any]:
     if then is not None:
-        sql = (
-            f"WITH moved AS MATERIALIZED ({sql}),"  # noqa: S608 — both are ours
-            f" consequence AS ({then.sql}) SELECT * FROM moved"
-        )
+        after = with_items({"consequence": then.sql, **then.items})
+        # All of it is ours.
+        sql = f"WITH moved AS MATERIALIZED ({sql}), {after} SELECT * FROM moved"  # noqa: S608
         params = {**params, **then.params}
     (row,) = rows(sql, params)
     return row

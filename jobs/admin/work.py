@@ -1,4 +1,4 @@
-"""Jobs for staff: to read, with the way to their entries."""
+"""Jobs: to read, with the way to their entries and to what was told of them."""
 
 from typing import Any
 

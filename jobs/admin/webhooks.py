@@ -1,0 +1,347 @@
+"""Webhooks: endpoints without their secrets, events as they are sent, every attempt."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.text import Truncator
+from unfold.admin import TabularInline
+from unfold.decorators import display
+
+from accounts import audit
+from accounts.authentication import visitor
+from focus import nudges
+from focus.admin_site import search, shown
+from focus.admin_site.lists import ReadOnly
+from focus.errors import DomainError
+from jobs import endpoints, outbox, redelivery, signatures
+from jobs.models import Attempt, Delivery, Endpoint, Event
+
+SNIPPET = 1000
+STATES = {
+    "pending": "warning",
+    "succeeded": "success",
+    "failed": "danger",
+    "canceled": "info",
+}
+
+
+def event_id(term: str) -> uuid.UUID | None:
+    """An event's id, or its webhook-id."""
+    return search.as_uuid(term.removeprefix("evt_"))
+
+
+def to(name: str, pk: Any, says: Any) -> Any:
+    return format_html(
+        '<a class="to" href="{}">{}</a>',
+        reverse(f"admin:jobs_{name}_change", args=[pk]),
+        says,
+    )
+
+
+class Acting(ReadOnly):
+    """Only read, but for what a rule does when staff ask for it."""
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"jobs.change_{self.opts.model_name}")
+
+    def each(
+        self, request: HttpRequest, rows: QuerySet[Any], act: Callable[[Any], str]
+    ) -> None:
+        """Do it to each and say what came of it."""
+        for row in rows:
+            try:
+                self.message_user(request, act(row), messages.SUCCESS)
+            except DomainError as refusal:
+                self.message_user(request, f"{row}: {refusal.message}", messages.ERROR)
+        nudges.wake_courier()
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(Acting):
+    list_display = ["url", "account", "state", "events", "failing", "given_up", "made"]
+    list_select_related = ["account"]
+    list_filter = ["disabled_because", ("deleted_at", admin.EmptyFieldListFilter)]
+    ordering = ["-created_at", "-id"]
+    search_fields = ["url"]
+    search_help_text = "A part of the address, an id, or the owner's email"
+    actions = ["enable", "disable", "replay"]
+    # Never the secrets.
+    fields = [
+        "id",
+        "url",
+        "account",
+        "state",
+        "events",
+        "deliveries",
+        "disabled_at",
+        "disabled_because",
+        "deleted_at",
+        "promotes_at",
+        "paused_until",
+        "troubled",
+        "failing",
+        "given_up",
+        "made",
+    ]
+
+    def found(self, rows: QuerySet[Endpoint], term: str) -> QuerySet[Endpoint]:
+        if known := search.as_uuid(term):
+            return rows.filter(Q(pk=known) | Q(account=known))
+        if "@" in term:
+            return rows.filter(account__in=search.accounts_by_email(term))
+        return rows.filter(url__icontains=term)
+
+    @display(
+        description="state",
+        label={
+            "on": "success",
+            "failing": "warning",
+            "switched off": "danger",
+            "deleted": "info",
+        },
+    )
+    def state(self, endpoint: Endpoint) -> str:
+        if endpoint.deleted_at:
+            return "deleted"
+        if endpoint.disabled_at:
+            return "switched off"
+        return "failing" if endpoint.failing_since else "on"
+
+    @admin.display(description="deliveries")
+    def deliveries(self, endpoint: Endpoint) -> Any:
+        here = reverse("admin:jobs_delivery_changelist")
+        return format_html(
+            '<a class="to" href="{}?q={}">What was sent to it</a>', here, endpoint.pk
+        )
+
+    @admin.display(description="failing since (UTC)")
+    def failing(self, endpoint: Endpoint) -> str:
+        return shown.moment(endpoint.failing_since)
+
+    @admin.display(description="added (UTC)")
+    def made(self, endpoint: Endpoint) -> str:
+        return shown.moment(endpoint.created_at)
+
+    @admin.action(description="Enable", permissions=["act"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        def act(row: Endpoint) -> str:
+            endpoints.enable(
+                user=row.account,
+                endpoint_id=row.pk,
+                actor=str(request.user),
+                visitor=visitor(request),
+            )
+            return f"{row} is told again."
+
+        self.each(request, queryset, act)
+
+    @admin.action(description="Disable: tell it nothing", permissions=["act"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        def act(row: Endpoint) -> str:
+            endpoints.disable(
+                user=row.account,
+                endpoint_id=row.pk,
+                actor=str(request.user),
+                visitor=visitor(request),
+            )
+            return f"{row} is told nothing any more."
+
+        self.each(request, queryset, act)
+
+    @admin.action(description="Replay all that failed", permissions=["act"])
+    def replay(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        def act(row: Endpoint) -> str:
+            count = redelivery.recover(user=row.account, endpoint_id=row.pk)
+            audit.record(
+                "webhooks_replayed",
+                user=row.account,
+                actor=str(request.user),
+                visitor=visitor(request),
+                endpoint_id=str(row.pk),
+                count=count,
+            )
+            return f"{row}: {count:,} sent again."
+
+        self.each(request, queryset, act)
+
+
+class OfType(admin.SimpleListFilter):
+    title = "type"
+    parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in outbox.TYPES]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(type=self.value()) if self.value() else queryset
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnly):
+    list_display = ["message", "type", "account", "app", "about", "happened"]
+    list_select_related = ["account", "app"]
+    list_filter = [OfType]
+    # Ids grow with time.
+    ordering = ["-id"]
+    search_fields = ["id"]
+    search_help_text = "An event's id (evt_…), a job's, a movement's, or an email"
+    fields = [
+        "message",
+        "type",
+        "account",
+        "app",
+        "about",
+        "request_id",
+        "happened",
+        "deliveries",
+        "sent",
+    ]
+
+    def found(self, rows: QuerySet[Event], term: str) -> QuerySet[Event]:
+        if known := event_id(term):
+            return rows.filter(Q(pk=known) | Q(about=known) | Q(account=known))
+        return rows.filter(account__in=search.accounts_by_email(term))
+
+    @admin.display(description="webhook-id")
+    def message(self, event: Event) -> str:
+        return signatures.message_id(event.pk)
+
+    @admin.display(description="at (UTC)")
+    def happened(self, event: Event) -> str:
+        return shown.moment(event.created_at)
+
+    @admin.display(description="deliveries")
+    def deliveries(self, event: Event) -> Any:
+        here = reverse("admin:jobs_delivery_changelist")
+        return format_html(
+            '<a class="to" href="{}?q={}">Who was told</a>', here, event.pk
+        )
+
+    @admin.display(description="body, byte for byte")
+    def sent(self, event: Event) -> Any:
+        text = bytes(event.body).decode()
+        return format_html('<code class="hash">{}</code>', text)
+
+
+class AttemptInline(TabularInline):
+    model = Attempt
+    verbose_name_plural = "attempts"
+    extra = 0
+    can_delete = False
+    ordering = ["-n"]
+    per_page = 20
+    fields = ["n", "trigger", "state", "started", "duration_ms", "status", "error"]
+    fields += ["ip", "said"]
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="started (UTC)")
+    def started(self, attempt: Attempt) -> str:
+        return shown.moment(attempt.started_at)
+
+    @admin.display(description="they said")
+    def said(self, attempt: Attempt) -> str:
+        text = bytes(attempt.answer[:SNIPPET]).decode(errors="replace")
+        return text.replace("\0", "�") or "–"
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(Acting):
+    list_display = ["event_type", "where", "shown", "trigger", "attempts", "last"]
+    list_display += ["made", "due", "ended"]
+    list_select_related = ["event", "endpoint"]
+    list_filter = ["state", "trigger"]
+    # The events' ids grow with time.
+    ordering = ["-event_id", "-endpoint_id"]
+    search_fields = ["id"]
+    search_help_text = (
+        "A part of the address; an event (evt_…), job, endpoint by its id"
+    )
+    actions = ["resend"]
+    inlines = [AttemptInline]
+    fields = [
+        "id",
+        "event_link",
+        "where",
+        "shown",
+        "trigger",
+        "attempts",
+        "tries",
+        "interruptions",
+        "last",
+        "made",
+        "due",
+        "ended",
+    ]
+
+    def found(self, rows: QuerySet[Delivery], term: str) -> QuerySet[Delivery]:
+        known = event_id(term)
+        if known is None:
+            of = Endpoint.objects.filter(url__icontains=term).values_list("pk")[:200]
+            return rows.filter(endpoint__in=[pk for (pk,) in of])
+        told = Event.objects.filter(Q(pk=known) | Q(about=known))
+        events = list(told.values_list("pk", flat=True)[:200])
+        meant = Q(pk=known) | Q(event__in=events) | Q(endpoint=known)
+        return rows.filter(meant)
+
+    @admin.display(description="event")
+    def event_type(self, delivery: Delivery) -> str:
+        return delivery.event.type
+
+    @admin.display(description="event")
+    def event_link(self, delivery: Delivery) -> Any:
+        return to("event", delivery.event_id, delivery.event)
+
+    @admin.display(description="endpoint")
+    def where(self, delivery: Delivery) -> Any:
+        url = Truncator(delivery.endpoint.url).chars(48)
+        return to("endpoint", delivery.endpoint_id, url)
+
+    @display(description="state", label=STATES)
+    def shown(self, delivery: Delivery) -> str:
+        return str(delivery.state)
+
+    @admin.display(description="last answer")
+    def last(self, delivery: Delivery) -> str:
+        said = [delivery.last_status, delivery.last_error]
+        return " ".join(str(word) for word in said if word) or "–"
+
+    @admin.display(description="since (UTC)")
+    def made(self, delivery: Delivery) -> str:
+        return shown.moment(delivery.created_at)
+
+    @admin.display(description="due (UTC)")
+    def due(self, delivery: Delivery) -> str:
+        waits = delivery.state == Delivery.State.PENDING
+        return shown.moment(delivery.due_at if waits else None)
+
+    @admin.display(description="ended (UTC)")
+    def ended(self, delivery: Delivery) -> str:
+        return shown.moment(delivery.ended_at)
+
+    @admin.action(description="Send again", permissions=["act"])
+    def resend(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        def act(row: Delivery) -> str:
+            owner = row.endpoint.account
+            redelivery.resend(user=owner, delivery_id=row.pk)
+            audit.record(
+                "webhook_resent",
+                user=owner,
+                actor=str(request.user),
+                visitor=visitor(request),
+                delivery_id=str(row.pk),
+            )
+            return f"{row} is sent again."
+
+        self.each(request, queryset.select_related("endpoint__account"), act)

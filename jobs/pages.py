@@ -1,0 +1,309 @@
+"""/webhooks: an account's endpoints, what was sent to them, and sending it again."""
+
+import re
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils.dateparse import parse_datetime
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
+from rest_framework.exceptions import ValidationError
+
+from accounts.authentication import visitor
+from accounts.models import User
+from accounts.visit import owners, person
+from focus import nudges
+from focus.contracts import cursors
+from focus.errors import DomainError, NotFound
+from jobs import endpoints, outbox, redelivery, signatures
+from jobs.models import Attempt, Delivery, Endpoint
+
+LATEST = 10
+PAGE = 25
+# So much of an answer helps to find a mistake.
+SNIPPET = 1000
+GUIDE = settings.BASE_DIR / "docs" / "webhooks.md"
+_NAME = re.compile(r"[!-~]{1,100}")
+# Why an endpoint is told nothing, and what its owner can do.
+REASONS: dict[str, str] = {
+    Endpoint.Disabled.OWNER: "You switched it off.",
+    Endpoint.Disabled.STAFF: "Support switched it off. Write to them if you do not know"
+    " why.",
+    Endpoint.Disabled.GONE: "It answered 410 Gone, which says that nobody listens there"
+    " any more.",
+    Endpoint.Disabled.ASKED: "Its answer asked for it, by the header webhook-delivery:"
+    " disable.",
+    Endpoint.Disabled.FAILING: "For a whole day, every delivery to it failed, at least"
+    f" {endpoints.GIVEN_UP} of them.",
+}
+
+
+class BadEvents(DomainError):
+    code = "bad_events"
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@owners
+def home(request: HttpRequest, user: User) -> HttpResponse:
+    """The person's endpoints, and a form for another."""
+    if request.method != "POST":
+        return _home(request, user)
+    try:
+        shown = endpoints.register(
+            user=user,
+            url=request.POST.get("url", "").strip(),
+            events=_wanted(request),
+            visitor=visitor(request),
+        )
+    except DomainError as refusal:
+        return _home(request, user, refusal)
+    if shown.created:
+        return _show(request, user, shown)
+    messages.success(request, "It was there already; it hears of these events too.")
+    return redirect(_of(shown.endpoint.pk))
+
+
+@require_safe
+@owners
+def endpoint(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
+    """One endpoint: how it does, its secret's life, what it was sent."""
+    found = endpoints.find(user=user, endpoint_id=endpoint_id)
+    state = request.GET.get("state")
+    state = state if state in Delivery.State.values else None
+    rows = redelivery.listed(user=user, endpoint_id=endpoint_id, state=state)
+    if cursor := request.GET.get("cursor"):
+        try:
+            rows = rows.filter(cursors.rest(cursor))
+        except ValidationError as wrong:
+            raise NotFound("There is no such page.") from wrong
+    page = [*rows[: PAGE + 1]]
+    last = page[PAGE - 1] if len(page) > PAGE else None
+    about = {
+        "user": user,
+        "endpoint": _endpoint(found),
+        "deliveries": page[:PAGE],
+        "state": state or "",
+        "states": Delivery.State.values,
+        "more": cursors.after(last.created_at, last.pk) if last else "",
+        "from": f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M}",
+    }
+    return render(request, "jobs/endpoint.html", about)
+
+
+@require_safe
+@owners
+def delivery(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResponse:
+    """One delivery: the very bytes, and every attempt to send them."""
+    found = redelivery.find(user=user, delivery_id=delivery_id)
+    about = {
+        "user": user,
+        "delivery": found,
+        "message": signatures.message_id(found.event_id),
+        "body": bytes(found.event.body).decode(),
+        "attempts": [
+            {"made": attempt, "answer": snippet(attempt)}
+            for attempt in redelivery.attempts(delivery=found).reverse()[:100]
+        ],
+    }
+    return render(request, "jobs/delivery.html", about)
+
+
+@require_safe
+def guide(request: HttpRequest) -> HttpResponse:
+    """How to receive what we send, with receivers to copy."""
+    user = person(request)
+    about = {
+        "user": user,
+        "base": f"accounts/{'member' if user else 'base'}.html",
+        "text": GUIDE.read_text(),
+    }
+    return render(request, "jobs/guide.html", about)
+
+
+@require_POST
+@owners
+def act(
+    request: HttpRequest, user: User, endpoint_id: uuid.UUID, action: str
+) -> HttpResponse:
+    """What a button of an endpoint's page does."""
+    do, said = _ACTIONS[action]
+    try:
+        do(user=user, endpoint_id=endpoint_id, visitor=visitor(request))
+    except NotFound:
+        raise
+    except DomainError as refusal:
+        messages.error(request, refusal.message)
+    else:
+        messages.success(request, said)
+    gone = do is endpoints.delete
+    return redirect("/webhooks" if gone else _of(endpoint_id))
+
+
+_ACTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "enable": (
+        endpoints.enable,
+        "It is told again. What failed before can be replayed.",
+    ),
+    "disable": (endpoints.disable, "It is told nothing until you enable it again."),
+    "promote": (endpoints.promote, "The new secret signs now; the old one is gone."),
+    "cancel": (endpoints.cancel_rotation, "The old secret stays."),
+    "delete": (endpoints.delete, "The endpoint is deleted."),
+}
+
+
+@require_POST
+@owners
+def rotate(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
+    shown = endpoints.rotate(
+        user=user, endpoint_id=endpoint_id, visitor=visitor(request)
+    )
+    return _show(request, user, shown, rotating=True)
+
+
+@require_POST
+@owners
+def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
+    try:
+        made = redelivery.test(user=user, endpoint_id=endpoint_id)
+    except endpoints.EndpointDisabled as refusal:
+        messages.error(request, refusal.message)
+        return redirect(_of(endpoint_id))
+    nudges.wake_courier()
+    messages.success(request, "A test event is on its way. Reload to see how it went.")
+    return redirect(f"/webhooks/deliveries/{made.pk}")
+
+
+@require_POST
+@owners
+def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
+    """Send again what failed: all of it, or of a while."""
+    try:
+        count = redelivery.recover(
+            user=user,
+            endpoint_id=endpoint_id,
+            since=_moment(request, "since"),
+            until=_moment(request, "until"),
+        )
+    except NotFound:
+        raise
+    except DomainError as refusal:
+        messages.error(request, refusal.message)
+    else:
+        nudges.wake_courier()
+        many = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
+        messages.success(request, f"{many} sent again.")
+    return redirect(f"{_of(endpoint_id)}#deliveries")
+
+
+@require_POST
+@owners
+def resend(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResponse:
+    try:
+        redelivery.resend(user=user, delivery_id=delivery_id)
+    except NotFound:
+        raise
+    except DomainError as refusal:
+        messages.error(request, refusal.message)
+    else:
+        nudges.wake_courier()
+        messages.success(request, "It is sent again. Reload to see how it went.")
+    return redirect(f"/webhooks/deliveries/{delivery_id}")
+
+
+def snippet(attempt: Attempt) -> str:
+    """The beginning of what they answered, as text that a page can hold."""
+    text = bytes(attempt.answer[:SNIPPET]).decode(errors="replace")
+    return text.replace("\0", "�")
+
+
+class BadMoment(DomainError):
+    code = "bad_moment"
+
+
+def _moment(request: HttpRequest, name: str) -> datetime | None:
+    """A time of the form, which is UTC."""
+    said = request.POST.get(name, "").strip()
+    if not said:
+        return None
+    try:
+        moment = parse_datetime(said)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise BadMoment("A time is written like 2026-01-31T12:00, in UTC.")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _wanted(request: HttpRequest) -> list[str]:
+    """What the form ticks, and names of events to come."""
+    said = [*request.POST.getlist("event"), *request.POST.get("others", "").split()]
+    wanted = list(dict.fromkeys(said))
+    if not wanted:
+        raise BadEvents("Choose at least one event.")
+    if not all(map(_NAME.fullmatch, wanted)):
+        raise BadEvents("An event's name has 1 to 100 visible ASCII characters.")
+    return wanted
+
+
+def _endpoint(row: Endpoint) -> dict[str, Any]:
+    return {"row": row, "why": REASONS.get(row.disabled_because, "")}
+
+
+def _home(
+    request: HttpRequest, user: User, refusal: DomainError | None = None
+) -> HttpResponse:
+    ticked = request.POST.getlist("event") if refusal else outbox.TYPES[:5]
+    about = {
+        "user": user,
+        "endpoints": [_endpoint(row) for row in endpoints.listed(user=user)],
+        "deliveries": redelivery.latest(user=user, limit=LATEST),
+        "types": [(name, name in ticked) for name in outbox.TYPES],
+        "form": request.POST,
+        "error": refusal.message if refusal else "",
+    }
+    status = 400 if refusal else 200
+    return render(request, "jobs/webhooks.html", about, status=status)
+
+
+def _show(
+    request: HttpRequest, user: User, shown: endpoints.Shown, *, rotating: bool = False
+) -> HttpResponse:
+    """The secret itself: on this answer, and nowhere else."""
+    about = {
+        "user": user,
+        "endpoint": shown.endpoint,
+        "secret": shown.secret,
+        "rotating": rotating,
+    }
+    response = render(request, "jobs/secret.html", about)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _of(endpoint_id: uuid.UUID) -> str:
+    return f"/webhooks/{endpoint_id}"
+
+
+_ONE = "webhooks/<uuid:endpoint_id>"
+
+urlpatterns = [
+    path("webhooks", home),
+    path("webhooks/guide", guide),
+    path(_ONE, endpoint),
+    *[path(f"{_ONE}/{action}", act, {"action": action}) for action in _ACTIONS],
+    path(f"{_ONE}/rotate", rotate),
+    path(f"{_ONE}/test", test),
+    path(f"{_ONE}/recover", recover),
+    path("webhooks/deliveries/<uuid:delivery_id>", delivery),
+    path("webhooks/deliveries/<uuid:delivery_id>/resend", resend),
+]
