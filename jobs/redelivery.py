@@ -147,5 +147,10 @@ def _open(user: User, endpoint_id: uuid.UUID) -> Endpoint:
 
 def _again(deliveries: QuerySet[Delivery], trigger: str) -> int:
     return deliveries.exclude(state=State.PENDING).update(
-        state=State.PENDING, trigger=trigger, tries=0, due_at=Now(), ended_at=None
+        state=State.PENDING,
+        trigger=trigger,
+        tries=0,
+        interruptions=0,
+        due_at=Now(),
+        ended_at=None,
     )

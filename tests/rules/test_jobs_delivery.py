@@ -156,6 +156,11 @@ def test_what_kills_its_sender_three_times_is_given_up(alice: User) -> None:
     assert claim(limit=8, in_trouble=8) == []
     assert (now(row).state, row.last_error) == (State.FAILED, "interrupted")
     assert redelivery.recover(user=alice, endpoint_id=row.endpoint_id) == 1
+    # As many deaths are forgiven as at first.
+    for _ in range(3):
+        assert len(claim(limit=8, in_trouble=8)) == 1
+        lose_lease(row)
+    assert claim(limit=8, in_trouble=8) == []
 
 
 def test_410_puts_the_endpoint_aside_and_says_so(alice: User) -> None:
