@@ -151,9 +151,11 @@ def _portal(customer: Customer) -> dict[str, object]:
 def _check_out(account: User, customer: Customer, plan: Plan) -> Way:
     checkout = _begin(account, plan)
     if not checkout.url:
+        price = price_of(plan=plan)
+        # Another price is another request: Stripe refuses it under the same key.
         session = gateway.open_session(
-            params=_params(checkout, customer, price_of(plan=plan)),
-            key=f"focus-{checkout.pk}-session",
+            params=_params(checkout, customer, price),
+            key=f"focus-{checkout.pk}-session-{price}",
         )
         PlanCheckout.objects.filter(pk=checkout.pk).update(
             stripe_session_id=session.id, url=session.url

@@ -151,6 +151,15 @@ def test_an_upgrade_brings_the_rest_of_the_month_in_proportion(
     assert 24 < credits_of(alice) <= 25
 
 
+def test_a_price_may_change_while_stripes_answer_is_lost(
+    till: Till, alice: User, as_cosmiv: APIClient
+) -> None:
+    till.fault(SESSIONS, count=3, lose_answer=True)
+    assert as_cosmiv.post(CHECKOUT, {"plan": "pro"}).status_code == 503
+    Plan.objects.filter(slug="pro").update(price_cents=1000)
+    assert as_cosmiv.post(CHECKOUT, {"plan": "pro"}).status_code == 200
+
+
 class TestPurchase:
     def test_a_repeated_key_is_one_purchase_and_the_same_bytes(
         self, till: Till, as_cosmiv: APIClient
