@@ -91,7 +91,10 @@ class Invoice:
     id: str
     status: str
     currency: str
+    total_cents: int
     paid_cents: int
+    # What the customer's balance at Stripe paid of it: credit notes, cheaper plans.
+    from_balance_cents: int
     customer: str | None
     subscription: str | None
     payment_intent: str | None
@@ -104,7 +107,11 @@ class Invoice:
             id=it["id"],
             status=it.get("status") or "",
             currency=it["currency"],
+            total_cents=it.get("total") or 0,
             paid_cents=it.get("amount_paid") or 0,
+            from_balance_cents=_used_up(
+                it.get("starting_balance"), it.get("ending_balance")
+            ),
             customer=id_of(it.get("customer")),
             subscription=id_of(parent.get("subscription")),
             payment_intent=_paid_by(it.get("payments")),
@@ -210,6 +217,15 @@ def id_of(reference: Any) -> str | None:
     if reference is None or isinstance(reference, str):
         return reference or None
     return str(reference["id"])
+
+
+def _used_up(before: int | None, after: int | None) -> int:
+    """How much of a customer's credit went; Stripe counts credit below zero. A draft
+    says nothing of what comes after it.
+    """
+    if before is None or after is None:
+        return 0
+    return max(0, min(0, after) - min(0, before))
 
 
 def _paid_by(payments: Any) -> str | None:

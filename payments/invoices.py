@@ -1,6 +1,5 @@
 """Paid invoices of plans: each brings its months' credits, once."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +7,7 @@ from django.db import transaction
 
 from focus.money import MICRO
 from payments import gateway, packs, plans, subscriptions
-from payments.facts import Invoice, Line
+from payments.facts import Invoice
 from payments.models import Customer, Payment, Plan, Subscription
 from wallet import ledger
 from wallet.models import Grant
@@ -33,14 +32,14 @@ def brings_credits(*, invoice: Invoice) -> bool:
     """Whether it is a paid one, of a customer of ours, for months of a plan."""
     ours = Customer.objects.filter(stripe_customer_id=invoice.customer)
     paid = invoice.status == "paid" and invoice.subscription is not None
-    return paid and month_of(invoice.lines).credits_micro > 0 and ours.exists()
+    return paid and month_of(invoice).credits_micro > 0 and ours.exists()
 
 
 @transaction.atomic
 def _credit(subscription: Subscription, invoice: Invoice) -> str:
     if invoice.currency != gateway.CURRENCY:
         raise packs.WrongAmount(f"The invoice is in {invoice.currency}.")
-    month = month_of(invoice.lines)
+    month = month_of(invoice)
     if not month.credits_micro or month.plan is None:
         return "no credits in it"
     payment, new = Payment.objects.get_or_create(
@@ -54,6 +53,7 @@ def _credit(subscription: Subscription, invoice: Invoice) -> str:
         },
     )
     if not new:
+        _paid_by(payment, invoice)
         return "credited before"
     ledger.grant(
         account_id=subscription.account_id,
@@ -68,6 +68,15 @@ def _credit(subscription: Subscription, invoice: Invoice) -> str:
     return "credited"
 
 
+def _paid_by(payment: Payment, invoice: Invoice) -> None:
+    """Which payment it was may be told later than that there was one; its refunds are
+    found by it.
+    """
+    unknown = Payment.objects.filter(pk=payment.pk, stripe_payment_intent_id=None)
+    if invoice.payment_intent:
+        unknown.update(stripe_payment_intent_id=invoice.payment_intent)
+
+
 @dataclass(frozen=True, slots=True)
 class Month:
     """What an invoice brings, of which plan (the last line's), and until when."""
@@ -77,15 +86,16 @@ class Month:
     expires_at: datetime | None
 
 
-def month_of(lines: Sequence[Line]) -> Month:
+def month_of(invoice: Invoice) -> Month:
     """A plan's credits for each of its months in full; for the rest of a month that was
     begun on another plan, in proportion to what is charged, less what is credited.
 
-    A trial costs nothing and brings nothing.
+    A trial costs nothing and brings nothing, nor does what the customer's balance at
+    Stripe paid: that money has brought its credits, when it first came.
     """
     total = 0
     plan, ends_at = None, None
-    for line in lines:
+    for line in invoice.lines:
         price = plans.of_price(price=line.price)
         if price is None:
             continue
@@ -96,6 +106,9 @@ def month_of(lines: Sequence[Line]) -> Month:
             total += credits_micro * line.quantity
         if line.amount_cents > 0:
             plan, ends_at = price.plan, line.ends_at
+    if invoice.from_balance_cents and invoice.total_cents > 0:
+        fresh_cents = max(0, invoice.total_cents - invoice.from_balance_cents)
+        total = total * fresh_cents // invoice.total_cents
     if plan is None or total <= 0:
         return Month(None, 0, None)
     return Month(plan, total, _kept_until(plan, ends_at))

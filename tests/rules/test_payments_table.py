@@ -55,6 +55,15 @@ def ended(till: Till, user: User) -> None:
     till.stripe.control(f"subscriptions/{till.subscribe(user)}/end")
 
 
+def down_and_up_again(till: Till, user: User) -> None:
+    subscription = till.subscribe(user, "creator")
+    item = gateway.subscription(subscription_id=subscription).item
+    for _ in range(2):
+        till.move(subscription, item, "pro")
+        # Paid out of what the step down had left at Stripe.
+        till.move(subscription, item, "creator")
+
+
 def refund(till: Till, intent: str, **how: Any) -> Any:
     return till.stripe.control(f"charges/{intent}/refund", **how)
 
@@ -133,6 +142,7 @@ FACTS: dict[str, tuple[Fact, Any]] = {
     "plan renewed": (renewed, 20),
     "renewal declined": (renewal_declined, 10),
     "plan ended": (ended, 10),
+    "plan changed down and up again, twice": (down_and_up_again, 25),
     "part refunded": (part_refunded, PART),
     "refunded in three parts": (refunded_in_three_parts, 0),
     "refunded": (refunded, 0),
