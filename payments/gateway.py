@@ -202,10 +202,15 @@ def reversals(*, payment_intent: str) -> list[Reversed]:
     return [Reversed.of(it) for it in [*refunds, *disputes]]
 
 
-def reversed_since(since: datetime) -> Iterator[Reversed]:
+def reversed_since(since: datetime) -> set[str]:
+    """The payment intents of which something was refunded or disputed."""
     v1 = _client().v1
-    for listed in (v1.refunds.list, v1.disputes.list):
-        yield from map(Reversed.of, _all(listed, created=_from(since)))
+    intents = {
+        id_of(it.get("payment_intent"))
+        for listed in (v1.refunds.list, v1.disputes.list)
+        for it in _all(listed, created=_from(since))
+    }
+    return {intent for intent in intents if intent}
 
 
 def events_since(since: datetime, *, types: list[str]) -> Iterator[tuple[Event, str]]:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 Kind = Drift.Kind
 # Stripe keeps events for 30 days.
 LONGEST = timedelta(days=29)
+# However long ago it began: those that are live are read one by one.
+ALWAYS_LOOKED_AT = (Kind.SUBSCRIPTION, Kind.TWO_SUBSCRIPTIONS)
 
 
 class Differs(DomainError):
@@ -37,6 +39,8 @@ class Report:
     looked_at: int = 0
     healed: list[str] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
+    # What was found to agree, or made to.
+    agrees: set[tuple[str, str]] = field(default_factory=set)
     # What Stripe's lists said was paid, in cents.
     paid_cents: dict[str, int] = field(default_factory=dict)
 
@@ -54,9 +58,20 @@ def reconcile(*, days: int = 3) -> Report:
     inbox.handle_due()
     for step in (_sessions, _invoices, _reversals, _payments, _subscriptions):
         step(report)
-    seen = [drift.pk for drift in report.drifts]
-    Drift.objects.filter(healed_at=None).exclude(pk__in=seen).update(healed_at=Now())
+    _close(report)
     return report
+
+
+def _close(report: Report) -> None:
+    """What agrees now has healed. What is too long ago to be looked at stays listed."""
+    listed = {drift.pk for drift in report.drifts}
+    healed = [
+        drift.pk
+        for drift in Drift.objects.filter(healed_at=None).exclude(pk__in=listed)
+        if drift.kind in ALWAYS_LOOKED_AT
+        or (drift.kind, drift.subject) in report.agrees
+    ]
+    Drift.objects.filter(pk__in=healed).update(healed_at=Now())
 
 
 def _since(days: int) -> datetime:
@@ -105,8 +120,7 @@ def _invoices(report: Report) -> None:
 
 def _reversals(report: Report) -> None:
     """Refunded or disputed in Stripe: taken back here?"""
-    intents = {it.payment_intent for it in gateway.reversed_since(report.since)}
-    for intent in sorted(filter(None, intents)):
+    for intent in sorted(gateway.reversed_since(report.since)):
 
         def settled(intent: str = intent) -> bool:
             stands = gateway.reversals(payment_intent=intent)
@@ -177,6 +191,7 @@ def _examine(
     try:
         if mend():
             report.healed.append(f"{subject} ({kind.label})")
+        report.agrees.add((kind, subject))
     except (gateway.StripeDown, gateway.PaymentsOff):
         # Of no payment in particular: the whole comparison waits for the next run.
         raise

@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from accounts.models import App, User
 from focus.money import MICRO
 from jobs import lifecycle
-from payments import inbox, reconciliation, refunds
+from payments import facts, inbox, reconciliation, refunds
 from payments.models import Drift, Payment, Purchase, Reversal, StripeEvent
 from tests.contracts.test_reviv_refresh import bearer, sign_in
 from tests.till import Till, credits_of, post
@@ -206,6 +207,42 @@ class TestReconciling:
         assert report.healed
         assert credits_of(alice) == 0
         assert reconciliation.reconcile().healed == []
+
+    def test_what_was_not_looked_at_is_not_healed(
+        self, till: Till, alice: User
+    ) -> None:
+        session = till.buy(alice)
+        till.catch_up()
+        Payment.objects.update(
+            amount_cents=100, paid_at=timezone.now() - timedelta(days=20)
+        )
+        [drift] = reconciliation.reconcile(days=25).drifts
+        assert drift.subject == session
+        assert reconciliation.reconcile(days=3).drifts == []
+        assert Drift.objects.get().healed_at is None
+        Payment.objects.update(amount_cents=499)
+        assert reconciliation.reconcile(days=25).drifts == []
+        assert Drift.objects.get().healed_at is not None
+
+    def test_a_status_that_nobody_knows_stops_nothing_else(
+        self, till: Till, alice: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        intent = till.intent(till.buy(alice))
+        till.stripe.control(f"charges/{intent}/refund", amount=499)
+        monkeypatch.delitem(facts.REFUND_COUNTS, "succeeded")
+        [drift] = reconciliation.reconcile().drifts
+        assert (drift.kind, drift.subject) == ("reversal", intent)
+
+    def test_a_month_whose_payment_was_not_told_can_still_be_refunded(
+        self, till: Till, alice: User
+    ) -> None:
+        till.subscribe(alice)
+        till.catch_up()
+        payment = Payment.objects.get()
+        Payment.objects.update(stripe_payment_intent_id=None)
+        till.stripe.control(f"charges/{payment.stripe_payment_intent_id}/refund")
+        till.catch_up()
+        assert credits_of(alice) == 0
 
 
 @pytest.mark.django_db(transaction=True)
