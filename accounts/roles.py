@@ -33,6 +33,8 @@ SUPPORT = [
     "jobs.change_endpoint",
     "jobs.change_delivery",
     "jobs.change_toolpurchase",
+    # Switch automatic top-up off; only its owner switches it on.
+    "payments.change_topuprule",
 ]
 FINANCE = [
     *SUPPORT,

@@ -76,6 +76,37 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Intent:
+    """One payment at Stripe, off-session or not. `refusal` is the bank's last word."""
+
+    id: str
+    status: str
+    currency: str
+    received_cents: int
+    customer: str | None
+    payment_method: str | None
+    attempt: str
+    made_for: str
+    refusal: str
+
+    @classmethod
+    def of(cls, it: Any) -> "Intent":
+        error = it.get("last_payment_error") or {}
+        metadata = it.get("metadata") or {}
+        return cls(
+            id=it["id"],
+            status=it["status"],
+            currency=it["currency"],
+            received_cents=it.get("amount_received") or 0,
+            customer=id_of(it.get("customer")),
+            payment_method=id_of(it.get("payment_method")),
+            attempt=metadata.get("attempt", ""),
+            made_for=metadata.get("focus", ""),
+            refusal=_refusal(error),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A line of an invoice: what of which price, for how long."""
 
@@ -206,6 +237,21 @@ class Event:
             object_id=about.get("id") or "",
             payment_intent=own or id_of(about.get("payment_intent")),
         )
+
+
+def _refusal(error: Any) -> str:
+    """That it must be the person, else the bank's word, else Stripe's."""
+    code = error.get("code") or ""
+    if code == "authentication_required":
+        return code
+    return str(error.get("decline_code") or code)
+
+
+def card_of(it: Any) -> str:
+    """A payment method as its holder knows it: `visa ending in 4242`."""
+    card = it.get("card") or {}
+    brand, last = card.get("brand") or "card", card.get("last4") or ""
+    return f"{brand} ending in {last}" if last else brand
 
 
 def moment(seconds: int) -> datetime:

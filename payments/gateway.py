@@ -17,7 +17,16 @@ import stripe
 from django.conf import settings
 
 from focus.errors import DomainError
-from payments.facts import Event, Invoice, Reversed, Session, Subscribed, id_of
+from payments.facts import (
+    Event,
+    Intent,
+    Invoice,
+    Reversed,
+    Session,
+    Subscribed,
+    card_of,
+    id_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +144,56 @@ def session_paid_by(*, payment_intent: str) -> Session | None:
 def sessions_since(since: datetime) -> Iterator[Session]:
     sessions = _client().v1.checkout.sessions
     yield from map(Session.of, _all(sessions.list, created=_from(since)))
+
+
+def charge(*, params: Mapping[str, Any], key: str) -> Intent:
+    """Charge a saved card while nobody is there. A bank's no is an answer, with the
+    intent that it left. Raises `Declined` where it left none.
+    """
+    intents = _client().v1.payment_intents
+    try:
+        with _our_words():
+            return Intent.of(intents.create(_fresh(params), _once(key)).to_dict())
+    except Declined as no:
+        if (left := _intent_in(no.__cause__)) is None:
+            raise
+        return intent(intent_id=left)
+
+
+def _intent_in(error: BaseException | None) -> str | None:
+    body: Any = getattr(error, "json_body", None) or {}
+    return id_of((body.get("error") or {}).get("payment_intent"))
+
+
+def intent(*, intent_id: str) -> Intent:
+    intents = _client().v1.payment_intents
+    return Intent.of(_ask(lambda: intents.retrieve(intent_id)))
+
+
+def intents_since(since: datetime, *, customer: str | None = None) -> Iterator[Intent]:
+    intents = _client().v1.payment_intents
+    whose = {"customer": customer} if customer else {}
+    yield from map(Intent.of, _all(intents.list, created=_from(since), **whose))
+
+
+def cancel_intent(*, intent_id: str) -> Intent:
+    """See to it that nobody pays it any more; how it stands then. Raises
+    `StripeRefused` where it is paid, under way or cancelled already.
+    """
+    intents = _client().v1.payment_intents
+    return Intent.of(_ask(lambda: intents.cancel(intent_id)))
+
+
+def card(*, payment_method: str) -> str:
+    """A saved card, as its holder knows it."""
+    methods = _client().v1.payment_methods
+    return card_of(_ask(lambda: methods.retrieve(payment_method)))
+
+
+def forget_card(*, payment_method: str) -> None:
+    """Stripe keeps it no more. Raises `StripeRefused` where it keeps none."""
+    methods = _client().v1.payment_methods
+    _ask(lambda: methods.detach(payment_method))
 
 
 def make_customer(*, params: Mapping[str, Any], key: str) -> str:

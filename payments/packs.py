@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from focus.errors import DomainError, NotFound
 from focus.money import MICRO
-from payments import gateway
+from payments import customers, gateway
 from payments.facts import Session
 from payments.models import Pack, Payment, Purchase
 from wallet import ledger
@@ -62,9 +63,13 @@ def buy(*, account: User, sku: str, once: bytes | None = None) -> Till:
     `once` names the request: repeating it, at the same time or after a crash, leads to
     the same till. Raises `UnknownPack` and the gateway's refusals.
     """
-    purchase = _begin(account, sku, once)
+    return till_of(purchase=begin(account=account, sku=sku, once=once))
+
+
+def till_of(*, purchase: Purchase) -> Till:
+    """Where a purchase is paid, opened now if it never was. Asks Stripe."""
     if not purchase.url:
-        _open_till(purchase, account)
+        _open_till(purchase)
     return Till(purchase, purchase.url)
 
 
@@ -77,7 +82,10 @@ def purchase_paid_in(*, session_id: str) -> Purchase:
     return purchase
 
 
-def _begin(account: User, sku: str, once: bytes | None) -> Purchase:
+def begin(
+    *, account: User, sku: str, once: bytes | None, saves_card: bool = False
+) -> Purchase:
+    """A purchase that Stripe has not heard of. Raises `UnknownPack`."""
     if once is not None:
         begun = Purchase.objects.filter(account=account, once=once).first()
         if begun is not None:
@@ -93,17 +101,18 @@ def _begin(account: User, sku: str, once: bytes | None) -> Purchase:
             "pack": pack,
             "credits_micro": pack.credits * MICRO,
             "price_cents": pack.price_cents,
+            "saves_card": saves_card,
         },
     )
     return purchase
 
 
-def _open_till(purchase: Purchase, account: User) -> None:
+def _open_till(purchase: Purchase) -> None:
     age = timezone.now() - purchase.created_at
     # Later than that, an earlier session has expired, or its event will be found.
     step = f"session-{age // RESUMABLE}"
     session = gateway.open_session(
-        params=_params(purchase, account), key=f"focus-{purchase.pk}-{step}"
+        params=_params(purchase), key=f"focus-{purchase.pk}-{step}"
     )
     Purchase.objects.filter(pk=purchase.pk).update(
         stripe_session_id=session.id, url=session.url
@@ -111,9 +120,10 @@ def _open_till(purchase: Purchase, account: User) -> None:
     purchase.stripe_session_id, purchase.url = session.id, session.url
 
 
-def _params(purchase: Purchase, account: User) -> dict[str, object]:
+def _params(purchase: Purchase) -> dict[str, object]:
     whole = purchase.credits_micro // MICRO
-    params: dict[str, object] = {
+    account = purchase.account
+    params: dict[str, Any] = {
         "mode": "payment",
         "client_reference_id": str(purchase.pk),
         "metadata": {"focus": PACK},
@@ -131,7 +141,13 @@ def _params(purchase: Purchase, account: User) -> dict[str, object]:
             }
         ],
     }
-    if account.email:
+    if purchase.saves_card:
+        customer = customers.known_to_stripe(account=account)
+        params["customer"] = customer.stripe_customer_id
+        params["payment_intent_data"]["setup_future_usage"] = "off_session"
+        # Of what may be saved: bank debits are not for automatic charges.
+        params["payment_method_types"] = ["card"]
+    elif account.email:
         params["customer_email"] = account.email
     return params
 

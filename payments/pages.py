@@ -1,6 +1,7 @@
 """Pages for people: to the till, and back from it."""
 
 import hashlib
+import re
 import uuid
 from typing import Any
 
@@ -8,19 +9,23 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts.authentication import visitor
 from accounts.models import User
 from accounts.visit import person, signed_in
 from focus.errors import DomainError, NotFound
-from focus.money import from_micro
-from payments import packs, plans, subscriptions
-from payments.models import Purchase
+from focus.money import MICRO, from_micro
+from payments import charging, packs, plans, subscriptions, topups
+from payments.models import Purchase, TopUpRule
+from payments.models.packs import dollars
 from wallet import ledger
 
 # How often the page of a payment that is under way looks again, and for how long.
 EVERY_SECONDS = 3
 LOOKS = 100
+_DOLLARS = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,2}))?")
 
 
 @require_safe
@@ -36,6 +41,7 @@ def shop(request: HttpRequest, user: User) -> HttpResponse:
         "plans": plans.offered(),
         "plan": plans.plan_of(account_id=user.pk),
         "subscription": plans.subscription_of(account_id=user.pk),
+        **_top_up(user),
     }
     return render(request, "payments/credits.html", about)
 
@@ -44,8 +50,7 @@ def shop(request: HttpRequest, user: User) -> HttpResponse:
 @signed_in
 def buy(request: HttpRequest, user: User) -> HttpResponse:
     """To Stripe. The form has a name of its own, so two clicks are one purchase."""
-    form = f"form\n{user.pk}\n{request.POST.get('form', '')}"
-    once = hashlib.sha256(form.encode()).digest() if request.POST.get("form") else None
+    once = _once(request, user)
     try:
         till = packs.buy(account=user, sku=request.POST.get("sku", ""), once=once)
     except DomainError as refusal:
@@ -62,6 +67,43 @@ def choose(request: HttpRequest, user: User) -> HttpResponse:
     except DomainError as refusal:
         return _home_with(request, refusal)
     return leave_for(request, way.url)
+
+
+@require_POST
+@signed_in
+def top_up(request: HttpRequest, user: User) -> HttpResponse:
+    """Set automatic top-up: to Stripe where a card is to be saved, else done."""
+    given = request.POST
+    try:
+        till = topups.set_up(
+            account=user,
+            sku=given.get("sku", ""),
+            threshold=_number(given.get("threshold", "")),
+            ceiling_cents=_cents(given.get("ceiling", "")),
+            consent=given.get("consent") == "yes",
+            another_card=given.get("card") == "another",
+            once=_once(request, user),
+            visitor=visitor(request),
+        )
+    except DomainError as refusal:
+        return _home_with(request, refusal)
+    if till is not None:
+        return leave_for(request, till.url)
+    messages.success(request, "Automatic top-up is on.")
+    return redirect("/credits#top-up")
+
+
+@require_POST
+@signed_in
+def top_up_off(request: HttpRequest, user: User) -> HttpResponse:
+    """Switch it off; with `forget`, the card goes too."""
+    end = topups.forget if request.POST.get("forget") else topups.switch_off
+    try:
+        end(account=user, visitor=visitor(request))
+    except DomainError as refusal:
+        return _home_with(request, refusal)
+    messages.success(request, "Automatic top-up is off.")
+    return redirect("/credits#top-up")
 
 
 @require_POST
@@ -108,6 +150,34 @@ def leave_for(request: HttpRequest, url: str) -> HttpResponse:
     return render(request, "payments/leaving.html", {"url": url})
 
 
+def _once(request: HttpRequest, user: User) -> bytes | None:
+    """The name of the form that was sent, so that two clicks are one purchase."""
+    name = request.POST.get("form", "")
+    form = f"form\n{user.pk}\n{name}"
+    return hashlib.sha256(form.encode()).digest() if name else None
+
+
+def _top_up(user: User) -> dict[str, Any]:
+    rule = topups.rule_of(account=user)
+    spent = charging.spent_cents(account_id=user.pk, at=timezone.now())
+    return {
+        "rule": rule,
+        "threshold": rule.threshold_micro // MICRO if rule else 10,
+        "ceiling": f"{(rule.ceiling_cents if rule else 2000) / 100:.2f}",
+        "why": TopUpRule.Why(rule.off_because).label if rule else "",
+        "waits": rule is not None and rule.saving is not None,
+        "spent": dollars(spent),
+        "attempts": charging.last_of(account_id=user.pk),
+        "form": uuid.uuid4().hex,
+    }
+
+
+def _cents(text: str) -> int:
+    """Dollars as people write them; 0, which is refused, where they are not."""
+    found = _DOLLARS.fullmatch(text.strip())
+    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else 0
+
+
 def _home_with(request: HttpRequest, refusal: DomainError) -> HttpResponse:
     messages.error(request, f"{refusal.message} Nothing was charged.")
     return redirect("/credits")
@@ -134,7 +204,7 @@ def _balance(purchase: Purchase) -> str:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
 
 
 urlpatterns = [
@@ -142,6 +212,8 @@ urlpatterns = [
     path("credits/buy", buy),
     path("credits/plan", choose),
     path("credits/portal", manage),
+    path("credits/top-up", top_up),
+    path("credits/top-up/off", top_up_off),
     path("payment/success", success),
     path("payment/cancelled", cancelled),
 ]

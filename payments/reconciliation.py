@@ -12,8 +12,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from focus.errors import DomainError
-from payments import gateway, inbox, invoices, packs, refunds, subscriptions
-from payments.facts import Invoice, Session, UnknownStatus
+from payments import attempts, gateway, inbox, invoices, packs, refunds, subscriptions
+from payments.facts import Intent, Invoice, Session, UnknownStatus
 from payments.models import Drift, Payment, Subscription
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def reconcile(*, days: int = 3) -> Report:
         if inbox.store(event, body):
             report.healed.append(f"{event.id} {event.type}")
     inbox.handle_due()
-    for step in (_sessions, _invoices, _reversals, _payments, _subscriptions):
+    for step in STEPS:
         step(report)
     _close(report)
     return report
@@ -118,6 +118,24 @@ def _invoices(report: Report) -> None:
         _examine(report, Kind.NOT_CREDITED, invoice.id, credited)
 
 
+def _top_ups(report: Report) -> None:
+    for intent in gateway.intents_since(report.since):
+        if intent.made_for != attempts.TOP_UP or intent.status != "succeeded":
+            continue
+        report.paid_cents[intent.id] = intent.received_cents
+
+        def credited(intent: Intent = intent) -> bool:
+            paid = Payment.objects.filter(stripe_payment_intent_id=intent.id)
+            if paid.exists():
+                return False
+            said = attempts.record(intent=intent)
+            if not paid.exists():
+                raise Differs(said)
+            return True
+
+        _examine(report, Kind.NOT_CREDITED, intent.id, credited)
+
+
 def _reversals(report: Report) -> None:
     """Refunded or disputed in Stripe: taken back here?"""
     for intent in sorted(gateway.reversed_since(report.since)):
@@ -136,7 +154,7 @@ def _reversals(report: Report) -> None:
 def _payments(report: Report) -> None:
     """Credited here: paid in Stripe, and that much?"""
     for payment in Payment.objects.filter(paid_at__gte=report.since).iterator():
-        subject = payment.stripe_session_id or payment.stripe_invoice_id or ""
+        subject = payment.stripe_subject
 
         def paid(payment: Payment = payment, subject: str = subject) -> bool:
             there = report.paid_cents.get(subject)
@@ -153,6 +171,8 @@ def _paid_cents(payment: Payment) -> int:
     if payment.stripe_session_id:
         session = gateway.session(session_id=payment.stripe_session_id)
         return session.total_cents if session.paid else 0
+    if payment.top_up_id:
+        return gateway.intent(intent_id=payment.stripe_subject).received_cents
     invoice = gateway.invoice(invoice_id=str(payment.stripe_invoice_id))
     return invoice.paid_cents if invoice.status == "paid" else 0
 
@@ -177,6 +197,9 @@ def _subscriptions(report: Report) -> None:
     for each in twice:
         detail = f"{each['count']} live subscriptions: end all but one in Stripe"
         _list(report, Kind.TWO_SUBSCRIPTIONS, str(each["account_id"]), detail)
+
+
+STEPS = (_sessions, _invoices, _top_ups, _reversals, _payments, _subscriptions)
 
 
 def _standing(row: Subscription) -> tuple[object, ...]:

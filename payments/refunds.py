@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from focus.errors import DomainError
-from payments import gateway, invoices, packs
+from payments import attempts, gateway, invoices, packs
 from payments.facts import Reversed
 from payments.models import ClawedPiece, Payment, Reversal
 from wallet import ledger
@@ -72,6 +72,8 @@ def payment_of(*, payment_intent: str) -> Payment | None:
         packs.record(session=session)
     elif invoice := gateway.invoice_paid_by(payment_intent=payment_intent):
         invoices.record(invoice=invoice)
+    else:
+        attempts.record(intent=gateway.intent(intent_id=payment_intent))
     return known.first()
 
 

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from focus.money import from_micro
-from payments import gateway, inbox, packs, subscriptions
+from payments import gateway, inbox, packs, subscriptions, topups
 from payments.models import Plan
 from tests.stripe import WEBHOOK_SECRET, Emulator
 from wallet import ledger
@@ -36,6 +36,24 @@ class Till:
         way = subscriptions.choose(account=user, slug=plan)
         assert self.stripe.pay(way.session_id, **how)["error"] is None
         return str(gateway.session(session_id=way.session_id).subscription)
+
+    def top_up(
+        self, user: User, *, threshold: int = 8, ceiling_cents: int = 5000, **how: Any
+    ) -> None:
+        """Automatic top-up by PACK_5, on by a first one paid on Stripe's page."""
+        way = topups.set_up(
+            account=user,
+            sku="PACK_5",
+            threshold=threshold,
+            ceiling_cents=ceiling_cents,
+            consent=True,
+            once=None,
+        )
+        assert way is not None
+        opened = str(way.purchase.stripe_session_id)
+        assert self.stripe.pay(opened, **how)["error"] is None
+        self.catch_up()
+        assert topups.keep_cards() == 1
 
     def move(self, subscription: str, item: str, plan: str) -> None:
         """To another plan at once, as the portal does it where it is confirmed."""

@@ -31,6 +31,8 @@ MENU = [
             ("payments.Payment", "payments"),
             ("payments.Reversal", "undo"),
             ("payments.Subscription", "event_repeat"),
+            ("payments.TopUpRule", "autorenew"),
+            ("payments.TopUpAttempt", "bolt"),
             ("payments.StripeEvent", "move_to_inbox"),
             ("payments.Drift", "difference"),
         ],

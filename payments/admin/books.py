@@ -72,7 +72,7 @@ class PurchaseAdmin(ReadOnly):
 @admin.register(Payment)
 class PaymentAdmin(ReadOnly):
     list_display = ["id", "account", "source", "amount", "granted", "back", "paid_at"]
-    list_select_related = ["account", "purchase__pack", "plan"]
+    list_select_related = ["account", "purchase__pack", "top_up__pack", "plan"]
     ordering = ["-paid_at"]
     search_fields = ["account__email"]
     search_help_text = "Email, any id of ours or Stripe's"
@@ -103,6 +103,8 @@ class PaymentAdmin(ReadOnly):
     def source(self, payment: Payment) -> str:
         if payment.purchase is not None:
             return f"pack {payment.purchase.pack}"
+        if payment.top_up is not None:
+            return f"pack {payment.top_up.pack}, automatically"
         return f"plan {payment.plan}"
 
     @admin.display(description="paid")

@@ -4,6 +4,7 @@ from payments.models.events import Drift, StripeEvent
 from payments.models.packs import Pack, Plan, PlanPrice
 from payments.models.payments import ClawedPiece, Payment, Reversal
 from payments.models.purchases import Customer, PlanCheckout, Purchase, Subscription
+from payments.models.topups import TopUpAttempt, TopUpRule
 
 __all__ = [
     "ClawedPiece",
@@ -18,4 +19,6 @@ __all__ = [
     "Reversal",
     "StripeEvent",
     "Subscription",
+    "TopUpAttempt",
+    "TopUpRule",
 ]

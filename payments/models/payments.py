@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from payments.models.packs import Plan
 from payments.models.purchases import Purchase
+from payments.models.topups import TopUpAttempt
 
 
 class Payment(models.Model):
@@ -25,6 +26,10 @@ class Payment(models.Model):
     )
     plan = models.ForeignKey(
         Plan, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
+    )
+    # One attempt is credited once, whatever Stripe should say.
+    top_up = models.OneToOneField(
+        TopUpAttempt, on_delete=models.PROTECT, null=True, related_name="payment"
     )
     stripe_session_id = models.CharField(max_length=255, null=True, unique=True)
     stripe_invoice_id = models.CharField(max_length=255, null=True, unique=True)
@@ -45,7 +50,8 @@ class Payment(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(stripe_session_id__isnull=False)
-                | Q(stripe_invoice_id__isnull=False),
+                | Q(stripe_invoice_id__isnull=False)
+                | Q(top_up__isnull=False, stripe_payment_intent_id__isnull=False),
                 name="a_payment_was_made_for_something",
             ),
         ]
@@ -53,6 +59,12 @@ class Payment(models.Model):
 
     def __str__(self) -> str:
         return f"payment {self.pk}"
+
+    @property
+    def stripe_subject(self) -> str:
+        """Stripe's id of what was paid."""
+        session = self.stripe_session_id or self.stripe_invoice_id
+        return session or self.stripe_payment_intent_id or ""
 
     @property
     def money_key(self) -> str:

@@ -31,6 +31,8 @@ class Purchase(models.Model):
     credits_micro = models.BigIntegerField()
     price_cents = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
+    # The person lets us keep the card that they pay with, for automatic top-up.
+    saves_card = models.BooleanField(default=False, db_default=False)
     # Of the request with an Idempotency-Key that began it.
     once = models.BinaryField(max_length=32, null=True)
     stripe_session_id = models.CharField(max_length=255, null=True, unique=True)

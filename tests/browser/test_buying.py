@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from accounts.models import User
-from payments import inbox
+from payments import inbox, tasks
 from payments.models import StripeEvent
 from tests import processes
 from tests.browser.chromium import CHROMIUM, QUIET
@@ -122,6 +122,27 @@ def test_a_plan_from_the_shop_to_its_first_month(
     assert page.locator("dl.stats .main dd").inner_text() == "10"
     page.get_by_role("button", name="Invoices, payment method, cancelling").click()
     page.wait_for_url(re.compile("/p/session/"))
+
+
+def test_automatic_top_up_from_the_setting_to_the_charge(
+    shop: str, page: Any, alice: User
+) -> None:
+    page.get_by_label("When I have fewer credits than").fill("8")
+    page.get_by_label("At most this many US dollars").fill("20")
+    page.get_by_label("Save my card for automatic top-up").check()
+    page.get_by_role("button", name="Buy the pack now and switch on").click()
+    page.wait_for_url(re.compile("/c/pay/"))
+    pay(page)
+    page.wait_for_url("**/payment/success?session_id=cs_test_*")
+    arrived("checkout.session.completed")
+    in_the_worker(tasks.top_up)
+    assert in_the_worker(lambda: credits_of(alice)) == 10
+    page.goto("/credits")
+    section = page.get_by_role("region", name="Automatic top-up")
+    assert "Charges your visa ending in 4242. $4.99 of $20.00" in section.inner_text()
+    section.get_by_role("button", name="Switch off and remove the card").click()
+    page.get_by_text("Automatic top-up is off.").wait_for()
+    assert "ending in" not in section.inner_text()
 
 
 def test_leaving_stripes_page_costs_nothing(shop: str, page: Any, alice: User) -> None:

@@ -4,8 +4,20 @@ from typing import Any
 
 import pytest
 
-from accounts.models import User
-from payments.models import Pack, Payment, Plan, PlanPrice, Purchase, StripeEvent
+import payments.tasks
+from accounts.models import SecurityEvent, User
+from payments import gateway, reconciliation
+from payments.models import (
+    Customer,
+    Pack,
+    Payment,
+    Plan,
+    PlanPrice,
+    Purchase,
+    StripeEvent,
+    TopUpAttempt,
+    TopUpRule,
+)
 from tests.doors.browsing import Browser
 from tests.doors.staffroom import browser, in_role
 from tests.till import Till, credits_of
@@ -78,6 +90,106 @@ class TestPages:
         assert 'data-state="failed"' in Browser().get(where).content.decode()
 
 
+SET = {"sku": "PACK_5", "threshold": "8", "ceiling": "20.50", "form": "cd34"}
+
+
+class TestTopUp:
+    def send(self, alices: Browser, action: str = "", **form: str) -> Any:
+        return alices.fill("/credits", form, action=f"/credits/top-up{action}")
+
+    def test_set_bought_on_changed_and_off_again(
+        self, till: Till, alice: User, alices: Browser
+    ) -> None:
+        first = self.send(alices, **SET, consent="yes")
+        again = self.send(alices, **SET, consent="yes")
+        purchase = Purchase.objects.get()
+        assert purchase.url in first.content.decode()
+        assert purchase.url in again.content.decode()
+        waiting = alices.get("/credits").content.decode()
+        assert "when the payment that you began is confirmed" in waiting
+        till.stripe.pay(str(purchase.stripe_session_id))
+        till.catch_up()
+        payments.tasks.top_up()
+        page = alices.get("/credits").content.decode()
+        assert "Charges your visa ending in 4242. $4.99 of $20.50 this month." in page
+        assert credits_of(alice) == 10
+        changed = self.send(alices, **SET | {"ceiling": "30"})
+        assert changed["Location"] == "/credits#top-up"
+        assert TopUpRule.objects.get().ceiling_cents == 3000
+        self.send(alices, "/off")
+        page = alices.get("/credits").content.decode()
+        assert "Off: you switched it off. Your visa ending in 4242 is kept" in page
+        self.send(alices, "/off", forget="yes")
+        assert "ending in" not in alices.get("/credits").content.decode()
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {},
+            {"consent": "on"},
+            {"consent": "yes", "sku": "NONE"},
+            {"consent": "yes", "threshold": "-1"},
+            {"consent": "yes", "threshold": "1e3"},
+            {"consent": "yes", "threshold": "٣"},
+            {"consent": "yes", "ceiling": "4.98"},
+            {"consent": "yes", "ceiling": "1,000"},
+            {"consent": "yes", "ceiling": "NaN"},
+            {"consent": "yes", "ceiling": "٣٣"},
+            {"consent": "yes", "ceiling": "20.505"},
+        ],
+    )
+    def test_a_careless_form_changes_nothing(
+        self, till: Till, alices: Browser, wrong: dict[str, str]
+    ) -> None:
+        assert self.send(alices, **SET | wrong)["Location"] == "/credits"
+        assert "Nothing was charged" in alices.get("/credits").content.decode()
+        assert not Purchase.objects.exists()
+        assert not TopUpRule.objects.exists()
+
+    @pytest.mark.parametrize("action", ["", "/off"])
+    def test_without_the_forms_token_nothing_changes(
+        self, till: Till, alice: User, alices: Browser, action: str
+    ) -> None:
+        till.top_up(alice)
+        sent = alices.post(f"/credits/top-up{action}", SET | {"ceiling": "40"})
+        assert sent.status_code == 403
+        rule = TopUpRule.objects.get()
+        assert (rule.enabled, rule.ceiling_cents) == (True, 5000)
+
+    def test_one_persons_setting_is_not_anothers(
+        self, till: Till, bob: User, alices: Browser
+    ) -> None:
+        till.top_up(bob)
+        self.send(alices, "/off", forget="yes")
+        assert TopUpRule.objects.get().enabled
+        assert "ending in" not in alices.get("/credits").content.decode()
+
+    def test_support_switches_it_off_and_a_viewer_does_not(
+        self, till: Till, alice: User
+    ) -> None:
+        till.top_up(alice)
+        payments.tasks.top_up()
+        rule = TopUpRule.objects.get()
+        act = {"action": "switch_off", "_selected_action": [rule.pk]}
+        page = "/admin/payments/topuprule/"
+        browser(in_role("viewer")).post(page, act)
+        assert TopUpRule.objects.get().enabled
+        staff = browser(in_role("support"))
+        staff.post(page, act)
+        assert TopUpRule.objects.get().off_because == "staff"
+        event = SecurityEvent.objects.get(kind="top_up_switched_off")
+        assert event.actor != "alice@example.com"
+        shown = staff.get(f"{page}{rule.pk}/change/").content.decode()
+        assert rule.stripe_payment_method_id not in shown
+        attempt = TopUpAttempt.objects.get()
+        listed = staff.get("/admin/payments/topupattempt/", {"q": str(attempt.pk)})
+        assert "$4.99" in listed.content.decode()
+        one = f"/admin/payments/topupattempt/{attempt.pk}/change/"
+        assert staff.get(one).status_code == 200
+        paid = staff.get("/admin/payments/payment/").content.decode()
+        assert "pack PACK_5, automatically" in paid
+
+
 TABLES = (
     "pack",
     "plan",
@@ -85,6 +197,8 @@ TABLES = (
     "payment",
     "reversal",
     "subscription",
+    "topuprule",
+    "topupattempt",
     "stripeevent",
     "drift",
 )
@@ -112,6 +226,36 @@ class TestStaff:
             staff.get(f"/admin/payments/payment/{payment.pk}/change/").status_code
             == 200
         )
+
+    def test_two_live_subscriptions_are_listed_until_one_has_ended(
+        self, till: Till, alice: User
+    ) -> None:
+        first = till.subscribe(alice)
+        till.catch_up()
+        customer = Customer.objects.get(account=alice)
+        # By hand in Stripe's dashboard: ours sells nobody a second one.
+        price = gateway.subscription(subscription_id=first).price
+        whose: Any = {"customer": customer.stripe_customer_id}
+        v1 = till.stripe.client.v1
+        card = v1.payment_methods.attach("pm_card_visa", whose).id
+        again: Any = {
+            **whose,
+            "items": [{"price": price}],
+            "default_payment_method": card,
+        }
+        second = v1.subscriptions.create(again)
+        till.catch_up()
+        reconciliation.reconcile()
+        page = "/admin/payments/drift/"
+        staff = browser(in_role("finance"))
+        listed = staff.get(page, {"q": str(alice.pk)}).content.decode()
+        assert "2 live subscriptions: end all but one in Stripe" in listed
+        only = {"kind__exact": "two_subscriptions", "healed_at__isempty": "1"}
+        assert str(alice.pk) in staff.get(page, only).content.decode()
+        till.stripe.control(f"subscriptions/{second.id}/end")
+        till.catch_up()
+        assert reconciliation.reconcile().drifts == []
+        assert str(alice.pk) not in staff.get(page, only).content.decode()
 
     def test_an_event_handled_again_moves_nothing_again(
         self, till: Till, alice: User

@@ -1,0 +1,93 @@
+"""Automatic top-up: what people set, and what it charged. Staff may switch it off."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from accounts.authentication import visitor
+from focus.admin_site import search, shown
+from focus.admin_site.lists import ReadOnly
+from payments import topups
+from payments.admin.books import accounts_of
+from payments.models import TopUpAttempt, TopUpRule
+from payments.models.packs import dollars
+
+
+@admin.register(TopUpRule)
+class TopUpRuleAdmin(ReadOnly):
+    list_display = [
+        "account",
+        "enabled",
+        "off_because",
+        "threshold",
+        "pack",
+        "ceiling_dollars",
+        "declines",
+        "not_before",
+    ]
+    list_select_related = ["account", "pack"]
+    list_filter = ["enabled", "off_because"]
+    ordering = ["-id"]
+    search_fields = ["account__email"]
+    search_help_text = "Email or account id"
+    actions = ["switch_off"]
+    # No card: its holder's bank and Stripe know it, and staff need not.
+    fields = [*list_display, "consented_at", "switched_on_at", "changed_at"]
+
+    def found(self, rows: QuerySet[TopUpRule], term: str) -> QuerySet[TopUpRule]:
+        return rows.filter(account__in=accounts_of(term))
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("payments.change_topuprule")
+
+    @admin.display(description="threshold")
+    def threshold(self, rule: TopUpRule) -> Any:
+        return shown.amount(rule.threshold_micro)
+
+    @admin.action(description="Switch off", permissions=["act"])
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[TopUpRule]) -> None:
+        for rule in queryset.select_related("account"):
+            topups.switch_off(
+                account=rule.account,
+                why=topups.Why.STAFF,
+                actor=str(request.user),
+                visitor=visitor(request),
+            )
+        self.message_user(request, "They are off.", messages.SUCCESS)
+
+
+@admin.register(TopUpAttempt)
+class TopUpAttemptAdmin(ReadOnly):
+    list_display = ["id", "account", "pack", "price", "state", "reason", "created_at"]
+    list_select_related = ["account", "pack"]
+    list_filter = ["status"]
+    ordering = ["-created_at"]
+    search_fields = ["account__email"]
+    search_help_text = "Email, any id, or Stripe's payment intent"
+    fields = [*list_display, "stripe_payment_intent_id", "tries", "due_at", "ended_at"]
+
+    def found(self, rows: QuerySet[TopUpAttempt], term: str) -> QuerySet[TopUpAttempt]:
+        if term.startswith("pi_"):
+            return rows.filter(stripe_payment_intent_id=term)
+        known = search.as_uuid(term)
+        own = [known] if known else []
+        return rows.filter(Q(pk__in=own) | Q(account__in=accounts_of(term)))
+
+    @admin.display(description="price")
+    def price(self, attempt: TopUpAttempt) -> str:
+        return dollars(attempt.price_cents)
+
+    @display(
+        description="status",
+        label={
+            "paid": "success",
+            "pending": "warning",
+            "declined": "danger",
+            "authentication": "info",
+        },
+    )
+    def state(self, attempt: TopUpAttempt) -> str:
+        return str(attempt.status)

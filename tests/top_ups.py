@@ -1,0 +1,50 @@
+"""Automatic top-up as beat runs it, and what tests look at of it."""
+
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.models import Mail
+from payments import charging, topups
+from payments.models import TopUpAttempt, TopUpRule
+from tests.till import Till
+
+INTENTS = "/v1/payment_intents"
+
+
+def run() -> None:
+    """What beat runs."""
+    topups.keep_cards()
+    charging.begin_due()
+    charging.charge_due()
+
+
+def statuses() -> list[str]:
+    rows = TopUpAttempt.objects.order_by("created_at")
+    return list(rows.values_list("status", flat=True))
+
+
+def soon() -> None:
+    """The cool-down, or a back-off, is over; and so is any wait of an attempt."""
+    TopUpRule.objects.update(not_before=timezone.now())
+    TopUpAttempt.objects.filter(status="pending").update(due_at=timezone.now())
+
+
+def next_charge(till: Till, outcome: str, **how: Any) -> None:
+    card = TopUpRule.objects.get().stripe_payment_method_id
+    till.stripe.control(f"payment_methods/{card}/next", outcome=outcome, **how)
+
+
+def charged(till: Till) -> int:
+    """How many automatic charges went through at Stripe."""
+    intents = till.stripe.client.v1.payment_intents.list({"limit": 100}).data
+    return sum(
+        it.status == "succeeded" and it.metadata["focus"] == "top_up"
+        for it in intents
+        if "focus" in it.metadata
+    )
+
+
+def letters() -> list[str]:
+    found = Mail.objects.filter(subject__icontains="top").order_by("pk")
+    return list(found.values_list("subject", flat=True))
