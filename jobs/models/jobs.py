@@ -65,6 +65,10 @@ class Job(models.Model):
         ]
         indexes = [
             models.Index(fields=["account", "-created_at", "-id"], name="job_listed"),
+            # An app's own key lists them too.
+            models.Index(
+                fields=["app", "-created_at", "-id"], name="job_listed_of_app"
+            ),
             # Staff look at everybody's.
             models.Index(fields=["created_at"], name="job_created_at"),
             models.Index(
