@@ -7,6 +7,7 @@ planted in the old one can follow. Accounts are never merged, and only an accoun
 has proven the address itself is *linked* to a newcomer who proves it too.
 """
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -137,6 +138,9 @@ def tell_left_alone(*, holder: User, way: str, visitor: Visitor = NOBODY) -> Non
 
 
 def _normal(email: str) -> str | None:
+    # Who proves an address that only looks like another has proven another mailbox.
+    if unicodedata.normalize("NFKC", email) != email:
+        return None
     try:
         return passwords.normal_email(email) if email else None
     except (passwords.InvalidEmail, ValidationError):

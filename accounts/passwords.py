@@ -102,9 +102,19 @@ def normal_email(text: str) -> str:
     except ValidationError as broken:
         raise InvalidEmail("Enter a valid email address.") from broken
     # Look-alike letters make look-alike people.
-    if not local.isascii() or len(address) > 254:
+    if not local.isascii() or len(address) > 254 or _is_elsewhere(domain.lower()):
         raise InvalidEmail("Enter a valid email address.")
     return address
+
+
+def _is_elsewhere(domain: str) -> bool:
+    """Whether mail to this domain goes to another: to strasse.de for straße.de, whose
+    people would be sent the links of these.
+    """
+    try:
+        return not domain.isascii() and domain.encode("idna").decode("idna") != domain
+    except UnicodeError:
+        return True
 
 
 def _find(email: str) -> User | None:

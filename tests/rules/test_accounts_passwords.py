@@ -21,6 +21,8 @@ from accounts.models import SecurityEvent, User
         # NFKC: full-width letters are the letters they look like.
         ("\uff45\uff56\uff45\uff20example.com", "eve@example.com"),
         ("eve@\uff25XAMPLE.com", "eve@example.com"),
+        ("eve@B\u00dccher.de", "eve@b\u00fccher.de"),
+        ("eve@xn--bcher-kva.de", "eve@xn--bcher-kva.de"),
     ],
 )
 def test_one_spelling_is_stored(db: None, typed: str, stored: str) -> None:
@@ -43,6 +45,7 @@ def test_one_spelling_is_stored(db: None, typed: str, stored: str) -> None:
         "eve@example.com\nbcc: x@y.org",
         "e" * 250 + "@example.com",
         "eve@exa\x00mple.com",
+        "eve@stra\u00dfe.de",  # mail to it goes to strasse.de
     ],
 )
 def test_what_is_no_address_or_looks_like_another(db: None, email: str) -> None:

@@ -207,6 +207,23 @@ def test_a_mailbox_proof(held: tuple[str, User | None], mailoutbox: list[Any]) -
         assert user_keys.find(secret=key.secret).user == user
 
 
+def test_a_look_alike_proves_another_mailbox(
+    held: tuple[str, User | None], clerk: Clerk, settings: Any
+) -> None:
+    """NFKC makes one of them and EMAIL; their mailboxes are two."""
+    _, holder = held
+    settings.CLERK_SECRET_KEY = clerk.secret_key
+    settings.CLERK_API_BASE = clerk.base
+    clerk_backend._breaker.close()
+    clerk.knows("user_1", (EMAIL.replace("a", "\uff41", 1), "verified"))
+    user = arrivals.by_clerk(clerk_id="user_1")
+    assert user != holder
+    assert (user.email, mailed()) == (None, [])
+    if holder is not None:
+        assert User.objects.with_email(EMAIL).get() == holder
+        assert lives(holder) == 1
+
+
 def test_an_email_and_a_passkey(held: tuple[str, User | None]) -> None:
     _, holder = held
     answer = open_account(EMAIL, Authenticator())
