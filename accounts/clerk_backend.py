@@ -50,11 +50,10 @@ def profile(*, clerk_id: str) -> Profile:
     if reply.status == 404:
         return Profile()
     said = reply.json()
-    first, last = said.get("first_name"), said.get("last_name")
     return Profile(
         email=_verified(said),
-        first_name=first[:150] if isinstance(first, str) else "",
-        last_name=last[:150] if isinstance(last, str) else "",
+        first_name=_name(said.get("first_name")),
+        last_name=_name(said.get("last_name")),
     )
 
 
@@ -104,6 +103,11 @@ def _verified(said: dict[str, Any]) -> str | None:
     ]
     proved.sort(key=lambda item: item.get("id") != primary)
     return proved[0]["email_address"] if proved else None
+
+
+def _name(said: Any) -> str:
+    """What PostgreSQL can keep of a name that anybody may have given themselves."""
+    return said.replace("\x00", "")[:150] if isinstance(said, str) else ""
 
 
 def _codes(reply: Reply) -> set[str]:

@@ -168,6 +168,10 @@ class TestAsking:
         backend.knows("user_1", **odd)
         assert arrivals.by_clerk(clerk_id="user_1").email is None
 
+    def test_a_name_that_no_database_keeps_is_mended(self, backend: Clerk):
+        backend.knows("user_nul", first_name="A\x00nn")
+        assert arrivals.by_clerk(clerk_id="user_nul").first_name == "Ann"
+
     def test_a_person_whom_clerk_does_not_know_has_an_id_and_no_more(
         self, backend: Clerk
     ):
