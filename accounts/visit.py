@@ -8,8 +8,10 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from accounts import proofs
 from accounts.authentication import browser_session
 from accounts.models import User
+from accounts.principals import TokenEnded
 from focus.errors import NotFound
 
 P = ParamSpec("P")
@@ -19,6 +21,16 @@ def person(request: HttpRequest) -> User | None:
     """The person behind the browser's session, while that session lives."""
     session = browser_session(request)
     return session.user if session else None
+
+
+def require_second_proof(request: HttpRequest) -> None:
+    """For what adds a way to act for the account. Raises `SecondProofRequired`, and
+    `TokenEnded` where nobody is signed in any more.
+    """
+    session = browser_session(request)
+    if session is None:
+        raise TokenEnded("You were signed out just now.")
+    proofs.require_second(session=session)
 
 
 def signed_in(

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import devices, origins, redirects, scopes, sessions
+from accounts import devices, origins, proofs, redirects, scopes, sessions
 from accounts.access import PRESENT, PUBLIC, Access
 from accounts.authentication import visitor
 from accounts.models import User
@@ -224,6 +224,7 @@ class DeviceViewSet(TheFocus, ViewSet):
 
 class DecisionViewSet(TheFocus, ViewSet):
     accepts = {"complete": Access(PRESENT)}
+    statuses = {**TheFocus.statuses, "second_proof_required": 403}
 
     @extend_schema(
         summary="Approve or deny a device",
@@ -231,6 +232,10 @@ class DecisionViewSet(TheFocus, ViewSet):
         responses={
             200: OpenApiResponse(Decided, "Decided."),
             400: OpenApiResponse(description="`invalid_user_code`: no device waits."),
+            403: OpenApiResponse(
+                description="`second_proof_required`: sign in with a password, or a "
+                "passkey that asks for a PIN, fingerprint or face, to approve one."
+            ),
             429: OpenApiResponse(description="Too many wrong codes."),
         },
         examples=[
@@ -246,6 +251,9 @@ class DecisionViewSet(TheFocus, ViewSet):
         """Answer the device that shows this code, with all the scopes it asked for."""
         wish = Decision(data=request.data)
         wish.is_valid(raise_exception=True)
+        session_id = _principal(request).session_id
+        if wish.validated_data["approve"] and session_id is not None:
+            proofs.require_second(session=sessions.find(session_id=session_id))
         try:
             devices.decide(
                 user=_person(request),

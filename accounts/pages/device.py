@@ -7,7 +7,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import devices, scopes
 from accounts.authentication import visitor
 from accounts.models import DeviceGrant, User
-from accounts.visit import signed_in
+from accounts.visit import require_second_proof, signed_in
 from focus.errors import DomainError
 
 
@@ -35,6 +35,7 @@ def _approve(request: HttpRequest, user: User, user_code: str) -> HttpResponse:
     if not chosen:
         grant = devices.find(user=user, user_code=user_code, visitor=visitor(request))
         return _confirm(request, grant, "Leave at least one permission ticked.")
+    require_second_proof(request)
     grant = devices.decide(
         user=user,
         user_code=user_code,

@@ -29,7 +29,7 @@ from accounts.google import Asked, Claims, Flow
 from accounts.models import Session, User
 from accounts.pages import entering
 from accounts.pages.entering import Destination
-from accounts.visit import signed_in
+from accounts.visit import require_second_proof, signed_in
 from focus import limits
 from focus.errors import DomainError, NotFound
 from focus.limits import AUTH
@@ -102,6 +102,7 @@ def go_on(request: HttpRequest) -> HttpResponse:
 def begin_link(request: HttpRequest, user: User) -> HttpResponse:
     try:
         limits.of(request).count((AUTH,))
+        require_second_proof(request)
         return _send({"user": str(user.pk), "page": "/security"})
     except DomainError as refusal:
         return _refuse(request, refusal)

@@ -9,11 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from accounts import proofs, scopes, tokens, user_keys
-from accounts.authentication import browser_session, visitor
+from accounts import scopes, tokens, user_keys
+from accounts.authentication import visitor
 from accounts.models import User
-from accounts.principals import TokenEnded
-from accounts.visit import signed_in
+from accounts.visit import require_second_proof, signed_in
 from focus import limits
 from focus.errors import DomainError, NotFound
 from focus.limits import AUTH
@@ -109,10 +108,7 @@ def revoke_key(request: HttpRequest, user: User, key_id: uuid.UUID) -> HttpRespo
 def _allowed(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
     """What was asked for, by a sign-in that may add a way to act for the account."""
     limits.of(request).count((AUTH,))
-    session = browser_session(request)
-    if session is None:
-        raise TokenEnded("You were signed out just now.")
-    proofs.require_second(session=session)
+    require_second_proof(request)
     for field, wrong in form.errors.get_json_data().items():
         raise DomainError(f"{field.capitalize()}: {wrong[0]['message']}")
     return form.cleaned_data

@@ -16,7 +16,7 @@ from accounts.models import App, User
 from accounts.pages.tools import spell
 from accounts.partners import Offer
 from accounts.tokens import IssuedKey
-from accounts.visit import owners
+from accounts.visit import owners, require_second_proof
 from focus.errors import DomainError, NotFound
 from focus.money import NotAnAmount, to_micro
 from jobs import usage
@@ -38,6 +38,7 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
         return _home(request, user)
     form = request.POST
     try:
+        require_second_proof(request)
         issued = tools.publish(
             owner=user,
             slug=form.get("slug", "").strip(),
@@ -139,6 +140,7 @@ def _issue(
     request: HttpRequest, user: User, app_id: uuid.UUID, make: Callable[[], IssuedKey]
 ) -> HttpResponse:
     try:
+        require_second_proof(request)
         return _show(request, user, make())
     except NotFound:
         raise

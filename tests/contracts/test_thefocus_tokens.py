@@ -10,7 +10,7 @@ from django.conf import settings as live
 from django.contrib.sessions.backends.db import SessionStore
 from rest_framework.test import APIClient
 
-from accounts import replays, scopes, sessions, tokens, user_keys
+from accounts import devices, replays, scopes, sessions, tokens, user_keys
 from accounts.models import (
     App,
     AppKey,
@@ -149,6 +149,18 @@ class TestMaking:
         refused(bare.post(TOKENS, {"name": "ci"}), 403, "second_proof_required")
         sure = bearer(sign_in(alice, ("pop", "mfa")).access_token)
         assert sure.post(TOKENS, {"name": "ci"}).status_code == 201
+
+
+def test_a_bare_security_key_approves_no_device(alice: User) -> None:
+    """Approving makes a token too. Denying is everybody's."""
+    path = "/api/device/complete"
+    bare = bearer(sign_in(alice, ("pop",)).access_token)
+    wish = {"user_code": devices.start().grant.user_code}
+    refused(bare.post(path, wish), 403, "second_proof_required")
+    assert bare.post(path, {**wish, "approve": False}).status_code == 200
+    sure = bearer(sign_in(alice, ("pop", "mfa")).access_token)
+    wish = {"user_code": devices.start().grant.user_code}
+    assert sure.post(path, wish).status_code == 200
 
 
 class TestAskingAgain:

@@ -162,6 +162,16 @@ class TestLinking:
         assert not Identity.objects.exists()
         assert "no longer signs in" in browser.get("/security").content.decode()
 
+    def test_a_bare_security_key_links_none(self, google: str, alice: User) -> None:
+        browser = Browser()
+        browser.sign_in()
+        Session.objects.update(methods=["pop"])
+        answer = browser.fill("/security", {}, "/identities/google/link")
+        assert answer.status_code == 400
+        assert "a passkey that asks for your PIN" in answer.content.decode()
+        Session.objects.update(methods=["pop", "mfa"])
+        assert self._link(browser)["Location"] == "/security#identities"
+
     def test_one_google_account_signs_in_one_of_ours(
         self, google: str, alice: User
     ) -> None:

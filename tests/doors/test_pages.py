@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from accounts import consents, devices, sessions, tokens, user_keys
 from accounts.audit import Visitor
-from accounts.models import App, DeviceGrant, SecurityEvent, User
+from accounts.models import App, DeviceGrant, SecurityEvent, Session, User
 from focus.money import MICRO
 from tests.doors.browsing import Browser
 from wallet import ledger
@@ -68,6 +68,23 @@ class TestDevice:
             assert shown in page
         assert page.count('name="scopes"') == 5
         assert DeviceGrant.objects.get().status == "pending"
+
+    def test_a_bare_security_key_approves_none(
+        self, alices: Browser, started: devices.Started
+    ) -> None:
+        form = {
+            "user_code": started.grant.user_code,
+            "scopes": ["jobs:read"],
+            "intent": "approve",
+        }
+        Session.objects.update(methods=["pop"])
+        answer = alices.fill("/device", form)
+        assert answer.status_code == 400
+        assert "a passkey that asks for your PIN" in answer.content.decode()
+        assert DeviceGrant.objects.get().status == "pending"
+        Session.objects.update(methods=["pop", "mfa"])
+        assert alices.fill("/device", form).status_code == 200
+        assert DeviceGrant.objects.get().status == "approved"
 
     def test_approving_with_one_scope_unticked(
         self, alices: Browser, alice: User, started: devices.Started
@@ -146,7 +163,7 @@ class TestAccount:
     ) -> None:
         give(alice, 20, source="starter", given_by=video)
         give(bob, 70_707)
-        consents.record(user_id=alice.pk, app_id=video.pk)
+        consents.record(user=alice, app_id=video.pk)
         job_id = start(as_alice, "render", 5, "Trailer <b>")
         done = {"job_id": job_id, "actual_cost": 3.01}
         assert as_alice.post("/api/jobs/complete", done).status_code == 200
@@ -180,7 +197,7 @@ class TestAccount:
     ) -> None:
         mine = tokens.issue(user=alice, name="ci", scopes=[])
         theirs = tokens.issue(user=bob, name="bob's", scopes=[])
-        consents.record(user_id=alice.pk, app_id=video.pk)
+        consents.record(user=alice, app_id=video.pk)
         answer = alices.fill("/security", {}, action=f"/tokens/{mine.token.pk}/revoke")
         assert answer["Location"] == "/security#tokens"
         answer = alices.fill(

@@ -10,7 +10,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import consents, partners, tokens
-from accounts.models import App, AppKey, Mail, User
+from accounts.models import App, AppKey, Mail, Session, User
 from focus.money import MICRO
 from jobs import purchases, usage
 from jobs.models import ToolPurchase
@@ -240,6 +240,19 @@ class TestVendor:
         page = f"/vendor/{mine.pk}"
         assert alices.fill(page, {"name": " a\0b "}, f"{page}/keys").status_code == 200
         assert mine.appkey_set.latest("created_at").name == "ab"
+
+    def test_a_bare_security_key_makes_none(self, alices: Browser, mine: App) -> None:
+        page = f"/vendor/{mine.pk}"
+        key = tokens.issue_app_key(app=mine, name="server").key
+        tool = {"slug": "mine", "price": "1", "url": "https://mine.example.com"}
+        Session.objects.update(methods=["pop"])
+        alices.fill(page, {"name": "x"}, f"{page}/keys")
+        form = {"overlap_seconds": "0"}
+        alices.fill(page, form, f"{page}/keys/{key.pk}/rotate")
+        alices.fill("/vendor", tool)
+        assert AppKey.objects.get() == key
+        Session.objects.update(methods=["pop", "mfa"])
+        assert alices.fill(page, {"name": "x"}, f"{page}/keys").status_code == 200
 
     def test_switching_off_and_on(self, alices: Browser, mine: App) -> None:
         where = f"/vendor/{mine.pk}"
