@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from accounts import origins, redirects, sessions
 from accounts.authentication import browser_session, visitor
 from accounts.models import Passkey, Session, User
-from accounts.principals import Principal
+from accounts.principals import Principal, TokenEnded
 
 # Guide 1A: "your landing URL may include a `token`". It is on its way for seconds.
 REDIRECT_TOKEN_SECONDS = 60
@@ -56,13 +56,18 @@ def open_session(
     request.session.flush()
     login(request, user)
     request.session.set_expiry(int(sessions.ABSOLUTE.total_seconds()))
-    return sessions.begin_in_browser(
-        user=user,
-        browser_key=str(request.session.session_key),
-        methods=methods,
-        passkey=passkey,
-        visitor=visitor(request),
-    )
+    try:
+        return sessions.begin_in_browser(
+            user=user,
+            browser_key=str(request.session.session_key),
+            methods=methods,
+            passkey=passkey,
+            visitor=visitor(request),
+        )
+    except TokenEnded:
+        # Who comes too late must not stay signed in for Django either.
+        request.session.flush()
+        raise
 
 
 def leave(session: Session, goal: Destination) -> HttpResponse:

@@ -3,16 +3,21 @@
 import logging
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import jwt as pyjwt
 import pytest
 import time_machine
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session as StoredSession
 from django.test import Client
 from pytest_django import Settings
 
 from accounts import people, sessions
 from accounts.models import App, Session, User
+from accounts.pages import entering
+from accounts.principals import TokenEnded
 from focus.logs import Scrub, scrub
 from tests.doors.browsing import PASSWORD, Browser
 
@@ -28,6 +33,17 @@ def browser(db: None) -> Browser:
 def alices(browser: Browser, alice: User) -> Browser:
     assert browser.sign_in().status_code == 302
     return browser
+
+
+def test_who_comes_too_late_is_signed_in_nowhere(alice: User, rf: Any) -> None:
+    """Everything that opened the account ended while the password was looked at."""
+    request = rf.post("/signin")
+    request.session = SessionStore()
+    User.objects.update(epoch=alice.epoch + 1)
+    with pytest.raises(TokenEnded):
+        entering.open_session(request, alice, ["pwd"])
+    assert request.session.is_empty()
+    assert not StoredSession.objects.exists()
 
 
 class TestSignIn:
