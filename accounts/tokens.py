@@ -171,6 +171,8 @@ def rotate(
     Raises as `rotate_app_key` does, and `NotFound` for an id that is not theirs.
     """
     _check_overlap(overlap_seconds)
+    # The account before its tokens, as whatever ends them all locks them.
+    proofs.hold(user=user)
     old = (
         PersonalAccessToken.objects.select_for_update(no_key=True)
         .filter(pk=token_id, user=user)

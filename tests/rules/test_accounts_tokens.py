@@ -148,3 +148,13 @@ def test_no_rotation_of_what_no_longer_works(video: App) -> None:
         tokens.rotate_app_key(key_id=replaced.key.pk, overlap_seconds=5)
     with pytest.raises(NotFound):
         tokens.rotate_app_key(key_id=uuid.uuid4(), overlap_seconds=0)
+
+
+def test_rotating_locks_the_account_before_its_token(alice: User) -> None:
+    """As a mailbox proof does, which ends both: the other way they wait for ever."""
+    token = tokens.issue(user=alice, name="x", scopes=[]).token
+    with statements() as seen:
+        tokens.rotate(user=alice, token_id=token.pk)
+    locks = [it for it in seen if "FOR NO KEY UPDATE" in it]
+    assert 'FROM "accounts_user"' in locks[0]
+    assert 'FROM "accounts_personalaccesstoken"' in locks[1]
