@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import Consent, User
 from focus.errors import DomainError
@@ -18,25 +18,26 @@ class AppNotGranted(DomainError):
     code = "app_not_granted"
 
 
-def record(*, user_id: uuid.UUID, app_id: uuid.UUID) -> bool:
+def record(*, user: User, app_id: uuid.UUID) -> bool:
     """Let the app act for the person. Returns whether that is new.
 
     Writes nothing where it is granted already, so it may be called on every use. Safe
-    under any number of parallel calls.
+    under any number of parallel calls. Raises `TokenEnded` where all that opened the
+    account was ended since `user` was read.
     """
-    if is_granted(user_id=user_id, app_id=app_id):
+    if is_granted(user_id=user.pk, app_id=app_id):
         return False
     with transaction.atomic(), connection.cursor() as cursor:
+        proofs.hold(user=user)
         cursor.execute(
             "INSERT INTO accounts_consent (user_id, app_id, granted_at) "
             "VALUES (%s, %s, %s) ON CONFLICT (user_id, app_id) DO UPDATE "
             "SET granted_at = EXCLUDED.granted_at, revoked_at = NULL "
             "WHERE accounts_consent.revoked_at IS NOT NULL RETURNING id",
-            [user_id, app_id, timezone.now()],
+            [user.pk, app_id, timezone.now()],
         )
         if cursor.fetchone() is None:
             return False
-        user = User.objects.get(pk=user_id)
         audit.record("app_granted", user=user, app_id=str(app_id))
     return True
 

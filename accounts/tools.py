@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, partners, tokens
+from accounts import audit, partners, proofs, tokens
 from accounts.audit import NOBODY, Visitor
 from accounts.models import App, AppKey, User
 from accounts.partners import Offer
@@ -53,7 +53,7 @@ def publish(*, owner: User, slug: str, name: str, offer: Offer) -> IssuedKey:
     Raises `TooMany`, and what `partners.create` does.
     """
     # Two forms sent at once stand in line here.
-    User.objects.select_for_update(no_key=True).get(pk=owner.pk)
+    proofs.hold(user=owner)
     if App.objects.filter(owner=owner).count() >= MOST_TOOLS:
         raise TooMany(f"An account has {MOST_TOOLS} tools at most.")
     app = partners.create(
@@ -127,16 +127,19 @@ def keys(*, owner: User, app_id: uuid.UUID) -> QuerySet[AppKey]:
 @transaction.atomic
 def new_key(*, owner: User, app_id: uuid.UUID, name: str) -> IssuedKey:
     """Another key, beside those there are. Raises `NotFound` and `TooMany`."""
+    proofs.hold(user=owner)
     app = _locked(owner, app_id)
     if keys(owner=owner, app_id=app_id).count() >= MOST_KEYS:
         raise TooMany(f"An app has {MOST_KEYS} keys at most; revoke one first.")
     return tokens.issue_app_key(app=app, name=name or "key", actor=str(owner))
 
 
+@transaction.atomic
 def rotate_key(
     *, owner: User, app_id: uuid.UUID, key_id: uuid.UUID, overlap_seconds: int
 ) -> IssuedKey:
     """As `tokens.rotate_app_key`, for an own app; raises `NotFound` too."""
+    proofs.hold(user=owner)
     _own_key(owner, app_id, key_id)
     return tokens.rotate_app_key(
         key_id=key_id, overlap_seconds=overlap_seconds, actor=str(owner)

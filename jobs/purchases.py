@@ -105,7 +105,7 @@ def process(*, user: User, purchase_id: uuid.UUID, visitor: Visitor = NOBODY) ->
         raise AppInactive("This tool is inactive.")
     if purchase.paid_at is None and purchase.expires_at <= timezone.now():
         raise CheckoutExpired("This checkout has expired; start a new one.")
-    consents.record(user_id=user.pk, app_id=app.pk)
+    consents.record(user=user, app_id=app.pk)
     if purchase.paid_at is None:
         balance = _pay(purchase, user, visitor)
     else:

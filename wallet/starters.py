@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from accounts import consents
-from accounts.models import App, Consent
+from accounts.models import App, Consent, User
 from wallet import ledger
 from wallet.models import Grant
 
@@ -24,13 +24,14 @@ class Membership:
     granted_at: datetime | None
 
 
-def welcome(*, account_id: UUID, app: App, actor: str) -> None:
+def welcome(*, user: User, app: App, actor: str) -> None:
     """Let `app` act for the account, and give its starter credits if it never did.
 
     Any number of calls at once grant once: the ledger looks for the money key under
-    the wallet's lock.
+    the wallet's lock. Raises as `consents.record` does.
     """
-    consents.record(user_id=account_id, app_id=app.pk)
+    account_id = user.pk
+    consents.record(user=user, app_id=app.pk)
     if not app.starter_credits_micro or _starter_grants(account_id, app).exists():
         return
     ledger.grant(

@@ -205,7 +205,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         )
         if not granted:
             # After the reservation: a refused one leaves nothing behind.
-            consents.record(user_id=account_id, app_id=app.pk)
+            consents.record(user=cast(User, request.user), app_id=app.pk)
         job = outcome.job
         if app.owner_id:
             nudges.wake_courier()

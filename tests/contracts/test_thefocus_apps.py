@@ -33,7 +33,7 @@ def as_bob(bob):
 @pytest.fixture(autouse=True)
 def _granted(alice, video, give):
     give(alice, 20)
-    consents.record(user_id=alice.pk, app_id=video.pk)
+    consents.record(user=alice, app_id=video.pk)
 
 
 def video_as(**facts):

@@ -15,17 +15,20 @@ from accounts import (
     devices,
     mailbox,
     mails,
+    partners,
     passwords,
     people,
     proofs,
     scopes,
     sessions,
     tokens,
+    tools,
     user_keys,
 )
 from accounts.google import Claims
 from accounts.models import (
     App,
+    AppKey,
     Consent,
     Identity,
     Link,
@@ -37,6 +40,8 @@ from accounts.models import (
     User,
 )
 from accounts.principals import InvalidToken, TokenEnded
+from jobs import endpoints
+from jobs.models import Endpoint
 from tests import ceremonies
 from tests.counting import statements
 from tests.rules.test_accounts_races import at_once, of
@@ -213,7 +218,7 @@ class TestTakingOver:
         key = user_keys.issue(user=alice, name="x")
         App.objects.update(owner=alice)
         app_key = tokens.issue_app_key(app=video, name="x")
-        consents.record(user_id=alice.pk, app_id=video.pk)
+        consents.record(user=alice, app_id=video.pk)
         waiting = devices.start(client_name="cli")
         devices.decide(user=alice, user_code=waiting.grant.user_code, approve=True)
         claims = Claims(subject="1", email="evil@x.org", proves_email=False)
@@ -262,9 +267,12 @@ class TestTakingOver:
         assert tokens.find(secret=pat.secret).user == alice
 
     def test_a_request_under_way_adds_nothing_afterwards(
-        self, alice: User, google: str, mailoutbox: list[Any]
+        self, alice: User, video: App, google: str, mailoutbox: list[Any]
     ) -> None:
         """It was believed before everything ended, and comes to its end after it."""
+        App.objects.update(owner=alice)
+        key = tokens.issue_app_key(app=video, name="x").key
+        offer = partners.Offer(price_micro=0, url="https://evil.example")
         before = User.objects.get(pk=alice.pk)
         waiting = devices.start(client_name="cli")
         mailbox.set_password(secret=secret_for(alice, mailoutbox), password=NEW)
@@ -281,10 +289,29 @@ class TestTakingOver:
                 approve=True,
             ),
             partial(proofs.hold, user=before),
+            partial(consents.record, user=before, app_id=video.pk),
+            partial(tools.new_key, owner=before, app_id=video.pk, name="x"),
+            partial(
+                tools.rotate_key,
+                owner=before,
+                app_id=video.pk,
+                key_id=key.pk,
+                overlap_seconds=0,
+            ),
+            partial(tools.publish, owner=before, slug="x", name="x", offer=offer),
+            partial(
+                endpoints.register,
+                user=before,
+                url="http://127.0.0.1:1099/",
+                events=["test"],
+            ),
         ):
             with pytest.raises(TokenEnded):
                 add()
         assert not Identity.objects.exists()
+        assert not Consent.objects.exists()
+        assert not AppKey.objects.filter(revoked_at=None).exists()
+        assert not Endpoint.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -109,7 +109,7 @@ def test_a_new_wallet_is_made_once(alice, video):
 
 def test_starter_credits_come_once(alice, video):
     def meet():
-        starters.welcome(account_id=alice.pk, app=video, actor="test")
+        starters.welcome(user=alice, app=video, actor="test")
 
     assert at_once(*[meet] * 12) == [None] * 12
     assert Grant.objects.count() == 1

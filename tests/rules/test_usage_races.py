@@ -160,7 +160,7 @@ def test_a_purchase_and_a_consent_do_not_deadlock(alice, tool, give):
     purchase = purchases.create(user=alice, tool_id=tool.pk)
 
     def grant():
-        return consents.record(user_id=alice.pk, app_id=tool.pk)
+        return consents.record(user=alice, app_id=tool.pk)
 
     def revoke():
         return consents.revoke(user=alice, app_id=tool.pk)

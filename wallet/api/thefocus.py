@@ -85,7 +85,7 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
         slug = request.query_params.get("app")
         app = partners.find_active(slug) if slug is not None else None
         if app is not None and not principal.read_only:
-            starters.welcome(account_id=user.pk, app=app, actor=f"user:{user.pk}")
+            starters.welcome(user=user, app=app, actor=f"user:{user.pk}")
         balance = ledger.balance(account_id=user.pk, app_id=app.pk if app else None)
         apps = starters.memberships(account_id=user.pk)
         return Response(
