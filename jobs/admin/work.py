@@ -63,6 +63,7 @@ class JobAdmin(ReadOnly):
         "action",
         "state",
         "entries",
+        "told",
         "reserved",
         "cost",
         "charged",
@@ -117,6 +118,13 @@ class JobAdmin(ReadOnly):
         here = reverse("admin:wallet_entry_changelist")
         return format_html(
             '<a class="to" href="{}?job_id={}">Its entries</a>', here, job.pk
+        )
+
+    @admin.display(description="webhooks")
+    def told(self, job: Job) -> Any:
+        here = reverse("admin:jobs_delivery_changelist")
+        return format_html(
+            '<a class="to" href="{}?q={}">Who was told of it</a>', here, job.pk
         )
 
     @admin.display(description="reserved")
