@@ -4,7 +4,8 @@ import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib import messages
@@ -22,11 +23,14 @@ from rest_framework.exceptions import ValidationError
 from accounts.authentication import visitor
 from accounts.models import User
 from accounts.visit import owners, person
-from focus import nudges
+from focus import limits, nudges
 from focus.contracts import cursors
 from focus.errors import DomainError, NotFound
+from focus.limits import GENERAL, Limited
 from jobs import endpoints, outbox, redelivery, signatures
 from jobs.models import Attempt, Delivery, Endpoint
+
+R = TypeVar("R")
 
 LATEST = 10
 PAGE = 25
@@ -59,6 +63,7 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
     if request.method != "POST":
         return _home(request, user)
     try:
+        limits.of(request).count((GENERAL,))
         shown = endpoints.register(
             user=user,
             url=request.POST.get("url", "").strip(),
@@ -136,20 +141,17 @@ def act(
     request: HttpRequest, user: User, endpoint_id: uuid.UUID, action: str
 ) -> HttpResponse:
     """What a button of an endpoint's page does."""
-    do, said = _ACTIONS[action]
-    try:
-        do(user=user, endpoint_id=endpoint_id, visitor=visitor(request))
-    except NotFound:
-        raise
-    except DomainError as refusal:
-        messages.error(request, refusal.message)
-    else:
+    rule, said = _ACTIONS[action]
+    where = visitor(request)
+    do = partial(rule, user=user, endpoint_id=endpoint_id, visitor=where)
+    if _done(request, do) is not None:
         messages.success(request, said)
-    gone = do is endpoints.delete
-    return redirect("/webhooks" if gone else _of(endpoint_id))
+        if rule is endpoints.delete:
+            return redirect("/webhooks")
+    return redirect(_of(endpoint_id))
 
 
-_ACTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+_ACTIONS: dict[str, tuple[Callable[..., Endpoint], str]] = {
     "enable": (
         endpoints.enable,
         "It is told again. What failed before can be replayed.",
@@ -164,19 +166,20 @@ _ACTIONS: dict[str, tuple[Callable[..., Any], str]] = {
 @require_POST
 @owners
 def rotate(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
-    shown = endpoints.rotate(
-        user=user, endpoint_id=endpoint_id, visitor=visitor(request)
-    )
+    where = visitor(request)
+    do = partial(endpoints.rotate, user=user, endpoint_id=endpoint_id, visitor=where)
+    shown = _done(request, do)
+    if shown is None:
+        return redirect(_of(endpoint_id))
     return _show(request, user, shown, rotating=True)
 
 
 @require_POST
 @owners
 def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
-    try:
-        made = redelivery.test(user=user, endpoint_id=endpoint_id)
-    except endpoints.EndpointDisabled as refusal:
-        messages.error(request, refusal.message)
+    do = partial(redelivery.test, user=user, endpoint_id=endpoint_id)
+    made = _done(request, do)
+    if made is None:
         return redirect(_of(endpoint_id))
     nudges.wake_courier()
     messages.success(request, "A test event is on its way. Reload to see how it went.")
@@ -187,18 +190,17 @@ def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRespon
 @owners
 def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
     """Send again what failed: all of it, or of a while."""
-    try:
-        count = redelivery.recover(
+
+    def do() -> int:
+        return redelivery.recover(
             user=user,
             endpoint_id=endpoint_id,
             since=_moment(request, "since"),
             until=_moment(request, "until"),
         )
-    except NotFound:
-        raise
-    except DomainError as refusal:
-        messages.error(request, refusal.message)
-    else:
+
+    count = _done(request, do)
+    if count is not None:
         nudges.wake_courier()
         many = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
         messages.success(request, f"{many} sent again.")
@@ -208,16 +210,23 @@ def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRes
 @require_POST
 @owners
 def resend(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResponse:
+    do = partial(redelivery.resend, user=user, delivery_id=delivery_id)
+    if _done(request, do) is not None:
+        nudges.wake_courier()
+        messages.success(request, "It is sent again. Reload to see how it went.")
+    return redirect(f"/webhooks/deliveries/{delivery_id}")
+
+
+def _done(request: HttpRequest, do: Callable[[], R]) -> R | None:
+    """What `do` gives, or None and a word about it on the next page."""
     try:
-        redelivery.resend(user=user, delivery_id=delivery_id)
+        limits.of(request).count((GENERAL,))
+        return do()
     except NotFound:
         raise
     except DomainError as refusal:
         messages.error(request, refusal.message)
-    else:
-        nudges.wake_courier()
-        messages.success(request, "It is sent again. Reload to see how it went.")
-    return redirect(f"/webhooks/deliveries/{delivery_id}")
+        return None
 
 
 def snippet(attempt: Attempt) -> str:
@@ -271,8 +280,13 @@ def _home(
         "form": request.POST,
         "error": refusal.message if refusal else "",
     }
-    status = 400 if refusal else 200
-    return render(request, "jobs/webhooks.html", about, status=status)
+    response = render(request, "jobs/webhooks.html", about)
+    if refusal is not None:
+        response.status_code = 400
+    if isinstance(refusal, Limited):
+        response.status_code = 429
+        response["Retry-After"] = str(refusal.retry_after_seconds)
+    return response
 
 
 def _show(

@@ -64,7 +64,7 @@ class Acting(ReadOnly):
 
 @admin.register(Endpoint)
 class EndpointAdmin(Acting):
-    list_display = ["url", "account", "state", "events", "failing", "given_up", "made"]
+    list_display = ["address", "account", "state", "failing", "given_up", "made"]
     list_select_related = ["account"]
     list_filter = ["disabled_because", ("deleted_at", admin.EmptyFieldListFilter)]
     ordering = ["-created_at", "-id"]
@@ -96,6 +96,10 @@ class EndpointAdmin(Acting):
         if "@" in term:
             return rows.filter(account__in=search.accounts_by_email(term))
         return rows.filter(url__icontains=term)
+
+    @admin.display(description="address")
+    def address(self, endpoint: Endpoint) -> str:
+        return Truncator(endpoint.url).chars(64)
 
     @display(
         description="state",

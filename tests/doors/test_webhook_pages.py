@@ -123,6 +123,17 @@ class TestEndpoints:
         assert alices.post(where).status_code == 403
         assert Endpoint.objects.get().deleted_at is None
 
+    @pytest.mark.usefixtures("real_limits")
+    def test_nobody_clicks_without_end(self, alices: Browser, alice: User) -> None:
+        row = webhooks.made(alice)
+        for _ in range(105):
+            alices.fill(f"/webhooks/{row.pk}", {}, f"/webhooks/{row.pk}/test")
+        assert Delivery.objects.count() == 100
+        assert "Rate limit" in alices.get(f"/webhooks/{row.pk}").content.decode()
+        answer = add(alices)
+        assert answer.status_code == 429
+        assert int(answer["Retry-After"]) >= 1
+
     def test_somebody_elses_is_not_there(self, bobs: Browser, alice: User) -> None:
         row = webhooks.made(alice)
         [sent] = webhooks.told(row)
