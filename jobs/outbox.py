@@ -39,9 +39,11 @@ LISTENS: LiteralString = """
     EXISTS (SELECT FROM jobs_endpoint e WHERE e.account_id = a.owner_id
       AND e.deleted_at IS NULL AND e.disabled_at IS NULL)
 """
+# Whoever was shut out is told nothing of other people, either.
 _LISTENERS: LiteralString = """
     e.account_id = %(owner)s AND e.deleted_at IS NULL AND e.disabled_at IS NULL
       AND %(event_type)s = ANY (e.events)
+      AND EXISTS (SELECT FROM accounts_user u WHERE u.id = e.account_id AND u.is_active)
 """
 # What is written for those who are `told`.
 _WRITTEN: dict[str, LiteralString] = {

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from accounts import sealed
+from accounts import people, sealed
 from accounts.models import App, User
 from focus.money import MICRO
 from jobs import lifecycle, signatures, usage
@@ -157,6 +157,24 @@ def test_where_nobody_listens_nothing_is_written(
     owned.save()
     complete(start(rich, owned), 0)
     assert not Event.objects.exists()
+
+
+def test_a_closed_account_hears_nothing(rich: User, owned: App, bob: User) -> None:
+    listening(bob, [*JOBS, "credits.consumed"])
+    people.close(user=bob, actor="staff")
+    complete(start(rich, owned), 3)
+    usage.charge(
+        account_id=rich.pk,
+        app=owned,
+        amount_micro=MICRO,
+        reason="one image",
+        key="k",
+        actor="app:video",
+    )
+    assert not Event.objects.exists()
+    people.reopen(user=bob, actor="staff")
+    complete(start(rich, owned), 3)
+    assert Event.objects.count() == 2
 
 
 def test_a_refusal_and_a_repeat_tell_nothing(rich: User, owned: App, bob: User) -> None:
