@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import audit, links, mails, opaque, passwords, purge, sessions
@@ -152,7 +152,14 @@ def forget_old() -> int:
     return old.delete()[0]
 
 
+@transaction.atomic
 def _ask(purpose: str, email: str, user: User | None, visitor: Visitor) -> None:
+    # One at a time for an address, or as many as ask at once would be the first three.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            [f"mailbox:{purpose}:{email.lower()}"],
+        )
     now = timezone.now()
     before = MailboxProof.objects.filter(
         email__iexact=email, purpose=purpose, asked_at__gt=now - LIVES
