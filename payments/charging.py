@@ -38,7 +38,16 @@ def begin_due(*, limit: int = 200) -> int:
     Returns how many. Any number of workers at once begin no more than one.
     """
     due = _due().values_list("pk", flat=True)[:limit]
-    return sum(begin(rule_id=pk) is not None for pk in list(due))
+    return sum(_begun(pk) for pk in list(due))
+
+
+def _begun(rule_id: int) -> bool:
+    try:
+        return begin(rule_id=rule_id) is not None
+    # Whatever it is, it must not stop the others.
+    except Exception:
+        log.exception("top-up of rule %s", rule_id)
+        return False
 
 
 def _due() -> QuerySet[TopUpRule]:

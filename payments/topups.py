@@ -77,6 +77,7 @@ def set_up(
         raise BadTopUp(
             f"The monthly limit must allow at least one pack of {pack.price_dollars}."
         )
+    _forget_anothers(account, visitor)
     now = timezone.now()
     agreed: dict[str, object] = {
         "pack": pack,
@@ -105,13 +106,17 @@ def set_up(
     return packs.till_of(purchase=purchase) if purchase else None
 
 
+def _forget_anothers(account: User, visitor: Visitor) -> None:
+    """The card of whoever had the account before it changed hands."""
+    theirs = TopUpRule.objects.filter(account=account).exclude(epoch=account.epoch)
+    if theirs.exclude(stripe_payment_method_id="", enabled=False).exists():
+        forget(account=account, why=Why.ACCOUNT, visitor=visitor)
+
+
 def _to_be_saved(
     rule: TopUpRule, account: User, sku: str, once: bytes | None, now: datetime
 ) -> Purchase:
     purchase = packs.begin(account=account, sku=sku, once=once, saves_card=True)
-    if rule.epoch != account.epoch:
-        # Another person's card, before the account changed hands.
-        rule.stripe_payment_method_id, rule.card, rule.enabled = "", "", False
     rule.epoch = account.epoch
     rule.saving = purchase
     rule.consented_at = now
@@ -180,7 +185,17 @@ def keep_cards() -> int:
     Returns how many. Asks Stripe.
     """
     paid = TopUpRule.objects.filter(saving__status=Purchase.Status.PAID)
-    return sum(_keep_card(rule) for rule in paid[:100])
+    kept = 0
+    for rule in paid[:100]:
+        try:
+            kept += _keep_card(rule)
+        except (gateway.Missing, gateway.StripeRefused) as gone:
+            # Of this card alone: the others must not wait for it.
+            log.warning("no card for %s: %s", rule, gone.message)
+            TopUpRule.objects.filter(pk=rule.pk, saving=rule.saving_id).update(
+                saving=None
+            )
+    return kept
 
 
 def _keep_card(rule: TopUpRule) -> bool:

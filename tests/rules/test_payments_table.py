@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.utils import timezone
 
 from accounts.models import User
-from payments import gateway, inbox, packs, reconciliation
-from payments.models import StripeEvent
+from payments import charging, gateway, inbox, packs, reconciliation
+from payments.models import StripeEvent, TopUpAttempt
 from tests.till import Till, credits_of
 from wallet import invariants
 from wallet.models import Entry
@@ -239,3 +240,54 @@ def test_what_is_not_believed_moves_nothing(till: Till, alice: User, fact: str) 
     inbox.handle_due()
     assert not StripeEvent.objects.exists()
     assert not Entry.objects.exists()
+
+
+def top_up(till: Till, user: User) -> str:
+    """Charged, and the answer lost: only what Stripe tells can credit it."""
+    till.top_up(user)
+    till.fault("/v1/payment_intents", method="post", count=3, lose_answer=True)
+    charging.begin_due()
+    charging.charge_due()
+    [made] = till.stripe.client.v1.payment_intents.list({"limit": 1}).data
+    return str(made.id)
+
+
+TOP_UPS: dict[str, tuple[Fact, Any]] = {
+    "paid": (top_up, 10),
+    "part refunded": (
+        lambda till, user: refund(till, top_up(till, user), amount=100),
+        5 + PART,
+    ),
+    "refunded": (lambda till, user: refund(till, top_up(till, user)), 5),
+    "disputed": (lambda till, user: dispute(till, top_up(till, user)), 5),
+    "dispute won": (
+        lambda till, user: till.stripe.control(
+            f"disputes/{dispute(till, top_up(till, user))['id']}/win"
+        ),
+        10,
+    ),
+}
+
+
+def compared(_till: Till) -> None:
+    assert reconciliation.reconcile().drifts == []
+
+
+@pytest.mark.parametrize(
+    "way", [*BELIEVED[:3], compared, a_day_late], ids=lambda way: way.__name__
+)
+@pytest.mark.parametrize("fact", TOP_UPS)
+def test_an_automatic_one_moves_the_same(
+    till: Till, alice: User, fact: str, way: Callable[[Till], None]
+) -> None:
+    happens, left = TOP_UPS[fact]
+    happens(till, alice)
+    assert credits_of(alice) == 5
+    way(till)
+    inbox.handle_due()
+    TopUpAttempt.objects.filter(status="pending").update(due_at=timezone.now())
+    charging.charge_due()
+    assert [it.status for it in TopUpAttempt.objects.all()] == ["paid"]
+    assert credits_of(alice) == left
+    assert not StripeEvent.objects.exclude(due_at=None).exists()
+    assert invariants.violations() == []

@@ -208,6 +208,24 @@ class TestCharging:
         run()
         assert statuses() == []
         assert topups.rule_of(account=alice) is None
+        card = TopUpRule.objects.get().stripe_payment_method_id
+        with pytest.raises(topups.NoConsent):
+            TestSetting().set_up(alice, consent=False)
+        methods = till.stripe.client.v1.payment_methods
+        assert methods.retrieve(card).customer is None
+
+    def test_a_card_that_is_gone_before_it_was_kept_keeps_nobody_waiting(
+        self, till: Till, alice: User, bob: User
+    ) -> None:
+        till.top_up(bob)
+        TestSetting().set_up(alice)
+        purchase = Purchase.objects.get(account=alice)
+        till.stripe.pay(str(purchase.stripe_session_id))
+        till.catch_up()
+        Payment.objects.filter(account=alice).update(stripe_payment_intent_id="pi_x")
+        run()
+        assert TopUpRule.objects.get(account=alice).saving is None
+        assert credits_of(bob) == 10
 
     @pytest.mark.parametrize("change", [{"price_cents": 599}, {"active": False}])
     def test_another_price_is_asked_for_anew(
