@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -10,6 +11,7 @@ from accounts import audit
 from accounts.authentication import visitor
 from payments import plans
 from payments.models import Pack, Plan
+from payments.models.packs import dollars
 
 
 class ForSale(ModelAdmin):
@@ -45,8 +47,27 @@ class PackAdmin(ForSale):
         return ["sku"] if obj else []
 
 
+class PlanForm(forms.ModelForm):
+    def clean(self) -> Any:
+        """A Price in Stripe has one amount and one plan for ever: credits go by it."""
+        cleaned = super().clean() or self.cleaned_data
+        typed = cleaned.get("stripe_price_id")
+        known = plans.of_price(price=typed) if typed else None
+        if known is None or "stripe_price_id" not in self.changed_data:
+            return cleaned
+        if known.plan_id != self.instance.pk:
+            self.add_error("stripe_price_id", f"That is a Price of “{known.plan}”.")
+        elif known.price_cents != cleaned.get("price_cents"):
+            self.add_error(
+                "stripe_price_id",
+                f"That Price is {dollars(known.price_cents)} a month.",
+            )
+        return cleaned
+
+
 @admin.register(Plan)
 class PlanAdmin(ForSale):
+    form = PlanForm
     list_display = [
         "slug",
         "name",

@@ -288,6 +288,33 @@ class TestStaff:
         support = browser(in_role("support"))
         assert support.post(f"{where}change/", form).status_code == 403
 
+    @pytest.mark.parametrize("of", ["pro", "creator"])
+    def test_a_price_of_another_plan_or_amount_is_not_taken(
+        self, db: None, of: str
+    ) -> None:
+        cents = {"pro": 500, "creator": 900}[of]
+        of_it = Plan.objects.get(slug=of)
+        PlanPrice.objects.create(
+            plan=of_it, stripe_price_id="price_1", price_cents=cents
+        )
+        pro = Plan.objects.get(slug="pro")
+        form = {
+            "name": pro.name,
+            "price_cents": "900",
+            "credits": "10",
+            "rollover_months": "1",
+            "features": "60s limit",
+            "stripe_price_id": "price_1",
+            "active": "on",
+        }
+        where = f"/admin/payments/plan/{pro.pk}/change/"
+        answer = browser(in_role("finance")).post(where, form)
+        assert answer.status_code == 200
+        page = answer.content.decode()
+        assert "That is a Price of" in page or "That Price is" in page
+        pro.refresh_from_db()
+        assert pro.stripe_price_id == ""
+
     def test_another_price_of_a_plan_is_another_price_in_stripe(
         self, till: Till, alice: User, bob: User
     ) -> None:
