@@ -299,6 +299,7 @@ def test_roles_are_made_again_as_declared(db: None) -> None:
         "change_personalaccesstoken",
         "change_session",
         "change_toolpurchase",
+        "change_topuprule",
         "change_user",
     }
     assert codenames["finance"] == codenames["support"] | {
