@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts import audit, mails, proofs, sealed
 from accounts.audit import NOBODY, Visitor
 from accounts.models import User
+from accounts.tools import SwitchedOffBySupport
 from focus.errors import DomainError, NotFound
 from jobs import public_addresses, signatures
 from jobs.models import Delivery, Endpoint
@@ -62,7 +63,8 @@ def register(
     """Tell `url` of these events. The same address again adds to its events.
 
     An endpoint that was put aside is enabled by it. Event names that nobody knows are
-    kept: they may come. Raises `public_addresses.BadAddress` and `TooManyEndpoints`.
+    kept: they may come. Raises `public_addresses.BadAddress`, `TooManyEndpoints` and
+    `SwitchedOffBySupport`.
     """
     public_addresses.check(url)
     # Two at once must count each other, and nobody adds one to an account whose owner
@@ -76,6 +78,9 @@ def register(
         _enable(endpoint, visitor)
         endpoint.save()
         return Shown(endpoint, _opened(endpoint.secret))
+    off = Endpoint.objects.filter(account=user, url=url)
+    if off.filter(disabled_because=Endpoint.Disabled.STAFF).exists():
+        raise _support_did()  # Deleting it would be the way around.
     if known.count() >= MOST:
         raise TooManyEndpoints(f"An account has at most {MOST} endpoints.")
     secret = signatures.new_secret()
@@ -182,7 +187,10 @@ def cancel_rotation(
 def enable(
     *, user: User, endpoint_id: uuid.UUID, actor: str = "", visitor: Visitor = NOBODY
 ) -> Endpoint:
-    """Tell it again from now on. What it missed can be recovered."""
+    """Tell it again from now on. What it missed can be recovered.
+
+    Without an `actor` it is the owner who asks: raises `SwitchedOffBySupport`.
+    """
     endpoint = _locked(user, endpoint_id)
     _enable(endpoint, visitor, actor)
     endpoint.save()
@@ -272,10 +280,18 @@ def _promote(endpoint: Endpoint) -> None:
 def _enable(endpoint: Endpoint, visitor: Visitor, actor: str = "") -> None:
     if endpoint.disabled_at is None:
         return
+    if endpoint.disabled_because == Endpoint.Disabled.STAFF and not actor:
+        raise _support_did()
     endpoint.disabled_at, endpoint.disabled_because = None, ""
     endpoint.failing_since, endpoint.given_up = None, 0
     endpoint.paused_until = None
     _record("webhook_endpoint_enabled", endpoint, visitor, actor)
+
+
+def _support_did() -> SwitchedOffBySupport:
+    return SwitchedOffBySupport(
+        "Support switched this endpoint off; write to them to have it back."
+    )
 
 
 def _end_waiting(endpoint: Endpoint, state: str, error: str) -> None:

@@ -41,8 +41,7 @@ _NAME = re.compile(r"[!-~]{1,100}")
 # Why an endpoint is told nothing, and what its owner can do.
 REASONS: dict[str, str] = {
     Endpoint.Disabled.OWNER: "You switched it off.",
-    Endpoint.Disabled.STAFF: "Support switched it off. Write to them if you do not know"
-    " why.",
+    Endpoint.Disabled.STAFF: "Support switched it off. Write to them to have it back.",
     Endpoint.Disabled.GONE: "It answered 410 Gone, which says that nobody listens there"
     " any more.",
     Endpoint.Disabled.ASKED: "Its answer asked for it, by the header webhook-delivery:"

@@ -85,10 +85,15 @@ SHOWN = OpenApiExample(
     "Registered", value={**ENDPOINT, "secret": SECRET}, response_only=True
 )
 NOT_THERE = OpenApiResponse(description="There is no such endpoint of yours.")
+BY_SUPPORT = OpenApiResponse(description="Support switched it off.")
 
 
 class EndpointViewSet(ClipForge, ViewSet):
-    statuses = {**ClipForge.statuses, "no_rotation": 409}
+    statuses = {
+        **ClipForge.statuses,
+        "no_rotation": 409,
+        "switched_off_by_support": 409,
+    }
     accepts = {
         "list": MINE,
         "create": MINE,
@@ -116,6 +121,7 @@ class EndpointViewSet(ClipForge, ViewSet):
             201: OpenApiResponse(EndpointWithSecret, "Registered."),
             200: OpenApiResponse(EndpointWithSecret, "It was; its events are united."),
             400: OpenApiResponse(description="Not an address that can be called."),
+            409: BY_SUPPORT,
         },
         examples=[SHOWN],
     )
@@ -144,7 +150,7 @@ class EndpointViewSet(ClipForge, ViewSet):
     @extend_schema(
         summary="Enable a webhook endpoint",
         request=None,
-        responses={200: EndpointBody, 404: NOT_THERE},
+        responses={200: EndpointBody, 404: NOT_THERE, 409: BY_SUPPORT},
     )
     @replayable
     def enable(self, request: Request, endpoint_id: UUID) -> Response:

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from accounts import user_keys
 from accounts.models import Mail, SecurityEvent, User
-from jobs import delivery
+from jobs import delivery, endpoints
 from jobs.delivery import Sent, claim, record
 from jobs.models import Delivery, Endpoint
 from jobs.safe_http import Answer
@@ -267,6 +267,20 @@ def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(
         refused(client.post(route), 409, "Conflict")
     assert client.post(f"{one}/enable").json()["active"] is True
     assert client.post(f"{one}/recover").json() == {"recovered": 1}
+
+
+def test_what_support_switched_off_its_owner_cannot_switch_on(
+    client: APIClient, alice: User
+) -> None:
+    body = registered(client)
+    one = f"{ENDPOINTS}/{body['id']}"
+    endpoints.disable(user=alice, endpoint_id=body["id"], actor="support")
+    again = {"url": body["url"], "events": ["job.failed"]}
+    refused(client.post(f"{one}/enable"), 409, "Conflict")
+    refused(client.post(ENDPOINTS, again), 409, "Conflict")
+    assert client.delete(one).status_code == 200
+    refused(client.post(ENDPOINTS, again), 409, "Conflict")
+    assert client.get(ENDPOINTS).json() == []
 
 
 def test_nobody_reaches_what_is_anothers(
