@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
-from accounts import audit
+from accounts import audit, guesses
 from accounts.audit import NOBODY, Visitor
 from accounts.models import User
 from focus.errors import DomainError
@@ -75,18 +75,23 @@ def authenticate(*, email: str, password: str, visitor: Visitor = NOBODY) -> Use
     """The person with this email and password.
 
     Raises `InvalidCredentials` for a wrong password, an unknown email and a closed
-    account alike, after the same work.
+    account alike, after the same work; `Limited`, before any, where this account has
+    been guessed at too often.
     """
+    guesses.examine(email=email, visitor=visitor)
     user = _find(email)
     if user is None:
         # One hash, as a known email would cost.
         User().set_password(password[:LONGEST])
+        guesses.wrong(email=email)
         audit.record("sign_in_failed", visitor=visitor)
         raise InvalidCredentials("The email or the password is wrong.")
     fits = user.check_password(password[:LONGEST]) and len(password) <= LONGEST
     if not fits or not user.is_active:
+        guesses.wrong(email=email)
         audit.record("sign_in_failed", user=user, actor="unknown", visitor=visitor)
         raise InvalidCredentials("The email or the password is wrong.")
+    guesses.right(email=email, visitor=visitor)
     return user
 
 
