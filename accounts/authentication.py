@@ -6,7 +6,7 @@ refuses it before the next one is asked.
 
 import re
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -96,6 +96,11 @@ class Accepts(BasePermission):
         declared = getattr(view, "accepts", {}).get(view.action, access.CLOSED)
         access.check(access=declared, principal=request.auth)
         return True
+
+
+def person(request: Any) -> User:
+    """Whom a request speaks for, where only people's credentials are accepted."""
+    return cast(User, cast(Principal, request.auth).user)
 
 
 def visitor(request: HttpRequest) -> Visitor:

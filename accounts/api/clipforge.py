@@ -11,7 +11,7 @@ from rest_framework.viewsets import ViewSet
 
 from accounts import passwords, proofs, sessions, user_keys
 from accounts.access import KEY_OR_JWT, PUBLIC, Access
-from accounts.authentication import visitor
+from accounts.authentication import person, visitor
 from accounts.models import User, UserKey
 from accounts.principals import Kind, Principal
 from focus.contracts.clipforge import ClipForge
@@ -173,7 +173,7 @@ class MeViewSet(ClipForge, ViewSet):
     )
     def me(self, request: Request) -> Response:
         """The account behind the key or the token."""
-        return Response(Account(_person(request)).data)
+        return Response(Account(person(request)).data)
 
 
 class KeyViewSet(ClipForge, ViewSet):
@@ -186,7 +186,7 @@ class KeyViewSet(ClipForge, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """Your keys that still work; the 200 newest."""
-        rows = user_keys.live(user=_person(request))[:200]
+        rows = user_keys.live(user=person(request))[:200]
         return Response(Key(rows, many=True).data)
 
     @extend_schema(
@@ -213,7 +213,7 @@ class KeyViewSet(ClipForge, ViewSet):
         session_id = cast(uuid.UUID, cast(Principal, request.auth).session_id)
         proofs.require_second(session=sessions.find(session_id=session_id))
         issued = user_keys.issue(
-            user=_person(request),
+            user=person(request),
             name=wish.validated_data["name"],
             days=wish.validated_data["expiresInDays"],
             visitor=visitor(request._request),
@@ -232,7 +232,7 @@ class KeyViewSet(ClipForge, ViewSet):
     def destroy(self, request: Request, key_id: uuid.UUID) -> Response:
         """End one of your keys at once."""
         row = user_keys.revoke(
-            user=_person(request), key_id=key_id, visitor=visitor(request._request)
+            user=person(request), key_id=key_id, visitor=visitor(request._request)
         )
         return Response(Key(row).data)
 
@@ -251,10 +251,6 @@ def _sign_in(request: Request, user: User, status: int = 200) -> Response:
         "user": Account(user).data,
     }
     return Response(body, status=status, headers=NO_STORE)
-
-
-def _person(request: Request) -> User:
-    return cast(User, cast(Principal, request.auth).user)
 
 
 urlpatterns = [

@@ -18,8 +18,8 @@ from rest_framework.viewsets import ViewSet
 
 from accounts import link_cookie, links, providers, redirects, syncs
 from accounts.access import PUBLIC, SIGNED_IN_HERE, Access, Unauthenticated
-from accounts.authentication import Credentials, ReturningCredentials, visitor
-from accounts.models import Link, Sync, User
+from accounts.authentication import Credentials, ReturningCredentials, person, visitor
+from accounts.models import Link, Sync
 from accounts.principals import Kind, Principal
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.replay import replayable
@@ -142,7 +142,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
     )
     def links(self, request: Request) -> Response:
         """Your accounts elsewhere. Not `is_active`: connect it again."""
-        rows = links.of(user=_person(request))
+        rows = links.of(user=person(request))
         return Response({"links": LinkedAccount(rows, many=True).data})
 
     @extend_schema(
@@ -152,7 +152,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
     def unlink(self, request: Request, provider: str) -> Response:
         """Forget the linked account of this provider."""
         link = links.unlink(
-            user=_person(request), provider=provider, visitor=visitor(request._request)
+            user=person(request), provider=provider, visitor=visitor(request._request)
         )
         return Response({"success": True, "provider": link.provider})
 
@@ -177,7 +177,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
     @replayable
     def sync(self, request: Request) -> Response:
         """Look at your linked accounts anew. `links` says when it is done."""
-        count = len(syncs.request(user=_person(request)))
+        count = len(syncs.request(user=person(request)))
         accounts = "1 linked account" if count == 1 else f"{count} linked accounts"
         return Response(
             {"scheduled": True, "message": f"Sync scheduled for {accounts}."}
@@ -224,7 +224,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
     def start(self, request: Request, provider: str) -> HttpResponseBase:
         """Send the person to the provider, who sends them back to us."""
         started = links.start(
-            user=_person(request),
+            user=person(request),
             provider=provider,
             in_browser=request._request.META.get("HTTP_AUTHORIZATION") is None,
             return_to=_allowed(request.query_params.get("return_to", "")),
@@ -314,10 +314,6 @@ def _redirect(
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["Referrer-Policy"] = "no-referrer"
     return answer
-
-
-def _person(request: Request) -> User:
-    return cast(User, cast(Principal, request.auth).user)
 
 
 _start = LinkingViewSet.as_view({"get": "start"})

@@ -4,7 +4,7 @@ Beyond the guide, whose receivers only hear.
 """
 
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -16,8 +16,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts.access import KEY_OR_JWT, Access
-from accounts.models import User
-from accounts.principals import Principal
+from accounts.authentication import person
 from focus import nudges
 from focus.contracts import cursors
 from focus.contracts.clipforge import ClipForge
@@ -137,7 +136,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
         wish = asked.validated_data
         limit = min(wish["limit"], MAX_LIMIT)
         found = redelivery.listed(
-            user=_person(request), endpoint_id=endpoint_id, state=wish.get("state")
+            user=person(request), endpoint_id=endpoint_id, state=wish.get("state")
         )
         if "cursor" in wish:
             found = found.filter(cursors.rest(wish["cursor"]))
@@ -158,7 +157,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
     @replayable
     def test(self, request: Request, endpoint_id: UUID) -> Response:
         """Send `test`, signed like any other. Its delivery tells what came of it."""
-        made = redelivery.test(user=_person(request), endpoint_id=endpoint_id)
+        made = redelivery.test(user=person(request), endpoint_id=endpoint_id)
         nudges.wake_courier()
         return Response(DeliveryBody(made).data, status=201)
 
@@ -173,7 +172,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
         wish = Range(data=request.data)
         wish.is_valid(raise_exception=True)
         count = redelivery.recover(
-            user=_person(request), endpoint_id=endpoint_id, **wish.validated_data
+            user=person(request), endpoint_id=endpoint_id, **wish.validated_data
         )
         nudges.wake_courier()
         answer = Response({"recovered": count})
@@ -188,7 +187,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
     )
     def retrieve(self, request: Request, delivery_id: UUID) -> Response:
         """What is sent, and what came of each attempt."""
-        found = redelivery.find(user=_person(request), delivery_id=delivery_id)
+        found = redelivery.find(user=person(request), delivery_id=delivery_id)
         attempts = redelivery.attempts(delivery=found)
         found.attemptList = attempts  # type: ignore[attr-defined]
         return Response(DeliveryWithAttempts(found).data)
@@ -206,7 +205,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
         """What every attempt sends, byte for byte, signed as one made now would be:
         to check a receiver with.
         """
-        body, headers = redelivery.copy(user=_person(request), delivery_id=delivery_id)
+        body, headers = redelivery.copy(user=person(request), delivery_id=delivery_id)
         return HttpResponse(body, content_type="application/json", headers=headers)
 
     @extend_schema(
@@ -221,13 +220,9 @@ class DeliveryViewSet(ClipForge, ViewSet):
     @replayable
     def resend(self, request: Request, delivery_id: UUID) -> Response:
         """The same bytes under the same `webhook-id`, with five new tries."""
-        made = redelivery.resend(user=_person(request), delivery_id=delivery_id)
+        made = redelivery.resend(user=person(request), delivery_id=delivery_id)
         nudges.wake_courier()
         return Response(DeliveryBody(made).data)
-
-
-def _person(request: Request) -> User:
-    return cast(User, cast(Principal, request.auth).user)
 
 
 _ENDPOINT = "webhooks/endpoints/<uuid:endpoint_id>"

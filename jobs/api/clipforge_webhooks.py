@@ -3,7 +3,7 @@
 The guide's flow needs the first of these routes; the others are beyond it.
 """
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import (
@@ -17,9 +17,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts.access import KEY_OR_JWT, Access
-from accounts.authentication import visitor
-from accounts.models import User
-from accounts.principals import Principal
+from accounts.authentication import person, visitor
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.replay import replayable, replayable_secret
 from focus.routing import either_slash
@@ -111,7 +109,7 @@ class EndpointViewSet(ClipForge, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """Yours, without their secrets."""
-        rows = endpoints.listed(user=_person(request))
+        rows = endpoints.listed(user=person(request))
         return Response(EndpointBody(rows, many=True).data)
 
     @extend_schema(
@@ -133,7 +131,7 @@ class EndpointViewSet(ClipForge, ViewSet):
         wish = NewEndpoint(data=request.data)
         wish.is_valid(raise_exception=True)
         shown = endpoints.register(
-            user=_person(request),
+            user=person(request),
             visitor=visitor(request._request),
             **wish.validated_data,
         )
@@ -180,7 +178,7 @@ class EndpointViewSet(ClipForge, ViewSet):
         """
         return _with_secret(
             endpoints.rotate(
-                user=_person(request),
+                user=person(request),
                 endpoint_id=endpoint_id,
                 visitor=visitor(request._request),
             )
@@ -208,7 +206,7 @@ class EndpointViewSet(ClipForge, ViewSet):
 
     def _done(self, rule: Any, request: Request, endpoint_id: UUID) -> Response:
         endpoint = rule(
-            user=_person(request),
+            user=person(request),
             endpoint_id=endpoint_id,
             visitor=visitor(request._request),
         )
@@ -218,10 +216,6 @@ class EndpointViewSet(ClipForge, ViewSet):
 def _with_secret(shown: endpoints.Shown, status: int = 200) -> Response:
     body = {**EndpointBody(shown.endpoint).data, "secret": shown.secret}
     return Response(body, status=status, headers=NO_STORE)
-
-
-def _person(request: Request) -> User:
-    return cast(User, cast(Principal, request.auth).user)
 
 
 _ONE = "webhooks/endpoints/<uuid:endpoint_id>"

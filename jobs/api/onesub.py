@@ -10,8 +10,8 @@ from rest_framework.viewsets import ViewSet
 
 from accounts import consents
 from accounts.access import APPS, PRESENT, Access
-from accounts.authentication import visitor
-from accounts.models import App, User
+from accounts.authentication import person, visitor
+from accounts.models import App
 from accounts.principals import Principal
 from focus import nudges
 from focus.contracts.fields import Credits, Id, Text
@@ -140,7 +140,7 @@ class CheckoutViewSet(OneSub, ViewSet):
         asked = NewCheckout(data=request.data)
         asked.is_valid(raise_exception=True)
         purchase = purchases.create(
-            user=_person(request), tool_id=asked.validated_data["tool_id"]
+            user=person(request), tool_id=asked.validated_data["tool_id"]
         )
         return Response({"checkout_id": purchase.pk})
 
@@ -157,7 +157,7 @@ class CheckoutViewSet(OneSub, ViewSet):
         asked = Checkout(data=request.data)
         asked.is_valid(raise_exception=True)
         bought = purchases.process(
-            user=_person(request),
+            user=person(request),
             purchase_id=asked.validated_data["checkout_id"],
             visitor=visitor(request._request),
         )
@@ -170,10 +170,6 @@ class CheckoutViewSet(OneSub, ViewSet):
                 "new_balance": from_micro(left),
             }
         )
-
-
-def _person(request: Request) -> User:
-    return cast(User, cast(Principal, request.auth).user)
 
 
 urlpatterns = [
