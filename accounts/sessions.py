@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from accounts import audit, jwt, mails, proofs
+from accounts import audit, browser_sessions, jwt, mails, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import Passkey, Session, User
 from accounts.principals import InvalidToken, TokenEnded, TokenExpired
@@ -86,7 +86,7 @@ def begin_in_browser(
             methods,
             visitor,
             passkey=passkey,
-            browser_key=browser_key,
+            browser_key=browser_sessions.digest(browser_key),
         )
 
 
@@ -168,9 +168,10 @@ _FIND: LiteralString = f"""
 def find_in_browser(*, browser_key: str) -> Session | None:
     """The live session that rides on this Django session, if both are there."""
     now = timezone.now()
+    row_key = browser_sessions.digest(browser_key)
     session = (
         Session.objects.select_related("user")
-        .filter(Exists(_carrier(now)), browser_key=browser_key)
+        .filter(Exists(_carrier(now)), browser_key=row_key)
         .first()
     )
     try:

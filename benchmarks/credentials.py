@@ -101,9 +101,9 @@ def _shown() -> dict[str, dict[str, str]]:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
     from django.conf import settings
-    from django.contrib.sessions.backends.db import SessionStore
 
     from accounts import scopes, sessions, tokens
+    from accounts.browser_sessions import SessionStore
     from accounts.models import App, User
 
     key = rsa.generate_private_key(65537, 2048)

@@ -188,6 +188,8 @@ PASSWORD_HASHERS = [
 ]
 LOGIN_URL = "/signin"
 
+# Django's own engine keeps the cookie's key as it is.
+SESSION_ENGINE = "accounts.browser_sessions"
 SESSION_COOKIE_NAME = "__Host-focus_session" if HTTPS else "focus_session"
 SESSION_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = "Lax"

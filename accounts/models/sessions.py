@@ -26,7 +26,7 @@ class Session(models.Model):
     client = models.CharField(max_length=120, blank=True)
     # How the person proved themselves (RFC 8176), for the `amr` claim.
     methods = ArrayField(models.CharField(max_length=16), default=list, blank=True)
-    # The Django session this sign-in rides on.
+    # The Django session this sign-in rides on: the digest of its key.
     browser_key = models.CharField(max_length=40, null=True, blank=True)
     # The passkey that opened it, and whose removal ends it.
     passkey = models.ForeignKey(

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.contrib.sessions.backends.db import SessionStore
 from rest_framework.test import APIClient
 
 from accounts import scopes, sessions, tokens, user_keys
 from accounts.access import PUBLIC, Access
+from accounts.browser_sessions import SessionStore
 from accounts.models import App, User
 from accounts.principals import Kind
 from focus import schema

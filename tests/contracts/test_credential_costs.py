@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.contrib.sessions.backends.db import SessionStore
 from django.test import RequestFactory
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from accounts import opaque, sessions, tokens, user_keys
 from accounts.authentication import Credentials
+from accounts.browser_sessions import SessionStore
 from accounts.models import App, User
 from accounts.principals import Kind, Principal
 from tests.clerk import ISSUER, SIGNER, public_pem, session_token

@@ -6,11 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.conf import settings
-from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import consents, sessions
+from accounts.browser_sessions import SessionStore
 from accounts.models import App, Consent, SecurityEvent, User
 from focus.money import MICRO
 from jobs import purchases

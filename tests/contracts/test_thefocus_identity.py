@@ -8,11 +8,11 @@ import jwt as pyjwt
 import pytest
 import time_machine
 from django.conf import settings as live
-from django.contrib.sessions.backends.db import SessionStore
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts import devices, scopes, sessions, tokens
+from accounts.browser_sessions import SessionStore
 from accounts.models import App, DeviceGrant, PersonalAccessToken, Session, User
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import time_machine
 from django.conf import settings as live
-from django.contrib.sessions.backends.db import SessionStore
 from rest_framework.test import APIClient
 
 from accounts import devices, replays, scopes, sessions, tokens, user_keys
+from accounts.browser_sessions import SessionStore
 from accounts.models import (
     App,
     AppKey,

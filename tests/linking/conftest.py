@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 from django.conf import settings as ours
-from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts import sessions
+from accounts.browser_sessions import SessionStore
 from accounts.models import User
 from tests import processes
 from tests.linking import x as x_stub

@@ -7,11 +7,11 @@ from unittest import mock
 import pytest
 import time_machine
 from django.conf import settings as live
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError
 from rest_framework.test import APIClient
 
 from accounts import origins, people, scopes, sessions, tokens
+from accounts.browser_sessions import SessionStore
 from accounts.models import App, User
 from tests.counting import statements
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.contrib.sessions.backends.db import SessionStore
 
 from accounts import jwt, people, sessions
+from accounts.browser_sessions import SessionStore
 from accounts.models import SecurityEvent, Session, User
 from accounts.principals import InvalidToken, TokenExpired
 from tests.counting import statements
@@ -162,8 +162,7 @@ def test_believing_a_session_costs_one_query(alice: User) -> None:
 
 def test_a_browser_session_lives_as_long_as_django_s_and_slides(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
-        session = in_browser(alice)
-        key = str(session.browser_key)
+        session, key = in_browser(alice)
         clock.shift(59)
         with statements() as queries:
             assert sessions.find_in_browser(browser_key=key)
@@ -179,10 +178,11 @@ def test_a_browser_session_lives_as_long_as_django_s_and_slides(alice: User) -> 
 
 
 def test_revoking_a_browser_session_ends_django_s_too(alice: User) -> None:
-    session = in_browser(alice)
+    session, key = in_browser(alice)
+    assert SessionStore().exists(key)
     sessions.revoke(session=session)
-    assert not SessionStore().exists(str(session.browser_key))
-    assert sessions.find_in_browser(browser_key=str(session.browser_key)) is None
+    assert not SessionStore().exists(key)
+    assert sessions.find_in_browser(browser_key=key) is None
 
 
 def test_an_access_token_says_who_how_and_since_when(alice: User) -> None:
@@ -217,10 +217,10 @@ def jti(tokens: sessions.Tokens) -> str:
     return str(jwt.read(jwt.REFRESH, tokens.refresh_token)["jti"])
 
 
-def in_browser(user: User) -> Session:
+def in_browser(user: User) -> tuple[Session, str]:
     store = SessionStore()
     store.set_expiry(int(sessions.ABSOLUTE.total_seconds()))
     store.create()
-    return sessions.begin_in_browser(
-        user=user, browser_key=str(store.session_key), methods=["pwd"]
-    )
+    key = str(store.session_key)
+    session = sessions.begin_in_browser(user=user, browser_key=key, methods=["pwd"])
+    return session, key
