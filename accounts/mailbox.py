@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import audit, links, mails, opaque, passwords, purge, sessions
@@ -134,6 +135,16 @@ def set_password(
         )
     links.give_back(links=gone)
     return user
+
+
+def spend_resets(*, user: User, now: datetime) -> None:
+    """Make every reset link of `user` useless, mailed or still to be mailed.
+
+    For a caller that sets a new password in its own transaction.
+    """
+    asked = MailboxProof.objects.filter(purpose=RESET, used_at=None)
+    about = Q(user=user) | Q(user=None, email__iexact=user.email)
+    asked.filter(about).update(used_at=now, due_at=None)
 
 
 def mail_due(*, limit: int = 100) -> int:

@@ -71,6 +71,11 @@ def set_new(*, user: User, password: str) -> None:
     user.set_password(password)
 
 
+def is_right(*, user: User, password: str) -> bool:
+    """Whether this is the password of `user`. Hashes once, however long it is."""
+    return user.check_password(password[:LONGEST]) and len(password) <= LONGEST
+
+
 def authenticate(*, email: str, password: str, visitor: Visitor = NOBODY) -> User:
     """The person with this email and password.
 
@@ -86,8 +91,7 @@ def authenticate(*, email: str, password: str, visitor: Visitor = NOBODY) -> Use
         guesses.wrong(email=email)
         audit.record("sign_in_failed", visitor=visitor)
         raise InvalidCredentials("The email or the password is wrong.")
-    fits = user.check_password(password[:LONGEST]) and len(password) <= LONGEST
-    if not fits or not user.is_active:
+    if not is_right(user=user, password=password) or not user.is_active:
         guesses.wrong(email=email)
         audit.record("sign_in_failed", user=user, actor="unknown", visitor=visitor)
         raise InvalidCredentials("The email or the password is wrong.")

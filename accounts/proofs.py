@@ -1,8 +1,13 @@
 """How surely a sign-in is the person's own, where that matters."""
 
+from datetime import timedelta
+
 from accounts.models import Session, User
 from accounts.principals import TokenEnded
 from focus.errors import DomainError
+
+# How long a sign-in counts as a recent proof.
+RECENT = timedelta(minutes=10)
 
 
 def hold(*, user: User) -> User:

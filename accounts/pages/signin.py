@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
-from accounts import google, origins, passkeys, passwords, sessions
+from accounts import google, origins, passkeys, passwords, redirects, sessions
 from accounts.authentication import browser_session, clerks_guest, visitor
 from accounts.models import Session, User
 from accounts.nonces import Unavailable
@@ -50,7 +50,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
         if session is not None:
             sessions.revoke(session=session, visitor=visitor(request))
         request.session.flush()
-    return redirect("/")
+    return redirect(redirects.relative(request.POST.get("next", "")) or "/")
 
 
 def _answer(request: HttpRequest, destination: entering.Destination) -> HttpResponse:
