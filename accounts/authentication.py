@@ -34,10 +34,12 @@ from accounts.principals import (
     InvalidToken,
     KeyInactive,
     Kind,
+    MalformedToken,
+    NotAGuess,
     Principal,
     TokenExpired,
 )
-from focus import addresses
+from focus import addresses, limits
 
 Believed = tuple[User | Principal, Principal]
 
@@ -51,7 +53,8 @@ class Credentials(BaseAuthentication):
     A header is never backed up by the cookie: a bad one is 401. `request.user` becomes
     the person, or the `Principal` itself for an app's key; `request.auth` is always the
     `Principal`. Costs one query; none for a secret that cannot be ours, and a few once
-    for somebody whom Clerk vouches for and we have not met.
+    for somebody whom Clerk vouches for and we have not met. Raises `Limited` before the
+    query where the caller's address has sent too many wrong secrets.
     """
 
     def authenticate(self, request: Any) -> Believed | None:
@@ -119,17 +122,27 @@ def browser_session(request: HttpRequest) -> Session | None:
     return sessions.find_in_browser(browser_key=key)
 
 
-def _by_bearer(header: str, request: HttpRequest) -> Believed:
-    scheme, _, secret = header.partition(" ")
+def bearer_token(header: str) -> str:
+    """The token of an `Authorization` header, in any case of `Bearer` and with any
+    number of spaces (RFC 9110, 11.4). Raises `MalformedToken` for another scheme.
+    """
+    scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != "bearer":
-        raise InvalidToken("The Authorization header must be a Bearer token.")
+        raise MalformedToken("The Authorization header must be a Bearer token.")
+    return token.strip()
+
+
+def _by_bearer(header: str, request: HttpRequest) -> Believed:
+    secret = bearer_token(header)
     if secret.startswith(opaque.PAT):
+        _examine(secret, opaque.PAT, request)
         token = tokens.find(secret=secret, visitor=visitor(request))
         scopes = frozenset(token.scopes)
         return token.user, Principal(
             Kind.PAT, user=token.user, scopes=scopes, token_id=token.pk
         )
     if secret.startswith(opaque.APP_KEY):
+        _examine(secret, opaque.APP_KEY, request)
         key = tokens.find_app_key(secret=secret)
         principal = Principal(Kind.APP_KEY, app=key.app, token_id=key.pk)
         return principal, principal
@@ -141,17 +154,28 @@ def _by_bearer(header: str, request: HttpRequest) -> Believed:
         return session.user, Principal(
             Kind.JWT, user=session.user, session_id=session.pk
         )
-    raise InvalidToken("The token is invalid.")
+    raise MalformedToken("The token is invalid.")
+
+
+def _examine(secret: str, prefix: str, request: HttpRequest) -> None:
+    """Raise `Limited` where this address may not have another secret looked up.
+
+    A misspelled secret needs no look-up. A JWT is judged by its signature alone, so a
+    genuine one works from an address where others guess.
+    """
+    if opaque.is_well_formed(secret, prefix=prefix):
+        limits.of(request).examine(secret)
 
 
 def _by_api_key(secret: str, request: HttpRequest) -> Believed:
     """The key's person. A bearer beside it must be the same person's, and is used."""
+    _examine(secret, opaque.USER_KEY, request)
     key = user_keys.find(secret=secret, visitor=visitor(request))
     if (header := request.META.get("HTTP_AUTHORIZATION")) is None:
         return key.user, Principal(Kind.USER_KEY, user=key.user, token_id=key.pk)
     believed = _by_bearer(header, request)
     if believed[1].user != key.user:
-        raise InvalidToken("The two credentials belong to different accounts.")
+        raise NotAGuess("The two credentials belong to different accounts.")
     return believed
 
 

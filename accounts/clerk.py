@@ -16,7 +16,7 @@ from django.conf import settings
 from accounts import audit, jwks
 from accounts.audit import Visitor
 from accounts.models import App, SecurityEvent, User
-from accounts.principals import InvalidToken, TokenEnded
+from accounts.principals import MalformedToken, TokenEnded
 from focus.database.statements import columns, instance, tuples
 
 _REQUIRED = ["iss", "sub", "sid", "iat", "nbf", "exp"]
@@ -57,7 +57,7 @@ def read(token: str) -> Visit:
     `InvalidToken`, and `ServiceDown` where Clerk's keys cannot be had.
     """
     if not settings.CLERK_ISSUER:
-        raise InvalidToken("The token is invalid.")
+        raise MalformedToken("The token is invalid.")
     claims = jwks.read(
         token,
         url=settings.CLERK_JWKS_URL,

@@ -28,7 +28,12 @@ from redis.retry import Retry
 
 from accounts import outbound, sealed
 from accounts.outbound import ServiceDown
-from accounts.principals import InvalidToken, TokenEnded, TokenExpired
+from accounts.principals import (
+    InvalidToken,
+    MalformedToken,
+    TokenEnded,
+    TokenExpired,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +67,7 @@ def read(
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError as broken:
-        raise InvalidToken("The token is invalid.") from broken
+        raise MalformedToken("The token is invalid.") from broken
     if header.get("alg") != ALGORITHM or "crit" in header:
         raise InvalidToken("The token is invalid.")
     found = _of_pem(pem) if pem else key(url=url, kid=header.get("kid"))
@@ -78,8 +83,10 @@ def read(
         )
     except jwt.ExpiredSignatureError as expired:
         raise TokenExpired("The token has expired.") from expired
-    except (jwt.DecodeError, jwt.InvalidAlgorithmError) as forged:
+    except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as forged:
         raise InvalidToken("The token is invalid.") from forged
+    except jwt.DecodeError as broken:
+        raise MalformedToken("The token is invalid.") from broken
     # The signature was right. Numbers without end are not ours to repair either.
     except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError) as unfit:
         raise TokenEnded("The token is invalid.") from unfit
@@ -92,7 +99,7 @@ def key(*, url: str, kid: object) -> RSAPublicKey:
     is no telling, because the set cannot be fetched.
     """
     if not url or not isinstance(kid, str):
-        raise InvalidToken("The token is invalid.")
+        raise MalformedToken("The token is invalid.")
     return _set_at(url).key(kid)
 
 

@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework_simplejwt.backends import TokenBackend
-from rest_framework_simplejwt.exceptions import (
-    TokenBackendError,
-    TokenBackendExpiredToken,
-)
 
-from accounts.principals import InvalidToken, TokenExpired
+from accounts.principals import (
+    InvalidToken,
+    MalformedToken,
+    TokenEnded,
+    TokenExpired,
+)
 
 ALGORITHM = "ES256"
 AUDIENCE = "focus-api"
@@ -53,15 +54,11 @@ def sign(kind: Type, claims: dict[str, Any]) -> str:
 def read(kind: Type, token: str) -> dict[str, Any]:
     """Return the claims of a token of exactly this `kind` that we signed.
 
-    Raises `TokenExpired` for a genuine token past its time, `InvalidToken` for all
-    else: another type, an unknown key, a wrong signature, a missing claim.
+    Raises `TokenExpired` for a genuine token past its time, and `InvalidToken` for all
+    else. Only a wrong signature or an unknown key is a guess: text that is no JWT is a
+    `MalformedToken`, a genuine token of another type a `TokenEnded`.
     """
-    try:
-        return _backend(kind).decode(token)
-    except TokenBackendExpiredToken as expired:
-        raise TokenExpired("The token has expired.") from expired
-    except TokenBackendError as broken:
-        raise InvalidToken("The token is invalid.") from broken
+    return _backend(kind).decode(token)
 
 
 def public_keys() -> dict[str, list[dict[str, str]]]:
@@ -92,9 +89,9 @@ class _Backend(TokenBackend):
         try:
             header = jwt.get_unverified_header(token)
             key = self.public_keys.get(header.get("kid", ""))
-            if key is None or header.get("typ") != self.kind:
-                raise TokenBackendError("Token is invalid")
-            return jwt.decode(
+            if key is None:
+                raise InvalidToken("The token is invalid.")
+            claims = jwt.decode(
                 token,
                 key,
                 algorithms=[ALGORITHM],
@@ -103,10 +100,18 @@ class _Backend(TokenBackend):
                 options={"require": _REQUIRED[self.kind]},
             )
         except jwt.ExpiredSignatureError as expired:
-            raise TokenBackendExpiredToken("Token is expired") from expired
+            raise TokenExpired("The token has expired.") from expired
+        except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as forged:
+            raise InvalidToken("The token is invalid.") from forged
         # A `kid` that is a list, or digits without end, are the sender's fault too.
-        except (jwt.InvalidTokenError, TypeError, ValueError) as broken:
-            raise TokenBackendError("Token is invalid") from broken
+        except (jwt.DecodeError, TypeError, ValueError) as broken:
+            raise MalformedToken("The token is invalid.") from broken
+        # PyJWT reads the claims only after the signature was right.
+        except jwt.InvalidTokenError as unfit:
+            raise TokenEnded("The token is invalid.") from unfit
+        if header.get("typ") != self.kind:
+            raise TokenEnded("The token is invalid.")
+        return claims
 
 
 def _backend(kind: Type) -> _Backend:

@@ -59,6 +59,12 @@ class AuthFailed(DomainError):
     wrong_guess = True
 
 
+class MalformedCredential(AuthFailed):
+    """Shaped like no passkey's answer, so it can never succeed."""
+
+    wrong_guess = False
+
+
 class ReplayDetected(DomainError):
     """The signature counter went backwards: there may be a copy of the key."""
 
@@ -183,7 +189,7 @@ def _take_sign_in(nonce: object, credential: object) -> tuple[dict[str, Any], by
         claimed = ceremony.credential_id(credential)
         facts = nonces.take(purpose=SIGN_IN, nonce=nonce)
     except Unverified as wrong:
-        raise AuthFailed("The passkey could not be verified.") from wrong
+        raise MalformedCredential("The passkey could not be verified.") from wrong
     except nonces.OtherPurpose as other:
         raise missing from other
     if facts is None:

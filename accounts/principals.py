@@ -16,10 +16,18 @@ class InvalidToken(DomainError):
     wrong_guess = True
 
 
-class TokenEnded(InvalidToken):
-    """Genuine, and revoked or superseded since. It reads like any other."""
+class NotAGuess(InvalidToken):
+    """Refused like any other, and not counted: it does not help to find a secret."""
 
     wrong_guess = False
+
+
+class TokenEnded(NotAGuess):
+    """Genuine, and revoked or superseded since."""
+
+
+class MalformedToken(NotAGuess):
+    """Shaped like no credential of ours (`Bearer null`), so it can never succeed."""
 
 
 class TokenExpired(DomainError):

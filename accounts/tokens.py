@@ -17,6 +17,7 @@ from accounts.principals import (
     AppInactive,
     InvalidToken,
     KeyInactive,
+    MalformedToken,
     TokenEnded,
     TokenExpired,
 )
@@ -106,7 +107,7 @@ def find(*, secret: str, visitor: Visitor = NOBODY) -> PersonalAccessToken:
     Raises `InvalidToken` or `TokenExpired`.
     """
     if not opaque.is_well_formed(secret, prefix=opaque.PAT):
-        raise InvalidToken("The token is invalid.")
+        raise MalformedToken("The token is invalid.")
     found = tuples(_FIND_PAT, {"digest": opaque.digest(secret)})
     if not found:
         raise InvalidToken("The token is invalid.")
@@ -222,7 +223,7 @@ def find_app_key(*, secret: str) -> AppKey:
     Raises `InvalidToken`, `TokenExpired`, `AppInactive` or `KeyInactive`.
     """
     if not opaque.is_well_formed(secret, prefix=opaque.APP_KEY):
-        raise InvalidToken("The key is invalid.")
+        raise MalformedToken("The key is invalid.")
     found = tuples(_FIND_KEY, {"digest": opaque.digest(secret)})
     if not found:
         raise InvalidToken("The key is invalid.")

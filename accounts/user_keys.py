@@ -12,7 +12,12 @@ from django.utils import timezone
 from accounts import audit, mails, networks, opaque, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import User, UserKey
-from accounts.principals import InvalidToken, TokenEnded, TokenExpired
+from accounts.principals import (
+    InvalidToken,
+    MalformedToken,
+    TokenEnded,
+    TokenExpired,
+)
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError, NotFound
 
@@ -70,7 +75,7 @@ def find(*, secret: str, visitor: Visitor = NOBODY) -> UserKey:
     Raises `InvalidToken` or `TokenExpired`.
     """
     if not opaque.is_well_formed(secret, prefix=opaque.USER_KEY):
-        raise InvalidToken("The API key is invalid.")
+        raise MalformedToken("The API key is invalid.")
     found = tuples(_FIND, {"digest": opaque.digest(secret)})
     if not found:
         raise InvalidToken("The API key is invalid.")

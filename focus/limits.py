@@ -70,6 +70,7 @@ class Tally:
         self.slug = ""
         self.caller: Caller | None = None
         self._standings: list[Standing] = []
+        self._examined: list[str] = []
         self._address = ""
 
     @property
@@ -83,11 +84,14 @@ class Tally:
     def counted(self) -> bool:
         return bool(self._standings)
 
-    def examine(self, credential: str) -> None:
-        """Let this credential be looked at. Raises `Limited` where too many from its
+    def examine(self, secret: str) -> None:
+        """Let this secret be looked up. Raises `Limited` where too many from its
         address were wrong, unless it was right from there within the hour itself.
         """
-        mark = self._mark(credential)
+        if self.unlimited:
+            return
+        mark = self._mark(secret)
+        self._examined.append(mark)
         if of_this_process().knows(mark):
             return
         policies = (FAILURES,)
@@ -96,16 +100,32 @@ class Tally:
         if not verdict.marked:
             self._judge(policies, windows, verdict, counting=False)
 
-    def count(self, policies: Iterable["Policy"], *, believed: str = "") -> None:
+    def count(
+        self,
+        policies: Iterable["Policy"],
+        *,
+        believed: bool = False,
+        wrong_guess: bool = False,
+    ) -> None:
         """Count against all of `policies`, or raise `Limited` and count against none.
 
-        `believed` is the credential that turned out to be right.
+        With `believed` the examined secrets were right, and this address may go on
+        using them. With `wrong_guess` the request counts against FAILURES as well.
         """
-        asked = tuple(policies)
-        windows = [self._window(policy) for policy in asked]
-        mark = self._mark(believed) if believed else None
-        verdict = of_this_process().hit(windows, mark=mark, seconds=BELIEVED_SECONDS)
+        asked = (*policies, FAILURES) if wrong_guess else tuple(policies)
+        windows = [self._window(policy, counts=wrong_guess) for policy in asked]
+        marks = self._examined if believed else []
+        for mark in marks[1:]:
+            of_this_process().hit([], mark=mark, seconds=BELIEVED_SECONDS)
+        verdict = of_this_process().hit(
+            windows, mark=marks[0] if marks else None, seconds=BELIEVED_SECONDS
+        )
         self._judge(asked, windows, verdict)
+
+    def believe(self, secret: str) -> None:
+        """Let this address use a secret that it has just been given."""
+        mark = self._mark(secret)
+        of_this_process().hit([], mark=mark, seconds=BELIEVED_SECONDS)
 
     def failed(self) -> None:
         """Count a wrong password or key. Raises `Limited` for one that was too many."""
@@ -120,8 +140,8 @@ class Tally:
         now = datetime.now(UTC).timestamp()
         return Standing("general", limit, seconds, limit, now + seconds, seconds)
 
-    def _window(self, policy: "Policy") -> Window:
-        return Window(*self._limit(policy), counts=policy is not FAILURES)
+    def _window(self, policy: "Policy", *, counts: bool = False) -> Window:
+        return Window(*self._limit(policy), counts=counts or policy is not FAILURES)
 
     def _limit(self, policy: "Policy") -> tuple[str, int, int]:
         limit, seconds = settings.RATE_LIMITS[policy.name]
@@ -161,12 +181,14 @@ class Tally:
 class Policy:
     """One limit: its name in RATE_LIMITS and in headers, and who is limited by it.
 
-    `agreed` ones give way to the figure on the caller's own account or app.
+    `agreed` ones give way to the figure on the caller's own account or app. One that is
+    not `judged_first` refuses nothing before the action runs.
     """
 
     name: str
     by: Callable[[Tally], str]
     agreed: bool = False
+    judged_first: bool = True
 
 
 def by_address(tally: Tally) -> str:
@@ -195,6 +217,9 @@ EXPOSED = Policy("report-exposed", by_address)
 # In a view's table it says that the action itself looks at a credential: it is refused
 # when the address has guessed too often, and counts only when the guess was wrong.
 FAILURES = Policy("failures", by_address)
+# The same for an action that takes a token of ours: its signature says whether it is
+# genuine, so only a wrong one is refused where others have guessed too often.
+FORGERIES = Policy("failures", by_address, judged_first=False)
 # An action that takes a password or its like.
 SIGN_IN = (AUTH, FAILURES)
 

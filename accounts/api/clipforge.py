@@ -14,6 +14,7 @@ from accounts.access import KEY_OR_JWT, PUBLIC, Access
 from accounts.authentication import person, visitor
 from accounts.models import User, UserKey
 from accounts.principals import Kind, Principal
+from focus import limits
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.replay import replayable_secret
 from focus.limits import AUTH, SIGN_IN
@@ -218,6 +219,7 @@ class KeyViewSet(ClipForge, ViewSet):
             days=wish.validated_data["expiresInDays"],
             visitor=visitor(request._request),
         )
+        limits.of(request._request).believe(issued.secret)
         body = {
             "key": issued.secret,
             "id": str(issued.key.pk),

@@ -13,7 +13,7 @@ from accounts.access import PUBLIC
 from accounts.authentication import visitor
 from accounts.models import User
 from focus.contracts.cosmiv import Cosmiv
-from focus.limits import AUTH, SIGN_IN
+from focus.limits import AUTH, FORGERIES, SIGN_IN
 from focus.routing import either_slash
 
 # The guide has no refresh in its flow, so a login lasts a day without one.
@@ -65,7 +65,7 @@ class AuthViewSet(Cosmiv, ViewSet):
     # A client that still sends its old token must be able to get a new one.
     authentication_classes: list[Any] = []
     accepts = {"register": PUBLIC, "login": PUBLIC, "refresh": PUBLIC}
-    limits = {"register": (AUTH,), "login": SIGN_IN, "refresh": SIGN_IN}
+    limits = {"register": (AUTH,), "login": SIGN_IN, "refresh": (AUTH, FORGERIES)}
     codes = {
         **Cosmiv.codes,
         "invalid_credentials": "AUTHENTICATION_REQUIRED",

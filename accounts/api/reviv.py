@@ -13,12 +13,18 @@ from rest_framework.viewsets import ViewSet
 
 from accounts import clerk, jwt, refresh_cookie, sessions
 from accounts.access import PUBLIC, Access
-from accounts.authentication import Believed, Credentials, same_site_only, visitor
+from accounts.authentication import (
+    Believed,
+    Credentials,
+    bearer_token,
+    same_site_only,
+    visitor,
+)
 from accounts.models import User
 from accounts.principals import InvalidToken, Kind, Principal, TokenExpired
 from focus.contracts.reviv import Person, Reviv
 from focus.errors import DomainError, NotFound
-from focus.limits import FAILURES, GENERAL
+from focus.limits import FORGERIES, GENERAL
 from focus.routing import either_slash
 from wallet import ledger
 
@@ -69,9 +75,11 @@ class SignedOnly(Credentials):
 
     def authenticate(self, request: Any) -> Believed | None:
         meta = request._request.META
-        scheme, _, token = meta.get("HTTP_AUTHORIZATION", "").partition(" ")
-        is_jwt = scheme.lower() == "bearer" and token.count(".") == 2
-        is_jwt = is_jwt and not clerk.is_one(token)
+        try:
+            token = bearer_token(meta.get("HTTP_AUTHORIZATION", ""))
+        except InvalidToken:
+            token = ""
+        is_jwt = token.count(".") == 2 and not clerk.is_one(token)
         if "HTTP_X_API_KEY" in meta or not is_jwt:
             return super().authenticate(request)
         try:
@@ -87,7 +95,7 @@ class RefreshViewSet(Reviv, ViewSet):
     # The access token that a client still sends is the one that has run out.
     authentication_classes: list[Any] = []
     accepts = {"refresh": PUBLIC}
-    limits = {"refresh": (GENERAL, FAILURES)}
+    limits = {"refresh": (GENERAL, FORGERIES)}
 
     @extend_schema(
         summary="Refresh",

@@ -22,6 +22,7 @@ from accounts.access import PRESENT, PUBLIC, Access
 from accounts.authentication import visitor
 from accounts.models import User
 from accounts.principals import Kind, Principal
+from focus import limits
 from focus.contracts.thefocus import TheFocus
 from focus.limits import DEVICE_POLL, DEVICE_START, GENERAL
 from focus.routing import either_slash
@@ -212,6 +213,7 @@ class DeviceViewSet(TheFocus, ViewSet):
         )
         if answer.issued is not None:
             issued = answer.issued
+            limits.of(request._request).believe(issued.secret)
             done = {"token": issued.secret, "expires_at": issued.token.expires_at}
             return Response(done, headers=NO_STORE)
         waiting = {

@@ -14,6 +14,7 @@ from accounts.access import PEOPLE, PRESENT, PUBLIC, Access
 from accounts.authentication import visitor
 from accounts.models import PersonalAccessToken, User
 from accounts.principals import Kind, Principal
+from focus import limits
 from focus.contracts.replay import replayable_secret
 from focus.contracts.thefocus import TheFocus
 from focus.limits import EXPOSED
@@ -155,7 +156,7 @@ class TokenViewSet(TheFocus, ViewSet):
             days=said["expires_in_days"],
             visitor=visitor(request._request),
         )
-        return _made(issued)
+        return _made(request, issued)
 
     @extend_schema(
         summary="Rotate a token",
@@ -180,7 +181,7 @@ class TokenViewSet(TheFocus, ViewSet):
             overlap_seconds=int(wish.validated_data["overlap_seconds"]),
             visitor=visitor(request._request),
         )
-        return _made(issued)
+        return _made(request, issued)
 
     @extend_schema(
         summary="Revoke a token",
@@ -253,7 +254,8 @@ def _prove(request: Request) -> None:
     proofs.require_second(session=sessions.find(session_id=session_id))
 
 
-def _made(issued: tokens.IssuedToken) -> Response:
+def _made(request: Request, issued: tokens.IssuedToken) -> Response:
+    limits.of(request._request).believe(issued.secret)
     row = {"token": issued.secret, **Token(issued.token).data}
     return Response(row, status=201, headers=NO_STORE)
 

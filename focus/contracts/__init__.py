@@ -137,24 +137,23 @@ class Contract(_View):
         """Believe the caller or not, and count the request either way.
 
         Permissions come after: who may not do this has asked all the same. An address
-        with too many wrong guesses is refused before its next one is looked at.
+        with too many wrong guesses is refused before its next one is looked up; a
+        refused request counts against nothing.
         """
         if self.unlimited:
             super().perform_authentication(request)
             return
-        tally, policies = self._tally(request), self._policies()
-        credential = _credential(request.META) if request.authenticators else ""
-        if credential:
-            tally.examine(credential)
+        tally = self._tally(request)
+        policies = [it for it in self._policies() if it.judged_first]
         try:
             super().perform_authentication(request)
+        except limits.Limited:
+            raise
         except (DomainError, exceptions.APIException) as refusal:
-            tally.count(policies)
-            if limits.is_wrong_guess(refusal):
-                tally.failed()
+            tally.count(policies, wrong_guess=limits.is_wrong_guess(refusal))
             raise
         tally.caller = _caller(request.auth)
-        tally.count(policies, believed=credential)
+        tally.count(policies, believed=True)
 
     def _policies(self) -> Sequence[Policy]:
         # DRF's view sets have an action; None for a method that has none.
@@ -209,7 +208,8 @@ class Contract(_View):
 
     def answer(self, exc: Exception, context: Any) -> Response | None:
         """Turn a refusal into this guide's words; leave a bug to the 500 handler."""
-        if FAILURES in self._policies() and limits.is_wrong_guess(exc):
+        counts_guesses = any(it.name == FAILURES.name for it in self._policies())
+        if counts_guesses and limits.is_wrong_guess(exc):
             try:
                 self._tally(context["request"]).failed()
             except limits.Limited as too_many:
@@ -260,12 +260,6 @@ class Open:
     permission_classes: Sequence[Any] = ()
     accepts: Mapping[str, Access] = {"read": PUBLIC}
     unlimited = True
-
-
-def _credential(meta: Mapping[str, Any]) -> str:
-    """What a caller shows to be believed; a cookie is no guess worth counting."""
-    sent = (meta.get("HTTP_X_API_KEY"), meta.get("HTTP_AUTHORIZATION"))
-    return "\n".join(filter(None, sent))
 
 
 def _caller(principal: Principal | None) -> limits.Caller | None:

@@ -1,0 +1,232 @@
+"""Which wrong credentials count against an address, and what works where many did."""
+
+import jwt as pyjwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.test import Client
+from rest_framework.test import APIClient
+
+from accounts import opaque, scopes, tokens
+from accounts.models import App, User
+from focus.limiter import of_this_process
+from tests.contracts.probes import FOCUS, Dialect, every_dialect
+from tests.contracts.test_rate_limits import LOGIN, left
+
+pytestmark = [
+    pytest.mark.urls("tests.contracts.probes"),
+    pytest.mark.usefixtures("real_limits"),
+    pytest.mark.django_db,
+]
+
+
+@pytest.fixture
+def anyone() -> Client:
+    return Client(raise_request_exception=False)
+
+
+FORGED = pyjwt.encode(
+    {"sub": "1", "iat": 1, "exp": 9_999_999_999},
+    ec.generate_private_key(ec.SECP256R1()),
+    algorithm="ES256",
+    headers={"kid": "theirs", "typ": "at+jwt"},
+)
+WRONG = [
+    f"Bearer {opaque.mint(opaque.PAT).text}",
+    f"Bearer {opaque.mint(opaque.APP_KEY).text}",
+    f"Bearer {FORGED}",
+    f"bearer   {opaque.mint(opaque.PAT).text} ",
+]
+MALFORMED = [
+    {"Authorization": header}
+    for header in (
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer null",
+        "Bearer undefined",
+        "Bearer  null",
+        "Bearer nonsense",
+        "Bearer a.b.c",
+        "Bearer ..",
+        "Bearer eyJhbGciOiJFUzI1NiJ9.e30",
+        "Bearer focus_pat_malformed",
+        "Bearer sk-tool-malformed",
+        f"Bearer {opaque.mint(opaque.PAT).text[:-1]}-",
+        f"Bearer {opaque.mint(opaque.USER_KEY).text}",
+        f"Token {opaque.mint(opaque.PAT).text}",
+        "Basic YWxpY2U6c2VjcmV0",
+        "null",
+        "Bearer Bearer null",
+        "Bearer \u00fc",
+    )
+] + [{"X-Api-Key": key} for key in ("", "null", "undefined", "sk_live_x")]
+
+
+@every_dialect
+@pytest.mark.parametrize("shown", MALFORMED, ids=str)
+def test_a_malformed_credential_is_refused_and_is_no_guess(
+    anyone: Client, alice: User, dialect: Dialect, shown: dict[str, str]
+) -> None:
+    closed = dialect.path.rstrip("/") + "/closed"
+    closed += "/" if dialect.path.endswith("/") else ""
+    for n in range(12):
+        answer = anyone.get(closed, headers=shown)
+        assert (answer.status_code, left(answer)) == (401, (100, 99 - n))
+    issued = tokens.issue(user=alice, name="new", scopes=scopes.DEFAULT)
+    genuine = {"Authorization": f"Bearer {issued.secret}"}
+    assert anyone.get("/api/tokens", headers=genuine).status_code == 200
+
+
+def test_a_malformed_credential_is_401_also_where_others_have_guessed(
+    anyone: Client,
+) -> None:
+    guess(anyone, 10)
+    for shown in MALFORMED:
+        assert anyone.get("/api/tokens", headers=shown).status_code == 401
+
+
+def test_a_genuine_jwt_and_a_new_sign_up_work_where_others_have_guessed(
+    anyone: Client, alice: User
+) -> None:
+    guess(anyone, 10)
+    new = {"email": "new@example.com", "password": "a password of mine"}
+    signed_up = anyone.post("/api/auth/register", new)
+    assert signed_up.status_code == 201
+    bearer = {"Authorization": f"Bearer {signed_up.json()['access_token']}"}
+    assert anyone.get("/v1/auth/me", headers=bearer).status_code == 200
+    assert anyone.get("/api/wallet", headers=bearer).status_code == 200
+    refresh = {"refresh_token": signed_up.json()["refresh_token"]}
+    assert anyone.post("/api/auth/refresh", refresh).status_code == 200
+    token = {"refresh": refresh["refresh_token"]}
+    answer = anyone.post(
+        "/api/auth/token/refresh/", token, content_type="application/json"
+    )
+    assert answer.status_code == 200
+    forged = {"Authorization": f"Bearer {FORGED}"}
+    assert anyone.get("/api/tokens", headers=forged).status_code == 429
+    assert (
+        anyone.post("/api/auth/refresh", {"refresh_token": FORGED}).status_code == 429
+    )
+
+
+def test_a_key_that_was_just_made_works_where_others_have_guessed(
+    anyone: Client, alice: User
+) -> None:
+    guess(anyone, 10)
+    new = {"email": "new@example.com", "password": "a password of mine"}
+    signed_up = anyone.post("/v1/auth/register", new, content_type="application/json")
+    bearer = {"Authorization": f"Bearer {signed_up.json()['access_token']}"}
+    made = anyone.post(
+        "/v1/api-keys", {}, headers=bearer, content_type="application/json"
+    ).json()
+    assert (
+        anyone.get("/v1/usage", headers={"X-Api-Key": made["key"]}).status_code == 200
+    )
+
+
+def test_a_token_of_ours_in_the_wrong_place_is_no_guess(
+    anyone: Client, alice: User
+) -> None:
+    login = anyone.post("/api/auth/login", LOGIN).json()
+    mixed_up = {"Authorization": f"Bearer {login['refresh_token']}"}
+    for _ in range(11):
+        assert anyone.get("/api/tokens", headers=mixed_up).status_code == 401
+        wrong = {"refresh": login["access_token"]}
+        answer = anyone.post(
+            "/api/auth/token/refresh/", wrong, content_type="application/json"
+        )
+        assert answer.json()["error"]["code"] == "INVALID_REFRESH"
+    assert anyone.post("/api/auth/login", LOGIN).status_code == 200
+
+
+@pytest.mark.parametrize("sent", ["null", "undefined", "", "a.b.c"])
+def test_a_malformed_refresh_token_is_no_guess(
+    anyone: Client, alice: User, sent: str
+) -> None:
+    for _ in range(11):
+        answer = anyone.post(
+            "/api/auth/token/refresh/",
+            {"refresh": sent},
+            content_type="application/json",
+        )
+        assert answer.status_code == 400
+    assert anyone.post("/api/auth/login", LOGIN).status_code == 200
+
+
+def test_a_refused_guess_counts_against_nothing(anyone: Client) -> None:
+    guess(anyone, 10)
+    forged = {"Authorization": f"Bearer {FORGED}"}
+    for _ in range(5):
+        assert anyone.get("/api/tokens", headers=forged).status_code == 429
+    assert left(anyone.get(FOCUS.path)) == (100, 89)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+@pytest.mark.parametrize("spaces", [" ", "   "])
+def test_the_scheme_takes_any_case_and_any_number_of_spaces(
+    anyone: Client, alice: User, scheme: str, spaces: str
+) -> None:
+    issued = tokens.issue(user=alice, name="new", scopes=scopes.DEFAULT)
+    header = {"Authorization": f"{scheme}{spaces}{issued.secret} "}
+    assert anyone.get("/api/tokens", headers=header).status_code == 200
+
+
+def guess(anyone: Client, times: int) -> None:
+    for n in range(times):
+        wrong = {"Authorization": f"Bearer {opaque.mint(opaque.PAT).text}"}
+        assert anyone.get("/api/tokens", headers=wrong).status_code == 401, n
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=["pat", "key", "jwt", "spaces"])
+def test_an_address_that_guesses_is_refused_before_it_is_believed(
+    anyone: Client, alice: User, as_bob: APIClient, wrong: str
+) -> None:
+    assert as_bob.get("/api/tokens").status_code == 200
+    for guess in range(10):
+        answer = anyone.get("/api/tokens", headers={"Authorization": wrong})
+        assert answer.status_code == 401
+        assert left(answer) == (10, 9 - guess)
+    issued = tokens.issue(user=alice, name="new", scopes=scopes.DEFAULT)
+    genuine = APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
+    refused = genuine.get("/api/tokens")
+    assert (refused.status_code, left(refused)) == (429, (10, 0))
+    assert 200 < int(refused["Retry-After"]) <= 300
+    assert anyone.post("/api/auth/login", LOGIN).status_code == 429
+    # What was right from here within the hour goes on, and so does who shows nothing.
+    assert as_bob.get("/api/tokens").status_code == 200
+    of_this_process()._local._marks.clear()
+    assert as_bob.get("/api/tokens").status_code == 200
+    assert anyone.get("/api/tokens").status_code == 401
+    # But not from elsewhere, which has made no guess.
+    elsewhere = genuine.get("/api/tokens", REMOTE_ADDR="203.0.113.9")
+    assert elsewhere.status_code == 200
+
+
+def test_wrong_passwords_are_guesses_too(anyone: Client, alice: User) -> None:
+    wrong = LOGIN | {"password": "a guess of mine"}
+    answers = [anyone.post("/api/auth/login", wrong) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [401] * 6
+    pages = [anyone.post("/signin", wrong) for _ in range(4)]
+    assert [page.status_code for page in pages] == [400] * 4
+    key = {"Authorization": WRONG[0]}
+    assert anyone.get("/api/tokens", headers=key).status_code == 429
+
+
+def test_what_was_genuine_once_is_no_guess(
+    anyone: Client, alice: User, video: App
+) -> None:
+    pat = tokens.issue(user=alice, name="old", scopes=scopes.DEFAULT)
+    tokens.revoke(user=alice, token_id=pat.token.pk)
+    key = tokens.issue_app_key(app=video, name="old")
+    tokens.revoke_app_key(key_id=key.key.pk)
+    login = anyone.post("/api/auth/login", LOGIN).json()
+    alice.is_active = False
+    alice.save()
+    for secret in (pat.secret, key.secret, login["access_token"]):
+        bearer = {"Authorization": f"Bearer {secret}"}
+        for _ in range(11):
+            answer = anyone.get("/api/jobs", headers=bearer)
+            assert answer.status_code == 401
+            assert left(answer)[0] == 100
+    # They count as anybody's requests do.
+    assert left(anyone.get(FOCUS.path)) == (100, 66)
