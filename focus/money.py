@@ -17,7 +17,12 @@ class NotAnAmount(ValueError):
 
 
 def to_micro(value: object) -> int:
-    """Micro-credits of a JSON number. Refuses what would need rounding or guessing."""
+    """Micro-credits of a JSON number.
+
+    Drops the noise of binary floats: 0.30000000000000004 is 0.3, because it is within
+    1e-9 of a multiple of 0.000001. Raises `NotAnAmount` for any other seventh decimal
+    and for whatever is no number.
+    """
     if isinstance(value, bool):
         raise NotAnAmount("must be a number, not true or false.")
     if not isinstance(value, int | Decimal):
@@ -28,14 +33,28 @@ def to_micro(value: object) -> int:
     # Before any arithmetic: 1e999999 is a short text and a huge integer.
     if number and number.adjusted() > len(str(MAX_CREDITS)):
         raise NotAnAmount(f"must not exceed {MAX_CREDITS} credits.")
-    _, digits, exponent = number.as_tuple()
-    # 0.10000000 needs no rounding; 0.0000001 does.
-    spare = -DECIMALS - int(exponent)
-    if spare > 0 and any(digits[-spare:]):
-        raise NotAnAmount(f"must have at most {DECIMALS} decimals.")
-    if abs(number) > MAX_CREDITS:
+    micro = _nearest_micro(number) if number else 0
+    if abs(micro) > MAX_CREDITS * MICRO:
         raise NotAnAmount(f"must not exceed {MAX_CREDITS} credits.")
-    return int(number * MICRO)
+    return micro
+
+
+def _nearest_micro(number: Decimal) -> int:
+    """The digits alone decide: arithmetic on a `Decimal` rounds to 28 of them."""
+    sign, digits, exponent = number.as_tuple()
+    spare = -DECIMALS - int(exponent)
+    if spare <= 0:
+        return int(number * MICRO)
+    whole = int("".join(map(str, digits[:-spare])) or "0")
+    # A fraction of a micro-credit; 1e-9 credits are a thousandth of it.
+    zeros = min(max(0, spare - len(digits)), 4)
+    fraction = "0" * zeros + "".join(map(str, digits[-spare:]))
+    thousandths, rest = fraction[:3].ljust(3, "0"), fraction[3:].strip("0")
+    if thousandths == "999":
+        whole += 1
+    elif thousandths != "000" and not (thousandths == "001" and not rest):
+        raise NotAnAmount(f"must have at most {DECIMALS} decimals.")
+    return -whole if sign else whole
 
 
 def two_places(micro: int) -> str:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.drainage import set_override
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -40,11 +41,8 @@ class Id(serializers.UUIDField):
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-@extend_schema_field(
-    {"type": "number", "minimum": 0, "maximum": MAX_CREDITS, "multipleOf": 0.000001}
-)
 class Credits(serializers.Field[int, object, int | Decimal, Any]):
-    """Credits outside, integer micro-credits inside. Exact, never rounded.
+    """Credits outside, integer micro-credits inside: exact, float noise dropped.
 
     DRF's own number fields take strings and booleans; this one takes JSON numbers.
     """
@@ -60,6 +58,9 @@ class Credits(serializers.Field[int, object, int | Decimal, Any]):
     ) -> None:
         self.positive, self.most = positive, most
         super().__init__(**options)
+        least = 1 / MICRO if positive else 0
+        shape = {"type": "number", "minimum": least, "maximum": most}
+        set_override(self, "field", shape)
 
     def to_internal_value(self, data: object) -> int:
         try:

@@ -33,7 +33,20 @@ LIMITS: dict[str, list[Any]] = {
         "550e8400e29b41d4a716446655440000",
         "urn:uuid:550e8400-e29b-41d4-a716-446655440000",
     ],
-    "amount": [0, -1, 1e-7, 1_000_000.000001, 1e300, "10", True, None, []],
+    "amount": [
+        0,
+        -1,
+        1e-7,
+        1e-10,
+        1e-300,
+        0.0000015,
+        1_000_000.000001,
+        1e300,
+        "10",
+        True,
+        None,
+        [],
+    ],
     "reason": ["", "x" * 501, 7, None, ["x"]],
     "idempotency_key": ["", "x" * 256, 7, None, {}],
 }
@@ -66,6 +79,16 @@ def wish(alice: User, tool: App, give: Any) -> dict[str, Any]:
 
 def left(user: User) -> float:
     return ledger.balance(account_id=user.pk).available_micro / MICRO
+
+
+def test_the_noise_of_floats_is_dropped_and_the_same_charge_is_a_duplicate(
+    as_tool: APIClient, alice: User, wish: dict[str, Any]
+) -> None:
+    first = as_tool.post(CONSUME, wish | {"amount": 0.1 + 0.2})
+    assert (first.status_code, first.json()["new_balance"]) == (200, 99.7)
+    again = as_tool.post(CONSUME, wish | {"amount": 0.3})
+    assert (again.status_code, again.json()["is_duplicate"]) == (409, True)
+    assert left(alice) == 99.7
 
 
 class TestConsume:

@@ -104,6 +104,11 @@ def test_a_limit_is_lifted_with_null_and_each_change_is_on_record(as_alice, alic
     ]
 
 
+def test_the_noise_of_floats_is_dropped_from_a_limit(as_alice):
+    answer = as_alice.put("/api/apps/video/limit", {"limit": 0.1 + 0.2})
+    assert (answer.status_code, answer.json()["limit"]) == (200, 0.3)
+
+
 @pytest.mark.parametrize("limit", [-1, "5", True, 0.0000001, 1_000_000_001, [], {}])
 def test_what_is_no_limit(as_alice, limit):
     answer = as_alice.put("/api/apps/video/limit", {"limit": limit})

@@ -55,6 +55,18 @@ BAD_AMOUNTS = [
 ]
 
 
+def test_the_noise_of_floats_is_dropped_from_estimate_and_cost(as_alice, alice):
+    body = '{"app":"video","action":"render","cost_estimate":0.30000000000000004}'
+    started = post_text(as_alice, "/api/jobs", body)
+    assert (started.status_code, started.json()["reserved"]) == (201, 0.3)
+    body = (
+        f'{{"job_id":"{started.json()["job_id"]}","actual_cost":0.19999999999999998}}'
+    )
+    done = post_text(as_alice, "/api/jobs/complete", body)
+    assert (done.status_code, done.json()["charged"]) == (200, 0.2)
+    assert credits_of(alice) == (19.8, 0)
+
+
 @pytest.mark.parametrize("amount", BAD_AMOUNTS)
 def test_bad_amounts_are_400_and_move_nothing(as_alice, alice, job_id, amount):
     before, entries = credits_of(alice), Entry.objects.count()
