@@ -276,6 +276,7 @@ class Draw(models.Model):
                 condition=Q(claw_back__isnull=False),
                 name="draw_of_claw_back",
             ),
+            models.Index(fields=["movement_id"], name="draw_of_movement"),
         ]
 
     def __str__(self) -> str:

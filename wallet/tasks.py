@@ -4,8 +4,7 @@ import logging
 
 from celery import shared_task
 
-from jobs import invariants
-from wallet import ledger
+from wallet import invariants, ledger
 
 log = logging.getLogger(__name__)
 

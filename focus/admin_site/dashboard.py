@@ -12,9 +12,8 @@ from django.utils import timezone
 from accounts.models import SecurityEvent
 from focus import health
 from focus.admin_site import shown
-from jobs import invariants
 from jobs.models import Delivery, Job
-from wallet import statements
+from wallet import invariants, statements
 from wallet.ledger import NOW
 
 # A figure that takes longer is not worth what it costs everybody else.

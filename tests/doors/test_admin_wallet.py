@@ -12,7 +12,6 @@ from django.utils import timezone
 from accounts import audit
 from accounts.models import App, SecurityEvent, User
 from focus.money import MICRO
-from jobs import invariants as jobs_invariants
 from jobs.invariants import ALL
 from tests.doors.staffroom import browser, complete, in_role, start
 from wallet import invariants, ledger
@@ -218,7 +217,7 @@ def test_buttons_are_offered_to_those_who_may_press_them(wallet: Wallet) -> None
 def test_the_first_page_shows_the_state_of_things(
     as_staff: Client, wallet: Wallet
 ) -> None:
-    jobs_invariants.check(actor="system:beat")
+    invariants.check(actor="system:beat")
     shown = as_staff.get("/admin/").context["focus"]
     assert shown["totals"]["outstanding"] == "17"
     assert shown["totals"]["reserved"] == "4"
@@ -231,7 +230,7 @@ def test_the_first_page_shows_the_state_of_things(
 
 def test_the_first_page_names_a_broken_wallet(as_staff: Client, wallet: Wallet) -> None:
     Wallet.objects.filter(pk=wallet.pk).update(available_micro=1)
-    jobs_invariants.check(actor="system:beat")
+    invariants.check(actor="system:beat")
     page = as_staff.get("/admin/").content.decode()
     assert "Look at it" in page
     assert f"in wallet {wallet.pk}." in page

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs import invariants
+from wallet import invariants
 from wallet.models import Entry, Wallet
 
 
@@ -19,6 +19,6 @@ class Command(BaseCommand):
             wallets = len({violation.wallet_id for violation in broken})
             raise CommandError(f"The ledger does not add up in {wallets} wallet(s).")
         self.stdout.write(
-            f"{len(invariants.ALL)} invariants hold over"
+            f"{len(invariants.EVERY)} invariants hold over"
             f" {Wallet.objects.count()} wallets and {Entry.objects.count()} entries."
         )

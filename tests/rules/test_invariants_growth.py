@@ -1,0 +1,132 @@
+"""No check of the ledger grows faster than what it checks.
+
+PostgreSQL counts the rows that each step of a plan reads, keeps and throws away. Four
+times the ledger may mean about four times the rows. Tables are not analyzed, as after
+a busy day: a planner that expects one row and meets thousands loops over them.
+"""
+
+import json
+
+import pytest
+from django.db import connection
+
+from accounts.models import App, User
+from focus.money import MICRO
+from wallet import invariants, ledger
+from wallet.models import Entry, Wallet
+
+pytestmark = pytest.mark.django_db
+
+SMALL, TIMES = 15, 4
+
+
+@pytest.fixture
+def people():
+    """Two people, of whom one has four times as much of everything."""
+    return [_person(number) for number in (SMALL, SMALL * TIMES)]
+
+
+@pytest.fixture
+def plan():
+    """The rows that the steps of a query's plan handled when it ran."""
+
+    def handled(query, wallet):
+        with invariants._one_snapshot(connection) as cursor:
+            explain = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
+            sql = explain + invariants.scoped(query, wallet.pk)
+            cursor.execute(sql, {"wallet": wallet.pk})
+            (answer,) = cursor.fetchone()
+        tree = json.loads(answer) if isinstance(answer, str) else answer
+        return _rows(tree[0]["Plan"])
+
+    return handled
+
+
+def _rows(step):
+    own = sum(
+        step.get(name, 0)
+        for name in (
+            "Actual Rows",
+            "Rows Removed by Filter",
+            "Rows Removed by Join Filter",
+            "Rows Removed by Index Recheck",
+        )
+    )
+    return own * step.get("Actual Loops", 1) + sum(map(_rows, step.get("Plans", [])))
+
+
+def test_a_check_grows_no_faster_than_the_ledger(people, plan):
+    assert invariants.violations(among=invariants.EVERY) == []
+    entries = [Entry.objects.filter(wallet=wallet).count() for wallet in people]
+    assert entries[1] > entries[0] * (TIMES - 1)
+    handled = {
+        name: [plan(query, wallet) for wallet in people]
+        for name, query in {**invariants.EVERY, "quadratic": QUADRATIC}.items()
+    }
+    too_many = {
+        name: rows
+        for name, rows in handled.items()
+        if rows[1] > rows[0] * TIMES * 1.5 + 200
+    }
+    assert list(too_many) == ["quadratic"], too_many
+
+
+# What the measure is there to notice.
+QUADRATIC = """
+    SELECT e.wallet_id, 'seen' FROM entries e WHERE e.amount_micro < (
+      SELECT sum(d.amount_micro) FROM draws d WHERE d.amount_micro >= e.amount_micro)
+"""
+
+
+def _person(number):
+    """`number` of each: apps with a budget, jobs settled and open, uses, purchases
+    clawed back and given back.
+    """
+    user = User.objects.create(email=f"{number}@example.com")
+    ledger.grant(
+        account_id=user.pk,
+        amount_micro=10**6 * MICRO,
+        source="promo",
+        actor="test",
+        key=f"much:{number}",
+    )
+    apps = App.objects.bulk_create(
+        App(slug=f"app-{number}-{i}", name="App") for i in range(number)
+    )
+    with connection.cursor() as cursor:
+        for app in apps:
+            cursor.execute(_MUCH, {"account": user.pk, "app": app.pk, "slug": app.slug})
+    return Wallet.objects.get(account=user)
+
+
+_MUCH = """
+    SELECT ledger.set_budget(%(account)s, %(app)s, 1000000000);
+    WITH moved AS MATERIALIZED (
+      SELECT r.*, n, ids.id FROM (SELECT n, gen_random_uuid() AS id
+        FROM generate_series(1, 2) n) ids,
+      ledger.reserve(%(account)s, %(app)s, ids.id, 5000000, 3600, 'test', '') r
+    )
+    INSERT INTO jobs_job (id, account_id, app_id, action, status, reserved_micro,
+      charged_micro, refunded_micro, uncovered_micro, late, fail_reason, metadata,
+      created_at, expires_at)
+    SELECT id, %(account)s, %(app)s, 'render', 'started', 5000000, 0, 0, 0, false, '',
+      '{}', now(), expires_at FROM moved;
+    WITH job AS (SELECT id FROM jobs_job WHERE app_id = %(app)s LIMIT 1),
+    moved AS MATERIALIZED (SELECT job.id, s.* FROM job, ledger.settle(%(account)s,
+      %(app)s, %(slug)s, job.id, 3000000, 'cap', 'test', '') s)
+    UPDATE jobs_job SET status = 'completed', actual_cost_micro = 3000000,
+      charged_micro = 3000000, refunded_micro = 2000000, settled_at = now()
+    FROM moved WHERE jobs_job.id = moved.id;
+    WITH moved AS MATERIALIZED (SELECT * FROM ledger.take(%(account)s, %(app)s,
+      'consume', 'revenue:' || %(slug)s, 1000000, 'test', '',
+      format('consume:%%s:one', %(app)s::text)))
+    INSERT INTO jobs_usage (account_id, app_id, key, amount_micro, reason, movement_id,
+      balance_after_micro, created_at)
+    SELECT %(account)s, %(app)s, 'one', 1000000, '', movement_id, 0, now() FROM moved;
+    SELECT ledger.grant(%(account)s, 'purchase', 'paid', 9000000, 50, NULL, NULL, NULL,
+      'stripe', 'test', '', format('payment:%%s', %(slug)s));
+    SELECT ledger.claw_back(%(account)s, format('payment:%%s', %(slug)s), 4000000,
+      'test', '', format('back:%%s:%%s', %(slug)s, n)) FROM generate_series(1, 2) n;
+    SELECT ledger.reinstate(%(account)s, format('back:%%s:1', %(slug)s), 'test', '',
+      format('won:%%s', %(slug)s));
+"""
