@@ -1,55 +1,13 @@
-"""The ledger's tables. `wallet/sql/` writes them; everything else only reads.
-
-Amounts are micro-credits. A wallet's row carries its balance and the head of its
-chain of entries; `manage.py check_ledger` proves that both follow from the entries.
-"""
+"""Where credits came from, what jobs set aside of them, and what went back."""
 
 import uuid
 
-from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts.models import App
-
-GENESIS = b"\x00" * 32
-
-
-class Wallet(models.Model):
-    """One per account. Locked first by every movement, so its entries have an order."""
-
-    account = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
-    available_micro = models.BigIntegerField(default=0)
-    reserved_micro = models.BigIntegerField(default=0)
-    # Owed after an overflow or a clawback; later paid grants repay it first.
-    debt_micro = models.BigIntegerField(default=0)
-    overdraft_limit_micro = models.BigIntegerField(default=0)
-    seq = models.BigIntegerField(default=0)
-    head = models.BinaryField(max_length=32, default=GENESIS)
-    booked_at = models.DateTimeField(db_default=Now())
-    created_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        permissions = [("adjust_wallet", "Can adjust credits with a reason")]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(available_micro__gte=0), name="available_is_not_negative"
-            ),
-            models.CheckConstraint(
-                condition=Q(reserved_micro__gte=0), name="reserved_is_not_negative"
-            ),
-            models.CheckConstraint(
-                condition=Q(debt_micro__gte=0), name="debt_is_not_negative"
-            ),
-            models.CheckConstraint(
-                condition=Q(overdraft_limit_micro__gte=0),
-                name="overdraft_limit_is_not_negative",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"wallet {self.pk}"
+from wallet.models.wallets import Wallet
 
 
 class Grant(models.Model):
@@ -180,37 +138,6 @@ class Reservation(models.Model):
         return f"reservation {self.pk}"
 
 
-class Budget(models.Model):
-    """What a person lets one app spend a calendar month (UTC). No row: no limit.
-
-    `spent_micro` is that month's spending with what its jobs still reserve. A row of an
-    earlier month counts as nothing spent; the next movement writes that down.
-    """
-
-    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, db_index=False)
-    app = models.ForeignKey(
-        App, on_delete=models.PROTECT, db_index=False, related_name="+"
-    )
-    limit_micro = models.BigIntegerField()
-    # The first day of it.
-    month = models.DateField()
-    spent_micro = models.BigIntegerField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["wallet", "app"], name="one_budget_per_wallet_and_app"
-            ),
-            models.CheckConstraint(
-                condition=Q(limit_micro__gte=0) & Q(spent_micro__gte=0),
-                name="a_budget_is_not_negative",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"budget {self.pk}"
-
-
 class ClawBack(models.Model):
     """Credits taken back with a purchase's money, so that they can be given back.
 
@@ -281,95 +208,3 @@ class Draw(models.Model):
 
     def __str__(self) -> str:
         return f"draw {self.pk}"
-
-
-class Entry(models.Model):
-    """One line of the ledger. Never updated, never deleted: triggers refuse it.
-
-    `debit` loses the amount and `credit` gains it. `available`, `reserved` and `debt`
-    are the wallet's own; `issuance`, `revenue:{app}`, `breakage` and `stripe` are
-    names only and have no row.
-    """
-
-    class Kind(models.TextChoices):
-        GRANT = "grant"
-        REPAY = "repay", "repay debt"
-        RESERVE = "reserve"
-        CHARGE = "charge"
-        RETURN = "return"
-        OVERAGE = "overage"
-        OVERDRAFT = "overdraft"
-        RELEASE = "release"
-        EXPIRE = "expire"
-        CONSUME = "consume"
-        ADJUST = "adjust"
-        LAPSE = "lapse", "grant expired"
-        CLAW_BACK = "claw_back", "claw back"
-        REINSTATE = "reinstate"
-
-    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, db_index=False)
-    seq = models.BigIntegerField()
-    movement_id = models.UUIDField()
-    kind = models.CharField(max_length=9, choices=Kind)
-    debit = models.CharField(max_length=80)
-    credit = models.CharField(max_length=80)
-    amount_micro = models.BigIntegerField()
-    available_after = models.BigIntegerField()
-    reserved_after = models.BigIntegerField()
-    debt_after = models.BigIntegerField()
-    # What a job cost beyond what could be charged; on the movement's first entry.
-    uncovered_micro = models.BigIntegerField(default=0)
-    reservation = models.ForeignKey(
-        Reservation, on_delete=models.PROTECT, null=True, db_index=False
-    )
-    resolves = models.BooleanField(default=False)
-    grant = models.ForeignKey(
-        Grant, on_delete=models.PROTECT, null=True, db_index=False
-    )
-    app = models.ForeignKey(
-        App, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
-    )
-    # No foreign key: jobs stand above the wallet.
-    job_id = models.UUIDField(null=True)
-    actor = models.CharField(max_length=120)
-    reason = models.TextField(blank=True)
-    # The money key: permanent, so an old request never moves credits twice.
-    key = models.CharField(max_length=255, null=True)
-    booked_at = models.DateTimeField()
-    prev_hash = models.BinaryField(max_length=32)
-    hash = models.BinaryField(max_length=32)
-
-    class Meta:
-        verbose_name_plural = "entries"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["wallet", "seq"], name="entries_of_a_wallet_have_one_order"
-            ),
-            models.UniqueConstraint(
-                fields=["reservation"],
-                condition=Q(resolves=True),
-                name="a_reservation_is_resolved_once",
-            ),
-            models.UniqueConstraint(
-                fields=["key"],
-                condition=Q(key__isnull=False),
-                name="a_money_key_moves_credits_once",
-            ),
-            models.CheckConstraint(
-                condition=Q(amount_micro__gt=0), name="an_entry_moves_something"
-            ),
-            models.CheckConstraint(
-                condition=~Q(debit=F("credit")), name="an_entry_moves_somewhere"
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["booked_at"], name="entry_booked_at"),
-            models.Index(
-                fields=["job_id"],
-                condition=Q(job_id__isnull=False),
-                name="entry_of_job",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"entry {self.seq} of wallet {self.wallet_id}"

@@ -1,0 +1,20 @@
+"""The ledger's tables. `wallet/sql/` writes them; everything else only reads.
+
+Amounts are micro-credits. A wallet's row carries its balance and the head of its
+chain of entries; `manage.py check_ledger` proves that both follow from the entries.
+"""
+
+from wallet.models.entries import Entry
+from wallet.models.grants import ClawBack, Draw, Grant, Reservation
+from wallet.models.wallets import GENESIS, Budget, Wallet
+
+__all__ = [
+    "GENESIS",
+    "Budget",
+    "ClawBack",
+    "Draw",
+    "Entry",
+    "Grant",
+    "Reservation",
+    "Wallet",
+]

@@ -1,0 +1,100 @@
+"""The lines of the ledger."""
+
+from django.db import models
+from django.db.models import F, Q
+
+from accounts.models import App
+from wallet.models.grants import Grant, Reservation
+from wallet.models.wallets import Wallet
+
+
+class Entry(models.Model):
+    """One line of the ledger. Never updated, never deleted: triggers refuse it.
+
+    `debit` loses the amount and `credit` gains it. `available`, `reserved` and `debt`
+    are the wallet's own; `issuance`, `revenue:{app}`, `breakage` and `stripe` are
+    names only and have no row.
+    """
+
+    class Kind(models.TextChoices):
+        GRANT = "grant"
+        REPAY = "repay", "repay debt"
+        RESERVE = "reserve"
+        CHARGE = "charge"
+        RETURN = "return"
+        OVERAGE = "overage"
+        OVERDRAFT = "overdraft"
+        RELEASE = "release"
+        EXPIRE = "expire"
+        CONSUME = "consume"
+        ADJUST = "adjust"
+        LAPSE = "lapse", "grant expired"
+        CLAW_BACK = "claw_back", "claw back"
+        REINSTATE = "reinstate"
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, db_index=False)
+    seq = models.BigIntegerField()
+    movement_id = models.UUIDField()
+    kind = models.CharField(max_length=9, choices=Kind)
+    debit = models.CharField(max_length=80)
+    credit = models.CharField(max_length=80)
+    amount_micro = models.BigIntegerField()
+    available_after = models.BigIntegerField()
+    reserved_after = models.BigIntegerField()
+    debt_after = models.BigIntegerField()
+    # What a job cost beyond what could be charged; on the movement's first entry.
+    uncovered_micro = models.BigIntegerField(default=0)
+    reservation = models.ForeignKey(
+        Reservation, on_delete=models.PROTECT, null=True, db_index=False
+    )
+    resolves = models.BooleanField(default=False)
+    grant = models.ForeignKey(
+        Grant, on_delete=models.PROTECT, null=True, db_index=False
+    )
+    app = models.ForeignKey(
+        App, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
+    )
+    # No foreign key: jobs stand above the wallet.
+    job_id = models.UUIDField(null=True)
+    actor = models.CharField(max_length=120)
+    reason = models.TextField(blank=True)
+    # The money key: permanent, so an old request never moves credits twice.
+    key = models.CharField(max_length=255, null=True)
+    booked_at = models.DateTimeField()
+    prev_hash = models.BinaryField(max_length=32)
+    hash = models.BinaryField(max_length=32)
+
+    class Meta:
+        verbose_name_plural = "entries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["wallet", "seq"], name="entries_of_a_wallet_have_one_order"
+            ),
+            models.UniqueConstraint(
+                fields=["reservation"],
+                condition=Q(resolves=True),
+                name="a_reservation_is_resolved_once",
+            ),
+            models.UniqueConstraint(
+                fields=["key"],
+                condition=Q(key__isnull=False),
+                name="a_money_key_moves_credits_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_micro__gt=0), name="an_entry_moves_something"
+            ),
+            models.CheckConstraint(
+                condition=~Q(debit=F("credit")), name="an_entry_moves_somewhere"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["booked_at"], name="entry_booked_at"),
+            models.Index(
+                fields=["job_id"],
+                condition=Q(job_id__isnull=False),
+                name="entry_of_job",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"entry {self.seq} of wallet {self.wallet_id}"
