@@ -248,9 +248,12 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = LOCAL
+# A developer's machine keeps mails in files; /dev/mail shows them on localhost alone.
+LOCAL_MAIL_FOLDER = _LOCAL_ENV.parent / "mail"
+LOCAL_MAIL_PAGE = LOCAL and _AT_HOME and not HTTPS
 EMAIL_BACKEND = env(
     "EMAIL_BACKEND",
-    "django.core.mail.backends.console.EmailBackend"
+    "focus.local_mail.Backend"
     if LOCAL
     else "django.core.mail.backends.smtp.EmailBackend",
 )

@@ -27,6 +27,7 @@ SLOW = (
     "tests/devtools/test_stripe_process.py",
     "tests/doors/cli/",
     "tests/doors/test_celery.py",
+    "tests/doors/test_dev_mail.py::test_only_a_local_server",
     "tests/doors/test_launcher.py",
     "tests/doors/test_webhook_receivers.py",
     "tests/faults/",

@@ -5,6 +5,7 @@ from django.urls import path
 from accounts.pages import (
     account,
     apps,
+    dev_mail,
     device,
     google,
     keys,
@@ -45,6 +46,7 @@ urlpatterns = [
     path("links/<slug:provider>/disconnect", links.disconnect),
     path("signout", signin.sign_out),
     path("device", device.page),
+    path("dev/mail", dev_mail.page),
     path("tools", tools.listed),
     path("tools/<uuid:tool_id>/buy", tools.buy),
     path("purchases/<uuid:purchase_id>", tools.purchase),

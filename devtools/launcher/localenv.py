@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from . import stripe
 from .family import Family
@@ -39,6 +40,16 @@ def port() -> int:
     if text.isdigit() and 0 < int(text) < 65536:
         return int(text)
     raise Trouble(f"PORT={text} is not a port number: use 1 to 65535.")
+
+
+def is_here(base: str) -> bool:
+    """Whether `base` is plain http on this machine: only then /dev/mail answers."""
+    parts = urlsplit(base)
+    return parts.scheme == "http" and parts.hostname in (
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    )
 
 
 def read() -> dict[str, str]:

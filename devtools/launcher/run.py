@@ -156,6 +156,8 @@ def _first_screen(port: int, sign_ins: str, started: float, emulator: str) -> No
         (f"{base}/api/docs", "the API, to read and to try"),
         (f"{base}/admin/", "staff"),
     ]
+    if localenv.is_here(base):
+        places.append((f"{base}/dev/mail", "mails that Focus sent, with their links"))
     if emulator:
         places.append((f"{emulator}/_emulator/", "Stripe's emulator: no money moves"))
     else:

@@ -1,0 +1,31 @@
+"""/dev/mail: what Focus mailed, whole, on a developer's machine and nowhere else."""
+
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from focus import local_mail
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# A tunnel or a proxy adds one of these: then the reader is not on this machine.
+_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST")
+
+
+@require_safe
+def page(request: HttpRequest) -> HttpResponse:
+    """Show the newest mails with links that work. Elsewhere there is no such page."""
+    if not _is_local(request):
+        raise Http404
+    about = {"letters": local_mail.letters()}
+    response = render(request, "accounts/dev_mail.html", about)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _is_local(request: HttpRequest) -> bool:
+    host = urlsplit(f"//{request.get_host()}").hostname
+    forwarded = any(name in request.META for name in _FORWARDED)
+    return settings.LOCAL_MAIL_PAGE and host in _LOOPBACK and not forwarded
