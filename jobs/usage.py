@@ -4,8 +4,9 @@ A twin of a key that is being worked on waits for it, so both learn the one outc
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import LiteralString
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from focus.database.statements import rows, tuples
 from focus.errors import DomainError
 from focus.money import from_micro
 from jobs import outbox
-from jobs.models import Job, Usage
+from jobs.models import Usage
 from wallet import ledger
 
 # What one charge may take, in credits.
@@ -56,21 +57,36 @@ class Charged:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day (UTC) of one app."""
+    """One day (UTC) of one app: what it did, and what it charged for all of that."""
 
     date: date
+    jobs: int
     calls: int
-    charged_micro: int
     sales: int
-    sold_micro: int
+    charged_micro: int
 
 
 @dataclass(frozen=True, slots=True)
-class Hosted:
-    """What an account's work with one app came to within a month (UTC)."""
+class AppMonth:
+    """What one app charged an account within a month, and for how much of what."""
+
+    app: str
+    jobs: int
+    calls: int
+    sales: int
+    charged_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """The current month (UTC) of one account, from `begins` until before `ends`.
+
+    `minutes` and `exports` are those of one app's completed jobs.
+    """
 
     minutes: float
     exports: int
+    apps: list[AppMonth]
     begins: datetime
     ends: datetime
 
@@ -181,58 +197,102 @@ _LOCK: LiteralString = f"""
 """  # noqa: S608 — our own fragment
 
 
+# What apps charge accounts, each at the time at which the ledger moved the credits: a
+# job when it is settled, a call and a sale when they are charged. A job that ended
+# without a charge counts if it was completed.
+_CHARGED: LiteralString = """
+    SELECT account_id, app_id, 'job' AS kind, settled_at AS at, charged_micro AS micro
+    FROM jobs_job WHERE status = 'completed' OR charged_micro > 0
+    UNION ALL SELECT account_id, app_id, 'call', created_at, amount_micro
+    FROM jobs_usage
+    UNION ALL SELECT account_id, app_id, 'sale', paid_at, price_micro
+    FROM jobs_toolpurchase WHERE paid_at IS NOT NULL
+"""
+_SUMS: LiteralString = """
+    count(*) FILTER (WHERE kind = 'job') AS jobs,
+    count(*) FILTER (WHERE kind = 'call') AS calls,
+    count(*) FILTER (WHERE kind = 'sale') AS sales,
+    coalesce(sum(micro), 0)::bigint AS charged_micro
+"""
+
+
 def per_day(*, app_id: UUID, days: int = DAYS) -> list[Day]:
-    """What an app charged and sold on each of the last `days`, today last."""
+    """What an app charged on each of the last `days` (UTC), today last. One query."""
     found = rows(_PER_DAY, {"app": app_id, "days": days - 1})
     return [Day(**row) for row in found]
 
 
-# Two range scans of an index by app and time.
-_PER_DAY: LiteralString = """
+_PER_DAY: LiteralString = f"""
     WITH today AS (SELECT (ledger.now() AT TIME ZONE 'UTC')::date AS today),
-    span AS (SELECT (today - %(days)s::int)::timestamp AT TIME ZONE 'UTC' AS since
-      FROM today),
-    used AS (
-      SELECT (created_at AT TIME ZONE 'UTC')::date AS date, count(*) AS calls,
-        sum(amount_micro)::bigint AS charged_micro
-      FROM jobs_usage, span WHERE app_id = %(app)s AND created_at >= since GROUP BY 1
-    ), sold AS (
-      SELECT (paid_at AT TIME ZONE 'UTC')::date AS date, count(*) AS sales,
-        sum(price_micro)::bigint AS sold_micro
-      FROM jobs_toolpurchase, span
-      WHERE app_id = %(app)s AND paid_at >= since GROUP BY 1
+    span AS MATERIALIZED (
+      SELECT (today - %(days)s::int)::timestamp AT TIME ZONE 'UTC' AS since FROM today
+    ), used AS (
+      SELECT (at AT TIME ZONE 'UTC')::date AS date, {_SUMS} FROM ({_CHARGED}) charged
+      WHERE app_id = %(app)s AND at >= (SELECT since FROM span) GROUP BY 1
     )
-    SELECT day::date AS date, coalesce(calls, 0) AS calls,
-      coalesce(charged_micro, 0) AS charged_micro, coalesce(sales, 0) AS sales,
-      coalesce(sold_micro, 0) AS sold_micro
+    SELECT day::date AS date, coalesce(jobs, 0) AS jobs, coalesce(calls, 0) AS calls,
+      coalesce(sales, 0) AS sales, coalesce(charged_micro, 0) AS charged_micro
     FROM today, generate_series(today - %(days)s::int, today, interval '1 day') AS day
-    LEFT JOIN used ON used.date = day::date LEFT JOIN sold ON sold.date = day::date
-    ORDER BY 1
-"""
+    LEFT JOIN used ON used.date = day::date ORDER BY 1
+"""  # noqa: S608 - our own fragments
 
 
-def hosted(*, account_id: UUID, slug: str, now: datetime) -> Hosted:
-    """What the account's completed jobs with the app `slug` came to this month.
+def charged_by(*, app_ids: Sequence[UUID], days: int = DAYS) -> dict[UUID, int]:
+    """Micro-credits that each of these apps charged in the last `days` (UTC)."""
+    found = tuples(_CHARGED_BY, {"apps": list(app_ids), "days": days - 1})
+    return dict.fromkeys(app_ids, 0) | dict(found)
 
-    An export counts by its action; a job that says `minutes` in its metadata counts
-    those.
-    """
-    begins = now.astimezone(UTC).replace(
-        day=1, hour=0, minute=0, second=0, microsecond=0
+
+_CHARGED_BY: LiteralString = f"""
+    WITH span AS MATERIALIZED (
+      SELECT ((ledger.now() AT TIME ZONE 'UTC')::date - %(days)s::int)::timestamp
+        AT TIME ZONE 'UTC' AS since
     )
-    ends = (begins + timedelta(days=31)).replace(day=1)
-    done = Job.objects.filter(
-        account=account_id,
-        app__slug=slug,
-        status=Job.Status.COMPLETED,
-        created_at__gte=begins,
-        created_at__lt=ends,
-    ).values_list("action", "metadata__minutes")
-    minutes, exports = 0.0, 0
-    for action, said in done.iterator():
-        exports += action == "export"
-        if isinstance(said, int | float) and not isinstance(said, bool) and said > 0:
-            minutes += said
+    SELECT app_id, sum(micro)::bigint FROM ({_CHARGED}) charged
+    WHERE app_id = ANY(%(apps)s) AND at >= (SELECT since FROM span) GROUP BY 1
+"""  # noqa: S608 - our own fragments
+
+
+def this_month(*, account_id: UUID, hosted_by: str) -> Month:
+    """What apps charged an account in the current month, by app. Two queries.
+
+    `minutes` sums what completed jobs of the app `hosted_by` say in their metadata, and
+    `exports` counts those with that action.
+    """
+    asked = {"account": account_id, "slug": hosted_by}
+    [hosted] = rows(_HOSTED, asked)
+    apps = [AppMonth(**row) for row in rows(_BY_APP, asked)]
+    minutes = float(hosted.pop("minutes"))
     # JSON shows a whole number as one.
     whole = int(minutes) if minutes.is_integer() else minutes
-    return Hosted(whole, exports, begins, ends)
+    return Month(minutes=whole, apps=apps, **hosted)
+
+
+_MONTH: LiteralString = """
+    WITH month AS MATERIALIZED (
+      SELECT begins AT TIME ZONE 'UTC' AS begins,
+        (begins + interval '1 month') AT TIME ZONE 'UTC' AS ends
+      FROM (SELECT date_trunc('month', ledger.now() AT TIME ZONE 'UTC') AS begins) m
+    )
+"""
+_BY_APP: LiteralString = f"""{_MONTH}
+    SELECT slug AS app, {_SUMS} FROM ({_CHARGED}) charged
+    JOIN accounts_app ON accounts_app.id = app_id
+    WHERE account_id = %(account)s AND at >= (SELECT begins FROM month)
+      AND at < (SELECT ends FROM month)
+    GROUP BY slug ORDER BY slug
+"""  # noqa: S608 - our own fragments
+# A job may say anything; what is no number of minutes counts as none.
+_HOSTED: LiteralString = f"""{_MONTH}
+    SELECT begins, ends, coalesce(sum(minutes), 0) AS minutes,
+      count(*) FILTER (WHERE action = 'export') AS exports
+    FROM month LEFT JOIN (
+      SELECT settled_at, action, CASE WHEN jsonb_typeof(metadata->'minutes') = 'number'
+        AND (metadata->>'minutes')::numeric BETWEEN 0 AND 1e9
+        THEN (metadata->>'minutes')::numeric END AS minutes
+      FROM jobs_job JOIN accounts_app a ON a.id = app_id
+      WHERE account_id = %(account)s AND a.slug = %(slug)s AND status = 'completed'
+        AND settled_at >= (SELECT begins FROM month)
+        AND settled_at < (SELECT ends FROM month)
+    ) done ON true GROUP BY begins, ends
+"""  # noqa: S608 - our own fragments

@@ -160,11 +160,17 @@ def _show(request: HttpRequest, user: User, issued: IssuedKey) -> HttpResponse:
 def _home(
     request: HttpRequest, user: User, refusal: DomainError | None = None
 ) -> HttpResponse:
+    apps = list(tools.owned(owner=user))
+    charged = usage.charged_by(app_ids=[app.pk for app in apps])
     about = {
         "user": user,
         "apps": [
-            {"app": app, "price": spell(app.price_micro)}
-            for app in tools.owned(owner=user)
+            {
+                "app": app,
+                "price": spell(app.price_micro),
+                "charged": spell(charged[app.pk]),
+            }
+            for app in apps
         ],
         "form": request.POST,
         "error": refusal.message if refusal else "",
@@ -181,9 +187,8 @@ def _app(
 ) -> HttpResponse:
     app = tools.find_owned(owner=user, app_id=app_id)
     days = usage.per_day(app_id=app.pk)
-    earned = [day.charged_micro + day.sold_micro for day in days]
-    calls = [day.calls for day in days]
-    sales = sum(day.sales for day in days)
+    earned = [day.charged_micro for day in days]
+    uses = [day.jobs + day.calls + day.sales for day in days]
     about: dict[str, Any] = {
         "user": user,
         "app": app,
@@ -192,16 +197,17 @@ def _app(
         "keys": tools.keys(owner=user, app_id=app_id),
         "overlaps": OVERLAPS,
         "earned": spell(sum(earned)),
-        "calls": f"{sum(calls):,}",
-        "sales": f"{sales:,}",
+        "calls": f"{sum(day.calls for day in days):,}",
+        "sales": f"{sum(day.sales for day in days):,}",
+        "jobs": f"{sum(day.jobs for day in days):,}",
         "charts": [
             _chart("Credits a day", days, earned, spell),
-            _chart("Calls a day", days, calls, str),
+            _chart("Calls, sales and jobs a day", days, uses, str),
         ],
         "days": [
             {"day": day, "credits": spell(micro)}
             for day, micro in zip(reversed(days), reversed(earned), strict=True)
-            if day.calls or day.sales
+            if day.calls or day.sales or day.jobs
         ],
         "modes": App.DuplicateMode.choices,
         "width": len(days) * STEP,

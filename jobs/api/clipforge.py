@@ -3,7 +3,6 @@
 from typing import cast
 
 from django.conf import settings
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -14,6 +13,7 @@ from accounts.access import KEY_OR_JWT, Access
 from accounts.models import User
 from accounts.principals import Principal
 from focus.contracts.clipforge import ClipForge
+from focus.money import from_micro
 from focus.routing import either_slash
 from jobs import usage
 
@@ -41,6 +41,14 @@ class ProjectViewSet(ClipForge, ViewSet):
         return Response([])
 
 
+class AppUsage(serializers.Serializer):
+    app = serializers.CharField(help_text="The app's short name.")
+    jobs = serializers.IntegerField(help_text="Jobs that were settled.")
+    calls = serializers.IntegerField(help_text="Charges without a job.")
+    sales = serializers.IntegerField(help_text="Tools bought.")
+    credits = serializers.FloatField(help_text="Credits charged for all of them.")
+
+
 class UsageBody(serializers.Serializer):
     period = serializers.CharField(help_text="The month, UTC.")
     minutesProcessed = serializers.FloatField()  # noqa: N815
@@ -50,6 +58,10 @@ class UsageBody(serializers.Serializer):
     quotaMinutes = serializers.IntegerField()  # noqa: N815
     quotaExports = serializers.IntegerField()  # noqa: N815
     resetDate = serializers.DateTimeField()  # noqa: N815
+    creditsCharged = serializers.FloatField(  # noqa: N815
+        help_text="What all apps together charged your account."
+    )
+    apps = AppUsage(many=True)
 
 
 class UsageViewSet(ClipForge, ViewSet):
@@ -57,11 +69,13 @@ class UsageViewSet(ClipForge, ViewSet):
 
     @extend_schema(summary="This month's usage", responses=UsageBody)
     def read(self, request: Request) -> Response:
-        """What your completed jobs with ClipForge came to this month: minutes as they
-        say themselves, and exports. `quota…` is the same as the limit.
+        """This calendar month (UTC). `minutesProcessed` and `exportsCount` come from
+        your completed jobs with ClipForge; `quota…` is the same as the limit. `apps`
+        lists what each app charged you: settled jobs, charges without a job, and sales.
+        A job counts in the month in which it is settled.
         """
         person = cast(User, cast(Principal, request.auth).user)
-        used = usage.hosted(account_id=person.pk, slug="clipforge", now=timezone.now())
+        used = usage.this_month(account_id=person.pk, hosted_by="clipforge")
         minutes, exports = settings.CLIPFORGE_QUOTA
         return Response(
             {
@@ -73,6 +87,17 @@ class UsageViewSet(ClipForge, ViewSet):
                 "quotaMinutes": minutes,
                 "quotaExports": exports,
                 "resetDate": used.ends,
+                "creditsCharged": from_micro(sum(it.charged_micro for it in used.apps)),
+                "apps": [
+                    {
+                        "app": it.app,
+                        "jobs": it.jobs,
+                        "calls": it.calls,
+                        "sales": it.sales,
+                        "credits": from_micro(it.charged_micro),
+                    }
+                    for it in used.apps
+                ],
             }
         )
 

@@ -69,6 +69,17 @@ class Job(models.Model):
             models.Index(
                 fields=["app", "-created_at", "-id"], name="job_listed_of_app"
             ),
+            # What an app charged, and what an account was charged, within a time.
+            models.Index(
+                fields=["app", "settled_at"],
+                condition=Q(settled_at__isnull=False),
+                name="job_settled_of_app",
+            ),
+            models.Index(
+                fields=["account", "settled_at"],
+                condition=Q(settled_at__isnull=False),
+                name="job_settled_of_account",
+            ),
             # Staff look at everybody's.
             models.Index(fields=["created_at"], name="job_created_at"),
             models.Index(

@@ -38,6 +38,7 @@ class Usage(models.Model):
         ]
         indexes = [
             models.Index(fields=["app", "created_at"], name="usage_of_a_tool"),
+            models.Index(fields=["account", "created_at"], name="usage_of_an_account"),
         ]
 
     def __str__(self) -> str:

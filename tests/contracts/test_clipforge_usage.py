@@ -49,6 +49,8 @@ def test_nothing_is_nothing(as_key: APIClient) -> None:
         "quotaMinutes": 600,
         "quotaExports": 100,
         "resetDate": f"{ends:%Y-%m-%d}T00:00:00Z",
+        "creditsCharged": 0,
+        "apps": [],
     }
 
 
@@ -60,7 +62,9 @@ def test_what_jobs_came_to_this_month(
     done(alice, app, "export", minutes=1)
     done(alice, app, "export", minutes="many")
     old = done(alice, app, "export", minutes=100)
-    Job.objects.filter(pk=old.pk).update(created_at="2026-01-31T23:59:59Z")
+    Job.objects.filter(pk=old.pk).update(
+        created_at="2026-01-31T23:58:59Z", settled_at="2026-01-31T23:59:59Z"
+    )
     done(alice, video, "export", minutes=100)
     done(bob, app, "export", minutes=100)
     body = as_key.get("/v1/usage").json()
