@@ -1,20 +1,22 @@
 """Accounts with an email address and a password."""
 
+import contextlib
 import unicodedata
 
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
-from accounts import audit, guesses
+from accounts import audit, guesses, hashing, usernames
 from accounts.audit import NOBODY, Visitor
 from accounts.models import User
 from focus.errors import DomainError
 
 SHORTEST = 8
-# Hashing is slow on purpose, so what is hashed must be short.
-LONGEST = 256
+LONGEST = hashing.LONGEST
+_NAMES_TRIED = 20
 # Cosmiv's guide prints these two and their clients use them; both are on every list of
 # common passwords or near it. Nothing else on the list is let through.
 _PRINTED_IN_A_GUIDE = {"password123", "test123!"}
@@ -41,61 +43,101 @@ def register(
     *,
     email: str,
     password: str,
+    username: str | None = None,
     first_name: str = "",
     last_name: str = "",
     visitor: Visitor = NOBODY,
 ) -> User:
-    """Open an account. Of two at once with one email, one gets it.
+    """Open an account. Of two at once with one email or username, one gets it.
 
-    Raises `InvalidEmail`, `WeakPassword` or `EmailTaken`; nothing is written then.
+    Without a username the part before `@` becomes one, made unique. Raises
+    `InvalidEmail`, `WeakPassword`, `EmailTaken`, `HashingBusy`, `InvalidUsername` or
+    `UsernameTaken`; nothing is written then.
     """
     address = normal_email(email)
+    chosen = _chosen_username(username, address)
     _check_password(password, address)
     user = User(email=address, first_name=first_name, last_name=last_name)
     # The slow part comes first, taken or not: it holds no lock and tells no time.
-    user.set_password(password)
-    try:
-        with transaction.atomic():
-            user.save(force_insert=True)
-            audit.record("registered", user=user, visitor=visitor)
-    except IntegrityError as twin:
-        if not User.objects.with_email(address).exists():
-            raise
-        raise EmailTaken("An account with this email already exists.") from twin
-    return user
+    user.password = hashing.make(password)
+    for nth in range(_NAMES_TRIED):
+        user.username = chosen or usernames.derived(address, nth=nth)
+        user.username_key = usernames.key(user.username)
+        try:
+            with transaction.atomic():
+                user.save(force_insert=True)
+                audit.record("registered", user=user, visitor=visitor)
+            return user
+        except IntegrityError as twin:
+            if User.objects.with_email(address).exists():
+                raise EmailTaken("An account with this email already exists.") from twin
+            if not User.objects.filter(username_key=user.username_key).exists():
+                raise
+            if chosen:
+                raise usernames.UsernameTaken("This username is taken.") from twin
+    raise usernames.UsernameTaken("Choose a username.")
 
 
 def set_new(*, user: User, password: str) -> None:
-    """Give `user` this password; saving is the caller's. Raises `WeakPassword`."""
+    """Give `user` this password; saving is the caller's. Raises `WeakPassword` or
+    `HashingBusy`.
+    """
     _check_password(password, user.email or "")
-    user.set_password(password)
+    user.password = hashing.make(password)
 
 
 def is_right(*, user: User, password: str) -> bool:
-    """Whether this is the password of `user`. Hashes once, however long it is."""
-    return user.check_password(password[:LONGEST]) and len(password) <= LONGEST
+    """Whether this is the password of `user`. Raises `HashingBusy`.
 
-
-def authenticate(*, email: str, password: str, visitor: Visitor = NOBODY) -> User:
-    """The person with this email and password.
-
-    Raises `InvalidCredentials` for a wrong password, an unknown email and a closed
-    account alike, after the same work; `Limited`, before any, where this account has
-    been guessed at too often.
+    A right one whose hash is outdated, or of a spelling from before passwords were
+    normalised, is hashed anew. Never call this inside a transaction of your own.
     """
-    guesses.examine(email=email, visitor=visitor)
-    user = _find(email)
-    if user is None:
-        # One hash, as a known email would cost.
-        User().set_password(password[:LONGEST])
-        guesses.wrong(email=email)
-        audit.record("sign_in_failed", visitor=visitor)
-        raise InvalidCredentials("The email or the password is wrong.")
-    if not is_right(user=user, password=password) or not user.is_active:
-        guesses.wrong(email=email)
-        audit.record("sign_in_failed", user=user, actor="unknown", visitor=visitor)
-        raise InvalidCredentials("The email or the password is wrong.")
-    guesses.right(email=email, visitor=visitor)
+    right, stale = hashing.check(password, user.password)
+    if right and stale:
+        with contextlib.suppress(hashing.HashingBusy):
+            fresh = hashing.make(password)
+            # Another request may have changed the password meanwhile.
+            same = User.objects.filter(pk=user.pk, password=user.password)
+            if same.update(password=fresh):
+                user.password = fresh
+    return right
+
+
+def authenticate(
+    *, email: str = "", name: str = "", password: str, visitor: Visitor = NOBODY
+) -> User:
+    """The person with this password and this `email`, or this `name`, which is an email
+    where it has an `@` and else a username.
+
+    Raises `InvalidCredentials` for a wrong password, an unknown name and a closed
+    account alike, after the same work; `Limited`, before any hash, where this account
+    has been guessed at too often (and before any look-up of an email); `HashingBusy`.
+    """
+    said_a_name = not email and bool(name)
+    by_username = said_a_name and not usernames.looks_like_email(name)
+    said, user = email or name, None
+    if by_username and (user := usernames.find(name)) is not None:
+        said = str(user.email)
+    # All names of one account share its count of guesses.
+    guessed = _guessed(said)
+    guesses.examine(email=guessed, visitor=visitor)
+    if not by_username:
+        user = _find(said)
+    # Without an account, the same work as for a wrong password.
+    nobody = User(password=UNUSABLE_PASSWORD_PREFIX)
+    fits = is_right(user=user or nobody, password=password)
+    if user is None or not fits or not user.is_active:
+        guesses.wrong(email=guessed)
+        if user is None:
+            audit.record("sign_in_failed", visitor=visitor)
+        else:
+            audit.record("sign_in_failed", user=user, actor="unknown", visitor=visitor)
+        raise InvalidCredentials(
+            "The username or the password is wrong."
+            if by_username
+            else "The email or the password is wrong."
+        )
+    guesses.right(email=guessed, visitor=visitor)
     return user
 
 
@@ -126,6 +168,13 @@ def _is_elsewhere(domain: str) -> bool:
         return True
 
 
+def _guessed(said: str) -> str:
+    try:
+        return normal_email(said)
+    except InvalidEmail:
+        return usernames.key(said)
+
+
 def _find(email: str) -> User | None:
     try:
         return User.objects.with_email(normal_email(email)).first()
@@ -133,7 +182,19 @@ def _find(email: str) -> User | None:
         return None
 
 
+def _chosen_username(username: str | None, address: str) -> str | None:
+    """None for one that only repeats the email, which opens the account anyway."""
+    if username is None:
+        return None
+    if usernames.looks_like_email(username):
+        with contextlib.suppress(InvalidEmail):
+            if normal_email(username).lower() == address.lower():
+                return None
+    return usernames.normal(username)
+
+
 def _check_password(password: str, email: str) -> None:
+    password = hashing.normal(password)
     if not SHORTEST <= len(password) <= LONGEST:
         raise WeakPassword(
             f"The password must have {SHORTEST} to {LONGEST} characters."

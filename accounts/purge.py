@@ -52,7 +52,7 @@ def everything(*, user: User, visitor: Visitor) -> list[Link]:
     Identity.objects.filter(user=user).delete()
     gone = links.forget_all(user=user, actor=_ACTOR, visitor=visitor)
     ClerkLookup.objects.filter(user=user).delete()
-    user.clerk_id = None
-    user.save(update_fields=["clerk_id"])
+    user.clerk_id = user.username = user.username_key = None
+    user.save(update_fields=["clerk_id", "username", "username_key"])
     audit.record("account_purged", user=user, actor=_ACTOR, visitor=visitor)
     return gone

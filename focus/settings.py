@@ -285,6 +285,11 @@ RATE_LIMITS = {
 # Multiplies every limit; for load tests.
 RATE_LIMIT_SCALE = float(env("RATE_LIMIT_SCALE", "1"))
 
+# How many passwords one process hashes at once, and how many requests may wait for
+# that; the next one is 503. Both together should be half of the process's threads.
+PASSWORD_HASHES_AT_ONCE = int(env("PASSWORD_HASHES_AT_ONCE", "1"))
+PASSWORD_HASHES_WAITING = int(env("PASSWORD_HASHES_WAITING", "1"))
+
 # Sign-in by Google; without an id there is none. The addresses are Google's own, and
 # settings only so that a provider of the tests can stand in.
 GOOGLE_CLIENT_ID = env("GOOGLE_CLIENT_ID", "")

@@ -65,6 +65,7 @@ def _own_corner() -> None:
     # Tests of other things ask as often as they like; `real_limits` is for the rest.
     settings.RATE_LIMIT_SCALE = 1_000_000
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.PASSWORD_HASHES_WAITING = 50
 
 
 @pytest.fixture

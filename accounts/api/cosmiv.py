@@ -8,11 +8,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import passwords, sessions
+from accounts import passwords, sessions, usernames
 from accounts.access import PUBLIC
 from accounts.authentication import visitor
 from accounts.models import User
 from focus.contracts.cosmiv import Cosmiv
+from focus.contracts.fields import Text
 from focus.limits import AUTH, FORGERIES, SIGN_IN
 from focus.routing import either_slash
 
@@ -21,25 +22,41 @@ ACCESS_SECONDS = 24 * 3600
 
 
 class Registration(serializers.Serializer):
-    email = serializers.CharField(max_length=254)
-    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+    email = Text(max_length=254)
+    username = Text(
+        max_length=254,
+        required=False,
+        default=None,
+        help_text="A second name to log in by. Without it, the part of the email "
+        "before `@`, made unique.",
+    )
+    password = Text(max_length=1024)
 
 
 class Login(serializers.Serializer):
-    """Either of the two names will do."""
+    """One of the three names; the last two take a username as well as an email."""
 
-    email = serializers.CharField(max_length=254, required=False)
-    username_or_email = serializers.CharField(max_length=254, required=False)
-    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+    email = Text(max_length=254, required=False)
+    username_or_email = Text(max_length=254, required=False)
+    username = Text(max_length=254, required=False)
+    password = Text(max_length=1024)
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
-        if "email" not in attrs and "username_or_email" not in attrs:
+        if not {"email", "username_or_email", "username"} & set(attrs):
             raise serializers.ValidationError({"email": ["This field is required."]})
         return attrs
 
 
 class Refresh(serializers.Serializer):
-    refresh_token = serializers.CharField(max_length=4096)
+    refresh_token = Text(max_length=4096)
+
+
+class Named(serializers.ModelSerializer[User]):
+    user_id = serializers.UUIDField(source="pk")
+
+    class Meta:
+        model = User
+        fields = ["user_id", "username", "email", "is_active"]
 
 
 class SignedIn(serializers.Serializer):
@@ -47,6 +64,7 @@ class SignedIn(serializers.Serializer):
     refresh_token = serializers.CharField()
     token_type = serializers.ChoiceField(["bearer"])
     user_id = serializers.UUIDField()
+    user = Named()
 
 
 EXAMPLE = OpenApiExample(
@@ -56,6 +74,12 @@ EXAMPLE = OpenApiExample(
         "refresh_token": "eyJ0eXAiOiJydCtqd3QifQ.eyJzdWIiOiI4ZDMifQ.MEQ",
         "token_type": "bearer",
         "user_id": "8d3c1f0e-5b0a-4c39-9c1d-2f6f3f0d7a11",
+        "user": {
+            "user_id": "8d3c1f0e-5b0a-4c39-9c1d-2f6f3f0d7a11",
+            "username": "user",
+            "email": "user@example.com",
+            "is_active": True,
+        },
     },
     response_only=True,
 )
@@ -78,7 +102,10 @@ class AuthViewSet(Cosmiv, ViewSet):
         examples=[EXAMPLE],
     )
     def register(self, request: Request) -> Response:
-        """Open an account with an email and a password of 8 characters or more."""
+        """Open an account with an email and a password of 8 characters or more.
+
+        A `username` is optional, has no `@`, and can log in as the email can.
+        """
         wish = Registration(data=request.data)
         wish.is_valid(raise_exception=True)
         try:
@@ -89,6 +116,10 @@ class AuthViewSet(Cosmiv, ViewSet):
             raise serializers.ValidationError({"email": [refusal.message]}) from refusal
         except passwords.WeakPassword as weak:
             raise serializers.ValidationError({"password": [weak.message]}) from weak
+        except (usernames.InvalidUsername, usernames.UsernameTaken) as refusal:
+            raise serializers.ValidationError(
+                {"username": [refusal.message]}
+            ) from refusal
         return self._sign_in(request, user, status=201)
 
     @extend_schema(
@@ -96,17 +127,20 @@ class AuthViewSet(Cosmiv, ViewSet):
         request=Login,
         responses={
             200: OpenApiResponse(SignedIn, "Signed in."),
-            401: OpenApiResponse(description="The email or the password is wrong."),
+            401: OpenApiResponse(
+                description="The email, the username or the password is wrong."
+            ),
         },
         examples=[EXAMPLE],
     )
     def login(self, request: Request) -> Response:
-        """Sign in by `email` or `username_or_email`."""
+        """Sign in by `email`, `username` or `username_or_email`."""
         wish = Login(data=request.data)
         wish.is_valid(raise_exception=True)
         said = wish.validated_data
         user = passwords.authenticate(
-            email=said.get("email") or said["username_or_email"],
+            email=said.get("email", ""),
+            name=said.get("username_or_email") or said.get("username", ""),
             password=said["password"],
             visitor=visitor(request._request),
         )
@@ -146,11 +180,14 @@ class AuthViewSet(Cosmiv, ViewSet):
 
 
 def _signed_in(tokens: sessions.Tokens, status: int = 200) -> Response:
+    user = tokens.session.user
+    usernames.ensure(user)
     body = {
         "access_token": tokens.access_token,
         "refresh_token": tokens.refresh_token,
         "token_type": "bearer",
-        "user_id": str(tokens.session.user_id),
+        "user_id": str(user.pk),
+        "user": Named(user).data,
     }
     return Response(body, status=status, headers={"Cache-Control": "no-store"})
 

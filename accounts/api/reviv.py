@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import clerk, jwt, refresh_cookie, sessions
+from accounts import clerk, jwt, refresh_cookie, sessions, usernames
 from accounts.access import PUBLIC, Access
 from accounts.authentication import (
     Believed,
@@ -182,11 +182,21 @@ class MeViewSet(Reviv, ViewSet):
         ],
     )
     def me(self, request: Request) -> Response:
-        """The person behind the token, and what they can spend."""
+        """The person behind the token, and what they can spend.
+
+        Without the slash at the end, a login of Cosmiv's API gets `user_id` and
+        `username` as well.
+        """
         user = cast(User, _principal(request).user)
         credits_micro = ledger.balance(account_id=user.pk).credits_micro
-        person = Person(user, context={"credits_micro": credits_micro})
-        return Response(person.data)
+        person = dict(Person(user, context={"credits_micro": credits_micro}).data)
+        if not request.path.endswith("/") and self._is_cosmivs(request):
+            person |= {"user_id": str(user.pk), "username": usernames.ensure(user)}
+        return Response(person)
+
+    def _is_cosmivs(self, request: Request) -> bool:
+        session_id = cast(uuid.UUID, _principal(request).session_id)
+        return sessions.find(session_id=session_id).client == "cosmiv"
 
 
 class LogoutViewSet(Reviv, ViewSet):

@@ -47,6 +47,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(null=True, blank=True)
     email_verified_at = models.DateTimeField(null=True, blank=True)
+    # Cosmiv's second name to sign in by, and what all its spellings have in common.
+    username = models.CharField(max_length=150, null=True, blank=True, editable=False)
+    username_key = models.CharField(
+        max_length=300, null=True, blank=True, unique=True, editable=False
+    )
     first_name = models.CharField(max_length=150, blank=True)
     last_name = models.CharField(max_length=150, blank=True)
     clerk_id = models.CharField(max_length=64, null=True, blank=True, unique=True)

@@ -9,9 +9,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import mailbox, passwords
 from accounts.authentication import browser_session, visitor
+from accounts.hashing import HashingBusy
 from accounts.mailbox import Link
 from accounts.models import MailboxProof, User
 from accounts.pages import entering
+from accounts.pages.waiting import say_when
 from accounts.visit import signed_in
 from focus import limits
 from focus.errors import DomainError
@@ -78,9 +80,10 @@ def _use(request: HttpRequest, link: Link, code: str) -> HttpResponse:
             visitor=where,
             end_more=lambda owner: endpoints.delete_all(user=owner, visitor=where),
         )
-    except passwords.WeakPassword as weak:
-        about = _about(request, link, code) | {"error": weak.message}
-        return render(request, "accounts/mailbox.html", about, status=400)
+    except (passwords.WeakPassword, HashingBusy) as refusal:
+        about = _about(request, link, code) | {"error": refusal.message}
+        response = render(request, "accounts/mailbox.html", about, status=400)
+        return say_when(response, refusal)
     entering.open_session(request, user, ["pwd"])
     messages.success(request, "You have a new password, and you are signed in.")
     return redirect("/security")
@@ -100,7 +103,4 @@ def _about(request: HttpRequest, link: Link, code: str) -> dict[str, Any]:
 
 def _refuse(request: HttpRequest, page: str, refusal: DomainError) -> HttpResponse:
     response = render(request, page, {"error": refusal.message}, status=400)
-    if isinstance(refusal, Limited):
-        response.status_code = 429
-        response["Retry-After"] = str(refusal.retry_after_seconds)
-    return response
+    return say_when(response, refusal)

@@ -11,11 +11,12 @@ from accounts import password_change, passwords, proofs
 from accounts.authentication import browser_session, visitor
 from accounts.models import User
 from accounts.pages import entering
+from accounts.pages.waiting import say_when
 from accounts.principals import TokenEnded
 from accounts.visit import require_second_proof, signed_in
 from focus import limits
 from focus.errors import DomainError
-from focus.limits import SIGN_IN, Limited
+from focus.limits import SIGN_IN
 
 BACK = "/security#password"
 
@@ -86,10 +87,7 @@ _FIELDS: dict[type[DomainError], str] = {
 def _refuse(request: HttpRequest, user: User, refusal: DomainError) -> HttpResponse:
     wrong = _FIELDS.get(type(refusal), "")
     response = _form(request, user, error=refusal.message, wrong=wrong, status=400)
-    if isinstance(refusal, Limited):
-        response.status_code = 429
-        response["Retry-After"] = str(refusal.retry_after_seconds)
-    return response
+    return say_when(response, refusal)
 
 
 def _form(

@@ -9,9 +9,9 @@ from django.views.decorators.http import require_http_methods
 from accounts import google, origins, passkeys, passwords, redirects, sessions
 from accounts.authentication import browser_session, clerks_guest, visitor
 from accounts.models import Session, User
-from accounts.nonces import Unavailable
 from accounts.pages import entering
 from accounts.pages import google as by_google
+from accounts.pages.waiting import say_when
 from accounts.principals import Principal
 from focus import limits
 from focus.errors import DomainError
@@ -118,9 +118,7 @@ def _form(
     }
     status = 400 if refusal else 200
     response = render(request, "accounts/signin.html", about, status=status)
-    if isinstance(refusal, Limited | Unavailable):
-        response.status_code = 429 if isinstance(refusal, Limited) else 503
-        response["Retry-After"] = str(refusal.retry_after_seconds)
+    say_when(response, refusal)
     origin = origins.of(destination.target) if destination.target else None
     # Browsers hold a form to this through every redirect that follows it.
     ways = [origin, by_google.origin()]

@@ -38,6 +38,12 @@ def test_register_log_in_and_refresh(
         "refresh_token": body["refresh_token"],
         "token_type": "bearer",
         "user_id": str(user.pk),
+        "user": {
+            "user_id": str(user.pk),
+            "username": "user",
+            "email": "user@example.com",
+            "is_active": True,
+        },
     }
     assert answer["Cache-Control"] == "no-store"
     assert answer["Content-Type"] == "application/json"
@@ -46,6 +52,7 @@ def test_register_log_in_and_refresh(
     answer = send(as_stranger, LOGIN + slash, EVE, how)
     assert answer.status_code == 200
     assert set(answer.json()) == set(body)
+    assert answer.json()["user"] == body["user"]
     assert answer.json()["user_id"] == str(user.pk)
     assert answer["Cache-Control"] == "no-store"
 
@@ -53,6 +60,7 @@ def test_register_log_in_and_refresh(
     answer = send(as_stranger, REFRESH + slash, wish, how)
     assert answer.status_code == 200
     assert set(answer.json()) == set(body)
+    assert answer.json()["user"] == body["user"]
     assert answer.json()["user_id"] == str(user.pk)
     assert answer["Cache-Control"] == "no-store"
 
