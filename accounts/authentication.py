@@ -6,28 +6,36 @@ refuses it before the next one is asked.
 
 import re
 import uuid
+from dataclasses import replace
 from typing import Any, cast
 
 from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import (
+    AuthenticationFailed,
+    NotAuthenticated,
+    PermissionDenied,
+)
 from rest_framework.permissions import BasePermission
 
 from accounts import (
     access,
     arrivals,
+    bound,
     clerk,
     clerk_cookie,
     jwt,
     opaque,
     origins,
+    same_site,
     sessions,
     tokens,
     user_keys,
 )
 from accounts.audit import Visitor
-from accounts.models import Session, User
+from accounts.consents import AppNotGranted
+from accounts.models import App, Session, User
 from accounts.outbound import ServiceDown
 from accounts.principals import (
     AppInactive,
@@ -66,7 +74,7 @@ class Credentials(BaseAuthentication):
                 return _by_bearer(header, request._request)
         except (InvalidToken, TokenExpired) as refusal:
             raise AuthenticationFailed(refusal.message, code=refusal.code) from refusal
-        except (AppInactive, KeyInactive) as refusal:
+        except (AppInactive, AppNotGranted, KeyInactive) as refusal:
             raise PermissionDenied(refusal.message, code=refusal.code) from refusal
         return self.by_cookie(request._request)
 
@@ -74,8 +82,12 @@ class Credentials(BaseAuthentication):
         session = browser_session(request)
         if session is None:
             return _by_clerks_cookie(request)
-        same_site_only(request)
-        return _in_browser(session)
+        same_site.same_site_only(request)
+        return _in_browser(
+            session,
+            bound_to=_calling_app(request, session.user),
+            may_consent=same_site.may_consent(request.META),
+        )
 
     def authenticate_header(self, request: Any) -> str:
         return "Bearer"
@@ -97,7 +109,8 @@ class Accepts(BasePermission):
 
     def has_permission(self, request: Any, view: Any) -> bool:
         declared = getattr(view, "accepts", {}).get(view.action, access.CLOSED)
-        access.check(access=declared, principal=request.auth)
+        product = getattr(view, "slug", "")
+        access.check(access=declared, principal=request.auth, product=product)
         return True
 
 
@@ -150,9 +163,13 @@ def _by_bearer(header: str, request: HttpRequest) -> Believed:
         return _visiting(clerk.read(secret), request)
     if secret.count(".") == 2:
         claims = jwt.read(jwt.ACCESS, secret)
-        session = sessions.find(session_id=uuid.UUID(claims["sid"]))
+        session_id, app = uuid.UUID(claims["sid"]), None
+        if "azp" in claims:
+            session, app = bound.find(session_id=session_id, app=claims["azp"])
+        else:
+            session = sessions.find(session_id=session_id)
         return session.user, Principal(
-            Kind.JWT, user=session.user, session_id=session.pk
+            Kind.JWT, user=session.user, session_id=session.pk, bound_to=app
         )
     raise MalformedToken("The token is invalid.")
 
@@ -179,9 +196,34 @@ def _by_api_key(secret: str, request: HttpRequest) -> Believed:
     return believed
 
 
-def _in_browser(session: Session) -> Believed:
-    principal = Principal(Kind.SESSION, user=session.user, session_id=session.pk)
-    return session.user, principal
+def _in_browser(
+    session: Session, *, bound_to: App | None = None, may_consent: bool = False
+) -> Believed:
+    return session.user, Principal(
+        Kind.SESSION,
+        user=session.user,
+        session_id=session.pk,
+        bound_to=bound_to,
+        may_consent=may_consent,
+    )
+
+
+def _calling_app(request: HttpRequest, user: User) -> App | None:
+    """The app from the page of which the browser's cookie comes, None for our pages.
+
+    A cookie on an app's page is as strong as that app's tokens. An unknown origin's page
+    may not use the cookie at all, not even where the browser would hide the answer.
+    """
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is None or bound.is_first_party(origin):
+        return None
+    try:
+        app = bound.by_origin(origin=origin, user=user)
+    except AppNotGranted as revoked:
+        raise NotAuthenticated(revoked.message) from revoked
+    if app is None:
+        raise same_site.refuse()
+    return app
 
 
 def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
@@ -193,16 +235,26 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
         return None
     try:
         visit = clerk.read(token)
-        if visit.party is None and not _from_here(request):
+        if visit.party is None and not same_site.is_from_here(request.META):
             return None
-        same_site_only(request)
+        same_site.same_site_only(request)
         origin = request.META.get("HTTP_ORIGIN")
         # SameSite=None: a page from anywhere may have it sent, even to read.
         if origin not in (None, visit.party) and not origins.may_use_cookies(origin):
-            raise _cross_site()
-        return _visiting(visit, request)
+            raise same_site.refuse()
+        # The page that asks decides: the cookie is shared, and one page's script wrote it.
+        ours = origin is None or bound.is_first_party(origin)
+        user, principal = _visiting(visit, request, check_app=ours)
     except (InvalidToken, TokenExpired):
         return None
+    except AppNotGranted as revoked:
+        raise NotAuthenticated(revoked.message) from revoked
+    calling = _calling_app(request, cast(User, principal.user))
+    if calling is not None and calling != principal.bound_to:
+        # The page must not get the token of another page.
+        principal = replace(principal, bound_to=calling, token="")
+    may_consent = same_site.may_consent(request.META)
+    return user, replace(principal, may_consent=may_consent)
 
 
 def clerks_guest(request: HttpRequest) -> Principal | None:
@@ -214,18 +266,25 @@ def clerks_guest(request: HttpRequest) -> Principal | None:
     try:
         token = clerk_cookie.read(request)
         visit = clerk.read(token) if token else None
-        if visit is None or (visit.party is None and not _from_here(request)):
+        if visit is None or (visit.party is None and not same_site.is_from_here(request.META)):
             return None
-        return _visiting(visit, request)[1]
+        return _visiting(visit, request, check_app=False)[1]
     except (InvalidToken, TokenExpired, PermissionDenied, ServiceDown):
         return None
 
 
-def _visiting(visit: clerk.Visit, request: HttpRequest) -> Believed:
-    """The person behind a genuine token of Clerk's, who may be new here."""
-    user = clerk.find(visit=visit) or arrivals.by_clerk(
-        clerk_id=visit.clerk_id, visitor=visitor(request)
-    )
+def _visiting(
+    visit: clerk.Visit, request: HttpRequest, *, check_app: bool = True
+) -> Believed:
+    """The person behind a genuine token of Clerk's, who may be new here.
+
+    Without `check_app` the app that the token is bound to may be one that the person
+    took its permission back from.
+    """
+    met = clerk.find(visit=visit)
+    if met.app is not None and check_app:
+        bound.require(met.app, revoked=met.revoked)
+    user = met.user or arrivals.by_clerk(clerk_id=visit.clerk_id, visitor=visitor(request))
     if visit.impersonator:
         clerk.note_impersonation(visit=visit, user=user, visitor=visitor(request))
         if request.method not in _SAFE:
@@ -238,44 +297,5 @@ def _visiting(visit: clerk.Visit, request: HttpRequest) -> Believed:
         token=visit.token,
         expires_at=visit.expires_at,
         read_only=bool(visit.impersonator),
-    )
-
-
-def _from_here(request: HttpRequest) -> bool:
-    """Whether our own page asks, or no page at all."""
-    site = request.META.get("HTTP_SEC_FETCH_SITE", "same-origin")
-    origin = request.META.get("HTTP_ORIGIN")
-    here = origin is None or origin in origins.ours()
-    return here and site in ("same-origin", "none")
-
-
-def same_site_only(request: HttpRequest) -> None:
-    """Refuse what another site may have made a person's browser send.
-
-    SameSite=Lax lets a link from anywhere carry the cookie, and a sibling subdomain may
-    post text/plain with it and no preflight. Without Origin and Sec-Fetch-Site it is no
-    browser, so nobody else's page is behind it.
-    """
-    meta = request.META
-    site = meta.get("HTTP_SEC_FETCH_SITE")
-    if request.method in _SAFE:
-        if site == "cross-site":
-            raise _cross_site()
-        return
-    origin = meta.get("HTTP_ORIGIN")
-    if origin is None and site is None:
-        return
-    if site not in (None, "same-origin", "same-site"):
-        raise _cross_site()
-    if origin is not None and not origins.may_use_cookies(origin):
-        raise _cross_site()
-    empty = meta.get("CONTENT_LENGTH") in (None, "", "0")
-    if not empty and request.content_type != "application/json":
-        raise _cross_site()
-
-
-def _cross_site() -> PermissionDenied:
-    return PermissionDenied(
-        "Another site may not use your browser session here.",
-        code="cross_site_request",
+        bound_to=met.app,
     )

@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 import jwt
 from django.conf import settings
 
-from accounts import audit, jwks
+from accounts import audit, bound, jwks
 from accounts.audit import Visitor
 from accounts.models import App, SecurityEvent, User
 from accounts.principals import MalformedToken, TokenEnded
@@ -38,6 +38,19 @@ class Visit:
     party: str | None
     impersonator: str
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The person of a visit, None for a newcomer, and the app that the token is for.
+
+    `app` is None for a token that was made for our own pages, or for none. `revoked`
+    says that the person took the app's permission back.
+    """
+
+    user: User | None
+    app: App | None
+    revoked: bool
 
 
 def is_one(token: str) -> bool:
@@ -79,31 +92,35 @@ def read(token: str) -> Visit:
     return Visit(token, person, session, party, actor, expires_at)
 
 
-def find(*, visit: Visit) -> User | None:
-    """The person of this visit, if we have met: one query. Raises `InvalidToken` for a
-    token that was made for a page we do not know, and for a closed account.
+def find(*, visit: Visit) -> Met:
+    """The person of this visit and the app that its token is bound to: one query.
+
+    Raises `InvalidToken` for a token that was made for a page we do not know, and for a
+    closed account.
     """
     party = visit.party
-    ours = party is None or party in settings.CORS_ALLOWED_ORIGINS
+    ours = party is None or bound.is_first_party(party)
     facts = {"clerk_id": visit.clerk_id, "party": [party or ""], "ours": ours}
     [row] = tuples(_FIND, facts)
-    if not row[0]:
+    app, place = instance(App, row)
+    user, place = instance(User, row, place)
+    if not ours and app.pk is None:
         raise TokenEnded("The token was made for a page that we do not know.")
-    user, _ = instance(User, row, 1)
-    if user.pk is None:
-        return None
-    if not user.is_active:
+    if user.pk is not None and not user.is_active:
         raise TokenEnded("The token is invalid.")
-    return user
+    return Met(
+        user if user.pk is not None else None, None if ours else app, row[place]
+    )
 
 
-# One row always; it has no person in it where there is none yet.
+# One row always: without a person where we have not met, without an app for our pages.
 _FIND: LiteralString = f"""
-    SELECT %(ours)s OR EXISTS (
-        SELECT FROM {App._meta.db_table} a
-        WHERE a.active AND a.origins @> %(party)s::varchar[]
-    ), {columns(User, "u")}
-    FROM (SELECT) one LEFT JOIN accounts_user u ON u.clerk_id = %(clerk_id)s
+    SELECT {columns(App, "a")}, {columns(User, "u")}, c.revoked_at IS NOT NULL
+    FROM (SELECT) one
+    LEFT JOIN accounts_user u ON u.clerk_id = %(clerk_id)s
+    LEFT JOIN accounts_app a
+      ON NOT %(ours)s AND a.active AND a.origins @> %(party)s::varchar[]
+    LEFT JOIN accounts_consent c ON c.user_id = u.id AND c.app_id = a.id
 """  # noqa: S608 — only column names are put in
 
 

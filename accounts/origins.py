@@ -95,9 +95,14 @@ def ours() -> set[str]:
 
 def of_an_app(origin: str) -> bool:
     """Whether an active app registered exactly this origin: one query."""
+    return app_of(origin) is not None
+
+
+def app_of(origin: str) -> App | None:
+    """The active app that registered exactly this origin: one query."""
     if len(origin) > 255 or of(origin) != origin:
-        return False
-    return App.objects.filter(active=True, origins__contains=[origin]).exists()
+        return None
+    return App.objects.filter(active=True, origins__contains=[origin]).first()
 
 
 def may_use_cookies(origin: str) -> bool:

@@ -63,6 +63,10 @@ class Principal:
     `session_id` is the sign-in behind a cookie or JWT, `token_id` the row of a personal
     access token, app key or person's key. Only a token of Clerk's comes with itself
     (`token`, `expires_at`). With `read_only` somebody acts in the person's place.
+
+    `bound_to` is the app that this credential was handed to: the credential carries
+    that app's part of the account and no more. `may_consent` is False for a cookie that
+    a link or an image on another page may have made the browser send.
     """
 
     kind: Kind
@@ -74,6 +78,8 @@ class Principal:
     token: str = field(default="", repr=False)
     expires_at: datetime | None = None
     read_only: bool = False
+    bound_to: App | None = None
+    may_consent: bool = True
 
     # What DRF and Django ask of `request.user`, for an app that is nobody's account.
     is_authenticated = True

@@ -80,6 +80,12 @@ def wants_token(target: str) -> bool:
     return bool(settings_of_apps) and all(settings_of_apps)
 
 
+def app_of(target: str) -> App | None:
+    """The app at this allowed `target`, None for our own pages."""
+    origin = origins.of(target) or ""
+    return None if origin in origins.ours() else origins.app_of(origin)
+
+
 def _is_registered(origin: str) -> bool:
     return origin in origins.ours() or origins.of_an_app(origin)
 

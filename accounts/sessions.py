@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from accounts import audit, browser_sessions, jwt, mails, proofs
 from accounts.audit import NOBODY, Visitor
-from accounts.models import Passkey, Session, User
+from accounts.models import App, Passkey, Session, User
 from accounts.principals import InvalidToken, TokenEnded, TokenExpired
 from focus.database.statements import columns, instance, tuples
 from focus.errors import NotFound
@@ -95,9 +95,14 @@ def tokens(*, session: Session, access_seconds: int) -> Tokens:
     return _tokens(session, access_seconds, timezone.now())
 
 
-def access_token(*, session: Session, seconds: int) -> AccessToken:
-    """A JWT for a live session. It dies with the session, or in `seconds`."""
-    return _access_token(session, seconds, timezone.now())
+def access_token(
+    *, session: Session, seconds: int, app: App | None = None
+) -> AccessToken:
+    """A JWT for a live session. It dies with the session, or in `seconds`.
+
+    With an `app` the token is bound to it (`azp`, the app's slug): accounts/bound.py.
+    """
+    return _access_token(session, seconds, timezone.now(), app)
 
 
 def refresh(
@@ -120,7 +125,7 @@ def refresh(
             .first()
         )
         now = timezone.now()
-        session = _living(session, now)
+        session = living(session, now)
         reused = not _rotate(session, presented, now)
         if reused:
             _end(session, now)
@@ -152,10 +157,10 @@ def find(*, session_id: uuid.UUID) -> Session:
     """
     found = tuples(_FIND, {"session": session_id})
     if not found:
-        return _living(None, timezone.now())
+        return living(None, timezone.now())
     session, place = instance(Session, found[0])
     session.user, _ = instance(User, found[0], place)
-    return _living(session, timezone.now())
+    return living(session, timezone.now())
 
 
 _FIND: LiteralString = f"""
@@ -175,7 +180,7 @@ def find_in_browser(*, browser_key: str) -> Session | None:
         .first()
     )
     try:
-        session = _living(session, now)
+        session = living(session, now)
     except (InvalidToken, TokenExpired):
         return None
     if now - session.last_used_at >= TOUCH_AFTER:
@@ -311,7 +316,8 @@ def _carrier(now: datetime) -> QuerySet[BrowserSession]:
     )
 
 
-def _living(session: Session | None, now: datetime) -> Session:
+def living(session: Session | None, now: datetime) -> Session:
+    """`session` if it lives at `now`, its person loaded; raises as `find` does."""
     if session is None or session.revoked_at or not session.user.is_active:
         raise TokenEnded("The token is invalid.")
     if session.idle_expires_at <= now or session.absolute_expires_at <= now:
@@ -362,12 +368,16 @@ def _tokens(session: Session, access_seconds: int, now: datetime) -> Tokens:
     return Tokens(session, access.text, refresh_token, access.expires_at)
 
 
-def _access_token(session: Session, seconds: int, now: datetime) -> AccessToken:
+def _access_token(
+    session: Session, seconds: int, now: datetime, app: App | None = None
+) -> AccessToken:
     expires_at = min(now + timedelta(seconds=seconds), session.absolute_expires_at)
     expires_at = expires_at.replace(microsecond=0)
     claims = _claims(session, uuid.uuid4(), now, expires_at)
     claims["amr"] = session.methods
     claims["auth_time"] = int(session.created_at.timestamp())
+    if app is not None:
+        claims["azp"] = app.slug
     return AccessToken(jwt.sign(jwt.ACCESS, claims), expires_at)
 
 

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.views import APIView
 
-from accounts.access import Access
+from accounts.access import Access, Bound
 from accounts.principals import Kind
 
 _HOSTED = re.compile(r"/(v1|api/v2)/.|/api/restorations(/|$)")
@@ -30,7 +30,7 @@ def answer(request: HttpRequest, contract: Any) -> HttpResponseBase:
 
 class _Unbuilt:
     action = "missing"
-    accepts = {"missing": Access(frozenset(Kind))}
+    accepts = {"missing": Access(frozenset(Kind), bound=Bound.APP)}
 
     def missing(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         raise Http404

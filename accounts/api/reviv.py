@@ -13,15 +13,10 @@ from rest_framework.viewsets import ViewSet
 
 from accounts import clerk, jwt, refresh_cookie, sessions, usernames
 from accounts.access import PUBLIC, Access
-from accounts.authentication import (
-    Believed,
-    Credentials,
-    bearer_token,
-    same_site_only,
-    visitor,
-)
+from accounts.authentication import Believed, Credentials, bearer_token, visitor
 from accounts.models import User
 from accounts.principals import InvalidToken, Kind, Principal, TokenExpired
+from accounts.same_site import first_party_only
 from focus.contracts.reviv import Person, Reviv
 from focus.errors import DomainError, NotFound
 from focus.limits import FORGERIES, GENERAL
@@ -86,6 +81,9 @@ class SignedOnly(Credentials):
             claims = jwt.read(jwt.ACCESS, token)
         except (InvalidToken, TokenExpired) as refusal:
             raise AuthenticationFailed(refusal.message, code=refusal.code) from refusal
+        if "azp" in claims:
+            # Bound to an app, which must not sign its person out of everything.
+            return super().authenticate(request)
         user = User(pk=uuid.UUID(claims["sub"]))
         session_id = uuid.UUID(claims["sid"])
         return user, Principal(Kind.JWT, user=user, session_id=session_id)
@@ -126,7 +124,7 @@ class RefreshViewSet(Reviv, ViewSet):
         wish = Refresh(data=request.data)
         by_cookie = refresh_cookie.read(request._request)
         if by_cookie is not None:
-            same_site_only(request._request)
+            first_party_only(request._request)
             tokens = self._refresh(request, by_cookie, DeadCookie)
             response = Response({"access": tokens.access_token}, headers=NO_STORE)
             refresh_cookie.put(response, tokens)

@@ -12,13 +12,13 @@ from drf_spectacular.utils import (
     extend_schema,
 )
 from rest_framework import serializers
-from rest_framework.exceptions import Throttled
+from rest_framework.exceptions import PermissionDenied, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import devices, origins, proofs, redirects, scopes, sessions
-from accounts.access import PRESENT, PUBLIC, Access
+from accounts import bound, devices, origins, proofs, redirects, scopes, sessions
+from accounts.access import PRESENT, PUBLIC, Access, Bound
 from accounts.authentication import visitor
 from accounts.models import User
 from accounts.principals import Kind, Principal
@@ -80,7 +80,9 @@ class Waiting(serializers.Serializer):
 
 
 class SessionTokenViewSet(TheFocus, ViewSet):
-    accepts = {"session_token": Access(frozenset({Kind.SESSION, Kind.CLERK}))}
+    accepts = {
+        "session_token": Access(frozenset({Kind.SESSION, Kind.CLERK}), bound=Bound.APP)
+    }
 
     @extend_schema(
         summary="Get a session token",
@@ -102,14 +104,31 @@ class SessionTokenViewSet(TheFocus, ViewSet):
         ],
     )
     def session_token(self, request: Request) -> Response:
-        """Exchange the browser session for a bearer token."""
+        """Exchange the browser session for a bearer token.
+
+        On an app's page the token is bound to that app: it serves that app's wallet
+        view, jobs and hosted work.
+        """
         principal = _principal(request)
-        if principal.kind is Kind.CLERK:
+        app = principal.bound_to
+        if principal.token:
             body = {"token": principal.token, "expires_at": principal.expires_at}
             return Response(body, headers=NO_STORE)
-        session_id = cast(uuid.UUID, principal.session_id)
-        session = sessions.find(session_id=session_id)
-        token = sessions.access_token(session=session, seconds=SESSION_TOKEN_SECONDS)
+        if principal.kind is Kind.CLERK and app is not None:
+            if principal.read_only:
+                raise PermissionDenied("Support gets no token here.", code="read_only")
+            token = bound.clerks_token(
+                user=_person(request),
+                app=app,
+                seconds=SESSION_TOKEN_SECONDS,
+                visitor=visitor(request._request),
+            )
+        else:
+            session_id = cast(uuid.UUID, principal.session_id)
+            session = sessions.find(session_id=session_id)
+            token = sessions.access_token(
+                session=session, seconds=SESSION_TOKEN_SECONDS, app=app
+            )
         body = {"token": token.text, "expires_at": token.expires_at}
         return Response(body, headers=NO_STORE)
 

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts import provider_tokens, x
-from accounts.access import PEOPLE, PUBLIC, Access
+from accounts.access import PEOPLE, PUBLIC, Access, Bound
 from accounts.models import User
 from accounts.outbound import Reply, ServiceDown
 from accounts.principals import Principal
@@ -78,8 +78,8 @@ RESPONSES = {
 class ProviderTokenViewSet(TheFocus, ViewSet):
     statuses = {**TheFocus.statuses, "not_linked": 404, "reconnect_required": 409}
     accepts = {
-        "x_token": Access(PEOPLE, scope="oauth:read"),
-        "retrieve": Access(PEOPLE, scope="oauth:read"),
+        "x_token": Access(PEOPLE, scope="oauth:read", bound=Bound.FAMILY),
+        "retrieve": Access(PEOPLE, scope="oauth:read", bound=Bound.FAMILY),
     }
 
     @extend_schema(summary="Get your X token", responses=RESPONSES, examples=[TOKEN])

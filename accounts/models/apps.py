@@ -57,6 +57,13 @@ class App(models.Model):
     redirect_token = models.BooleanField(
         default=True, help_text="Hand ?token= over after sign-in."
     )
+    family = models.BooleanField(
+        "Focus family",
+        default=False,
+        db_default=False,
+        help_text="Its tokens may also read a person's linked accounts' tokens "
+        "(xToken, oauthToken).",
+    )
     rate_limit_per_minute = models.PositiveIntegerField(
         null=True,
         blank=True,

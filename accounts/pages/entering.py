@@ -1,13 +1,14 @@
 """What every way into our pages ends in: a session of this browser, and a redirect."""
 
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlencode
 
 from django.contrib.auth import login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 
-from accounts import origins, redirects, sessions
+from accounts import bound, origins, redirects, sessions
 from accounts.authentication import browser_session, visitor
 from accounts.models import Passkey, Session, User
 from accounts.principals import Principal, TokenEnded
@@ -75,16 +76,40 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
         return redirect(goal.page)
     target = goal.target
     if redirects.wants_token(target):
-        token = sessions.access_token(session=session, seconds=REDIRECT_TOKEN_SECONDS)
+        token = sessions.access_token(
+            session=session,
+            seconds=REDIRECT_TOKEN_SECONDS,
+            app=redirects.app_of(target),
+        )
         target = redirects.with_token(target, token.text)
     return _go(target)
 
 
-def pass_on(guest: Principal, goal: Destination) -> HttpResponse:
-    """Send somebody whom Clerk has signed in to the app, with Clerk's own token."""
+def may_pass_on(guest: Principal, goal: Destination) -> bool:
+    """Whether Clerk's sign-in is enough for this app: support that acts in a person's
+    place gets no token of ours, which would not say so.
+    """
+    if not goal.target:
+        return False
+    app = redirects.app_of(goal.target)
+    return not guest.read_only or app is None or guest.bound_to == app
+
+
+def pass_on(request: HttpRequest, guest: Principal, goal: Destination) -> HttpResponse:
+    """Send a person whom Clerk has signed in to the app, with a token that is bound to
+    it: Clerk's own where that was made for the app's page.
+    """
     target = goal.target
     if redirects.wants_token(target):
-        target = redirects.with_token(target, guest.token)
+        text, app = guest.token, redirects.app_of(target)
+        if app is not None and guest.bound_to != app:
+            text = bound.clerks_token(
+                user=cast(User, guest.user),
+                app=app,
+                seconds=REDIRECT_TOKEN_SECONDS,
+                visitor=visitor(request),
+            ).text
+        target = redirects.with_token(target, text)
     return _go(target)
 
 

@@ -37,8 +37,8 @@ def page(request: HttpRequest) -> HttpResponse:
     if session is not None and request.user == session.user:
         return entering.leave(session, destination)
     guest = clerks_guest(request)
-    if guest is not None and destination.target:
-        return entering.pass_on(guest, destination)
+    if guest is not None and entering.may_pass_on(guest, destination):
+        return entering.pass_on(request, guest, destination)
     return _form(request, destination, guest=guest)
 
 

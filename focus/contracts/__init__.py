@@ -51,6 +51,7 @@ STATUSES = {
     "forbidden": 403,
     "credential_not_accepted": 403,
     "insufficient_scope": 403,
+    "token_bound_to_app": 403,
     "app_key_required": 403,
     "app_not_granted": 403,
     "not_found": 404,

@@ -142,7 +142,10 @@ def _caller(request: Request) -> str:
     principal = cast(Principal, request.auth)
     if principal.app is not None:
         return f"app:{principal.app.pk}"
-    return f"user:{cast(User, principal.user).pk}"
+    user = f"user:{cast(User, principal.user).pk}"
+    # Two apps of one person must neither read nor use up each other's keys.
+    bound = principal.bound_to
+    return user if bound is None else f"{user}:app:{bound.pk}"
 
 
 def _fingerprint(request: Request) -> bytes:

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import KEY_OR_JWT, Access
+from accounts.access import KEY_OR_JWT, Access, Bound
 from accounts.models import User
 from accounts.principals import Principal
 from focus.contracts.clipforge import ClipForge
@@ -30,7 +30,7 @@ class Project(serializers.Serializer):
 
 
 class ProjectViewSet(ClipForge, ViewSet):
-    accepts = {"list": Access(KEY_OR_JWT)}
+    accepts = {"list": Access(KEY_OR_JWT, bound=Bound.PRODUCT)}
 
     @extend_schema(
         summary="List projects",
@@ -65,7 +65,7 @@ class UsageBody(serializers.Serializer):
 
 
 class UsageViewSet(ClipForge, ViewSet):
-    accepts = {"read": Access(KEY_OR_JWT)}
+    accepts = {"read": Access(KEY_OR_JWT, bound=Bound.PRODUCT)}
 
     @extend_schema(summary="This month's usage", responses=UsageBody)
     def read(self, request: Request) -> Response:

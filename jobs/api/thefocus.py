@@ -8,8 +8,9 @@ from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import access, consents, partners
-from accounts.models import App, User
+from accounts import access, consents
+from accounts.access import Access, Bound
+from accounts.models import User
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.principals import Principal
 from focus import nudges
@@ -17,15 +18,15 @@ from focus.contracts import cursors
 from focus.contracts.fields import Credits, Metadata
 from focus.contracts.replay import replayable, unchanged
 from focus.contracts.thefocus import TheFocus
-from focus.errors import DomainError
 from focus.money import from_micro
 from focus.routing import either_slash
 from jobs import lifecycle
-from jobs.lifecycle import Caller, JobNotFound
+from jobs.api import callers
+from jobs.lifecycle import JobNotFound
 from jobs.models import Job
 
-READ = access.Access(access.PEOPLE | access.APPS, "jobs:read")
-WRITE = access.Access(access.PEOPLE | access.APPS, "jobs:write")
+READ = Access(access.PEOPLE | access.APPS, "jobs:read", Bound.APP)
+WRITE = Access(access.PEOPLE | access.APPS, "jobs:write", Bound.APP)
 MAX_LIMIT = 200
 
 
@@ -111,10 +112,6 @@ class ListedJobs(serializers.Serializer[Any]):
     cursor = serializers.CharField(required=False)
 
 
-class NotThisApp(DomainError):
-    code = "forbidden"
-
-
 JOB = {
     "id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
     "job_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
@@ -193,7 +190,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked = NewJob(data=request.data)
         asked.is_valid(raise_exception=True)
         new = asked.validated_data
-        app, account_id, granted = _for_whom(request, new)
+        app, account_id, granted = callers.for_whom(request, new)
         outcome = lifecycle.start(
             account_id=account_id,
             app=app,
@@ -201,7 +198,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             estimate_micro=new["cost_estimate"],
             metadata=new["metadata"],
             ttl_seconds=new.get("ttl_seconds"),
-            actor=_caller(request).actor,
+            actor=callers.caller(request).actor,
         )
         if not granted:
             # After the reservation: a refused one leaves nothing behind.
@@ -240,7 +237,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         done = asked.validated_data
         outcome = lifecycle.complete(
             job_id=done["job_id"],
-            caller=_caller(request),
+            caller=callers.of_job(request, done["job_id"]),
             cost_micro=done.get("actual_cost"),
             metadata=done["metadata"],
         )
@@ -265,7 +262,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         failed = asked.validated_data
         outcome = lifecycle.fail(
             job_id=failed["job_id"],
-            caller=_caller(request),
+            caller=callers.of_job(request, failed["job_id"]),
             refund=failed["refund"],
             fail_reason=failed["reason"],
         )
@@ -296,7 +293,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         wish = asked.validated_data
         limit = min(wish["limit"], MAX_LIMIT)
         jobs = lifecycle.listed(
-            caller=_caller(request), app=wish.get("app"), status=wish.get("status")
+            caller=callers.caller(request),
+            app=callers.listed_app(request, wish.get("app")),
+            status=wish.get("status"),
         )
         if "cursor" in wish:
             jobs = jobs.filter(cursors.rest(wish["cursor"]))
@@ -322,34 +321,8 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             wanted = UUID(job_id)
         except ValueError:
             raise JobNotFound("There is no such job.") from None
-        return Response(_body(lifecycle.find(job_id=wanted, caller=_caller(request))))
-
-
-def _for_whom(request: Request, new: dict[str, Any]) -> tuple[App, UUID, bool]:
-    """Which app spends whose credits, and whether they have let it before."""
-    caller = cast(Principal, request.auth)
-    if caller.app is None:
-        if "app" not in new:
-            raise serializers.ValidationError({"app": ["This field is required."]})
-        user_id = cast(User, caller.user).pk
-        app, granted = partners.find_for(new["app"], user_id=user_id)
-        return app, user_id, granted
-    if new.get("app", caller.app.slug) != caller.app.slug:
-        raise NotThisApp("The key belongs to another app.")
-    if "user_id" not in new:
-        raise serializers.ValidationError(
-            {"user_id": ["This field is required with an app's key."]}
-        )
-    consents.require(user_id=new["user_id"], app_id=caller.app.pk)
-    return caller.app, new["user_id"], True
-
-
-def _caller(request: Request) -> Caller:
-    principal = cast(Principal, request.auth)
-    if principal.app is not None:
-        return Caller(f"app:{principal.app.slug}", app_id=principal.app.pk)
-    user_id = cast(User, principal.user).pk
-    return Caller(f"user:{user_id}", account_id=user_id)
+        caller = callers.of_job(request, wanted)
+        return Response(_body(lifecycle.find(job_id=wanted, caller=caller)))
 
 
 def _settled(outcome: lifecycle.Outcome) -> Response:

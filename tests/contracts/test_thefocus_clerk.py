@@ -105,9 +105,9 @@ def test_a_closed_account_is_401(alice: User):
     assert bearer(token()).get("/api/wallet").status_code == 401
 
 
-def test_a_device_is_approved_by_a_clerk_token():
+def test_a_device_is_approved_by_a_clerk_token_of_our_own_page(settings: Any):
     started = devices.start(client_name="cli")
-    answer = bearer(token()).post(
+    answer = bearer(token(azp=settings.PUBLIC_BASE_URL)).post(
         "/api/device/complete", {"user_code": started.grant.user_code}
     )
     assert (answer.status_code, answer.json()) == (200, {"ok": True})
@@ -116,8 +116,9 @@ def test_a_device_is_approved_by_a_clerk_token():
     assert issued.token.user.clerk_id == "user_2ann"
 
 
-def test_a_token_is_made_by_a_clerk_token():
-    answer = bearer(token()).post("/api/tokens", {"name": "ci"})
+def test_a_token_is_made_by_a_clerk_token_of_our_own_page(settings: Any):
+    ours = bearer(token(azp=settings.PUBLIC_BASE_URL))
+    answer = ours.post("/api/tokens", {"name": "ci"})
     assert answer.status_code == 201
 
 

@@ -154,11 +154,8 @@ class TestCookies:
             ({}, 400),  # no browser; the body is what is wrong
             ({"Origin": BASE}, 400),
             ({"Origin": BASE, "Sec-Fetch-Site": "same-origin"}, 400),
-            (
-                {"Origin": "https://video.example.com", "Sec-Fetch-Site": "same-site"},
-                400,
-            ),
             ({"Sec-Fetch-Site": "same-origin"}, 400),
+            ({"Sec-Fetch-Site": "same-site"}, 403),
             ({"Origin": "https://evil.example"}, 403),
             ({"Origin": "https://evil.example", "Sec-Fetch-Site": "same-site"}, 403),
             ({"Origin": BASE, "Sec-Fetch-Site": "cross-site"}, 403),
@@ -180,6 +177,15 @@ class TestCookies:
         assert answer.status_code == status
         if status == 403:
             refused(answer, 403, "cross_site_request")
+
+    def test_an_apps_page_is_as_strong_as_its_tokens(
+        self, video: App, alice_in_browser: APIClient
+    ) -> None:
+        headers = {"Origin": "https://video.example.com", "Sec-Fetch-Site": "same-site"}
+        answer = alice_in_browser.post("/api/device/complete", {}, headers=headers)
+        refused(answer, 403, "token_bound_to_app")
+        answer = alice_in_browser.post("/api/jobs", {}, headers=headers)
+        refused(answer, 400, "invalid_request")
 
     @pytest.mark.parametrize(
         "content_type",

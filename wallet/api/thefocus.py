@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import access, partners
+from accounts.models import App
 from focus.contracts.fields import Credits
 from focus.contracts.thefocus import TheFocus
 from focus.money import from_micro
@@ -64,7 +65,9 @@ EXAMPLE = {
 
 
 class WalletViewSet(TheFocus, viewsets.ViewSet):
-    accepts = {"retrieve": access.Access(access.PEOPLE, "wallet:read")}
+    accepts = {
+        "retrieve": access.Access(access.PEOPLE, "wallet:read", access.Bound.APP)
+    }
 
     @extend_schema(
         summary="Read the wallet; with an app, meet it and get its starter credits",
@@ -73,7 +76,8 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
                 "app",
                 str,
                 description="An app's slug. Starter credits come once per account"
-                " and app; `credits` is then what this app may spend.",
+                " and app; `credits` is then what this app may spend. A personal access"
+                " token without the scope `jobs:write` only reads.",
             )
         ],
         responses={200: Wallet, 404: None},
@@ -81,13 +85,20 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
     )
     def retrieve(self, request: Request) -> Response:
         principal: Any = request.auth
-        user = principal.user
+        user, bound = principal.user, principal.bound_to
         slug = request.query_params.get("app")
+        if slug is not None:
+            access.keep_to(principal=principal, app=slug)
         app = partners.find_active(slug) if slug is not None else None
-        if app is not None and not principal.read_only:
+        if app is not None and access.may_let_in(principal=principal, app=app):
             starters.welcome(user=user, app=app, actor=f"user:{user.pk}")
-        balance = ledger.balance(account_id=user.pk, app_id=app.pk if app else None)
+        spender = app or bound
+        balance = ledger.balance(
+            account_id=user.pk, app_id=spender.pk if spender else None
+        )
         apps = starters.memberships(account_id=user.pk)
+        if bound is not None:
+            apps = [each for each in apps if each.app == bound]
         return Response(
             {
                 "account": {
@@ -99,11 +110,15 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
                     "reserved": from_micro(balance.reserved_micro),
                 },
                 "apps": [_row(each) | {"granted_at": each.granted_at} for each in apps],
-                "app_grant": next(
-                    (_row(each) for each in apps if app and each.app.pk == app.pk), None
-                ),
+                "app_grant": _grant(app, apps) if app else None,
             }
         )
+
+
+def _grant(app: App, apps: list[Membership]) -> dict[str, Any]:
+    """What the account got of this app, also where it has not met the app yet."""
+    newcomer = Membership(app, app.starter_credits_micro, None)
+    return _row(next((each for each in apps if each.app == app), newcomer))
 
 
 def _row(membership: Membership) -> dict[str, Any]:
