@@ -211,8 +211,8 @@ def _in_browser(
 def _calling_app(request: HttpRequest, user: User) -> App | None:
     """The app from the page of which the browser's cookie comes, None for our pages.
 
-    A cookie on an app's page is as strong as that app's tokens. An unknown origin's page
-    may not use the cookie at all, not even where the browser would hide the answer.
+    A cookie on an app's page is as strong as that app's tokens. A page of an unknown
+    origin may not use the cookie, not even where the browser would hide the answer.
     """
     origin = request.META.get("HTTP_ORIGIN")
     if origin is None or bound.is_first_party(origin):
@@ -242,7 +242,7 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
         # SameSite=None: a page from anywhere may have it sent, even to read.
         if origin not in (None, visit.party) and not origins.may_use_cookies(origin):
             raise same_site.refuse()
-        # The page that asks decides: the cookie is shared, and one page's script wrote it.
+        # The page that asks decides: any page of the domain may have set the cookie.
         ours = origin is None or bound.is_first_party(origin)
         user, principal = _visiting(visit, request, check_app=ours)
     except (InvalidToken, TokenExpired):
@@ -266,7 +266,9 @@ def clerks_guest(request: HttpRequest) -> Principal | None:
     try:
         token = clerk_cookie.read(request)
         visit = clerk.read(token) if token else None
-        if visit is None or (visit.party is None and not same_site.is_from_here(request.META)):
+        if visit is None or (
+            visit.party is None and not same_site.is_from_here(request.META)
+        ):
             return None
         return _visiting(visit, request, check_app=False)[1]
     except (InvalidToken, TokenExpired, PermissionDenied, ServiceDown):
@@ -284,7 +286,9 @@ def _visiting(
     met = clerk.find(visit=visit)
     if met.app is not None and check_app:
         bound.require(met.app, revoked=met.revoked)
-    user = met.user or arrivals.by_clerk(clerk_id=visit.clerk_id, visitor=visitor(request))
+    user = met.user or arrivals.by_clerk(
+        clerk_id=visit.clerk_id, visitor=visitor(request)
+    )
     if visit.impersonator:
         clerk.note_impersonation(visit=visit, user=user, visitor=visitor(request))
         if request.method not in _SAFE:

@@ -109,4 +109,4 @@ def clerks_token(
         session = sessions.begin(**about, access_seconds=0, visitor=visitor).session
         session.absolute_expires_at = now + CLERKS
         session.save(update_fields=["absolute_expires_at"])
-    return sessions.access_token(session=session, seconds=seconds, app=app)
+    return sessions.access_token(session=session, seconds=seconds, azp=app.slug)

@@ -108,9 +108,7 @@ def find(*, visit: Visit) -> Met:
         raise TokenEnded("The token was made for a page that we do not know.")
     if user.pk is not None and not user.is_active:
         raise TokenEnded("The token is invalid.")
-    return Met(
-        user if user.pk is not None else None, None if ours else app, row[place]
-    )
+    return Met(user if user.pk is not None else None, None if ours else app, row[place])
 
 
 # One row always: without a person where we have not met, without an app for our pages.

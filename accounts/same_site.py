@@ -78,7 +78,9 @@ def may_consent(meta: Mapping[str, Any]) -> bool:
     says nothing at all is no browser.
     """
     if meta.get("HTTP_ORIGIN") is not None:
-        return True  # Checked by itself: ours, or the app's that the cookie is bound to.
+        return (
+            True  # Checked by itself: ours, or the app's that the cookie is bound to.
+        )
     site = meta.get("HTTP_SEC_FETCH_SITE")
     if site is not None:
         navigates = meta.get("HTTP_SEC_FETCH_MODE") == "navigate"

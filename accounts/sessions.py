@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from accounts import audit, browser_sessions, jwt, mails, proofs
 from accounts.audit import NOBODY, Visitor
-from accounts.models import App, Passkey, Session, User
+from accounts.models import Passkey, Session, User
 from accounts.principals import InvalidToken, TokenEnded, TokenExpired
 from focus.database.statements import columns, instance, tuples
 from focus.errors import NotFound
@@ -95,14 +95,12 @@ def tokens(*, session: Session, access_seconds: int) -> Tokens:
     return _tokens(session, access_seconds, timezone.now())
 
 
-def access_token(
-    *, session: Session, seconds: int, app: App | None = None
-) -> AccessToken:
+def access_token(*, session: Session, seconds: int, azp: str = "") -> AccessToken:
     """A JWT for a live session. It dies with the session, or in `seconds`.
 
-    With an `app` the token is bound to it (`azp`, the app's slug): accounts/bound.py.
+    `azp` is the slug of the app that the token is bound to, if any: accounts/bound.py.
     """
-    return _access_token(session, seconds, timezone.now(), app)
+    return _access_token(session, seconds, timezone.now(), azp)
 
 
 def refresh(
@@ -317,7 +315,6 @@ def _carrier(now: datetime) -> QuerySet[BrowserSession]:
 
 
 def living(session: Session | None, now: datetime) -> Session:
-    """`session` if it lives at `now`, its person loaded; raises as `find` does."""
     if session is None or session.revoked_at or not session.user.is_active:
         raise TokenEnded("The token is invalid.")
     if session.idle_expires_at <= now or session.absolute_expires_at <= now:
@@ -361,23 +358,20 @@ def _tokens(session: Session, access_seconds: int, now: datetime) -> Tokens:
     access = _access_token(session, access_seconds, now)
     # Signed anew each time, so nothing to steal is stored. It runs as long as the
     # session may; lying idle is the row's business, since a client may keep an old one.
-    refresh_token = jwt.sign(
-        jwt.REFRESH,
-        _claims(session, session.tip, now, session.absolute_expires_at),
-    )
+    claims = _claims(session, session.tip, now, session.absolute_expires_at)
+    refresh_token = jwt.sign(jwt.REFRESH, claims)
     return Tokens(session, access.text, refresh_token, access.expires_at)
 
 
 def _access_token(
-    session: Session, seconds: int, now: datetime, app: App | None = None
+    session: Session, seconds: int, now: datetime, azp: str = ""
 ) -> AccessToken:
     expires_at = min(now + timedelta(seconds=seconds), session.absolute_expires_at)
     expires_at = expires_at.replace(microsecond=0)
     claims = _claims(session, uuid.uuid4(), now, expires_at)
     claims["amr"] = session.methods
     claims["auth_time"] = int(session.created_at.timestamp())
-    if app is not None:
-        claims["azp"] = app.slug
+    claims |= {"azp": azp} if azp else {}
     return AccessToken(jwt.sign(jwt.ACCESS, claims), expires_at)
 
 

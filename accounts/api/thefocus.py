@@ -127,7 +127,9 @@ class SessionTokenViewSet(TheFocus, ViewSet):
             session_id = cast(uuid.UUID, principal.session_id)
             session = sessions.find(session_id=session_id)
             token = sessions.access_token(
-                session=session, seconds=SESSION_TOKEN_SECONDS, app=app
+                session=session,
+                seconds=SESSION_TOKEN_SECONDS,
+                azp=app.slug if app else "",
             )
         body = {"token": token.text, "expires_at": token.expires_at}
         return Response(body, headers=NO_STORE)

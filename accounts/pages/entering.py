@@ -76,10 +76,11 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
         return redirect(goal.page)
     target = goal.target
     if redirects.wants_token(target):
+        app = redirects.app_of(target)
         token = sessions.access_token(
             session=session,
             seconds=REDIRECT_TOKEN_SECONDS,
-            app=redirects.app_of(target),
+            azp=app.slug if app else "",
         )
         target = redirects.with_token(target, token.text)
     return _go(target)

@@ -20,8 +20,7 @@ from focus.contracts.replay import replayable, unchanged
 from focus.contracts.thefocus import TheFocus
 from focus.money import from_micro
 from focus.routing import either_slash
-from jobs import lifecycle
-from jobs.api import callers
+from jobs import callers, lifecycle
 from jobs.lifecycle import JobNotFound
 from jobs.models import Job
 
