@@ -215,7 +215,7 @@ def _calling_app(request: HttpRequest, user: User) -> App | None:
     origin may not use the cookie, not even where the browser would hide the answer.
     """
     origin = request.META.get("HTTP_ORIGIN")
-    if origin is None or bound.is_first_party(origin):
+    if origin is None or origins.is_first_party(origin):
         return None
     try:
         app = bound.by_origin(origin=origin, user=user)
@@ -243,7 +243,7 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
         if origin not in (None, visit.party) and not origins.may_use_cookies(origin):
             raise same_site.refuse()
         # The page that asks decides: any page of the domain may have set the cookie.
-        ours = origin is None or bound.is_first_party(origin)
+        ours = origin is None or origins.is_first_party(origin)
         user, principal = _visiting(visit, request, check_app=ours)
     except (InvalidToken, TokenExpired):
         return None

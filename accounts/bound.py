@@ -10,7 +10,6 @@ import uuid
 from datetime import timedelta
 from typing import Any, LiteralString
 
-from django.conf import settings
 from django.utils import timezone
 
 from accounts import origins, sessions
@@ -61,11 +60,6 @@ _FIND: LiteralString = f"""
     LEFT JOIN accounts_consent c ON c.user_id = u.id AND c.app_id = a.id
     WHERE s.id = %(session)s
 """  # noqa: S608 — only column names are put in
-
-
-def is_first_party(origin: str) -> bool:
-    """Whether pages of this origin are Focus itself, whatever an app registered."""
-    return origin in origins.ours() or origin in settings.CORS_ALLOWED_ORIGINS
 
 
 def by_origin(*, origin: str, user: User) -> App | None:

@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 import jwt
 from django.conf import settings
 
-from accounts import audit, bound, jwks
+from accounts import audit, jwks, origins
 from accounts.audit import Visitor
 from accounts.models import App, SecurityEvent, User
 from accounts.principals import MalformedToken, TokenEnded
@@ -99,7 +99,7 @@ def find(*, visit: Visit) -> Met:
     closed account.
     """
     party = visit.party
-    ours = party is None or bound.is_first_party(party)
+    ours = party is None or origins.is_first_party(party)
     facts = {"clerk_id": visit.clerk_id, "party": [party or ""], "ours": ours}
     [row] = tuples(_FIND, facts)
     app, place = instance(App, row)

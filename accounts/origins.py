@@ -1,6 +1,7 @@
 """Origins of registered apps: which web pages may call us with a person's cookies."""
 
 import re
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from django.conf import settings
@@ -42,9 +43,11 @@ def of(url: str) -> str | None:
 
 
 def exact(raw: str) -> str:
-    """Check an origin that somebody wants to register, and spell it as browsers do.
+    """Check an origin that is to be registered for an app; spell it as browsers do.
 
-    Plain http is only for a server that is itself plain http. Raises `InvalidOrigin`.
+    Plain http is only for a server that is itself plain http. An origin of our own is
+    refused: its pages would lose the power over the whole account. Raises
+    `InvalidOrigin`.
     """
     origin = of(raw)
     if origin is None or len(origin) > 255 or not _is_bare(raw):
@@ -53,7 +56,26 @@ def exact(raw: str) -> str:
         )
     if origin.startswith("http:") and settings.HTTPS:
         raise InvalidOrigin(f"{raw!r} must use https.")
+    if is_first_party(origin):
+        raise InvalidOrigin(f"{raw!r} is an origin of Focus itself.")
     return origin
+
+
+def require_free(wanted: Sequence[str], *, app: App | None = None) -> None:
+    """Raise `OriginTaken` where another app than `app` has one of these origins.
+
+    For a clear answer only: the database refuses a second app in any race.
+    """
+    taken = App.objects.filter(origins__overlap=list(wanted))
+    if app is not None:
+        taken = taken.exclude(pk=app.pk)
+    for other in taken:
+        origin = next(one for one in wanted if one in other.origins)
+        raise OriginTaken(f"{origin} belongs to the app {other.slug}.")
+
+
+class OriginTaken(DomainError):
+    code = "origin_taken"
 
 
 class InvalidRedirectUrl(DomainError):
@@ -91,6 +113,11 @@ def ours() -> set[str]:
     """The origins that are Focus itself: the server's and the front end's."""
     found = {of(settings.PUBLIC_BASE_URL), of(settings.FRONTEND_URL)}
     return {origin for origin in found if origin}
+
+
+def is_first_party(origin: str) -> bool:
+    """Whether pages of this origin are Focus itself, whatever an app registered."""
+    return origin in ours() or origin in settings.CORS_ALLOWED_ORIGINS
 
 
 def of_an_app(origin: str) -> bool:

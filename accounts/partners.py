@@ -100,11 +100,13 @@ def create(
 
     `rules` are further columns of it, such as `overage_policy`.
 
-    Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin` or what `Offer.to` does.
+    Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin`, `origins.OriginTaken` or
+    what `Offer.to` does.
     """
     if not _is_slug(slug):
         raise InvalidSlug("A slug is made of a-z, 0-9 and single hyphens, 64 at most.")
     exact = list(dict.fromkeys(map(origins.exact, allowed_origins)))
+    origins.require_free(exact)
     app = App(
         slug=slug,
         name=name or slug.replace("-", " ").capitalize(),

@@ -83,7 +83,7 @@ def wants_token(target: str) -> bool:
 def app_of(target: str) -> App | None:
     """The app at this allowed `target`, None for our own pages."""
     origin = origins.of(target) or ""
-    return None if origin in origins.ours() else origins.app_of(origin)
+    return None if origins.is_first_party(origin) else origins.app_of(origin)
 
 
 def _is_registered(origin: str) -> bool:

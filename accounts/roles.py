@@ -18,6 +18,8 @@ OURS = ["accounts", "wallet", "jobs", "payments"]
 EXTRA = [
     ("wallet", "wallet", "adjust_without_limit", "Can adjust credits without a limit"),
     ("wallet", "wallet", "set_overdraft_limit", "Can set how deep debt may become"),
+    # No role has it: family apps read the tokens of people's linked accounts.
+    ("accounts", "app", "mark_family", "Can mark apps as Focus family"),
 ]
 
 # Every role may view everything of ours; the rest is added from role to role.

@@ -10,7 +10,7 @@ from typing import Any
 from django.http import HttpRequest
 from rest_framework.exceptions import PermissionDenied
 
-from accounts import bound, origins
+from accounts import origins
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _OURS = ("same-origin", "none")
@@ -58,7 +58,7 @@ def first_party_only(request: HttpRequest) -> None:
     """
     same_site_only(request)
     origin = request.META.get("HTTP_ORIGIN")
-    if origin is not None and not bound.is_first_party(origin):
+    if origin is not None and not origins.is_first_party(origin):
         raise refuse()
 
 

@@ -18,6 +18,7 @@ from focus.errors import DomainError
 from focus.money import NotAnAmount, from_micro, to_micro
 
 ROTATION_OVERLAP_SECONDS = 24 * 3600
+MARK_FAMILY = "accounts.mark_family"
 
 
 class AppForm(forms.ModelForm):
@@ -61,8 +62,10 @@ class AppForm(forms.ModelForm):
     def clean_origins(self) -> list[str]:
         lines = [line.strip() for line in self.cleaned_data["origins"]]
         try:
-            return [origins.exact(line) for line in lines if line]
-        except origins.InvalidOrigin as refusal:
+            exact = [origins.exact(line) for line in lines if line]
+            origins.require_free(exact, app=self.instance)
+            return list(dict.fromkeys(exact))
+        except (origins.InvalidOrigin, origins.OriginTaken) as refusal:
             raise forms.ValidationError(refusal.message) from refusal
 
     def clean_tool_url(self) -> str:
@@ -113,6 +116,7 @@ class AppAdmin(ModelAdmin):
         "max_ttl_seconds",
         "origins",
         "redirect_token",
+        "family",
         "rate_limit_per_minute",
         "is_tool",
         "price",
@@ -126,7 +130,8 @@ class AppAdmin(ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Partners have the slug in their code, and the ledger in its entries.
-        return ["slug"] if obj else []
+        fixed = ["slug"] if obj else []
+        return fixed if request.user.has_perm(MARK_FAMILY) else [*fixed, "family"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

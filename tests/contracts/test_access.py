@@ -8,7 +8,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from accounts import scopes, sessions, tokens, user_keys
-from accounts.access import PUBLIC, Access
+from accounts.access import PUBLIC, Access, Bound
 from accounts.browser_sessions import SessionStore
 from accounts.models import App, User
 from accounts.principals import Kind
@@ -89,6 +89,102 @@ def test_each_kind_is_taken_or_refused_as_declared(
         assert refused == (rule is not PUBLIC and kind not in rule.kinds), kind
         if rule is not PUBLIC:
             assert answer.status_code != 401, kind
+
+
+# The whole list of what takes a credential that is bound to an app. A new action takes
+# none; one that should is named here, and keeps to the app by tests of its own.
+TAKEN = {
+    "get /api/sessionToken": Bound.APP,
+    "get /api/wallet": Bound.APP,
+    "get /api/jobs": Bound.APP,
+    "post /api/jobs": Bound.APP,
+    "post /api/jobs/complete": Bound.APP,
+    "post /api/jobs/fail": Bound.APP,
+    f"get /api/jobs/{ID}": Bound.APP,
+    "get /api/xToken": Bound.FAMILY,
+    f"get /api/oauthToken/{ID}": Bound.FAMILY,
+    "get /v1/projects": Bound.PRODUCT,
+    "get /v1/usage": Bound.PRODUCT,
+}
+
+
+def test_the_list_of_what_takes_bound_credentials_is_whole() -> None:
+    declared = {f"{m} {p}": rule.bound for m, p, rule in TABLE}
+    taken = {name: bound for name, bound in declared.items() if bound != Bound.NONE}
+    assert taken == TAKEN
+
+
+@pytest.fixture
+def bound_callers(
+    alice: User, video: App, callers: dict[Kind, Caller], settings: Any
+) -> dict[str, tuple[App, Caller]]:
+    """Each way to hold a credential that is bound to an app, and that app."""
+    family = App.objects.create(
+        slug="family", family=True, origins=["https://family.example.com"]
+    )
+    product = App.objects.create(
+        slug="clipforge", origins=["https://clipforge.example.com"]
+    )
+
+    def jwt(app: App) -> tuple[App, Caller]:
+        def call() -> APIClient:
+            made = sessions.begin(
+                user=alice, client="x", access_seconds=60, methods=["pwd"]
+            )
+            token = sessions.access_token(
+                session=made.session, seconds=60, azp=app.slug
+            )
+            return _bearer(token.text)
+
+        return app, call
+
+    def cookie() -> APIClient:
+        client = callers[Kind.SESSION]()
+        # Session tokens of the page's own: what a script there is handed.
+        client.defaults |= {"HTTP_ORIGIN": video.origins[0]}
+        return client
+
+    def by_key() -> APIClient:
+        client = jwt(video)[1]()
+        key = user_keys.issue(user=alice, name="x").secret
+        client.defaults |= client._credentials | {"HTTP_X_API_KEY": key}
+        return client
+
+    def clerk_cookie() -> APIClient:
+        client = APIClient(headers={"Origin": video.origins[0]})
+        ours = session_token(SIGNER, azp=settings.PUBLIC_BASE_URL)
+        client.cookies["__session"] = ours
+        return client
+
+    return {
+        "our token": jwt(video),
+        "our token, family": jwt(family),
+        "our token, clipforge": jwt(product),
+        "Clerk's token": (
+            video,
+            lambda: _bearer(session_token(SIGNER, azp=video.origins[0])),
+        ),
+        "our cookie on the app's page": (video, cookie),
+        "Clerk's cookie on the app's page": (video, clerk_cookie),
+        "our token beside a person's key": (video, by_key),
+    }
+
+
+@every_action
+def test_a_bound_credential_is_taken_or_refused_as_declared(
+    bound_callers: dict[str, tuple[App, Caller]], method: str, path: str, rule: Access
+) -> None:
+    for name, (app, caller) in bound_callers.items():
+        answer = getattr(caller(), method)(path)
+        said = answer.content.decode()
+        refused = answer.status_code == 403 and f"handed to the app {app.slug}" in said
+        takes = {
+            Bound.NONE: False,
+            Bound.APP: True,
+            Bound.FAMILY: app.family,
+            Bound.PRODUCT: app.slug == "clipforge" and "/v1/" in path,
+        }[rule.bound]
+        assert refused == (rule is not PUBLIC and not takes), (name, said)
 
 
 @every_action

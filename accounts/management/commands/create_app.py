@@ -86,6 +86,7 @@ class Command(BaseCommand):
                     allowed_origins=options["origin"],
                     offer=offer,
                     actor="manage.py create_app",
+                    family=True,
                     overage_policy=options["overage_policy"],
                     settle_with_app_key_only=options["settle_with_app_key_only"],
                     max_ttl_seconds=options["max_ttl_seconds"],

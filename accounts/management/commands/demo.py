@@ -5,13 +5,14 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import partners, tokens
+from accounts import origins, partners, tokens
 from accounts.models import App, AppKey, User
 from focus.money import MICRO
 from wallet import ledger
 
 # They open nothing but a local database.
 PERSON = ("demo@example.com", "focus-demo")
+PAGE = "http://localhost:5173"
 TOOL = "image-tool"
 STAFF = ("staff@example.com", "focus-staff")
 
@@ -32,7 +33,9 @@ class Command(BaseCommand):
                 slug="video",
                 name="Focus Video",
                 starter_credits_micro=20 * MICRO,
-                allowed_origins=["http://localhost:5173"],
+                # A front end of our own may be there already.
+                allowed_origins=[] if origins.is_first_party(PAGE) else [PAGE],
+                family=True,
                 actor="manage.py demo",
             )
         email, password = PERSON
@@ -56,6 +59,7 @@ class Command(BaseCommand):
                 name="Demo Image Tool",
                 owner=User.objects.with_email(PERSON[0]).first(),
                 offer=partners.Offer(5 * MICRO, "http://localhost:3000/auth/callback"),
+                family=True,
                 actor="manage.py demo",
             )
         if options["print_signins"]:
