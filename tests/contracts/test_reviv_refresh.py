@@ -200,7 +200,7 @@ class TestRefresh:
             ({"Origin": BASE, "Sec-Fetch-Site": "same-origin"}, 200),
             (
                 {"Origin": "https://video.example.com", "Sec-Fetch-Site": "same-site"},
-                200,
+                403,
             ),
             ({"Origin": "https://evil.example"}, 403),
             ({"Origin": "null"}, 403),
