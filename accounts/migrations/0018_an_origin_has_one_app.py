@@ -59,7 +59,7 @@ WHERE a.owner_id IS NULL OR EXISTS (
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0016_browser_keys_as_digests")]
+    dependencies = [("accounts", "0017_usernames")]
     operations = [
         migrations.AddField(
             model_name="app",
