@@ -147,7 +147,7 @@ def bound_callers(
     def by_key() -> APIClient:
         client = jwt(video)[1]()
         key = user_keys.issue(user=alice, name="x").secret
-        client.defaults |= client._credentials | {"HTTP_X_API_KEY": key}
+        client.defaults |= {"HTTP_X_API_KEY": key}
         return client
 
     def clerk_cookie() -> APIClient:
