@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import requests
 
+from focus import final_answers
 from focus.errors import DomainError
 
 TIMEOUT = (3, 5)
@@ -112,7 +113,7 @@ def _ask(
     max_bytes: int = MAX_BYTES,
 ) -> Reply:
     try:
-        with requests.Session() as session:
+        with final_answers.session() as session:
             # Neither a proxy nor a .netrc of this machine has a say.
             session.trust_env = False
             with session.request(

@@ -217,8 +217,14 @@ CORS_URLS_REGEX = r"^/(api|v1)/.*$"
 CORS_ALLOW_HEADERS = (
     "accept",
     "authorization",
+    "baggage",
     "content-type",
     "idempotency-key",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
+    "x-api-key",
+    "x-code-verifier",
     "x-request-id",
     "x-requested-with",
 )

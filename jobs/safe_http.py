@@ -19,10 +19,10 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import SplitResult
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
+from focus.final_answers import FinalHTTPConnection, FinalHTTPSConnection
 from jobs.public_addresses import BadAddress, allow, look_up, parsed, port_of
 
 SECONDS = 30.0
@@ -150,11 +150,11 @@ class _Checked:
         raise failure
 
 
-class _Plain(_Checked, HTTPConnection):
+class _Plain(_Checked, FinalHTTPConnection):
     pass
 
 
-class _Secure(_Checked, HTTPSConnection):
+class _Secure(_Checked, FinalHTTPSConnection):
     pass
 
 

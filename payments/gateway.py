@@ -16,6 +16,7 @@ import msgspec
 import stripe
 from django.conf import settings
 
+from focus import final_answers
 from focus.errors import DomainError
 from payments.facts import (
     Event,
@@ -287,7 +288,9 @@ def _client_for(key: str, base: str) -> stripe.StripeClient:
         stripe_version=API_VERSION,
         base_addresses={"api": base},
         max_network_retries=RETRIES,
-        http_client=stripe.RequestsClient(timeout=TIMEOUT),
+        http_client=stripe.RequestsClient(
+            timeout=TIMEOUT, session=final_answers.session()
+        ),
     )
 
 

@@ -44,7 +44,9 @@ def run(arguments: list[str] | None = None) -> int:
         _show_usage_error(error)
         return error.exit_code
     except OSError as error:
-        show.err(f"Can't write the output: {error.strerror or type(error).__name__}.")
+        what = error.filename or "write the output"
+        what = f"use {what}" if error.filename else what
+        show.err(f"Can't {what}: {error.strerror or error or type(error).__name__}.")
         return REFUSED
 
 

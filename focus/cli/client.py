@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
+from focus import final_answers
 from focus.cli import __version__, exact
 from focus.cli.address import is_loopback
 from focus.cli.failure import Unreachable
-from focus.cli.refusals import not_focus, refusal, why_unreachable
+from focus.cli.refusals import not_focus, refusal, why_not_sent, why_unreachable
 from focus.cli.store import Credential
 
 CONNECT_SECONDS, READ_SECONDS = 5, 30
@@ -59,7 +60,7 @@ class Client:
     def __init__(self, server: str, credential: Credential | None = None) -> None:
         self.server = server
         self.credential = credential
-        self._http = requests.Session()
+        self._http = final_answers.session()
         self._http.auth = _Bearer(credential.token if credential else None)
         self._http.headers["User-Agent"] = f"focus-cli/{__version__}"
         self._http.headers["Accept"] = "application/json"
@@ -128,6 +129,9 @@ class Client:
         except requests.RequestException as error:
             # Not chained: its text carries the URL, and with it a device code.
             raise why_unreachable(self.server, error) from None
+        except OSError as error:
+            # requests raises it bare, before it sends, for a CA bundle that is missing.
+            raise why_not_sent(error) from None
         return Answer(response.status_code, _object(response), response.headers)
 
 

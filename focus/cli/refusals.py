@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from typing import TYPE_CHECKING
 
 import requests
+from requests.utils import get_environ_proxies as proxies_for
 from urllib3.exceptions import NameResolutionError
 
 from focus.cli.failure import AUTH, SERVER, Failure, Unreachable, code_for
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from focus.cli.store import Credential
 
 WHERE = "Check --server and FOCUS_SERVER."
+PROXIES = "Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
 IS_IT_UP = "Is it running, and is --server or FOCUS_SERVER right?"
 
 
@@ -71,8 +75,21 @@ def _line(answer: Answer, server: str, credential: Credential | None) -> str:
 def why_unreachable(server: str, error: requests.RequestException) -> Unreachable:
     """Name the cause; `may_pass` says whether another try could help."""
     if isinstance(error, requests.exceptions.SSLError):
+        if (unusable := _unusable_bundle()) is not None:
+            return unusable
         return Unreachable(
             f"The certificate of {server} can't be verified, so nothing was sent.",
+            may_pass=False,
+        )
+    # The server's own address was checked before.
+    if isinstance(error, requests.exceptions.InvalidURL) and proxies_for(server):
+        return Unreachable(
+            f"The proxy's address can't be used. {PROXIES} Nothing was sent.",
+            may_pass=False,
+        )
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return Unreachable(
+            f"The proxy can't be used: {error} {PROXIES} Nothing was sent.",
             may_pass=False,
         )
     if isinstance(error, requests.exceptions.InvalidURL):
@@ -88,6 +105,35 @@ def why_unreachable(server: str, error: requests.RequestException) -> Unreachabl
     else:
         cause = "the connection broke"
     return Unreachable(f"Can't reach {server}: {cause}. {IS_IT_UP}")
+
+
+def why_not_sent(error: OSError) -> Unreachable:
+    """Name the cause of an error of this machine, from before anything was sent."""
+    return _unusable_bundle() or Unreachable(
+        f"Nothing was sent: {error.strerror or error}.", may_pass=False
+    )
+
+
+def _unusable_bundle() -> Unreachable | None:
+    """What is wrong with the CA bundle that the environment names, if anything is."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(name)
+        if not path:
+            continue
+        try:
+            folder = os.path.isdir(path)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(**{"capath" if folder else "cafile": path})
+        except OSError as broken:
+            is_read = isinstance(broken, ssl.SSLError)
+            why = "it holds no certificates" if is_read else broken.strerror
+            return Unreachable(
+                f"{name} names a CA bundle that can't be used: {path}: {why}. "
+                "Correct or unset it. Nothing was sent.",
+                may_pass=False,
+            )
+        break
+    return None
 
 
 def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:

@@ -241,6 +241,28 @@ class TestCrossOrigin:
             assert answer["Access-Control-Allow-Credentials"] == "true"
             assert "origin" in answer["Vary"].lower()
 
+    @pytest.mark.parametrize("path", ["/v1/usage", "/api/wallet", "/api/device/poll"])
+    @pytest.mark.parametrize(
+        "header",
+        [
+            *("x-api-key", "x-code-verifier", "idempotency-key", "authorization"),
+            *("traceparent", "tracestate", "baggage", "sentry-trace"),
+        ],
+    )
+    def test_a_page_may_send_these_headers(
+        self, as_stranger: APIClient, video: App, path: str, header: str
+    ) -> None:
+        answer = as_stranger.options(
+            path,
+            headers={
+                "Origin": "https://video.example.com",
+                "Access-Control-Request-Method": "GET",
+                "Access-Control-Request-Headers": header,
+            },
+        )
+        allowed = answer["Access-Control-Allow-Headers"].split(", ")
+        assert header in allowed
+
     @pytest.mark.parametrize(
         "origin",
         [

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from accounts import outbound
+from focus import final_answers
 from jobs import safe_http
 
 Script = Callable[[socket.socket], None]
@@ -53,6 +55,64 @@ def drips(text: str) -> Script:
             time.sleep(0.02)
 
     return drip
+
+
+EARLY = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+WORKING = "HTTP/1.1 102 Processing\r\n\r\n"
+GO_ON = "HTTP/1.1 100 Continue\r\n\r\n"
+DONE = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\nok"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [EARLY, WORKING, GO_ON, EARLY * 3, GO_ON + WORKING + EARLY + GO_ON],
+    ids=["103", "102", "100", "three", "mixed"],
+)
+def test_an_interim_answer_is_not_the_answer(before: str) -> None:
+    with server(says(before + DONE)) as port:
+        answer = to(port)
+    assert (answer.status, answer.body, answer.error) == (200, b"ok", "")
+    assert answer.headers is not None
+    assert answer.headers["x-a"] == "b"
+    assert "link" not in answer.headers
+    with server(says(before + DONE.replace("200 OK", "503 Busy"))) as port:
+        assert to(port).status == 503
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [(EARLY * 100 + DONE, "bad_http"), (EARLY, "reset"), (EARLY[:30], "reset")],
+    ids=["endless", "alone", "cut"],
+)
+def test_interim_answers_alone_are_no_answer(said: str, error: str) -> None:
+    with server(says(said)) as port:
+        answer = to(port)
+    assert (answer.status, answer.error) == (None, error)
+
+
+def test_other_services_may_send_interim_answers_as_well() -> None:
+    with server_of_gets(EARLY + WORKING + DONE) as port:
+        reply = outbound.get(f"http://127.0.0.1:{port}/x")
+        assert (reply.status, reply.body) == (200, b"ok")
+        through = {"http": f"http://127.0.0.1:{port}"}
+        with final_answers.session() as session:
+            answer = session.get("http://focus.example/x", proxies=through, timeout=5)
+        assert (answer.status_code, answer.text) == (200, "ok")
+
+
+@contextmanager
+def server_of_gets(text: str) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for _ in range(2):
+                wire, _ = listening.accept()
+                with wire:
+                    wire.recv(65536)
+                    wire.sendall(text.encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
 
 
 def to(port: int, scheme: str = "http") -> safe_http.Answer:

@@ -183,3 +183,32 @@ def test_it_knows_nothing_of_the_server() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert run.stderr == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/nowhere.pem", "REQUESTS_CA_BUNDLE names a CA bundle"),
+        ("CURL_CA_BUNDLE", "/nowhere.pem", "/nowhere.pem: No such file"),
+        ("ALL_PROXY", "socks5h://127.0.0.1:1", "Missing dependencies for SOCKS"),
+        ("HTTPS_PROXY", "http://:::", "The proxy's address can't be used"),
+    ],
+)
+def test_a_fault_of_this_machine_is_named(
+    cli: Cli, name: str, value: str, words: str
+) -> None:
+    server = "https://account.example.com"
+    done = cli.run("whoami", server=server, token=TOKEN, env={name: value})
+    assert done.returncode == 6
+    assert words in one_line(done.stderr)
+    assert done.stdout == ""
+
+
+def test_a_ca_bundle_without_certificates_is_named(
+    cli: Cli, scripted: Scripted
+) -> None:
+    server = scripted.url.replace("http:", "https:")
+    env = {"REQUESTS_CA_BUNDLE": __file__}
+    done = cli.run("whoami", server=server, token=TOKEN, env=env)
+    assert done.returncode == 6
+    assert "it holds no certificates" in one_line(done.stderr)

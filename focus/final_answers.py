@@ -1,0 +1,68 @@
+"""HTTP clients that wait for the final answer (RFC 9110, 15.2).
+
+A server may send 102 or 103 before it. `http.client` skips 100 alone and takes any
+other 1xx for the answer.
+"""
+
+from http.client import HTTPException, HTTPResponse, parse_headers
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+# A server that goes on with these says nothing.
+MOST_INTERIM = 20
+
+
+class FinalResponse(HTTPResponse):
+    """Skips interim answers. 101 is final: it ends HTTP on this connection."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(MOST_INTERIM):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status == 101 or not 100 <= status <= 199:
+                return version, status, reason
+            parse_headers(self.fp)
+        raise HTTPException("too many interim answers")
+
+
+class FinalHTTPConnection(HTTPConnection):
+    response_class = FinalResponse
+
+
+class FinalHTTPSConnection(HTTPSConnection):
+    response_class = FinalResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = FinalHTTPConnection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = FinalHTTPSConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        _use(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        # A SOCKS manager has connections of its own kind.
+        return manager if proxy.lower().startswith("socks") else _use(manager)
+
+
+def _use(manager: Any) -> Any:
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    return manager
+
+
+def session() -> requests.Session:
+    """A session of `requests` that waits for the final answer."""
+    made = requests.Session()
+    made.mount("http://", _Adapter())
+    made.mount("https://", _Adapter())
+    return made
