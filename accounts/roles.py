@@ -12,7 +12,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Q
 
+from accounts.models import User
+
 OURS = ["accounts", "wallet", "jobs", "payments"]
+
+CHANGE_APP_IDENTITY = "change_app_identity"
 
 # What a model's own permissions do not say: (app, model, codename, name).
 EXTRA = [
@@ -20,6 +24,8 @@ EXTRA = [
     ("wallet", "wallet", "set_overdraft_limit", "Can set how deep debt may become"),
     # No role has it: family apps read the tokens of people's linked accounts.
     ("accounts", "app", "mark_family", "Can mark apps as Focus family"),
+    # No role has it: it decides where an app's users and their tokens go.
+    ("accounts", "app", CHANGE_APP_IDENTITY, "Can change an app's owner and addresses"),
 ]
 
 # Every role may view everything of ours; the rest is added from role to role.
@@ -42,7 +48,7 @@ FINANCE = [
     *SUPPORT,
     "wallet.adjust_without_limit",
     "wallet.set_overdraft_limit",
-    # Overage policies are a field of the app.
+    # What an app costs and gives; not its owner, its addresses and its keys.
     "accounts.change_app",
     "payments.add_pack",
     "payments.change_pack",
@@ -70,6 +76,25 @@ def make(**_signal: Any) -> None:
             may |= Q(content_type__app_label=app, codename=codename)
         group, _ = Group.objects.get_or_create(name=role)
         group.permissions.set(known.filter(may))
+
+
+def works_here(user: User) -> bool:
+    """Whether this account has any right on the staff's site, or had one given."""
+    return (
+        user.is_staff
+        or user.is_superuser
+        or user.groups.exists()
+        or user.user_permissions.exists()
+    )
+
+
+def may_change(*, staff: Any, user: User) -> bool:
+    """Whether `staff` may change this account, its sessions and its tokens.
+
+    Only superusers may where the account is staff's, their own included: who changes
+    a colleague's account acts with the colleague's rights.
+    """
+    return bool(staff.is_superuser) or not works_here(user)
 
 
 def last_app() -> Any:

@@ -113,9 +113,10 @@ CLERK_PROFILE_URL = env("CLERK_PROFILE_URL", f"{PUBLIC_BASE_URL}/")
 X_API_BASE = env("X_API_BASE", "https://api.twitter.com/2").rstrip("/")
 
 INSTALLED_APPS = [
-    "unfold",
+    # The look without its site: focus.admin_site.site is ours.
+    "unfold.apps.BasicAppConfig",
     "focus.apps.FocusConfig",
-    "django.contrib.admin",
+    "focus.apps.StaffSiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",

@@ -9,10 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from accounts import sessions
-from accounts.admin import apps, links, mails, people, secrets
+from accounts.admin import apps, groups, links, mails, people, secrets
 from accounts.authentication import browser_session, visitor
 
-__all__ = ["apps", "links", "mails", "people", "secrets"]
+__all__ = ["apps", "groups", "links", "mails", "people", "secrets"]
 
 
 def sign_in_first(request: HttpRequest, extra_context: Any = None) -> HttpResponse:

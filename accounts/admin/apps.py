@@ -7,18 +7,29 @@ from django.contrib import admin, messages
 from django.contrib.postgres.forms import SimpleArrayField
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
-from accounts import audit, origins, partners, tokens
+from accounts import audit, origins, partners, roles, tokens
 from accounts.admin.kept import Kept
 from accounts.authentication import visitor
 from accounts.models import App, AppKey
+from focus.admin_site.base import StaffAdmin
 from focus.errors import DomainError
 from focus.money import NotAnAmount, from_micro, to_micro
 
 ROTATION_OVERLAP_SECONDS = 24 * 3600
 MARK_FAMILY = "accounts.mark_family"
+# What staff without `change_app_identity` may change: what an app costs and gives.
+# The rest says whose it is and where its users and their tokens go.
+MONEY = {
+    "active",
+    "starter_credits",
+    "overage_policy",
+    "max_ttl_seconds",
+    "rate_limit_per_minute",
+    "price",
+    "duplicate_mode",
+}
 
 
 class AppForm(forms.ModelForm):
@@ -97,7 +108,7 @@ class AppForm(forms.ModelForm):
 
 
 @admin.register(App)
-class AppAdmin(ModelAdmin):
+class AppAdmin(StaffAdmin):
     form = AppForm
     list_display = ["slug", "name", "owner", "active", "starter", "created_at"]
     list_filter = ["active", "is_tool"]
@@ -131,7 +142,11 @@ class AppAdmin(ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Partners have the slug in their code, and the ledger in its entries.
         fixed = ["slug"] if obj else []
-        return fixed if request.user.has_perm(MARK_FAMILY) else [*fixed, "family"]
+        if not request.user.has_perm(MARK_FAMILY):
+            fixed.append("family")
+        if obj and not request.user.has_perm(f"accounts.{roles.CHANGE_APP_IDENTITY}"):
+            return [name for name in self.fields if name not in MONEY]
+        return fixed
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

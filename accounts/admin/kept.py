@@ -3,10 +3,13 @@
 from typing import Any
 
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+
+from focus.admin_site.base import StaffAdmin
+
+ONLY_SUPERUSERS = "Only superusers change accounts of staff."
 
 
-class Kept(ModelAdmin):
+class Kept(StaffAdmin):
     """Rows that are looked at: neither deleted nor, unless a class says so, changed."""
 
     list_fullwidth = True

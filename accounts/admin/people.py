@@ -6,8 +6,8 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts import audit, people
-from accounts.admin.kept import Kept
+from accounts import audit, people, roles
+from accounts.admin.kept import ONLY_SUPERUSERS, Kept
 from accounts.authentication import visitor
 from accounts.models import Consent, Identity, SecurityEvent, User
 
@@ -45,7 +45,9 @@ class UserAdmin(Kept):
     actions = ["close", "reopen"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.may_change(request)
+        if not self.may_change(request):
+            return False
+        return obj is None or roles.may_change(staff=request.user, user=obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Who may make staff decides who may do everything.
@@ -70,8 +72,9 @@ class UserAdmin(Kept):
     @admin.action(description="Close: sign out everywhere", permissions=["act"])
     def close(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         for user in queryset:
-            if user.is_superuser and not request.user.is_superuser:
-                self.message_user(request, f"You may not close {user}.", messages.ERROR)
+            if not self.has_change_permission(request, user):
+                told = f"You may not close {user}. {ONLY_SUPERUSERS}"
+                self.message_user(request, told, messages.ERROR)
             elif user == request.user:
                 self.message_user(request, "That is you.", messages.ERROR)
             else:
@@ -83,6 +86,10 @@ class UserAdmin(Kept):
     @admin.action(description="Reopen", permissions=["act"])
     def reopen(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         for user in queryset:
+            if not self.has_change_permission(request, user):
+                told = f"You may not reopen {user}. {ONLY_SUPERUSERS}"
+                self.message_user(request, told, messages.ERROR)
+                continue
             people.reopen(user=user, actor=str(request.user), visitor=visitor(request))
             self.message_user(request, f"{user} is open.", messages.SUCCESS)
 

@@ -4,8 +4,8 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts import sessions, tokens
-from accounts.admin.kept import Kept
+from accounts import roles, sessions, tokens
+from accounts.admin.kept import ONLY_SUPERUSERS, Kept
 from accounts.authentication import visitor
 from accounts.models import (
     DeviceGrant,
@@ -28,11 +28,14 @@ class SessionAdmin(Kept):
 
     @admin.action(description="Revoke: sign out", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
-        for session in queryset:
+        for session in queryset.select_related("user"):
+            if not roles.may_change(staff=request.user, user=session.user):
+                self.message_user(request, ONLY_SUPERUSERS, messages.ERROR)
+                continue
             sessions.revoke(
                 session=session, actor=str(request.user), visitor=visitor(request)
             )
-        self.message_user(request, "Revoked.", messages.SUCCESS)
+            self.message_user(request, f"{session} is revoked.", messages.SUCCESS)
 
 
 @admin.register(PersonalAccessToken)
@@ -52,13 +55,16 @@ class PersonalAccessTokenAdmin(Kept):
         self, request: HttpRequest, queryset: QuerySet[PersonalAccessToken]
     ) -> None:
         for token in queryset.select_related("user"):
+            if not roles.may_change(staff=request.user, user=token.user):
+                self.message_user(request, ONLY_SUPERUSERS, messages.ERROR)
+                continue
             tokens.revoke(
                 user=token.user,
                 token_id=token.pk,
                 actor=str(request.user),
                 visitor=visitor(request),
             )
-        self.message_user(request, "Revoked.", messages.SUCCESS)
+            self.message_user(request, f"{token} is revoked.", messages.SUCCESS)
 
 
 @admin.register(UserKey)

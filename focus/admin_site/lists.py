@@ -9,7 +9,6 @@ from datetime import date
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import Max, Min, Model, QuerySet
@@ -17,8 +16,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
-from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
+
+from focus.admin_site.base import StaffAdmin, StaffChangeList
 
 
 class BoundedPaginator(Paginator):
@@ -63,7 +63,7 @@ def _rows_in(model: type[Model]) -> int:
         return int(cursor.fetchone()[0])
 
 
-class ReadOnlyChangeList(ChangeList):
+class ReadOnlyChangeList(StaffChangeList):
     """One page of rows, and the calendar above it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -142,7 +142,7 @@ class ReadOnlyChangeList(ChangeList):
         return str(self.get_query_string(chosen, [f"{self.date_hierarchy}__"]))
 
 
-class ReadOnly(ModelAdmin):
+class ReadOnly(StaffAdmin):
     """Rows that nobody changes here, superusers included: the ledger's own rules do.
 
     `view` is the only permission that opens anything.
@@ -153,7 +153,6 @@ class ReadOnly(ModelAdmin):
     list_per_page = 50
     list_max_show_all = 0
     show_full_result_count = False
-    show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
     change_list_template = "admin_site/change_list.html"
     sortable_by: tuple[str, ...] = ()

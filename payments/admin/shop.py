@@ -5,16 +5,16 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
 from accounts import audit
 from accounts.authentication import visitor
+from focus.admin_site.base import StaffAdmin
 from payments import plans
 from payments.models import Pack, Plan
 from payments.models.packs import dollars
 
 
-class ForSale(ModelAdmin):
+class ForSale(StaffAdmin):
     """Every change is on record."""
 
     list_fullwidth = True

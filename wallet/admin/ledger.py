@@ -60,6 +60,7 @@ class EntryAdmin(ReadOnly):
     list_select_related = ["wallet__account", "app"]
     list_filter = ["kind", "app"]
     date_hierarchy = "booked_at"
+    lookups = ("job_id", "movement_id", "wallet__id__exact")
     ordering = ["-booked_at"]
     sortable_by = ("when",)
     search_fields = ["wallet__account__email"]
@@ -184,6 +185,7 @@ class GrantAdmin(ReadOnly):
     ]
     list_select_related = ["wallet__account", "app", "given_by"]
     list_filter = ["source", "category", "app"]
+    lookups = ("wallet__id__exact",)
     ordering = ["-id"]
     sortable_by = ("id",)
     search_fields = ["wallet__account__email"]

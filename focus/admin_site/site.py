@@ -1,0 +1,70 @@
+"""The staff's site: unfold's, without the doors that Focus has no use for."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.core import checks
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.paginator import InvalidPage
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.sites import UnfoldAdminSite
+
+from focus.admin_site.base import StaffAdmin
+
+
+class DeclaredAutocomplete(AutocompleteJsonView):
+    """Choices for the fields that a staff page declares, and for no other column."""
+
+    def process_request(self, request: HttpRequest) -> Any:
+        term, page, field, to_field = super().process_request(request)
+        asking = self.admin_site._registry.get(field.model)
+        if asking is None or field.name not in asking.get_autocomplete_fields(request):
+            raise PermissionDenied
+        return term, page, field, to_field
+
+
+class StaffSite(UnfoldAdminSite):
+    """The one admin site. Its classes are all `StaffAdmin`s: a system check says so."""
+
+    def check(self, app_configs: list[AppConfig] | None) -> list[checks.CheckMessage]:
+        wrong = [
+            checks.Error(
+                f"{type(page).__qualname__} is not a StaffAdmin: its list would filter"
+                " by any column that a request names.",
+                obj=model,
+                id="focus.E001",
+            )
+            for model, page in self._registry.items()
+            if not isinstance(page, StaffAdmin)
+        ]
+        return [*wrong, *super().check(app_configs)]
+
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        return DeclaredAutocomplete.as_view(admin_site=self)(request)
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One place to change a password: the pages for people, with their rules."""
+        return redirect("/security")
+
+    def password_change_done(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return redirect("/security")
+
+    def search(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            found: HttpResponse = super().search(request, extra_context)
+        except (InvalidPage, ValueError) as wrong:
+            raise BadRequest("There is no such page of results.") from wrong
+        return found
+
+    def get_urls(self) -> list[Any]:
+        # `r/…` leads from any row of any model to its page; no model of ours has one.
+        routes = super().get_urls()
+        return [url for url in routes if getattr(url, "name", "") != "view_on_site"]
