@@ -16,7 +16,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.views.main import ORDER_VAR
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import ForeignKey, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
@@ -88,7 +88,7 @@ class StaffAdmin(ModelAdmin):
                 continue
             yield from (path, f"{path}__exact", f"{path}__isnull")
             field = get_fields_from_path(self.model, path)[-1]
-            if field.is_relation:
+            if isinstance(field, ForeignKey):
                 yield f"{path}__{field.target_field.name}__exact"
 
     def response_action(

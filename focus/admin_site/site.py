@@ -8,6 +8,7 @@ from django.core import checks
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.paginator import InvalidPage
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from unfold.sites import UnfoldAdminSite
 
@@ -19,7 +20,7 @@ class DeclaredAutocomplete(AutocompleteJsonView):
 
     def process_request(self, request: HttpRequest) -> Any:
         term, page, field, to_field = super().process_request(request)
-        asking = self.admin_site._registry.get(field.model)
+        asking = page.admin_site._registry.get(field.model)
         if asking is None or field.name not in asking.get_autocomplete_fields(request):
             raise PermissionDenied
         return term, page, field, to_field
@@ -41,7 +42,7 @@ class StaffSite(UnfoldAdminSite):
         ]
         return [*wrong, *super().check(app_configs)]
 
-    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponseBase:
         return DeclaredAutocomplete.as_view(admin_site=self)(request)
 
     def password_change(
