@@ -8,7 +8,7 @@ from typing import Any
 from . import charges, checkout, disputes, refunds, subscriptions
 from .deliveries import Deliverer, payload
 from .errors import Refused
-from .events import schedule
+from .events import changed, schedule
 from .state import Obj, State
 
 Action = Callable[[State, Deliverer, list[str], Obj], Any]
@@ -145,6 +145,21 @@ def renew(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
 @does("post", "/subscriptions/*/end")
 def end(state: State, _: Deliverer, names: list[str], _given: Obj) -> Obj:
     return subscriptions.end(state, state.get("subscription", names[0]))
+
+
+@does("post", "/subscriptions/*/status")
+def status(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
+    """{status}: what dunning, a pause or a first payment that failed leads to."""
+    subscription = state.get("subscription", names[0])
+    kind = "customer.subscription.updated"
+    changed(state, kind, subscription, status=given["status"])
+    return subscription
+
+
+@does("post", "/objects/*/forget")
+def forget(state: State, _: Deliverer, names: list[str], _given: Obj) -> Obj:
+    """It is gone without a word: deleted test data, or another account's object."""
+    return state.objects.pop(names[0])
 
 
 @does("post", "/invoices/*/pay")

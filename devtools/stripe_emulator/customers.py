@@ -83,6 +83,8 @@ def delete(state: State, name: str) -> Obj:
     for subscription in list(state.each("subscription", customer=name)):
         if subscription["status"] not in ("canceled", "incomplete_expired"):
             subscriptions.end(state, subscription)
+    for method in list(state.each("payment_method", customer=name)):
+        detach(state, method["id"])
     emit(state, "customer.deleted", customer)
     gone = {"id": name, "object": "customer", "deleted": True}
     state.objects[name] = gone

@@ -1,5 +1,6 @@
 """Telling the product: signed, retried, and as badly as a test asks for."""
 
+import copy
 import hashlib
 import hmac
 import http.client
@@ -9,6 +10,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+from .reading import first_pages
 from .state import Obj, State
 
 # Seconds to wait after each failed attempt; then it gives up.
@@ -25,7 +27,7 @@ def signature(payload: str, secrets: list[str], timestamp: int) -> str:
 
 
 def payload(state: State, event_id: str) -> str:
-    return json.dumps(state.objects[event_id], indent=2)
+    return json.dumps(first_pages(copy.deepcopy(state.objects[event_id])), indent=2)
 
 
 class Deliverer:
@@ -71,10 +73,10 @@ class Deliverer:
             threading.Thread(target=lambda: sent.append(self._send(delivery, body)))
             for _ in range(delivery["copies"])
         ]
-        for copy in copies:
-            copy.start()
-        for copy in copies:
-            copy.join()
+        for each in copies:
+            each.start()
+        for each in copies:
+            each.join()
         with self.state.lock:
             delivery["attempts"] += sent
             self._conclude(delivery, sent)

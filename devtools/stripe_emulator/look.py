@@ -221,6 +221,30 @@ def _subscription(state: State, subscription: Obj) -> str:
     {change}<div class="acts">{act}</div></form></section>"""
 
 
+def confirmation(state: State, session: Obj) -> str:
+    """What the person is asked to confirm: from which price to which."""
+    wish = session["flow"]["subscription_update_confirm"]
+    item = state.objects[wish["subscription"]]["items"]["data"][0]
+    before, after = item["price"], state.objects[wish["items"][0]["price"]]
+    rows = "".join(
+        f'<div class="row"><span>{word}: {escape(_name(state, price))}</span>'
+        f"<span>{money(price['unit_amount'], price['currency'])}"
+        f" / {price['recurring']['interval']}</span></div>"
+        for word, price in (("Now", before), ("New", after))
+    )
+    return document(
+        "Confirm your updates",
+        f"""<section><h1>Confirm your updates</h1>{rows}
+        <p class="dim">The rest of this period is charged or credited in proportion,
+        now.</p><form method="post">{button("confirm", "Confirm", main=True)}
+        <div class="acts">{button("back", "← Go back")}</div></form></section>""",
+    )
+
+
+def _name(state: State, price: Obj) -> str:
+    return str(state.objects[price["product"]]["name"])
+
+
 def invoice(state: State, found: Obj, lines: list[Obj]) -> str:
     rows = "".join(
         f'<div class="row"><span>{escape(line["description"])}</span>'

@@ -42,6 +42,8 @@ def _answer(
         if method == "post":
             return _checkout_action(state, session, form)
         return _checkout_page(state, session)
+    if parts[:2] == ["p", "session"] and parts[3:] == ["flow"]:
+        return _flow(state, portal.by_secret(state, parts[2]), method, form)
     if parts[:2] == ["p", "session"] and len(parts) == 3:
         session = portal.by_secret(state, parts[2])
         if method == "post":
@@ -112,6 +114,20 @@ def _pay(state: State, session: Obj, form: Obj) -> Refused | None:
 
 
 # --- the billing portal ---------------------------------------------------------------
+
+
+def _flow(state: State, session: Obj, method: str, form: Obj) -> Page:
+    """One change to be confirmed, and nothing else."""
+    if session["flow"] is None:
+        raise Refused("There is no such page.", status=404)
+    if state.note(session).get("done"):
+        return Page(look.message("All done", "This change is already made."))
+    if method == "post":
+        if form.get("action") == "confirm":
+            return Page(location=portal.confirm(state, session))
+        home = session["url"].removesuffix("/flow")
+        return Page(location=session["return_url"] or home)
+    return Page(look.confirmation(state, session))
 
 
 def _portal_action(state: State, session: Obj, form: Obj) -> None:

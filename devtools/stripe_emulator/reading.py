@@ -6,6 +6,8 @@ from typing import Any
 from .errors import Refused, missing
 from .state import Obj, State
 
+# How much of a list stands inside another object. The rest has pages of its own.
+EMBEDDED = 10
 # Members that are there only for those who ask.
 COMPUTED = {
     ("checkout.session", "line_items"),
@@ -76,7 +78,26 @@ def answer(state: State, obj: Obj, params: Obj) -> Obj:
                 _expand(state, item, parts[1:], path)
         else:
             _expand(state, made, parts, path)
+    return first_pages(made)
+
+
+def first_pages(made: Obj) -> Obj:
+    """Cut the lists inside an answer to their first page, in place."""
+    for value in made.values():
+        _cut(value)
     return made
+
+
+def _cut(value: Any) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _cut(item)
+    elif isinstance(value, dict):
+        if value.get("object") == "list" and len(value["data"]) > EMBEDDED:
+            value["has_more"] = True
+            value["data"] = value["data"][:EMBEDDED]
+        for item in value.values():
+            _cut(item)
 
 
 def _not_expandable(path: str) -> Refused:

@@ -38,7 +38,19 @@ def listing(kind: str, *filters: str, **by_default: Any) -> Action:
     return action
 
 
+# Stripe's own figure, from its API reference.
+MOST_TYPES = 20
+
+
 def events(state: State, _names: list[str], params: Obj) -> Obj:
+    if len(params.get("types", [])) > MOST_TYPES:
+        raise Refused(
+            f"Invalid array: `types` takes at most {MOST_TYPES} values.", param="types"
+        )
+    if "types" in params and "type" in params:
+        raise Refused(
+            "You may only specify one of these parameters: type, types.", param="types"
+        )
     wanted = params.get("types") or [params.get("type", "*")]
     patterns = [re.compile(re.escape(w).replace(r"\*", ".*") + "$") for w in wanted]
     rows = [e for e in state.each("event") if any(p.match(e["type"]) for p in patterns)]
@@ -87,6 +99,11 @@ def subscription_list(state: State, _names: list[str], params: Obj) -> Obj:
             r for r in rows if wanted in [i["price"]["id"] for i in r["items"]["data"]]
         ]
     return page(state, rows, params, "/v1/subscriptions")
+
+
+def item_list(state: State, _names: list[str], params: Obj) -> Obj:
+    found = state.get("subscription", params["subscription"], param="subscription")
+    return page(state, found["items"]["data"], params, "/v1/subscription_items")
 
 
 def invoice_list(state: State, _names: list[str], params: Obj) -> Obj:
@@ -251,6 +268,7 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("post", "/v1/refunds"): making(refunds.create),
     ("get", "/v1/refunds/{refund}"): one("refund"),
     ("post", "/v1/refunds/{refund}"): changing(refunds.update),
+    ("get", "/v1/subscription_items"): item_list,
     ("get", "/v1/subscriptions"): subscription_list,
     ("post", "/v1/subscriptions"): making(subscribing.create),
     ("get", "/v1/subscriptions/{subscription_exposed_id}"): one("subscription"),

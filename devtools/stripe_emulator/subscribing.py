@@ -8,6 +8,9 @@ from .errors import Refused, required
 from .events import emit
 from .state import Obj, State, checked_metadata, merge_metadata
 
+# Stripe's own figure.
+MOST_ITEMS = 20
+
 
 def create(state: State, params: Obj) -> Obj:
     customer = customers.live(state, required(params, "customer"), param="customer")
@@ -22,9 +25,11 @@ def create(state: State, params: Obj) -> Obj:
         raise Refused(
             "Missing required param: items.", code="parameter_missing", param="items"
         )
+    if len(items) > MOST_ITEMS:
+        raise Refused(f"A subscription has at most {MOST_ITEMS} items.", param="items")
     lines = [
         (
-            _price(state, item.get("price"), f"items[{i}][price]"),
+            price_of(state, item.get("price"), f"items[{i}][price]"),
             item.get("quantity", 1),
         )
         for i, item in enumerate(items)
@@ -64,7 +69,7 @@ def _spoken(params: Obj) -> None:
         )
 
 
-def _price(state: State, name: Any, param: str) -> Obj:
+def price_of(state: State, name: Any, param: str) -> Obj:
     if not name:
         raise Refused(
             f"Missing required param: {param}.", code="parameter_missing", param=param
@@ -155,7 +160,7 @@ def _change_items(state: State, subscription: Obj, params: Obj) -> Refused | Non
     old = copy.deepcopy(item)
     price = state.objects[item["price"]["id"]]
     if wanted.get("price", price["id"]) != price["id"]:
-        price = _price(state, wanted["price"], "items[0][price]")
+        price = price_of(state, wanted["price"], "items[0][price]")
     item.update(price=dict(price), quantity=wanted.get("quantity", item["quantity"]))
     new_cycle = _rhythm(old["price"]) != _rhythm(price)
     now = state.now()

@@ -95,13 +95,14 @@ OPERATIONS = {
     "/v1/products/{id}": "get post",
     "/v1/refunds": "get post",
     "/v1/refunds/{refund}": "get post",
+    "/v1/subscription_items": "get",
     "/v1/subscriptions": "get post",
     "/v1/subscriptions/{subscription_exposed_id}": "get post delete",
 }
 EVERYWHERE = {"expand", "metadata"}
 # What each request may say here; everything for the ones that are not named.
 SPOKEN: dict[str, str] = {
-    "/v1/billing_portal/sessions": "customer return_url locale",
+    "/v1/billing_portal/sessions": "customer flow_data return_url locale",
     "/v1/charges/{charge}": "description receipt_email",
     "/v1/checkout/sessions": (
         "allow_promotion_codes automatic_tax billing_address_collection cancel_url "
@@ -146,7 +147,9 @@ SPOKEN_INSIDE = {
     "automatic_payment_methods": "allow_redirects enabled",
     "automatic_tax": "enabled",
     "cancellation_details": "comment feedback",
+    "after_completion": "redirect type",
     "customer_update": "address name",
+    "flow_data": "after_completion subscription_update_confirm type",
     "invoice_settings": "default_payment_method",
     "items": "id price quantity deleted metadata",
     "line_items": "price price_data quantity",
@@ -156,6 +159,7 @@ SPOKEN_INSIDE = {
     "product_data": "description images metadata name",
     "recurring": "interval interval_count",
     "subscription_data": "description metadata",
+    "subscription_update_confirm": "items subscription",
 }
 
 
