@@ -16,7 +16,7 @@ from django.utils import timezone
 from focus.errors import DomainError
 from focus.money import MICRO
 from payments import attempts, gateway
-from payments.facts import Intent
+from payments.facts import Intent, Unread
 from payments.models import Customer, Purchase, Reversal, TopUpAttempt, TopUpRule
 from payments.topups import COOL_DOWN, Why
 from wallet import ledger
@@ -224,8 +224,17 @@ def _left_at_stripe(attempt: TopUpAttempt) -> Intent | None:
 
 def _look_for(attempt: TopUpAttempt) -> Intent | None:
     since = attempt.created_at - timedelta(hours=1)
-    made = gateway.intents_since(since, customer=attempt.stripe_customer_id)
-    return next((it for it in made if it.attempt == str(attempt.pk)), None)
+    made = gateway.intents_of(customer=attempt.stripe_customer_id, since=since)
+    unread = False
+    for it in made:
+        if isinstance(it, Unread):
+            unread = True
+        elif it.attempt == str(attempt.pk):
+            return it
+    if unread:
+        # It may be the one that is looked for: nobody is charged by guess.
+        raise gateway.StripeBusy("Stripe told of a payment that cannot be read.")
+    return None
 
 
 def _obstacle(attempt: TopUpAttempt) -> str:

@@ -1,17 +1,22 @@
 """Accounts as Stripe knows them."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
 from payments import gateway
 from payments.facts import Subscribed
-from payments.models import Customer, Subscription
+from payments.models import Customer, PastCustomer, Subscription
 
 # Stripe forgets an idempotency key after 24 hours.
 RESUMABLE = timedelta(hours=23)
+
+T = TypeVar("T")
 
 
 def known_to_stripe(*, account: User) -> Customer:
@@ -25,8 +30,9 @@ def known_to_stripe(*, account: User) -> Customer:
     if account.email:
         params["email"] = account.email
     age = timezone.now() - customer.created_at
+    step = f"{customer.renewals}-{age // RESUMABLE}"
     made = gateway.make_customer(
-        params=params, key=f"focus-{customer.pk}-customer-{age // RESUMABLE}"
+        params=params, key=f"focus-{customer.pk}-customer-{step}"
     )
     unset = Customer.objects.filter(pk=customer.pk, stripe_customer_id=None)
     unset.update(stripe_customer_id=made)
@@ -34,10 +40,52 @@ def known_to_stripe(*, account: User) -> Customer:
     return customer
 
 
+def served(*, account: User, ask: Callable[[Customer], T]) -> T:
+    """The answer of `ask` for the account's customer. Where Stripe refuses because it
+    does not have that customer any more, once again for a new one.
+    """
+    customer = known_to_stripe(account=account)
+    try:
+        return ask(customer)
+    except (gateway.Missing, gateway.StripeRefused):
+        if gateway.has_customer(customer=str(customer.stripe_customer_id)):
+            raise
+    _forget(customer)
+    return ask(known_to_stripe(account=account))
+
+
+@transaction.atomic
+def _forget(customer: Customer) -> None:
+    """Two requests at once forget it once: the second finds another id, or none."""
+    row = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    if row.stripe_customer_id is None or (
+        row.stripe_customer_id != customer.stripe_customer_id
+    ):
+        return
+    PastCustomer.objects.get_or_create(
+        stripe_customer_id=row.stripe_customer_id,
+        defaults={"account_id": row.account_id},
+    )
+    row.stripe_customer_id = None
+    row.renewals += 1
+    row.save(update_fields=["stripe_customer_id", "renewals"])
+
+
 def account_of(stands: Subscribed) -> UUID | None:
-    """Whose subscription it is: as we know its customer, or as it was made by us."""
+    """Whose subscription it is: as we know it, or its customer."""
     known = Subscription.objects.filter(stripe_subscription_id=stands.id)
     if (account_id := known.values_list("account_id", flat=True).first()) is not None:
         return account_id
-    customer = Customer.objects.filter(stripe_customer_id=stands.customer).first()
-    return customer.account_id if customer else None
+    return account_by(customer=stands.customer)
+
+
+def account_by(*, customer: str | None) -> UUID | None:
+    """Whose customer it is, or was."""
+    if customer is None:
+        return None
+    for model in (Customer, PastCustomer):
+        rows = model._default_manager.filter(stripe_customer_id=customer)
+        found: UUID | None = rows.values_list("account_id", flat=True).first()
+        if found is not None:
+            return found
+    return None

@@ -3,6 +3,7 @@
 Each `of` takes Stripe's object as the SDK hands it over. Amounts are US cents.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -30,8 +31,22 @@ DISPUTE_COUNTS = {
 }
 
 
+# Ids and names of Stripe's: printable, and no longer than our columns.
+_NAME = re.compile(r"[\x21-\x7e]{1,255}")
+# The last second that a date can say.
+_LAST_SECOND = 253_402_300_799
+
+
 class UnknownStatus(ValueError):
     """Stripe has a status that nobody has told us the meaning of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An object of a list that could not be read, and why."""
+
+    id: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,31 +166,33 @@ class Invoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One price of a subscription: a plan of ours, or what stands beside it."""
+
+    id: str
+    price: str
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A subscription as it stands."""
+    """A subscription as it stands, with all of its items."""
 
     id: str
     status: str
     customer: str | None
-    price: str
-    item: str
-    account: str
-    period_ends_at: datetime | None
+    items: tuple[Item, ...]
+    latest_invoice: str | None
     cancel_at_period_end: bool
 
     @classmethod
     def of(cls, it: Any) -> "Subscribed":
-        items = it["items"]["data"]
-        first = items[0] if items else {}
-        ends = first.get("current_period_end")
         return cls(
             id=it["id"],
             status=it["status"],
             customer=id_of(it.get("customer")),
-            price=id_of(first.get("price")) or "",
-            item=first.get("id") or "",
-            account=(it.get("metadata") or {}).get("account", ""),
-            period_ends_at=moment(ends) if ends else None,
+            items=tuple(_item(each) for each in it["items"]["data"]),
+            latest_invoice=id_of(it.get("latest_invoice")),
             # The portal may give a date in place of the flag.
             cancel_at_period_end=bool(
                 it.get("cancel_at_period_end") or it.get("cancel_at")
@@ -227,16 +244,28 @@ class Event:
 
     @classmethod
     def of(cls, it: Any) -> "Event":
-        about = it["data"]["object"]
+        """Raises `ValueError`, `KeyError` or `TypeError` for what is no event."""
+        about, livemode = it["data"]["object"], it.get("livemode", False)
+        if not isinstance(about, dict) or not isinstance(livemode, bool):
+            raise TypeError("not an event")
         own = about["id"] if about.get("object") == "payment_intent" else None
+        paid_by = own or about.get("payment_intent")
+        if isinstance(paid_by, dict):
+            paid_by = paid_by["id"]
         return cls(
-            id=it["id"],
-            type=it["type"],
-            livemode=bool(it.get("livemode")),
+            id=_name(it["id"]),
+            type=_name(it["type"]),
+            livemode=livemode,
             happened_at=moment(it["created"]),
-            object_id=about.get("id") or "",
-            payment_intent=own or id_of(about.get("payment_intent")),
+            object_id=_name(about["id"]) if about.get("id") else "",
+            payment_intent=_name(paid_by) if paid_by else None,
         )
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise ValueError("not a name of Stripe's")
 
 
 def _refusal(error: Any) -> str:
@@ -254,7 +283,10 @@ def card_of(it: Any) -> str:
     return f"{brand} ending in {last}" if last else brand
 
 
-def moment(seconds: int) -> datetime:
+def moment(seconds: Any) -> datetime:
+    """Raises `ValueError` for what is no time that a date can say."""
+    if type(seconds) is not int or not 0 <= seconds <= _LAST_SECOND:
+        raise ValueError("not a time")
     return datetime.fromtimestamp(seconds, UTC)
 
 
@@ -280,6 +312,15 @@ def _paid_by(payments: Any) -> str | None:
         if each["status"] == "paid":
             return id_of((each.get("payment") or {}).get("payment_intent"))
     return None
+
+
+def _item(it: Any) -> Item:
+    ends = it.get("current_period_end")
+    return Item(
+        id=it["id"],
+        price=id_of(it.get("price")) or "",
+        ends_at=moment(ends) if ends else None,
+    )
 
 
 def _line(it: Any) -> Line:

@@ -3,10 +3,17 @@
 Whoever handles an event asks Stripe how its object stands now; the event only says
 what to look at. So order, repetition and lateness do not matter, and a worker that dies
 leaves a row that another takes up.
+
+Events take turns by lane, so no kind keeps another waiting: what says that a payment is
+new goes first, the newest and the oldest in turn; a retry gets one turn in three.
 """
 
+import hashlib
+import itertools
 import logging
+import random
 import re
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -21,6 +28,29 @@ from payments.models import StripeEvent
 
 log = logging.getLogger(__name__)
 
+Lane = StripeEvent.Lane
+# The lane of each turn, and which of its events: the newest, or the one due longest.
+TURNS = (
+    (Lane.PAYMENT, "-due_at"),
+    (Lane.OTHER, "-due_at"),
+    (Lane.PAYMENT_AGAIN, "due_at"),
+    (Lane.PAYMENT, "due_at"),
+    (Lane.OTHER, "due_at"),
+    (Lane.OTHER_AGAIN, "due_at"),
+)
+# Goes on from run to run, so a run that Stripe cuts short costs no lane its turn.
+_turns = itertools.count()
+# What credits follow from.
+PAYMENT_TYPES = {
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "payment_intent.succeeded",
+    "invoice.paid",
+    "invoice.payment_succeeded",
+}
+# How long one run goes on; the next is rung for two seconds later.
+RUN_SECONDS = 20
+REFUSED_BODY = 20_000
 # Longer than handling takes at worst: until then nobody else has the event.
 LEASE = timedelta(seconds=60)
 FIRST_WAIT = timedelta(seconds=5)
@@ -35,8 +65,35 @@ _SECRET = re.compile(r'("client_secret"\s*:\s*)"[^"]*"')
 def receive(*, body: bytes, signature: str) -> bool:
     """Store a signed event; false if it was stored before. Raises
     `gateway.NotFromStripe` or `gateway.PaymentsOff`.
+
+    What is signed and cannot be read is stored as refused, for staff.
     """
-    return store(gateway.event(body=body, signature=signature), body.decode())
+    try:
+        event = gateway.event(body=body, signature=signature)
+    except gateway.NotAnEvent as junk:
+        _store_refused(body, junk)
+        raise
+    return store(event, body.decode())
+
+
+def _store_refused(body: bytes, junk: gateway.NotAnEvent) -> None:
+    now = timezone.now()
+    text = body.decode()[:REFUSED_BODY].replace("\x00", "")
+    why = type(junk.__cause__).__name__
+    log.error("signed by Stripe, and not an event: %s", why)
+    StripeEvent.objects.get_or_create(
+        # By its bytes: whatever id it claims stays free for the real event.
+        stripe_id=f"refused:{hashlib.sha256(body).hexdigest()}",
+        defaults={
+            "type": "unreadable",
+            "body": _SECRET.sub(r'\1"***"', text),
+            "livemode": False,
+            "happened_at": now,
+            "state": StripeEvent.State.REFUSED,
+            "outcome": f"not an event that we can read: {why}",
+            "handled_at": now,
+        },
+    )
 
 
 def store(event: Event, body: str) -> bool:
@@ -50,18 +107,24 @@ def store(event: Event, body: str) -> bool:
             "livemode": event.livemode,
             "happened_at": event.happened_at,
             "due_at": timezone.now(),
+            "lane": _lane(event.type),
         },
     )
     return new
 
 
-def handle_due(*, limit: int = 200) -> int:
-    """Handle what is due, one at a time, until Stripe does not answer. Returns how many
-    were done.
+def _lane(kind: str) -> StripeEvent.Lane:
+    return Lane.PAYMENT if kind in PAYMENT_TYPES else Lane.OTHER
+
+
+def handle_due(*, limit: int = 200, seconds: float = RUN_SECONDS) -> int:
+    """Handle what is due, one at a time, until time is up or Stripe does not answer.
+    Returns how many were done.
     """
     done = 0
+    ends = time.monotonic() + seconds
     for _ in range(limit):
-        row = _claim()
+        row = _claim(next(_turns))
         if row is None:
             break
         try:
@@ -69,25 +132,35 @@ def handle_due(*, limit: int = 200) -> int:
         except gateway.StripeDown:
             # Each of the others would wait for its timeouts too.
             break
+        if time.monotonic() > ends:
+            break
     return done
 
 
 def again(*, event_id: int) -> None:
     """Have an event handled once more, whatever came of it: facts count once."""
-    StripeEvent.objects.filter(pk=event_id).update(
-        state=StripeEvent.State.PENDING, due_at=timezone.now(), tries=0
-    )
+    for row in StripeEvent.objects.filter(pk=event_id).exclude(
+        state=StripeEvent.State.REFUSED
+    ):
+        StripeEvent.objects.filter(pk=row.pk).update(
+            state=StripeEvent.State.PENDING,
+            due_at=timezone.now(),
+            tries=0,
+            lane=_lane(row.type),
+        )
 
 
 @transaction.atomic
-def _claim() -> StripeEvent | None:
+def _claim(turn: int) -> StripeEvent | None:
     now = timezone.now()
-    row = (
-        StripeEvent.objects.select_for_update(no_key=True, skip_locked=True)
-        .filter(due_at__lte=now)
-        .order_by("due_at", "pk")
-        .first()
-    )
+    own = TURNS[turn % len(TURNS)]
+    # Where this turn's lane is empty, the others take it, the first of them first.
+    for lane, order in (own, *sorted(TURNS)):
+        due = StripeEvent.objects.filter(lane=lane, due_at__lte=now)
+        waiting = due.select_for_update(no_key=True, skip_locked=True)
+        row = waiting.order_by(order, "pk").first()
+        if row is not None:
+            break
     if row is not None:
         row.tries += 1
         row.due_at = now + LEASE
@@ -122,7 +195,12 @@ def _put_off(row: StripeEvent, failure: Exception) -> None:
         _finish(row, StripeEvent.State.FAILED, words)
         return
     wait = min(FIRST_WAIT * 2 ** (row.tries - 1), LONGEST_WAIT)
-    StripeEvent.objects.filter(pk=row.pk).update(due_at=now + wait, outcome=words[:400])
+    # Spread, so that what came at once does not come again at once.
+    wait *= random.uniform(1, 1.5)  # noqa: S311 — no secret
+    again = Lane.PAYMENT_AGAIN if row.type in PAYMENT_TYPES else Lane.OTHER_AGAIN
+    StripeEvent.objects.filter(pk=row.pk).update(
+        due_at=now + wait, outcome=words[:400], lane=again
+    )
 
 
 def _finish(row: StripeEvent, state: str, outcome: str) -> None:

@@ -2,51 +2,84 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 
 from focus.money import MICRO
-from payments import gateway, packs, plans, subscriptions
+from payments import customers, drifts, gateway, packs, plans, subscriptions
 from payments.facts import Invoice
-from payments.models import Customer, Payment, Plan, Subscription
+from payments.models import Payment, Plan, Subscription
 from wallet import ledger
 from wallet.models import Grant
 
 
 def record(*, invoice: Invoice) -> str:
-    """Give the credits of a paid invoice, once. Asks Stripe about its subscription."""
-    if invoice.subscription is None:
-        return "not of a subscription"
-    said = subscriptions.sync(subscription_id=invoice.subscription)
-    row = Subscription.objects.filter(
-        stripe_subscription_id=invoice.subscription
-    ).first()
-    if row is None:
+    """Give the credits of a paid invoice, once. Asks Stripe about its subscription.
+
+    A paid one that brings no credits is listed for staff.
+    """
+    said, unknown_plan = "not of a subscription", None
+    if invoice.subscription is not None:
+        try:
+            said = subscriptions.sync(subscription_id=invoice.subscription)
+        except (subscriptions.UnknownPlan, gateway.Missing) as unknown:
+            # Its lines may still be of a plan's price; and they are paid.
+            said, unknown_plan = unknown.message, unknown
+    if (account_id := owner_of(invoice=invoice)) is None:
         return said
-    if invoice.status != "paid":
-        return f"{said}; the invoice is {invoice.status}"
-    return f"{said}; {_credit(row, invoice)}"
+    if invoice.status == "paid":
+        said = f"{said}; {_credit(account_id, invoice)}"
+    elif invoice.subscription is not None:
+        said = f"{said}; the invoice is {invoice.status}"
+    if unknown_plan is not None:
+        raise unknown_plan
+    return said
 
 
-def brings_credits(*, invoice: Invoice) -> bool:
-    """Whether it is a paid one, of a customer of ours, for months of a plan."""
-    ours = Customer.objects.filter(stripe_customer_id=invoice.customer)
-    paid = invoice.status == "paid" and invoice.subscription is not None
-    return paid and month_of(invoice).credits_micro > 0 and ours.exists()
+def owner_of(*, invoice: Invoice) -> UUID | None:
+    """The account that pays it: by its subscription, else by its customer."""
+    known = Subscription.objects.filter(stripe_subscription_id=invoice.subscription)
+    found: UUID | None = known.values_list("account_id", flat=True).first()
+    return found or customers.account_by(customer=invoice.customer)
+
+
+def is_ours(*, invoice: Invoice) -> bool:
+    """Whether it is a paid one, of an account of ours."""
+    return invoice.status == "paid" and owner_of(invoice=invoice) is not None
+
+
+def about(invoice: Invoice) -> str:
+    """What staff read of a paid invoice that brings no credits."""
+    prices = ", ".join(
+        dict.fromkeys(line.price for line in invoice.lines if line.price)
+    )
+    return f"{invoice.paid_cents} cents paid, for the prices {prices or '-'}"
+
+
+def _credit(account_id: UUID, invoice: Invoice) -> str:
+    if known := Payment.objects.filter(stripe_invoice_id=invoice.id).first():
+        _paid_by(known, invoice)
+        return "credited before"
+    month = month_of(invoice)
+    if not month.credits_micro or month.plan is None:
+        if not invoice.paid_cents:
+            return "no credits in it"
+        kind = drifts.Kind.NO_CREDITS
+        drifts.note(kind=kind, subject=invoice.id, detail=about(invoice))
+        return "no credits in it, and it is listed for staff"
+    return _grant(account_id, invoice, month.plan, month)
 
 
 @transaction.atomic
-def _credit(subscription: Subscription, invoice: Invoice) -> str:
+def _grant(account_id: UUID, invoice: Invoice, plan: Plan, month: "Month") -> str:
     if invoice.currency != gateway.CURRENCY:
         raise packs.WrongAmount(f"The invoice is in {invoice.currency}.")
-    month = month_of(invoice)
-    if not month.credits_micro or month.plan is None:
-        return "no credits in it"
     payment, new = Payment.objects.get_or_create(
         stripe_invoice_id=invoice.id,
         defaults={
-            "account_id": subscription.account_id,
-            "plan": month.plan,
+            "account_id": account_id,
+            "plan": plan,
             "stripe_payment_intent_id": invoice.payment_intent,
             "amount_cents": invoice.paid_cents,
             "granted_micro": month.credits_micro,
@@ -56,12 +89,12 @@ def _credit(subscription: Subscription, invoice: Invoice) -> str:
         _paid_by(payment, invoice)
         return "credited before"
     ledger.grant(
-        account_id=subscription.account_id,
+        account_id=account_id,
         amount_micro=month.credits_micro,
         source=Grant.Source.PLAN,
         category=Grant.Category.PAID,
         actor="system:stripe",
-        reason=f"plan {month.plan.slug}",
+        reason=f"plan {plan.slug}",
         key=payment.money_key,
         expires_at=month.expires_at,
     )
@@ -95,8 +128,9 @@ def month_of(invoice: Invoice) -> Month:
     """
     total = 0
     plan, ends_at = None, None
+    known = plans.known_among(prices={line.price for line in invoice.lines})
     for line in invoice.lines:
-        price = plans.of_price(price=line.price)
+        price = known.get(line.price)
         if price is None:
             continue
         credits_micro = price.plan.credits * MICRO

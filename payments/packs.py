@@ -108,19 +108,28 @@ def begin(
 
 
 def _open_till(purchase: Purchase) -> None:
-    age = timezone.now() - purchase.created_at
-    # Later than that, an earlier session has expired, or its event will be found.
-    step = f"session-{age // RESUMABLE}"
-    session = gateway.open_session(
-        params=_params(purchase), key=f"focus-{purchase.pk}-{step}"
-    )
+    if purchase.saves_card:
+        session = customers.served(
+            account=purchase.account,
+            ask=lambda customer: _new_session(purchase, customer.stripe_customer_id),
+        )
+    else:
+        session = _new_session(purchase, None)
     Purchase.objects.filter(pk=purchase.pk).update(
         stripe_session_id=session.id, url=session.url
     )
     purchase.stripe_session_id, purchase.url = session.id, session.url
 
 
-def _params(purchase: Purchase) -> dict[str, object]:
+def _new_session(purchase: Purchase, customer: str | None) -> Session:
+    params = _params(purchase, customer)
+    age = timezone.now() - purchase.created_at
+    # Later than that, an earlier session has expired, or its event will be found.
+    step = f"session-{age // RESUMABLE}-{gateway.digest(params)}"
+    return gateway.open_session(params=params, key=f"focus-{purchase.pk}-{step}")
+
+
+def _params(purchase: Purchase, customer: str | None) -> dict[str, object]:
     whole = purchase.credits_micro // MICRO
     account = purchase.account
     params: dict[str, Any] = {
@@ -142,8 +151,7 @@ def _params(purchase: Purchase) -> dict[str, object]:
         ],
     }
     if purchase.saves_card:
-        customer = customers.known_to_stripe(account=account)
-        params["customer"] = customer.stripe_customer_id
+        params["customer"] = customer
         params["payment_intent_data"]["setup_future_usage"] = "off_session"
         # Of what may be saved: bank debits are not for automatic charges.
         params["payment_method_types"] = ["card"]

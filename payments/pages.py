@@ -17,7 +17,7 @@ from accounts.models import User
 from accounts.visit import person, signed_in
 from focus.errors import DomainError, NotFound
 from focus.money import MICRO, from_micro
-from payments import charging, packs, plans, subscriptions, topups
+from payments import charging, choosing, packs, plans, topups
 from payments.models import Purchase, TopUpRule
 from payments.models.packs import dollars
 from wallet import ledger
@@ -63,7 +63,7 @@ def buy(request: HttpRequest, user: User) -> HttpResponse:
 def choose(request: HttpRequest, user: User) -> HttpResponse:
     """To a plan, or to another one."""
     try:
-        way = subscriptions.choose(account=user, slug=request.POST.get("plan", ""))
+        way = choosing.choose(account=user, slug=request.POST.get("plan", ""))
     except DomainError as refusal:
         return _home_with(request, refusal)
     return leave_for(request, way.url)
@@ -111,7 +111,7 @@ def top_up_off(request: HttpRequest, user: User) -> HttpResponse:
 def manage(request: HttpRequest, user: User) -> HttpResponse:
     """To Stripe's customer portal."""
     try:
-        way = subscriptions.manage(account=user)
+        way = choosing.manage(account=user)
     except DomainError as refusal:
         return _home_with(request, refusal)
     return leave_for(request, way.url)
@@ -184,7 +184,7 @@ def _home_with(request: HttpRequest, refusal: DomainError) -> HttpResponse:
 
 
 def _bought(request: HttpRequest, session_id: str) -> dict[str, Any]:
-    if (plan := subscriptions.chosen_in(session_id=session_id)) is not None:
+    if (plan := choosing.chosen_in(session_id=session_id)) is not None:
         return {"plan": plan.name, "state": plan.state}
     purchase = packs.purchase_paid_in(session_id=session_id)
     user = person(request)

@@ -1,5 +1,6 @@
 """Plans: what there is, and which one an account is on."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -47,7 +48,7 @@ def price_of(*, plan: Plan) -> str:
     if plan.stripe_price_id:
         know_price(plan=plan, price=plan.stripe_price_id)
         return plan.stripe_price_id
-    made = PlanPrice.objects.filter(plan=plan, price_cents=plan.price_cents)
+    made = PlanPrice.objects.filter(plan=plan, price_cents=plan.price_cents, gone=False)
     known = made.order_by("-pk").first()
     return known.stripe_price_id if known else ""
 
@@ -58,6 +59,33 @@ def know_price(*, plan: Plan, price: str) -> None:
         stripe_price_id=price,
         defaults={"plan": plan, "price_cents": plan.price_cents},
     )
+
+
+def forget_price(*, price: str) -> None:
+    """Stripe does not sell it any more: nobody chooses it, and who has it keeps it."""
+    PlanPrice.objects.filter(stripe_price_id=price).update(gone=True)
+    Plan.objects.filter(stripe_price_id=price).update(stripe_price_id="")
+
+
+def generation(*, plan: Plan) -> int:
+    """How many of a plan's Prices are gone. Part of the key under which one is made:
+    Stripe would answer an older key with the Price that is gone.
+    """
+    return PlanPrice.objects.filter(plan=plan, gone=True).count()
+
+
+def dearest_of(*, prices: Iterable[str]) -> PlanPrice | None:
+    """The plan among several prices. Those that are no plan's (an add-on, a tax) do not
+    count, and of two plans the dearer one does.
+    """
+    known = PlanPrice.objects.filter(stripe_price_id__in=list(prices))
+    return known.select_related("plan").order_by("-plan__price_cents", "pk").first()
+
+
+def known_among(*, prices: Iterable[str]) -> dict[str, PlanPrice]:
+    """The plans' prices among several, by Stripe's id."""
+    rows = PlanPrice.objects.filter(stripe_price_id__in=list(prices))
+    return {row.stripe_price_id: row for row in rows.select_related("plan")}
 
 
 def of_price(*, price: str) -> PlanPrice | None:

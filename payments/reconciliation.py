@@ -3,17 +3,29 @@ listed for staff.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from django.db.models import Count, Min
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from focus.errors import DomainError
-from payments import attempts, gateway, inbox, invoices, packs, refunds, subscriptions
-from payments.facts import Intent, Invoice, Session, UnknownStatus
+from payments import (
+    attempts,
+    drifts,
+    gateway,
+    inbox,
+    invoices,
+    packs,
+    refunds,
+    subscriptions,
+)
+from payments.facts import Intent, Invoice, Session, UnknownStatus, Unread
 from payments.models import Drift, Payment, Subscription
 
 log = logging.getLogger(__name__)
@@ -21,8 +33,13 @@ log = logging.getLogger(__name__)
 Kind = Drift.Kind
 # Stripe keeps events for 30 days.
 LONGEST = timedelta(days=29)
+# After so many questions in a row without an answer, the next run goes on.
+MOST_UNANSWERED = 3
 # However long ago it began: those that are live are read one by one.
 ALWAYS_LOOKED_AT = (Kind.SUBSCRIPTION, Kind.TWO_SUBSCRIPTIONS)
+
+
+T = TypeVar("T")
 
 
 class Differs(DomainError):
@@ -36,6 +53,7 @@ class Report:
     """What was looked at, made good, and is left."""
 
     since: datetime
+    until: datetime
     looked_at: int = 0
     healed: list[str] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
@@ -43,23 +61,91 @@ class Report:
     agrees: set[tuple[str, str]] = field(default_factory=set)
     # What Stripe's lists said was paid, in cents.
     paid_cents: dict[str, int] = field(default_factory=dict)
+    # How many questions in a row Stripe has not answered.
+    unanswered: int = 0
 
 
 def reconcile(*, days: int = 3) -> Report:
     """Compare what happened in the last `days`, and since the oldest open difference.
 
-    Any number at once do no harm. Raises the gateway's refusals.
+    What Stripe refuses, or tells in a way that cannot be read, is listed; everything
+    else is still compared. Any number at once do no harm. Raises
+    `gateway.PaymentsOff`, and `gateway.StripeDown` where Stripe does not answer at all.
     """
-    report = Report(_since(days))
-    for event, body in gateway.events_since(report.since, types=inbox.known_types()):
-        # What Stripe told while nobody listened.
-        if inbox.store(event, body):
-            report.healed.append(f"{event.id} {event.type}")
-    inbox.handle_due()
-    for step in STEPS:
-        step(report)
+    now = timezone.now()
+    report = Report(_since(now, days), now + timedelta(seconds=1))
+    for step in (_events, *STEPS):
+        with _guarded(report, Kind.UNREAD, f"step {step.__name__.strip('_')}"):
+            step(report)
     _close(report)
     return report
+
+
+@contextmanager
+def _guarded(report: Report, kind: Kind, subject: str) -> Iterator[None]:
+    """Whatever goes wrong inside is listed, and what comes after it goes on. Only a
+    Stripe that is switched off here, or never answers, ends the comparison.
+    """
+    try:
+        yield
+    except gateway.PaymentsOff:
+        raise
+    except gateway.StripeDown as down:
+        report.unanswered += 1
+        if report.unanswered >= MOST_UNANSWERED:
+            raise
+        _list(report, kind, subject, down.message)
+    except (DomainError, UnknownStatus) as differs:
+        report.unanswered = 0
+        _list(report, kind, subject, str(differs))
+    except Exception as failure:
+        log.exception("reconciling %s", subject)
+        _list(report, kind, subject, f"{type(failure).__name__}: {failure}")
+    else:
+        report.unanswered = 0
+        report.agrees.add((kind, subject))
+
+
+def _each(
+    report: Report,
+    what: str,
+    listed: Callable[[datetime, datetime], Iterator[T | Unread]],
+) -> Iterator[T]:
+    """What Stripe lists, one day at a time: a page that is refused costs the rest of
+    its day, and an object that cannot be read costs itself. Both are listed.
+    """
+    since = report.since
+    while since < report.until:
+        until = min(_midnight_after(since), report.until)
+        found = listed(since, until)
+        with _guarded(report, Kind.UNREAD, f"{what} of {since:%Y-%m-%d}"):
+            yield from _readable(report, what, found)
+        since = until
+
+
+def _readable(report: Report, what: str, found: Iterator[T | Unread]) -> Iterator[T]:
+    for it in found:
+        if isinstance(it, Unread):
+            _list(report, Kind.UNREAD, it.id or f"one of the {what}", it.why)
+        else:
+            yield it
+
+
+def _midnight_after(at: datetime) -> datetime:
+    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day + timedelta(days=1)
+
+
+def _events(report: Report) -> None:
+    """What Stripe told while nobody listened."""
+    types = inbox.known_types()
+    for first in range(0, len(types), gateway.TYPES_AT_ONCE):
+        some = types[first : first + gateway.TYPES_AT_ONCE]
+        listed = partial(gateway.events_between, types=some)
+        for event, body in _each(report, f"events from {some[0]} on", listed):
+            if inbox.store(event, body):
+                report.healed.append(f"{event.id} {event.type}")
+    inbox.handle_due()
 
 
 def _close(report: Report) -> None:
@@ -74,8 +160,7 @@ def _close(report: Report) -> None:
     Drift.objects.filter(pk__in=healed).update(healed_at=Now())
 
 
-def _since(days: int) -> datetime:
-    now = timezone.now()
+def _since(now: datetime, days: int) -> datetime:
     since = now - timedelta(days=days)
     oldest = Drift.objects.filter(healed_at=None).aggregate(at=Min("first_seen_at"))
     if oldest["at"]:
@@ -85,7 +170,7 @@ def _since(days: int) -> datetime:
 
 def _sessions(report: Report) -> None:
     """Paid in Stripe: credited here?"""
-    for session in gateway.sessions_since(report.since):
+    for session in _each(report, "checkout sessions", gateway.sessions_between):
         if session.made_for != packs.PACK or not session.paid:
             continue
         report.paid_cents[session.id] = session.total_cents
@@ -102,8 +187,11 @@ def _sessions(report: Report) -> None:
 
 
 def _invoices(report: Report) -> None:
-    for invoice in gateway.invoices_since(report.since):
-        if not invoices.brings_credits(invoice=invoice):
+    for invoice in _each(report, "invoices", gateway.invoices_between):
+        if not invoices.is_ours(invoice=invoice):
+            continue
+        if not invoices.month_of(invoice).credits_micro:
+            _examine(report, Kind.NO_CREDITS, invoice.id, partial(_no_credits, invoice))
             continue
         report.paid_cents[invoice.id] = invoice.paid_cents
 
@@ -118,8 +206,16 @@ def _invoices(report: Report) -> None:
         _examine(report, Kind.NOT_CREDITED, invoice.id, credited)
 
 
+def _no_credits(invoice: Invoice) -> bool:
+    """Whatever it was paid for, staff see that it brought nothing."""
+    known = Payment.objects.filter(stripe_invoice_id=invoice.id)
+    if invoice.paid_cents and not known.exists():
+        raise Differs(invoices.about(invoice))
+    return False
+
+
 def _top_ups(report: Report) -> None:
-    for intent in gateway.intents_since(report.since):
+    for intent in _each(report, "payments", gateway.intents_between):
         if intent.made_for != attempts.TOP_UP or intent.status != "succeeded":
             continue
         report.paid_cents[intent.id] = intent.received_cents
@@ -138,7 +234,16 @@ def _top_ups(report: Report) -> None:
 
 def _reversals(report: Report) -> None:
     """Refunded or disputed in Stripe: taken back here?"""
-    for intent in sorted(gateway.reversed_since(report.since)):
+    intents = {
+        intent
+        for what, listed in (
+            ("refunds", gateway.refunded_between),
+            ("disputes", gateway.disputed_between),
+        )
+        for intent in _each(report, what, listed)
+        if intent
+    }
+    for intent in sorted(intents):
 
         def settled(intent: str = intent) -> bool:
             stands = gateway.reversals(payment_intent=intent)
@@ -179,7 +284,8 @@ def _paid_cents(payment: Payment) -> int:
 
 def _subscriptions(report: Report) -> None:
     """Whether each live one stands as we think, and that nobody has two."""
-    for row in Subscription.objects.filter(status__in=Subscription.LIVE).iterator():
+    looked_at = (*Subscription.LIVE, Subscription.GONE)
+    for row in Subscription.objects.filter(status__in=looked_at).iterator():
 
         def same(row: Subscription = row) -> bool:
             before = _standing(row)
@@ -211,23 +317,12 @@ def _examine(
 ) -> None:
     """`mend` says whether it had to, or raises what stands in its way."""
     report.looked_at += 1
-    try:
+    with _guarded(report, kind, subject):
         if mend():
             report.healed.append(f"{subject} ({kind.label})")
-        report.agrees.add((kind, subject))
-    except (gateway.StripeDown, gateway.PaymentsOff):
-        # Of no payment in particular: the whole comparison waits for the next run.
-        raise
-    except (DomainError, UnknownStatus) as differs:
-        _list(report, kind, subject, str(differs))
 
 
 def _list(report: Report, kind: Kind, subject: str, detail: str) -> None:
-    row, _ = Drift.objects.update_or_create(
-        kind=kind,
-        subject=subject,
-        healed_at=None,
-        defaults={"detail": detail[:400], "last_seen_at": Now()},
-    )
-    report.drifts.append(row)
-    log.error("differs from Stripe: %s %s: %s", kind, subject, detail)
+    row = drifts.note(kind=kind, subject=subject, detail=detail)
+    if row is not None:
+        report.drifts.append(row)

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from focus.money import from_micro
-from payments import gateway, inbox, packs, subscriptions, topups
+from payments import choosing, gateway, inbox, packs, plan_prices, topups
 from payments.models import Plan
 from tests.stripe import WEBHOOK_SECRET, Emulator
 from wallet import ledger
@@ -33,7 +33,7 @@ class Till:
 
     def subscribe(self, user: User, plan: str = "pro", **how: Any) -> str:
         """A plan paid on Stripe's page; the subscription's id."""
-        way = subscriptions.choose(account=user, slug=plan)
+        way = choosing.choose(account=user, slug=plan)
         assert self.stripe.pay(way.session_id, **how)["error"] is None
         return str(gateway.session(session_id=way.session_id).subscription)
 
@@ -57,7 +57,7 @@ class Till:
 
     def move(self, subscription: str, item: str, plan: str) -> None:
         """To another plan at once, as the portal does it where it is confirmed."""
-        price = subscriptions.price_of(plan=Plan.objects.get(slug=plan))
+        price = plan_prices.price_of(plan=Plan.objects.get(slug=plan))
         change: Any = {
             "items": [{"id": item, "price": price}],
             "proration_behavior": "always_invoice",

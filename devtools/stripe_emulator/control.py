@@ -156,6 +156,21 @@ def status(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
     return subscription
 
 
+@does("post", "/objects/*/set")
+def set_members(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
+    """{member: value}: it is told so from now on, whether it makes sense or not."""
+    found = state.objects[names[0]]
+    found.update(given)
+    return found
+
+
+@does("post", "/objects/*/restore")
+def restore(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
+    """{the object}: what was forgotten is there again."""
+    state.objects[names[0]] = given
+    return given
+
+
 @does("post", "/objects/*/forget")
 def forget(state: State, _: Deliverer, names: list[str], _given: Obj) -> Obj:
     """It is gone without a word: deleted test data, or another account's object."""

@@ -21,7 +21,7 @@ from accounts.principals import Kind
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.replay import resumable
 from focus.routing import either_slash
-from payments import plans, subscriptions
+from payments import choosing, plans, subscriptions
 from payments.models import Plan as PlanRow
 from payments.models import Subscription as SubscriptionRow
 from payments.receiving import Receipt, Receiver
@@ -131,6 +131,7 @@ class BillingViewSet(Cosmiv, ViewSet):
         "unknown_plan": 404,
         "not_subscribed": 404,
         "already_subscribed": 409,
+        "payment_under_way": 409,
     }
 
     @extend_schema(
@@ -140,7 +141,10 @@ class BillingViewSet(Cosmiv, ViewSet):
             200: OpenApiResponse(Checkout, "Where to pay, or to confirm the change."),
             400: OpenApiResponse(description="`FREE_PLAN`: nobody pays for it."),
             404: OpenApiResponse(description="`UNKNOWN_PLAN`."),
-            409: OpenApiResponse(description="`ALREADY_SUBSCRIBED` to this plan."),
+            409: OpenApiResponse(
+                description="`ALREADY_SUBSCRIBED` to this plan, or `PAYMENT_UNDER_WAY`"
+                " for a plan: a bank debit takes days."
+            ),
             503: STRIPE_DOWN,
         },
         examples=[
@@ -159,12 +163,14 @@ class BillingViewSet(Cosmiv, ViewSet):
     @resumable
     def checkout(self, request: Request, *, once: bytes | None) -> Response:
         """A page of Stripe's: to subscribe, or, with a plan already, to confirm the
-        change to another. Repeating it before anything is paid leads to the same page.
+        change to the chosen one. With a plan that is past due, unpaid or paused it is
+        the customer portal. Repeating it before anything is paid leads to the same
+        page.
         """
         wish = Choice(data=request.data)
         wish.is_valid(raise_exception=True)
         slug = wish.validated_data["plan"]
-        way = subscriptions.choose(account=request.auth.user, slug=slug)
+        way = choosing.choose(account=request.auth.user, slug=slug)
         return Response({"checkout_url": way.url, "session_id": way.session_id})
 
     @extend_schema(
@@ -195,7 +201,7 @@ class BillingViewSet(Cosmiv, ViewSet):
     )
     def portal(self, request: Request) -> Response:
         """Where payment method, invoices and plan are managed."""
-        way = subscriptions.manage(account=request.auth.user)
+        way = choosing.manage(account=request.auth.user)
         return Response({"portal_url": way.url})
 
     @extend_schema(

@@ -3,7 +3,13 @@
 from payments.models.events import Drift, StripeEvent
 from payments.models.packs import Pack, Plan, PlanPrice
 from payments.models.payments import ClawedPiece, Payment, Reversal
-from payments.models.purchases import Customer, PlanCheckout, Purchase, Subscription
+from payments.models.purchases import (
+    Customer,
+    PastCustomer,
+    PlanCheckout,
+    Purchase,
+    Subscription,
+)
 from payments.models.topups import TopUpAttempt, TopUpRule
 
 __all__ = [
@@ -11,6 +17,7 @@ __all__ = [
     "Customer",
     "Drift",
     "Pack",
+    "PastCustomer",
     "Payment",
     "Plan",
     "PlanCheckout",

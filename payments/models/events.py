@@ -17,6 +17,16 @@ class StripeEvent(models.Model):
         IGNORED = "ignored"
         # Tried for days in vain; staff can have it tried again.
         FAILED = "failed"
+        # Signed, and not an event that we can read. Kept for staff to look at.
+        REFUSED = "refused"
+
+    class Lane(models.IntegerChoices):
+        """Who goes first: see `payments.inbox`."""
+
+        PAYMENT = 0, "payment"
+        OTHER = 1, "other"
+        PAYMENT_AGAIN = 2, "payment, again"
+        OTHER_AGAIN = 3, "other, again"
 
     stripe_id = models.CharField("Stripe's id", max_length=255, unique=True)
     type = models.CharField(max_length=120)
@@ -29,6 +39,9 @@ class StripeEvent(models.Model):
     received_at = models.DateTimeField(db_default=Now())
     state = models.CharField(max_length=7, choices=State, default=State.PENDING)
     due_at = models.DateTimeField(null=True)
+    lane = models.PositiveSmallIntegerField(
+        choices=Lane, default=Lane.OTHER, db_default=Lane.OTHER
+    )
     tries = models.PositiveSmallIntegerField(default=0)
     # What came of it, or why not yet.
     outcome = models.CharField(max_length=400, blank=True)
@@ -38,9 +51,9 @@ class StripeEvent(models.Model):
         verbose_name = "Stripe event"
         indexes = [
             models.Index(
-                fields=["due_at", "id"],
+                fields=["lane", "due_at", "id"],
                 condition=Q(due_at__isnull=False),
-                name="events_to_be_handled",
+                name="events_to_handle_by_lane",
             ),
             models.Index(fields=["-received_at"], name="event_received"),
         ]
@@ -59,6 +72,8 @@ class Drift(models.Model):
         REVERSAL = "reversal", "refunds or disputes differ"
         SUBSCRIPTION = "subscription", "the subscription differs"
         TWO_SUBSCRIPTIONS = "two_subscriptions", "two live subscriptions"
+        NO_CREDITS = "no_credits", "paid in Stripe, brings no credits"
+        UNREAD = "unread", "could not be read from Stripe"
 
     kind = models.CharField(max_length=20, choices=Kind)
     # Stripe's id of what differs.
@@ -66,8 +81,10 @@ class Drift(models.Model):
     detail = models.CharField(max_length=400)
     first_seen_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
-    # When a later comparison found no difference any more.
+    # When a later comparison found no difference any more, or staff settled it.
     healed_at = models.DateTimeField(null=True)
+    # The member of staff who settled it by hand. It is not listed again.
+    settled_by = models.CharField(max_length=254, blank=True, default="", db_default="")
 
     class Meta:
         verbose_name = "difference from Stripe"

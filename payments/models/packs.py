@@ -64,7 +64,15 @@ class Plan(models.Model):
     stripe_price_id = models.CharField(
         max_length=255,
         blank=True,
-        help_text="A Price in Stripe. Empty: one is made when it is first needed.",
+        help_text="A Price in Stripe. Empty: one is made within seconds.",
+    )
+    # When Stripe is asked next whether the plan has its Price, and why it has none yet.
+    price_due_at = models.DateTimeField(null=True, editable=False)
+    price_tries = models.PositiveSmallIntegerField(
+        default=0, db_default=0, editable=False
+    )
+    price_problem = models.CharField(
+        max_length=200, blank=True, default="", db_default="", editable=False
     )
     active = models.BooleanField(default=True, help_text="Whether it can be chosen.")
     # Of idempotency keys at Stripe: ours are counted anew in every database.
@@ -99,6 +107,8 @@ class PlanPrice(models.Model):
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT)
     stripe_price_id = models.CharField(max_length=255, unique=True)
     price_cents = models.PositiveIntegerField()
+    # Stripe does not have it any more, or it is archived there: nobody can choose it.
+    gone = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:

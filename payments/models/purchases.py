@@ -65,10 +65,25 @@ class Customer(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     stripe_customer_id = models.CharField(max_length=255, null=True, unique=True)
+    # How often Stripe lost it and another was made.
+    renewals = models.PositiveSmallIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
         return self.stripe_customer_id or f"customer {self.pk}"
+
+
+class PastCustomer(models.Model):
+    """A customer of the account that Stripe does not have any more. Its invoices and
+    subscriptions are still the account's.
+    """
+
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    stripe_customer_id = models.CharField(max_length=255, unique=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.stripe_customer_id
 
 
 class PlanCheckout(models.Model):
@@ -100,6 +115,10 @@ class Subscription(models.Model):
 
     # Those that give the plan: a late payment is Stripe's to chase for a while.
     LIVE = ("active", "trialing", "past_due")
+    # Over for good, in Stripe's words.
+    ENDED = ("canceled", "incomplete_expired")
+    # Our word: Stripe does not know it under our key.
+    GONE = "gone"
 
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     stripe_subscription_id = models.CharField(max_length=255, unique=True)

@@ -51,6 +51,8 @@ class TopUpRule(models.Model):
     # No attempt before this: cool-down, back-off, or the next month.
     not_before = models.DateTimeField(db_default=Now())
     declines = models.PositiveSmallIntegerField(default=0)
+    # When its card was last looked after: the longest ago goes first.
+    looked_at = models.DateTimeField(null=True)
     changed_at = models.DateTimeField(db_default=Now())
 
     class Meta:

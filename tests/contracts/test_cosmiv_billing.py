@@ -144,7 +144,7 @@ def test_an_upgrade_brings_the_rest_of_the_month_in_proportion(
     subscription = till.subscribe(alice)
     till.catch_up()
     live = gateway.subscription(subscription_id=subscription)
-    till.move(subscription, live.item, "creator")
+    till.move(subscription, live.items[0].id, "creator")
     till.catch_up()
     # At once: a month of 25 less a month of 10.
     assert Subscription.objects.get().plan.slug == "creator"

@@ -183,7 +183,7 @@ class TestReceiver:
             assert send(path, body, signed(body)).status_code == 200
         assert StripeEvent.objects.count() == 1
 
-    def test_whatever_is_not_stripes_word_is_400_and_leaves_nothing(
+    def test_what_is_not_stripes_word_is_400_and_kept_only_where_it_is_signed(
         self, path: str
     ) -> None:
         body = event()
@@ -210,7 +210,74 @@ class TestReceiver:
             assert answer.status_code == 400, (wrong, signature)
             refusal = answer.json()["error"]
             assert refusal["code"] == "INVALID_SIGNATURE", refusal
-        assert not StripeEvent.objects.exists()
+        kept = StripeEvent.objects.all()
+        assert {row.state for row in kept} == {"refused"}
+        assert {row.body for row in kept} == {"[]", "{}", "{", '"x"'}
+        assert {row.due_at for row in kept} == {None}
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"created": 10**15},
+            {"created": -1},
+            {"created": 1.5},
+            {"created": True},
+            {"created": "1"},
+            {"created": None},
+            {"created": 10**400},
+            {"id": "evt_\x00"},
+            {"id": "evt_" + "x" * 300},
+            {"id": ""},
+            {"id": 7},
+            {"id": ["evt_1"]},
+            {"id": "evt_\u00e9 1"},
+            {"type": "x" * 300},
+            {"type": "a\x00b"},
+            {"type": {"a": 1}},
+            {"livemode": "no"},
+            {"data": None},
+            {"data": []},
+            {"data": {"object": []}},
+            {"data": {"object": "cs_1"}},
+            {"data": {"object": {"id": {"a": 1}}}},
+            {"data": {"object": {"id": "x" * 300}}},
+            {"data": {"object": {"id": "pi_\x00", "object": "payment_intent"}}},
+            {"data": {"object": {"object": "payment_intent"}}},
+            {"data": {"object": {"id": "ch_1", "payment_intent": 7}}},
+            {"data": {"object": {"id": "ch_1", "payment_intent": {"a": 1}}}},
+        ],
+        ids=str,
+    )
+    def test_signed_junk_is_400_and_stored_as_refused(
+        self, path: str, wrong: dict[str, Any]
+    ) -> None:
+        body = json.dumps({**json.loads(event()), **wrong})
+        for _ in range(2):
+            answer = send(path, body, signed(body))
+            assert answer.status_code == 400
+            assert answer.json()["error"]["code"] == "INVALID_SIGNATURE"
+        row = StripeEvent.objects.get()
+        assert (row.state, row.due_at) == ("refused", None)
+        # Whatever id it claimed, the real event of that id is still taken.
+        assert send(path, event(), signed(event())).status_code == 200
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            '{"id":"evt_1","data":' + "[" * 100_000 + "]" * 100_000 + "}",
+            '{"id":"evt_1","created":1e999}',
+            '{"id":"evt_1","created":NaN}',
+            '{"id":"evt_1","type":"\\ud800","created":1,"data":{"object":{}}}',
+            "null",
+            "7",
+            "",
+            "\x00",
+        ],
+        ids=["deep", "huge", "nan", "surrogate", "null", "number", "empty", "nul"],
+    )
+    def test_signed_text_that_is_no_event(self, path: str, body: str) -> None:
+        assert send(path, body, signed(body)).status_code == 400
+        assert StripeEvent.objects.get().state == "refused"
 
     def test_without_a_secret_nothing_is_believed(
         self, path: str, settings: Any

@@ -111,7 +111,7 @@ class TestPortalFlow:
         other = monthly(stripe_emulator, 1900, "Creator").id
         portal = stripe_emulator.client.v1.billing_portal.sessions
         made: Any = portal.create(self.flow(began, other))
-        assert made.flow.subscription_update_confirm.items[0].price == other  # type: ignore[index]
+        assert made.flow.subscription_update_confirm.items[0].price == other
 
     def test_what_cannot_be_confirmed_is_refused(
         self, stripe_emulator: Emulator

@@ -234,7 +234,7 @@ class TestStaff:
         till.catch_up()
         customer = Customer.objects.get(account=alice)
         # By hand in Stripe's dashboard: ours sells nobody a second one.
-        price = gateway.subscription(subscription_id=first).price
+        price = gateway.subscription(subscription_id=first).items[0].price
         whose: Any = {"customer": customer.stripe_customer_id}
         v1 = till.stripe.client.v1
         card = v1.payment_methods.attach("pm_card_visa", whose).id

@@ -58,7 +58,7 @@ def ended(till: Till, user: User) -> None:
 
 def down_and_up_again(till: Till, user: User) -> None:
     subscription = till.subscribe(user, "creator")
-    item = gateway.subscription(subscription_id=subscription).item
+    item = gateway.subscription(subscription_id=subscription).items[0].id
     for _ in range(2):
         till.move(subscription, item, "pro")
         # Paid out of what the step down had left at Stripe.

@@ -1,0 +1,179 @@
+"""How Stripe is asked: one client, whole lists, one key for one wish, and refusals in
+our own words.
+
+A call takes seconds at worst and must never be made while a transaction is open.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import stripe
+from django.conf import settings
+
+from focus import final_answers
+from focus.errors import DomainError
+
+log = logging.getLogger(__name__)
+
+# What our reading of Stripe's objects was written for. Raise it with the SDK.
+API_VERSION = "2026-10-28.endive"
+TIMEOUT = (3, 5)
+RETRIES = 2
+PAGE = 100
+# How long a key is shared that takes the place of one with a kept refusal.
+NEW_KEY_SECONDS = 60
+
+
+class PaymentsOff(DomainError):
+    """This server has no key for Stripe."""
+
+    code = "service_unavailable"
+    retry_after_seconds = 3600
+
+
+class StripeDown(DomainError):
+    """Stripe did not answer, or asks us to slow down."""
+
+    code = "service_unavailable"
+    retry_after_seconds = 5
+
+
+class StripeBusy(DomainError):
+    """The same request is being worked on at Stripe."""
+
+    code = "request_in_flight"
+    retry_after_seconds = 1
+
+
+class StripeRefused(DomainError):
+    """Stripe will not do this; asking again changes nothing."""
+
+    code = "payment_refused"
+
+
+class Declined(StripeRefused):
+    """The bank said no."""
+
+    code = "payment_declined"
+
+
+class Missing(DomainError):
+    """Stripe has no such object under our key."""
+
+    code = "not_found"
+
+
+def v1() -> Any:
+    """Stripe's API by the SDK's names. Raises `PaymentsOff`."""
+    if not settings.STRIPE_SECRET_KEY:
+        raise PaymentsOff("Payments are not set up on this server.")
+    return _client_for(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE).v1
+
+
+@cache
+def _client_for(key: str, base: str) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        key,
+        stripe_version=API_VERSION,
+        base_addresses={"api": base},
+        max_network_retries=RETRIES,
+        http_client=stripe.RequestsClient(
+            timeout=TIMEOUT, session=final_answers.session()
+        ),
+    )
+
+
+def ask(call: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
+    """One answer as plain data. Raises the refusals above."""
+    with our_words():
+        return call().to_dict()
+
+
+def once(
+    make: Callable[..., stripe.StripeObject], params: Mapping[str, Any], key: str
+) -> dict[str, Any]:
+    """Make something once, however often it is asked for under `key`.
+
+    Stripe keeps a refusal under its key for a day, also when its cause is gone. A
+    refusal that Stripe only repeats is therefore asked for again under a new key, which
+    all requests of the same minute share. Not for charges: see `gateway.charge`.
+    """
+    try:
+        return ask(lambda: make(dict(params), named(key)))
+    except (StripeRefused, Missing, StripeDown) as no:
+        if not _is_repeated(no):
+            raise
+    minute = int(time.time()) // NEW_KEY_SECONDS
+    return ask(lambda: make(dict(params), named(f"{key}-{minute}")))
+
+
+def named(key: str) -> Any:
+    return {"idempotency_key": key}
+
+
+def digest(params: Mapping[str, Any]) -> str:
+    """Names a request by what it asks for, as a part of its idempotency key: Stripe
+    refuses other params under the same key.
+    """
+    text = json.dumps(params, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_repeated(no: DomainError) -> bool:
+    headers = getattr(no.__cause__, "headers", None) or {}
+    told = {str(name).lower(): value for name, value in dict(headers).items()}
+    return told.get("idempotent-replayed") == "true"
+
+
+def pages(listed: Callable[..., Any], **params: Any) -> Iterator[Any]:
+    """Every object of a list, page by page."""
+    after: dict[str, str] = {}
+    while True:
+        wanted = {**params, "limit": PAGE, **after}
+        page = ask(lambda: listed(wanted))  # noqa: B023 — asked at once
+        yield from page["data"]
+        if not page["has_more"] or not page["data"]:
+            return
+        after = {"starting_after": page["data"][-1]["id"]}
+
+
+def whole(embedded: Any, listed: Callable[..., Any], **params: Any) -> Any:
+    """A list that stands inside another object, with all of its pages.
+
+    Stripe embeds the first page only: ten objects, and `has_more`.
+    """
+    if not embedded or not embedded.get("has_more"):
+        return embedded
+    return {**embedded, "data": list(pages(listed, **params)), "has_more": False}
+
+
+@contextmanager
+def our_words() -> Iterator[None]:
+    """Turn what the SDK raises into refusals. Its messages may name people: they go
+    into the log of the server and not to the caller.
+    """
+    try:
+        yield
+    except stripe.CardError as no:
+        raise Declined("The payment was declined.", reason=no.code or "") from no
+    except stripe.IdempotencyError as used:
+        raise StripeRefused("This was asked of Stripe differently before.") from used
+    except stripe.InvalidRequestError as wrong:
+        if wrong.http_status == 404 or wrong.code == "resource_missing":
+            raise Missing("Stripe has no such object.") from wrong
+        log.error("Stripe refused: %s (%s)", wrong.user_message, wrong.request_id)
+        raise StripeRefused("The payment service refused this.") from wrong
+    except (stripe.AuthenticationError, stripe.PermissionError) as refused:
+        log.error("Stripe does not take our key: %s", refused.user_message)
+        raise StripeDown("Payments are not available right now.") from refused
+    except stripe.StripeError as failed:
+        if failed.http_status == 409:
+            raise StripeBusy("The same payment is just being set up.") from failed
+        log.warning("Stripe failed: %s", type(failed).__name__)
+        raise StripeDown("The payment service does not answer right now.") from failed
