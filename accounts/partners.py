@@ -43,6 +43,7 @@ class Offer:
     price_micro: int
     url: str
     duplicate_mode: str = App.DuplicateMode.CONFLICT
+    sold_per_use: bool = False
 
     def to(self, app: App) -> None:
         """Write it on `app`, unsaved. Raises `InvalidPrice`, `InvalidRedirectUrl`."""
@@ -52,6 +53,7 @@ class Offer:
         app.price_micro = self.price_micro
         app.tool_url = origins.redirect_url(self.url)
         app.duplicate_mode = self.duplicate_mode
+        app.sold_per_use = self.sold_per_use
 
 
 def find_active(slug: str) -> App:

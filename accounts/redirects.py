@@ -1,7 +1,7 @@
 """Where a browser may be sent after a sign-in: registered origins, compared exactly."""
 
 import re
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from django.conf import settings
 
@@ -9,6 +9,7 @@ from accounts import origins
 from accounts.models import App
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
+_RAW = re.compile(r"[\u0080-\U0010ffff]+")
 # Never passed on: only we put these into a target.
 _OURS = frozenset({"token", "ticket"})
 
@@ -17,8 +18,9 @@ def absolute(raw: str) -> str | None:
     """`raw` if its origin is ours or an active app's, without `token` and `ticket`.
 
     The path is free, the origin exact: no wildcard, suffix or relative form. None means
-    that nothing may be sent there.
+    that nothing may be sent there. Raw letters beyond ASCII mean their encoded form.
     """
+    raw = _encoded(raw)
     if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return None
     origin = origins.of(raw)
@@ -29,6 +31,7 @@ def absolute(raw: str) -> str | None:
 
 def relative(raw: str) -> str | None:
     """`raw` if it is a path on this server, else None. `//host` is not a path."""
+    raw = _encoded(raw)
     if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return None
     return raw if raw[0] == "/" and raw[1:2] != "/" else None
@@ -45,7 +48,8 @@ def front(raw: object) -> str:
     if (path := relative(raw)) is not None:
         # Joined as text: what begins with a slash can change no host before it.
         raw = f"{settings.FRONTEND_URL}{path}"
-    elif not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
+    raw = _encoded(raw)
+    if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return default
     origin = origins.of(raw)
     if origin is None or origin != origins.of(settings.FRONTEND_URL):
@@ -84,6 +88,15 @@ def app_of(target: str) -> App | None:
     """The app at this allowed `target`, None for our own pages."""
     origin = origins.of(target) or ""
     return None if origins.is_first_party(origin) else origins.app_of(origin)
+
+
+def _encoded(raw: str) -> str:
+    """UTF-8, percent-encoded, as a browser sends it. In a host this gives no origin."""
+    try:
+        return _RAW.sub(lambda found: quote(found[0]), raw)
+    except UnicodeEncodeError:
+        # A lone surrogate has no UTF-8; `_UNSAFE` refuses it.
+        return raw
 
 
 def _is_registered(origin: str) -> bool:

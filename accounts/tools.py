@@ -89,7 +89,10 @@ def change(
     app.name = name or app.name
     offer.to(app)
     app.save(
-        update_fields=["name", "is_tool", "price_micro", "tool_url", "duplicate_mode"]
+        update_fields=[
+            *("name", "is_tool", "price_micro", "tool_url"),
+            *("duplicate_mode", "sold_per_use"),
+        ]
     )
     audit.record("app_changed", user=owner, visitor=visitor, app=app.slug)
     return app

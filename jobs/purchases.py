@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts import audit, consents, jwt, redirects, tools
 from accounts.audit import NOBODY, Visitor
-from accounts.models import Consent, User
+from accounts.models import App, Consent, User
 from accounts.principals import AppInactive, TokenEnded
 from focus.errors import DomainError, NotFound
 from jobs.models import ToolPurchase
@@ -55,10 +55,13 @@ class Verified:
 def create(*, user: User, tool_id: uuid.UUID) -> ToolPurchase:
     """A checkout of this tool at its price of now. Charges nothing.
 
-    One that is open already, at the same price, is given again. Raises `NotFound` or
+    The paid one of a person who owns the tool is given again, unless the tool is sold
+    per use; so is one that is open at the same price. Raises `NotFound` or
     `AppInactive`.
     """
     app = tools.find_offered(tool_id=tool_id)
+    if (bought := _bought(user, app)) is not None:
+        return bought
     now = timezone.now()
     still_open = ToolPurchase.objects.filter(
         account=user,
@@ -96,13 +99,16 @@ def process(*, user: User, purchase_id: uuid.UUID, visitor: Visitor = NOBODY) ->
     It costs what the person was shown, and lets the tool spend their credits. Raises
     `NotFound` (also for somebody else's), `AppInactive`, `CheckoutExpired` and
     `ledger.InsufficientCredits`; then nothing was charged and nothing allowed.
+
+    A second checkout of a tool that the person has bought meanwhile gives a token of
+    the paid one and charges nothing, unless the tool is sold per use.
     """
-    # Everybody who processes it stands in line here.
-    rows = ToolPurchase.objects.select_for_update(no_key=True, of=("self",))
-    purchase = _own(rows.select_related("app"), user, purchase_id)
+    purchase = _locked(user, purchase_id)
     app = purchase.app
     if not app.active or not app.is_tool:
         raise AppInactive("This tool is inactive.")
+    if purchase.paid_at is None:
+        purchase = _bought(user, app) or purchase
     if purchase.paid_at is None and purchase.expires_at <= timezone.now():
         raise CheckoutExpired("This checkout has expired; start a new one.")
     consents.record(user=user, app_id=app.pk)
@@ -112,6 +118,29 @@ def process(*, user: User, purchase_id: uuid.UUID, visitor: Visitor = NOBODY) ->
         balance = ledger.balance(account_id=user.pk, app_id=app.pk)
     token = _token(purchase)
     return Bought(purchase, balance, token, redirects.with_token(app.tool_url, token))
+
+
+def _locked(user: User, purchase_id: uuid.UUID) -> ToolPurchase:
+    """The person's purchase, with all of theirs of this tool locked in one order.
+
+    Of two checkouts of one tool that are processed at once, each locks both, so the
+    second one finds the first one paid.
+    """
+    rows = ToolPurchase.objects.select_related("app")
+    purchase = _own(rows, user, purchase_id)
+    locked = ToolPurchase.objects.select_for_update(no_key=True, of=("self",)).filter(
+        account=user, app=purchase.app
+    )
+    list(locked.order_by("pk").values_list("pk"))
+    # A new statement: it sees what was committed while this one waited.
+    return _own(rows, user, purchase_id)
+
+
+def _bought(user: User, app: App) -> ToolPurchase | None:
+    """What the person has bought of a tool that is sold once."""
+    if app.sold_per_use:
+        return None
+    return owned(user=user).filter(app=app).first()
 
 
 def _pay(purchase: ToolPurchase, user: User, visitor: Visitor) -> Balance:

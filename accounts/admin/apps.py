@@ -133,6 +133,7 @@ class AppAdmin(StaffAdmin):
         "price",
         "tool_url",
         "duplicate_mode",
+        "sold_per_use",
     ]
 
     @admin.display(description="starter credits")

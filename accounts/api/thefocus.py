@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts import bound, devices, origins, proofs, redirects, scopes, sessions
-from accounts.access import PRESENT, PUBLIC, Access, Bound
+from accounts.access import PRESENT, PUBLIC, Access, Bound, CredentialNotAccepted
 from accounts.authentication import visitor
 from accounts.models import User
 from accounts.principals import Kind, Principal
@@ -83,6 +83,16 @@ class SessionTokenViewSet(TheFocus, ViewSet):
     accepts = {
         "session_token": Access(frozenset({Kind.SESSION, Kind.CLERK}), bound=Bound.APP)
     }
+
+    def check_permissions(self, request: Request) -> None:
+        principal = cast(Principal | None, request.auth)
+        if principal is not None and principal.kind is Kind.PAT:
+            raise CredentialNotAccepted(
+                "A personal access token needs no session token: send it as "
+                "Authorization: Bearer wherever an access token is taken. Session "
+                "tokens are made from the browser's session or from Clerk's token."
+            )
+        super().check_permissions(request)
 
     @extend_schema(
         summary="Get a session token",

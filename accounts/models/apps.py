@@ -91,6 +91,11 @@ class App(models.Model):
         db_default=DuplicateMode.CONFLICT,
         help_text="What 1sub's credits/consume answers to an identical repeat.",
     )
+    sold_per_use = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Each checkout is charged. Otherwise a person buys the tool once.",
+    )
     # The owner may switch on again what the owner switched off, and nothing else.
     paused_by_owner = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(auto_now_add=True)

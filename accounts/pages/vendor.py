@@ -235,12 +235,13 @@ def _chart(
     }
 
 
-def _as_it_is(app: App) -> dict[str, str]:
+def _as_it_is(app: App) -> dict[str, Any]:
     return {
         "name": app.name,
         "price": spell(app.price_micro).replace(",", ""),
         "url": app.tool_url,
         "duplicate_mode": app.duplicate_mode,
+        "sold_per_use": app.sold_per_use,
     }
 
 
@@ -257,4 +258,5 @@ def _offer(form: Any) -> Offer:
     mode = form.get("duplicate_mode", App.DuplicateMode.CONFLICT)
     if mode not in App.DuplicateMode.values:
         mode = App.DuplicateMode.CONFLICT
-    return Offer(price, form.get("url", "").strip(), mode)
+    per_use = form.get("sold_per_use") == "on"
+    return Offer(price, form.get("url", "").strip(), mode, per_use)

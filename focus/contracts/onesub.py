@@ -74,7 +74,10 @@ class OneSub(Contract):
 
 
 def _facts(problem: Problem) -> Mapping[str, Any]:
-    """The guide's names for what an insufficient balance lacks."""
+    """How long to wait, or the guide's names for what an insufficient balance lacks."""
+    if problem.code == "rate_limited":
+        wait = int(problem.headers.get("Retry-After", "1"))
+        return {**problem.facts, "retryAfter": wait, "retry_after": wait}
     if problem.code != "insufficient_credits":
         return problem.facts
     required, available = problem.facts["required"], problem.facts["available"]

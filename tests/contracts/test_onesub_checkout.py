@@ -97,9 +97,50 @@ def test_asked_again_before_it_is_paid_it_is_the_same_checkout(
 ):
     again = buyer.post(CREATE, {"tool_id": str(tool.pk)}).json()
     assert again == {"checkout_id": checkout_id}
+
+
+def test_a_checkout_of_a_tool_that_is_owned_is_the_paid_one(
+    buyer, checkout_id, tool, alice
+):
+    first = buyer.post(PROCESS, {"checkout_id": checkout_id}).json()
+    App.objects.update(price_micro=99 * MICRO)
+    again = buyer.post(CREATE, {"tool_id": str(tool.pk)}).json()
+    assert again == {"checkout_id": checkout_id}
+    opened = buyer.post(PROCESS, again).json()
+    assert opened["tool_access_token"] != first["tool_access_token"]
+    assert (opened["new_balance"], left(alice)) == (75, 75)
+    # Staff took it back, so the person does not own it any more.
+    purchases.revoke(purchase_id=uuid.UUID(checkout_id), actor="staff")
+    another = buyer.post(CREATE, {"tool_id": str(tool.pk)}).json()
+    assert another != {"checkout_id": checkout_id}
+
+
+def test_a_tool_that_is_sold_per_use_is_paid_at_each_checkout(
+    buyer, checkout_id, tool, alice
+):
+    App.objects.update(sold_per_use=True)
     buyer.post(PROCESS, {"checkout_id": checkout_id})
     another = buyer.post(CREATE, {"tool_id": str(tool.pk)}).json()
     assert another != {"checkout_id": checkout_id}
+    for _ in range(2):
+        assert buyer.post(PROCESS, another).json()["new_balance"] == 50
+    assert left(alice) == 50
+
+
+def test_a_second_open_checkout_of_a_tool_charges_nothing_once_it_is_owned(
+    buyer, checkout_id, tool, alice
+):
+    App.objects.update(price_micro=30 * MICRO)
+    dearer = buyer.post(CREATE, {"tool_id": str(tool.pk)}).json()
+    assert dearer != {"checkout_id": checkout_id}
+    buyer.post(PROCESS, {"checkout_id": checkout_id})
+    opened = buyer.post(PROCESS, dearer).json()
+    assert (opened["success"], opened["new_balance"]) == (True, 75)
+    token = {"token": opened["tool_access_token"]}
+    seen = APIClient().post("/api/v1/verify-user", token).json()
+    assert seen["checkout_id"] == checkout_id
+    assert ToolPurchase.objects.filter(paid_at__isnull=False).count() == 1
+    assert left(alice) == 75
 
 
 def test_another_persons_checkout_is_not_there(checkout_id, bob, give, alice):

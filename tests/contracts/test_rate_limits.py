@@ -106,7 +106,12 @@ def test_the_request_after_the_last_is_refused(
     said = f"Rate limit exceeded. Try again in {wait} seconds."
     bodies: list[dict[str, Any]] = [
         {"error": "rate_limited", "message": said},
-        {"error": "Rate limit exceeded", "message": said},
+        {
+            "error": "Rate limit exceeded",
+            "message": said,
+            "retryAfter": wait,
+            "retry_after": wait,
+        },
         {"error": {"code": "RATE_LIMITED", "message": said, "details": {}}},
         {
             "success": False,

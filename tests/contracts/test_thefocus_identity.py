@@ -117,6 +117,8 @@ class TestSessionToken:
         for client in (as_alice, as_video, alice_by_jwt):
             answer = client.get("/api/sessionToken")
             refused(answer, 403, "credential_not_accepted")
+        said = as_alice.get("/api/sessionToken").json()["message"]
+        assert "A personal access token needs no session token" in said
 
     def test_another_site_s_link_gets_none(self, alice_in_browser: APIClient) -> None:
         for site, status in [

@@ -144,6 +144,20 @@ OFFER = {
 
 
 class TestVendor:
+    def test_a_vendor_says_whether_each_checkout_is_charged(
+        self, alices: Browser, alice: User
+    ) -> None:
+        alices.fill("/vendor", OFFER | {"sold_per_use": "on"})
+        app = App.objects.get(owner=alice)
+        assert app.sold_per_use
+        page = alices.get(f"/vendor/{app.pk}").content.decode()
+        assert 'name="sold_per_use" checked' in page
+        assert "each time" in alices.get("/tools").content.decode()
+        changed = {name: OFFER[name] for name in ("name", "price", "url")}
+        alices.fill(f"/vendor/{app.pk}", changed)
+        app.refresh_from_db()
+        assert not app.sold_per_use
+
     def test_publishing_shows_the_key_once(self, alices: Browser, alice: User) -> None:
         answer = alices.fill("/vendor", OFFER)
         page = answer.content.decode()

@@ -83,6 +83,26 @@ def test_the_path_is_free_and_comes_back_byte_by_byte() -> None:
     assert redirects.absolute(raw) == raw
 
 
+def test_raw_letters_mean_their_encoded_form(settings: Settings) -> None:
+    settings.FRONTEND_URL = "https://app.example.com"
+    app = "https://video.thefocus.ai"
+    path, encoded = "/épreuve?q=日本#ü", "/%C3%A9preuve?q=%E6%97%A5%E6%9C%AC#%C3%BC"
+    assert redirects.absolute(app + path) == redirects.absolute(app + encoded)
+    assert redirects.absolute(app + path) == app + encoded
+    assert redirects.relative(path) == encoded
+    assert redirects.front(path) == f"https://app.example.com{encoded}"
+    assert redirects.front(f"https://app.example.com{path}") == redirects.front(path)
+    for host in (
+        "https://vidéo.thefocus.ai/",
+        "https://video.thefocus.ai\uff0fevil.com/",
+        "https://video.thefocus.ai\u3002evil.com/",
+        "https://evil.com\uff03@video.thefocus.ai/",
+    ):
+        assert redirects.absolute(host) is None
+    assert redirects.absolute(f"{app}/\ud800") is None
+    assert redirects.absolute(f"{app}/" + "é" * 1024) is None
+
+
 def test_our_own_pages_and_the_front_end_are_allowed(settings: Settings) -> None:
     settings.FRONTEND_URL = "https://app.example.com"
     assert redirects.absolute("https://account.thefocus.ai/device")

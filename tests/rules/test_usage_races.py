@@ -76,17 +76,50 @@ def test_twenty_parallel_payments_of_a_checkout_charge_once(alice, tool, give):
     assert Consent.objects.count() == 1
 
 
-def test_two_checkouts_and_credits_for_one(alice, tool, give):
-    give(alice, 30)
-    made = [
+def open_checkouts(alice, tool, count):
+    return [
         ToolPurchase.objects.create(
             account=alice,
             app=tool,
             price_micro=25 * MICRO,
             expires_at="2999-01-01T00:00Z",
         )
-        for _ in range(2)
+        for _ in range(count)
     ]
+
+
+def test_many_checkouts_of_one_tool_at_once_charge_once(alice, tool, give):
+    give(alice, 1000)
+    made = open_checkouts(alice, tool, 5)
+    bought = at_once(
+        *[
+            lambda one=one: purchases.process(user=alice, purchase_id=one.pk)
+            for one in made * 4
+        ]
+    )
+    assert len({one.token for one in bought}) == 20
+    assert len({one.purchase.pk for one in bought}) == 1
+    assert left(alice) == 975
+    assert ToolPurchase.objects.filter(paid_at__isnull=False).count() == 1
+
+
+def test_buying_the_same_tool_twice_at_once_charges_once(alice, tool, give):
+    give(alice, 1000)
+
+    def buy():
+        checkout = purchases.create(user=alice, tool_id=tool.pk)
+        return purchases.process(user=alice, purchase_id=checkout.pk)
+
+    bought = at_once(*[buy] * 10)
+    assert len({one.purchase.pk for one in bought}) == 1
+    assert left(alice) == 975
+
+
+def test_two_checkouts_of_a_tool_per_use_and_credits_for_one(alice, tool, give):
+    tool.sold_per_use = True
+    tool.save()
+    give(alice, 30)
+    made = open_checkouts(alice, tool, 2)
     outcomes = at_once(
         *[
             lambda one=one: purchases.process(user=alice, purchase_id=one.pk)
