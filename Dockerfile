@@ -6,10 +6,10 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     DJANGO_SETTINGS_MODULE=focus.settings \
     MEDIA_ROOT=/data/media \
-    GRANIAN_HOST=0.0.0.0 \
-    GRANIAN_PORT=8000 \
-    GRANIAN_WORKERS=2 \
-    GRANIAN_BLOCKING_THREADS=4
+    WEB_HOST=0.0.0.0 \
+    WEB_WORKERS=2 \
+    WEB_THREADS=4 \
+    PORT=8000
 
 # The servers want a home to write to; a named volume takes over /data's owner.
 RUN useradd --uid 10001 --create-home focus \
@@ -44,4 +44,4 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "-c", 
      checks = json.load(link.getresponse())['checks']; \
      raise SystemExit(checks['database'] != 'ok')"]
 
-CMD ["granian", "--interface", "wsgi", "focus.wsgi:application"]
+CMD ["python", "-m", "focus.server"]

@@ -47,7 +47,9 @@ def same_site_only(request: HttpRequest) -> None:
     if origin is not None and not origins.may_use_cookies(origin):
         raise refuse()
     empty = meta.get("CONTENT_LENGTH") in (None, "", "0")
-    if not empty and request.content_type != "application/json":
+    # A body in chunks has no length until it is read.
+    chunked = "HTTP_TRANSFER_ENCODING" in meta
+    if (chunked or not empty) and request.content_type != "application/json":
         raise refuse()
 
 

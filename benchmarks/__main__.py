@@ -17,8 +17,7 @@ from pathlib import Path
 import django
 
 SERVERS = {
-    "granian": "-m granian --interface wsgi focus.wsgi:application --host 127.0.0.1"
-    " --workers 2 --blocking-threads {threads} --no-ws --port {port}",
+    "focus.server": "-m focus.server",
     "gunicorn": "-m gunicorn focus.wsgi:application --bind 127.0.0.1:{port}"
     " --workers 2 --worker-class gthread --threads {threads} --keep-alive 60",
 }
@@ -130,7 +129,14 @@ def _serving(server: str, threads: int) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = SERVERS[server].format(port=port, threads=threads).split()
-    env = os.environ | {"FOCUS_TESTING": "1"}
+    env = os.environ | {
+        "FOCUS_TESTING": "1",
+        "PORT": str(port),
+        "WEB_WORKERS": "2",
+        "WEB_THREADS": str(threads),
+        "WEB_ACCESS_LOG": "0",
+        "WEB_CONNECTIONS_PER_ADDRESS": "10000",
+    }
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 — the command is ours
             [sys.executable, *command],

@@ -39,6 +39,12 @@ def client(meta: Mapping[str, Any]) -> Address | None:
     return hop
 
 
+def is_trusted_proxy(meta: Mapping[str, Any]) -> bool:
+    """Whether the connection itself comes from one of TRUSTED_PROXIES."""
+    hop = _read(meta.get("REMOTE_ADDR", ""))
+    return _is_trusted(hop, tuple(settings.TRUSTED_PROXIES))
+
+
 def neighbourhood(address: Address | None) -> str:
     """What is limited as one: an IPv4 address, the /64 that an IPv6 customer has."""
     if address is None:

@@ -31,6 +31,7 @@ from focus.contracts.onesub import OneSub
 from focus.contracts.reviv import Reviv
 from focus.contracts.thefocus import TheFocus
 from focus.contracts.wire import encode
+from focus.errors import DomainError
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ TERRITORY: list[tuple[str, type[Contract]]] = [
     (r"/api/", TheFocus),
 ]
 _TERRITORY = [(re.compile(pattern), contract) for pattern, contract in TERRITORY]
+_SLASHES = re.compile("//+")
 
 BAD_HOST = Problem(400, "invalid_request", "This server has no such host name.")
 FORBIDDEN = Problem(403, "forbidden", "You may not do this.")
@@ -67,6 +69,7 @@ ADVICE = {
         "The address may be mistyped, or the page has moved.",
     ),
     405: ("This address does not work that way", "Start again from your account page."),
+    408: ("That took too long", "Your connection may be slow. Try again."),
     413: ("That is too much at once", "Send less and try again."),
     429: (
         "That was a little too often",
@@ -86,14 +89,19 @@ ADVICE = {
 
 def contract_of(path: str) -> type[Contract] | None:
     """The contract whose guide covers `path`; None where people, not programs, go."""
-    return next((c for pattern, c in _TERRITORY if pattern.match(path)), None)
+    # Also for a base address with a slash too many, or in capitals.
+    plain = _SLASHES.sub("/", path).lower()
+    return next((c for pattern, c in _TERRITORY if pattern.match(plain)), None)
 
 
 def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
     """`problem` as the caller of this path expects to read it."""
     contract = contract_of(request.path)
-    if contract is None:
-        return page(problem)
+    return page(problem) if contract is None else spoken(contract, problem)
+
+
+def spoken(contract: type[Contract], problem: Problem) -> HttpResponse:
+    """`problem` in the words of `contract`."""
     headers = contract.refusal_headers(problem)
     body = encode(contract.refusal(problem))
     return HttpResponse(
@@ -124,6 +132,10 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, DisallowedHost):
         return answer(request, BAD_HOST)
     return answer(request, Contract.problem(exception) or BAD_REQUEST)
+
+
+def refused(request: HttpRequest, refusal: DomainError) -> HttpResponse:
+    return answer(request, Contract.problem(refusal) or BAD_REQUEST)
 
 
 def forbidden(request: HttpRequest, exception: Any = None) -> HttpResponse:

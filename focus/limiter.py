@@ -233,7 +233,7 @@ class Limiter:
             self._local.remember(mark, seconds)
         return self._ask(windows, mark, seconds)
 
-    def look(self, windows: Sequence[Window], *, mark: str) -> Verdict:
+    def look(self, windows: Sequence[Window], *, mark: str | None = None) -> Verdict:
         """The windows as they are, counting nothing, and whether `mark` is known."""
         seen = [Window(w.key, w.limit, w.seconds, counts=False) for w in windows]
         return self._ask(seen, mark, 0)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -17,6 +17,8 @@ from django.http import HttpRequest
 from focus import addresses
 from focus.errors import DomainError
 from focus.limiter import State, Verdict, Window, of_this_process
+
+V = TypeVar("V")
 
 # How long a credential that was believed is examined again, whatever others guess at
 # from the same address.
@@ -99,6 +101,13 @@ class Tally:
         verdict = of_this_process().look(windows, mark=mark)
         if not verdict.marked:
             self._judge(policies, windows, verdict, counting=False)
+
+    def look(self, policies: Iterable["Policy"]) -> None:
+        """Raise `Limited` where one of `policies` is spent. Counts nothing."""
+        asked = tuple(policies)
+        windows = [self._window(policy) for policy in asked]
+        verdict = of_this_process().look(windows)
+        self._judge(asked, windows, verdict, counting=False)
 
     def count(
         self,
@@ -222,6 +231,20 @@ FAILURES = Policy("failures", by_address)
 FORGERIES = Policy("failures", by_address, judged_first=False)
 # An action that takes a password or its like.
 SIGN_IN = (AUTH, FAILURES)
+
+
+def refuses_unread(*policies: Policy) -> Callable[[V], V]:
+    """Mark a page whose forms are refused unread while one of `policies` is spent.
+
+    Django's CSRF check reads the form before a view runs, so the view itself would be
+    too late.
+    """
+
+    def mark(view: V) -> V:
+        view.refuses_unread = policies  # type: ignore[attr-defined]  # for middleware
+        return view
+
+    return mark
 
 
 def of(request: HttpRequest) -> Tally:

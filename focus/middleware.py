@@ -67,6 +67,19 @@ class RateLimits:
             headers.setdefault("Retry-After", str(standing.wait_seconds))
         return response
 
+    def process_view(
+        self, request: HttpRequest, view: object, _args: object, _kwargs: object
+    ) -> HttpResponseBase | None:
+        """Refuse a form whose limit is spent before the CSRF check reads it."""
+        policies = getattr(view, "refuses_unread", ())
+        if request.method != "POST" or not policies:
+            return None
+        try:
+            limits.of(request).look(policies)
+        except limits.Limited as spent:
+            return fallback.refused(request, spent)
+        return None
+
     def _count(
         self, request: HttpRequest, response: HttpResponseBase, contract: type[Contract]
     ) -> HttpResponseBase:
@@ -124,13 +137,7 @@ class SecurityHeaders:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._answer(request)
-        headers = response.headers
-        headers["X-Frame-Options"] = "DENY"
-        if "Cache-Control" not in headers:
-            headers["Cache-Control"] = "no-store"
-        if "Content-Security-Policy" not in headers:
-            headers["Content-Security-Policy"] = _policy(request.path, headers)
-        headers["Permissions-Policy"] = PERMISSIONS
+        harden(request.path, response)
         return response
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
@@ -140,6 +147,16 @@ class SecurityHeaders:
             if request.path not in _ANY_HOST:
                 return fallback.bad_request(request, unknown)
         return self.get_response(request)
+
+
+def harden(path: str, response: HttpResponseBase) -> None:
+    """Give an answer from `path` the headers that it does not have yet."""
+    headers = response.headers
+    headers["X-Frame-Options"] = "DENY"
+    headers.setdefault("Cache-Control", "no-store")
+    if "Content-Security-Policy" not in headers:
+        headers["Content-Security-Policy"] = _policy(path, headers)
+    headers["Permissions-Policy"] = PERMISSIONS
 
 
 def _policy(path: str, headers: Mapping[str, str]) -> str:

@@ -9,13 +9,12 @@ be given, and a missing one stops the start and is named.
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from psycopg.conninfo import conninfo_to_dict
 
 from focus import beat
 from focus.admin_site import UNFOLD as UNFOLD
+from focus.environment import database, env, env_list, with_password
 from focus.logs import logging_to_console
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -29,45 +28,6 @@ if _LOCAL_ENV.exists() and not TESTING:
         # NAME and NAME_FILE are one variable: whoever gave either has given it.
         if _name.removesuffix("_FILE") not in os.environ:
             os.environ.setdefault(_name, _value)
-
-
-def env(name: str, default: str | None = None) -> str:
-    """Read NAME, or the file NAME_FILE points at; refuse to start without either."""
-    if path := os.environ.get(f"{name}_FILE"):
-        return Path(path).read_text().strip()
-    value = os.environ.get(name, default)
-    if value is None:
-        raise ImproperlyConfigured(f"Set {name} or {name}_FILE.")
-    return value
-
-
-def env_list(name: str) -> list[str]:
-    return [part.strip() for part in env(name, "").split(",") if part.strip()]
-
-
-def database(url: str) -> dict[str, Any]:
-    """Django's form of a libpq URL. libpq itself parses it, so all it knows works."""
-    parts: dict[str, Any] = conninfo_to_dict(url)
-    settings = {
-        "ENGINE": "focus.database",
-        "NAME": parts.pop("dbname", "focus"),
-        "USER": parts.pop("user", ""),
-        "PASSWORD": parts.pop("password", None) or env("DATABASE_PASSWORD", ""),
-        "HOST": parts.pop("host", ""),
-        "PORT": parts.pop("port", ""),
-        "CONN_MAX_AGE": None,
-        "CONN_HEALTH_CHECKS": True,
-    }
-    # A stuck lock must become a clean 503, never a web thread lost for ever.
-    limits = "-c statement_timeout=15s -c lock_timeout=5s"
-    limits += " -c idle_in_transaction_session_timeout=30s"
-    given = parts.pop("options", "")
-    # And so must a server that vanished without a word.
-    timeouts = {"connect_timeout": "5", "tcp_user_timeout": "15000"}
-    settings["OPTIONS"] = timeouts | parts | {"options": f"{limits} {given}".strip()}
-    settings["TEST"] = {"NAME": f"test_{settings['NAME']}"}
-    return settings
-
 
 DEBUG = env("DEBUG", "0") == "1"
 SECRET_KEY = env("SECRET_KEY")
@@ -171,7 +131,7 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": database(env("DATABASE_URL"))}
-REDIS_URL = env("REDIS_URL")
+REDIS_URL = with_password(env("REDIS_URL"), env("REDIS_PASSWORD", ""))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
@@ -214,7 +174,7 @@ CORS_ALLOWED_ORIGINS = sorted(
     {PUBLIC_BASE_URL, FRONTEND_URL, *env_list("CORS_ALLOWED_ORIGINS")}
 )
 CORS_ALLOW_CREDENTIALS = True
-CORS_URLS_REGEX = r"^/(api|v1)/.*$"
+CORS_URLS_REGEX = r"(?i)^/+(api|v1)/.*$"
 CORS_ALLOW_HEADERS = (
     "accept",
     "authorization",
@@ -272,6 +232,15 @@ EMAIL_USE_TLS = env("EMAIL_TLS", "0") == "1"
 # Shorter than the wait after which another worker tries the same mail.
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Focus <no-reply@thefocus.ai>")
+
+# The web server, focus/server/: where it listens, and how much it does at once.
+WEB_HOST = env("WEB_HOST", "127.0.0.1")
+WEB_SOCKET = env("WEB_SOCKET", "")
+WEB_WORKERS = int(env("WEB_WORKERS", "1"))
+WEB_THREADS = int(env("WEB_THREADS", "4"))
+# Connections of one address at a time, in each process; trusted proxies have no cap.
+WEB_CONNECTIONS_PER_ADDRESS = int(env("WEB_CONNECTIONS_PER_ADDRESS", "200"))
+WEB_ACCESS_LOG = env("WEB_ACCESS_LOG", "1" if LOCAL else "0") == "1"
 
 # Proxies whose X-Forwarded-For is believed: CIDRs, and "unix" for a unix socket's peer.
 TRUSTED_PROXIES: list[str] = env_list("TRUSTED_PROXIES")

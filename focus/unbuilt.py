@@ -14,16 +14,33 @@ from rest_framework.views import APIView
 from accounts.access import Access, Bound
 from accounts.principals import Kind
 
-_HOSTED = re.compile(r"/(v1|api/v2)/.|/api/restorations(/|$)")
+# What needs a credential. The public ones (styles, weekly montages, share-redirect)
+# are 404 for every caller until they are there.
+_PATHS = """
+/api/restorations/upload  /api/restorations/history
+/api/restorations/:id  /api/restorations/:id/status  /api/restorations/:id/unlock
+/api/restorations/:id/share-unlock  /api/restorations/:id/confirm-share
+/api/v2/jobs  /api/v2/jobs/:id  /api/v2/jobs/:id/status  /api/v2/jobs/:id/download
+/api/v2/analytics/user/stats  /api/v2/analytics/track-view/:id
+/api/v2/social/connections  /api/v2/social/platforms  /api/v2/social/oauth/:id
+/api/v2/social/posts  /api/v2/social/posts/:id
+/v1/projects  /v1/projects/:id  /v1/projects/:id/detect
+/v1/projects/:id/clips  /v1/projects/:id/clips/:id  /v1/projects/:id/exports
+/v1/uploads/sign  /v1/clips/:id  /v1/clips/:id/export  /v1/exports/:id
+/v1/brand-kits  /v1/brand-kits/:id
+"""
+_HOSTED = re.compile(
+    "|".join(path.replace(":id", "[^/]+") + "/?" for path in _PATHS.split())
+)
 
 
 def is_hosted(path: str) -> bool:
-    """Whether a guide puts hosted work under `path`."""
-    return _HOSTED.match(path) is not None
+    """Whether a guide has hosted work at `path` that needs a credential."""
+    return _HOSTED.fullmatch(path) is not None
 
 
 def answer(request: HttpRequest, contract: Any) -> HttpResponseBase:
-    """The contract's 401 for a stranger, its 404 for everybody else."""
+    """The contract's 401 for a stranger, its 404 for every other caller."""
     refused: HttpResponseBase = _view(contract)(request)
     return refused
 

@@ -32,6 +32,7 @@ SLOW = (
     "tests/doors/test_webhook_receivers.py",
     "tests/faults/",
     "tests/linking/",
+    "tests/perimeter/",
     "tests/rules/test_payments_table.py",
 )
 

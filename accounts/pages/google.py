@@ -84,6 +84,7 @@ def callback(request: HttpRequest) -> HttpResponse:
     return response
 
 
+@limits.refuses_unread(AUTH)
 @require_POST
 def go_on(request: HttpRequest) -> HttpResponse:
     """The person says that a sign-in which began in another browser is theirs."""

@@ -21,6 +21,7 @@ from focus.limits import AUTH, Limited
 from jobs import endpoints
 
 
+@limits.refuses_unread(AUTH)
 @require_http_methods(["GET", "HEAD", "POST"])
 def forgot(request: HttpRequest) -> HttpResponse:
     """Ask for a link. The answer is the same for every address."""
@@ -49,6 +50,7 @@ def ask(request: HttpRequest, user: User) -> HttpResponse:
     return redirect("/security#email")
 
 
+@limits.refuses_unread(AUTH)
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
     """Open a link. Looking at it changes nothing."""

@@ -23,6 +23,7 @@ class GuestGone(DomainError):
     """Clerk's token has run out since the page was shown."""
 
 
+@limits.refuses_unread(*SIGN_IN)
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
     """Sign in or create an account, then go where the app or our page asked for."""

@@ -24,6 +24,7 @@ COMPOSE_SECRETS = (
     "token_pepper",
     "sealing_key",
     "database_password",
+    "valkey_password",
     "jwt_private_key",
 )
 

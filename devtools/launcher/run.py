@@ -23,16 +23,12 @@ from .supervisor import Service, Supervisor
 def services(port: int) -> dict[str, list[str]]:
     """What runs beside the engines. docker-compose.yml runs the same."""
     celery = ["-m", "celery", "--quiet", "-A", "focus.celery"]
-    granian = ["-m", "granian", "--interface", "wsgi", "focus.wsgi:application"]
-    granian += ["--host", "127.0.0.1", "--port", str(port)]
-    granian += ["--workers", "1", "--blocking-threads", "4", "--access-log"]
-    granian += ["--access-log-fmt", "%(method)s %(path)s %(status)d %(dt_ms).0f ms"]
     worker = ["worker", "-Q", "celery", "--concurrency", "2"]
     webhooks = ["worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads"]
     # Celery warns root at length; here that only buries the first screen.
     calm = ["-W", "ignore:You're running the worker"]
     return {
-        "web": granian,
+        "web": ["-m", "focus.server"],
         "worker": [*calm, *celery, *worker],
         "webhook-worker": [*calm, *celery, *webhooks, "--concurrency", "32"],
         "beat": [*celery, "beat"],

@@ -25,12 +25,13 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from accounts.access import PUBLIC, Access
+from accounts.access import PUBLIC, Access, Unauthenticated
 from accounts.authentication import Accepts, Credentials
 from accounts.principals import Kind, Principal
-from focus import limits
+from focus import chunked, limits
 from focus.errors import DomainError
 from focus.limits import FAILURES, GENERAL, Policy, Standing, Tally
+from focus.server.unread import TooBusy, TooSlow
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView as _View
@@ -98,6 +99,13 @@ UNAVAILABLE = Problem(
     "The service cannot answer right now. Please retry in a moment.",
     headers={"Retry-After": "1"},
 )
+BUSY = Problem(
+    503,
+    "service_unavailable",
+    "Too many requests are waiting just now. Please retry in a moment.",
+    headers={"Retry-After": "1"},
+)
+TOO_SLOW = Problem(408, "request_timeout", "The request body arrived too slowly.")
 TOO_LARGE = Problem(413, "payload_too_large", "The request body is too large.")
 TOO_MANY_FIELDS = Problem(413, "payload_too_large", "The request has too many fields.")
 BAD_REQUEST = Problem(400, "invalid_request", "The request could not be understood.")
@@ -129,10 +137,16 @@ class Contract(_View):
         tally.slug, tally.unlimited = self.slug, self.unlimited
         method = request.method.lower()
         if method not in self.http_method_names or not hasattr(self, method):
+            if not self._has_a_public_method():
+                self.perform_authentication(request)
+                if request.auth is None:
+                    raise Unauthenticated("Sign in or send a credential.")
             raise exceptions.MethodNotAllowed(request.method)
         self._inspect(request.META, request.path)
         if method != "options":
             super().initial(request, *args, **kwargs)
+            # Only now: a caller who is refused has sent a body for nothing.
+            chunked.measure(request._request)
 
     def perform_authentication(self, request: Any) -> None:
         """Believe the caller or not, and count the request either way.
@@ -160,6 +174,10 @@ class Contract(_View):
         # DRF's view sets have an action; None for a method that has none.
         action: str | None = getattr(self, "action", None)
         return self.limits.get(action or "", (GENERAL,))
+
+    def _has_a_public_method(self) -> bool:
+        actions = getattr(self, "action_map", None) or {}
+        return any(self.accepts.get(name) is PUBLIC for name in actions.values())
 
     def _tally(self, request: Any) -> Tally:
         return limits.of(request._request)
@@ -243,6 +261,10 @@ class Contract(_View):
         if isinstance(exc, SuspiciousOperation):
             return BAD_REQUEST
         if isinstance(exc, UnreadablePostError):
+            if isinstance(exc.__cause__, TooSlow):
+                return TOO_SLOW
+            if isinstance(exc.__cause__, TooBusy):
+                return BUSY
             return Problem(400, "invalid_request", "The request body ended too soon.")
         if isinstance(exc, exceptions.ValidationError):
             return _invalid(exc.detail)

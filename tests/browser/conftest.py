@@ -29,10 +29,8 @@ def web_with_google(
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[str]:
     port = processes.free_port()
-    command = ("granian", "--interface", "wsgi", "focus.wsgi:application")
-    places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
     log = folder / "log"
-    with processes.running(*command, *places, log=log, PORT=str(port), **environment):
+    with processes.running("focus.server", log=log, PORT=str(port), **environment):
         processes.until(lambda: _is_up(port), seconds=20)
         yield f"http://localhost:{port}"
 

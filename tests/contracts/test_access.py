@@ -197,6 +197,28 @@ def test_a_stranger_is_told_to_sign_in(
         assert answer["WWW-Authenticate"] == "Bearer"
 
 
+def _methods() -> dict[str, tuple[set[str], bool]]:
+    """Each path: the methods it has, and whether one of them is public."""
+    paths: dict[str, tuple[set[str], bool]] = {}
+    for method, path, rule in TABLE:
+        methods, public = paths.get(path, (set(), False))
+        paths[path] = methods | {method}, public or rule is PUBLIC
+    return paths
+
+
+@pytest.mark.parametrize(("path", "has"), _methods().items(), ids=list(_methods()))
+def test_a_method_that_a_path_does_not_have(
+    as_stranger: APIClient, as_alice: APIClient, path: str, has: tuple[set[str], bool]
+) -> None:
+    methods, public = has
+    for method in {"get", "post", "put", "patch", "delete"} - methods:
+        if method == "get" and "head" in methods:
+            continue
+        answer = getattr(as_stranger, method)(path)
+        assert answer.status_code == (405 if public else 401), method
+        assert getattr(as_alice, method)(path).status_code == 405
+
+
 @every_action
 def test_a_bad_credential_is_never_passed_over(
     as_stranger: APIClient, method: str, path: str, rule: Access

@@ -249,14 +249,48 @@ def test_a_stray_path_is_refused_in_its_own_dialect(
         assert (answer.status_code, answer.json()) == (404, NOT_THERE[dialect])
 
 
+def test_an_unknown_path_is_404_for_every_caller(
+    anyone: Client, as_alice: APIClient
+) -> None:
+    for path in ("/v1/nothing", "/api/v2/nothing", "/api/restorations/7/nothing/"):
+        for caller in (anyone, as_alice):
+            assert caller.get(path).status_code == 404
+            assert caller.post(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("//api/wallet", {"error", "message"}),
+        ("/API/wallet", {"error", "message"}),
+        ("/api//wallet", {"error", "message"}),
+        ("//api/v1/verify-user", {"error", "message"}),
+        ("/api//v2/jobs", {"success", "error"}),
+        ("/Api/V2/jobs", {"success", "error"}),
+        ("//v1/projects", {"statusCode", "message", "error"}),
+        ("/V1/projects", {"statusCode", "message", "error"}),
+        ("/api/credits//packs/", {"error"}),
+        ("/API/credits/packs/", {"error"}),
+    ],
+)
+def test_a_base_address_that_is_a_little_wrong_gets_json(
+    anyone: Client, path: str, keys: set[str]
+) -> None:
+    # The test client takes "//api" for a host.
+    answer = anyone.get("/", PATH_INFO=path)
+    assert answer.status_code == 404
+    assert set(answer.json()) == keys
+    assert "X-RateLimit-Limit" in answer.headers
+
+
 # Hosted work of the guides that is not there yet.
 UNBUILT = [
-    ("/api/v2/clips", COSMIV),
-    ("/api/v2/jobs/0a1b/progress/", COSMIV),
-    ("/api/restorations/", REVIV),
+    ("/api/v2/jobs", COSMIV),
+    ("/api/v2/jobs/0a1b/status/", COSMIV),
+    ("/api/restorations/upload/", REVIV),
     ("/api/restorations/7/unlock/", REVIV),
-    ("/api/restorations", REVIV),
-    ("/v1/nothing", CLIPFORGE),
+    ("/api/restorations/history", REVIV),
+    ("/v1/uploads/sign", CLIPFORGE),
     ("/v1/exports/5", CLIPFORGE),
 ]
 

@@ -1,17 +1,34 @@
 """docker-compose.yml and the Dockerfile, as far as they can be read without Docker."""
 
 import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 import yaml
 
-from devtools.launcher import localenv
+from devtools.launcher import engines, localenv
 from devtools.launcher.family import Family
+from tests import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+NGINX = ROOT / "deploy" / "nginx"
+TLS = ROOT / "docker-compose.tls.yml"
+
+
+class Tagged(yaml.SafeLoader):
+    """Reads Compose's own `!override` as the list behind it."""
+
+
+def _plain_list(loader: Tagged, node: Any) -> list[Any]:
+    return loader.construct_sequence(node)
+
+
+Tagged.add_constructor("!override", _plain_list)
 
 
 def secrets_of(service: dict) -> set[str]:
@@ -37,8 +54,9 @@ def test_what_a_service_waits_for_exists_and_can_become_true(name):
             assert target == "migrate"
 
 
-def test_only_web_is_published():
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["web"]
+def test_only_the_proxy_is_published():
+    published = [name for name, service in SERVICES.items() if "ports" in service]
+    assert published == ["proxy"]
     assert not any("network_mode" in service for service in SERVICES.values())
 
 
@@ -56,9 +74,53 @@ def test_postgres_is_new_enough_and_sorts_like_dev():
     assert {"--locale-provider=builtin", "--builtin-locale=C.UTF-8"} <= set(arguments)
 
 
+def test_web_believes_the_proxy_and_no_other_container():
+    web, front = SERVICES["web"], COMPOSE["networks"]["front"]
+    subnets = [place["subnet"] for place in front["ipam"]["config"]]
+    assert web["environment"]["TRUSTED_PROXIES"] == ",".join(subnets)
+    assert front["internal"] is True
+    joined = [
+        name for name in SERVICES if "front" in SERVICES[name].get("networks", [])
+    ]
+    assert joined == ["proxy", "web"]
+    assert "front" not in SERVICES["migrate"]["networks"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_few_rights(name):
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert "/tmp" in service["tmpfs"]
+
+
+def test_valkey_asks_for_a_password_that_no_process_list_shows():
+    valkey = SERVICES["valkey"]
+    script = valkey["command"][-1]
+    assert "requirepass" in script
+    assert "--requirepass" not in script
+    assert secrets_of(valkey) == {"valkey_password"}
+    environment = SERVICES["worker"]["environment"]
+    assert environment["REDIS_PASSWORD_FILE"] == "/run/secrets/valkey_password"
+
+
+def test_the_proxy_runs_the_configuration_that_the_tests_run():
+    mounted = {volume.split(":")[0] for volume in SERVICES["proxy"]["volumes"]}
+    files = {f"./deploy/nginx/{path.name}" for path in NGINX.glob("*.conf")}
+    assert mounted - {"bodies"} == files - {"./deploy/nginx/https.conf"}
+    with_tls = yaml.load(TLS.read_text(), Loader=Tagged)["services"]["proxy"]
+    assert with_tls["volumes"] == [
+        "./deploy/nginx/https.conf:/etc/nginx/focus/listen.conf:ro"
+    ]
+
+
 def test_data_is_in_declared_volumes():
     for name, service in SERVICES.items():
         for volume in service.get("volumes", []):
+            if volume.startswith("./deploy/") and volume.endswith(":ro"):
+                continue
             assert volume.split(":")[0] in COMPOSE["volumes"], name
     assert "postgres:/var/lib/postgresql" in SERVICES["postgres"]["volumes"]
 
@@ -104,3 +166,35 @@ def test_the_image_holds_every_app():
     for app in apps:
         assert f"COPY {app} {app}/" in dockerfile
         assert f"!{app}\n" in wanted
+
+
+def test_valkey_starts_as_compose_starts_it(tmp_path):
+    """Its own script, with this machine's folders in place of the container's."""
+    (tmp_path / "valkey_password").write_text("a password")
+    _, server = engines.locate()
+    script = SERVICES["valkey"]["command"][-1].replace("$$", "$")
+    for theirs, ours in (
+        ("/run/secrets", tmp_path),
+        ("/tmp/own", tmp_path / "own"),
+        ("/data", tmp_path),
+        ("valkey-server", f"{server} --port 0 --unixsocket {tmp_path}/s"),
+    ):
+        assert theirs in script
+        script = script.replace(theirs, str(ours))
+    # The file comes first among valkey-server's arguments.
+    script = script.replace(
+        f" --port 0 --unixsocket {tmp_path}/s {tmp_path}/own.conf",
+        f" {tmp_path}/own.conf --port 0 --unixsocket {tmp_path}/s",
+    )
+    process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.DEVNULL)
+    try:
+        processes.until((tmp_path / "s").exists)
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(unix_socket_path=str(tmp_path / "s")).ping()
+        url = f"unix://:a%20password@{tmp_path}/s"
+        assert redis.Redis.from_url(url).ping()
+        process.terminate()
+        # The shell gave its place to the server, so a signal reaches that.
+        assert process.wait(10) == 0
+    finally:
+        process.kill()

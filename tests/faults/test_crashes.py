@@ -48,13 +48,11 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def up(self) -> None:
-        command = ["-m", "granian", "--interface", "wsgi", "focus.wsgi:application"]
-        command += ["--port", str(self.port), "--workers", "1"]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *command, "--blocking-threads", "4"],
+                [sys.executable, "-m", "focus.server"],
                 cwd=processes.ROOT,
-                env=self.env,
+                env=self.env | {"PORT": str(self.port)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -63,7 +61,7 @@ class Server:
 
     def answers(self) -> bool:
         try:
-            return requests.get(self.url + "/v1/nothing", timeout=5).status_code == 401
+            return requests.get(self.url + "/v1/nothing", timeout=5).status_code == 404
         except requests.ConnectionError:
             return False
 

@@ -1,7 +1,7 @@
 """A running web server whose engines die under it, and come back.
 
-Real processes: PostgreSQL and Valkey of this module's own, and Granian. The web
-server is started once; that it recovers by itself is the point.
+Real processes: PostgreSQL and Valkey of this module's own, and the web server, which
+is started once; that it recovers by itself is the point.
 """
 
 import os
@@ -77,10 +77,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         }
         _manage(env, "migrate", "-v0")
         token = _manage(env, "shell", "-v0", "-c", CAST).split()[-1]
-        granian = ("granian", "--interface", "wsgi", "focus.wsgi:application")
-        places = ("--port", str(port), "--workers", "1", "--blocking-threads", "4")
         log = tmp_path_factory.mktemp("web") / "log"
-        with processes.running(*granian, *places, log=log, **env):
+        with processes.running("focus.server", log=log, **env):
             house = House(postgres, redis, f"http://127.0.0.1:{port}", token)
             processes.until(house.answers, seconds=20)
             yield house

@@ -46,15 +46,16 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def up(self) -> None:
-        command = ["-m", "granian", "--interface", "wsgi", "focus.wsgi:application"]
-        command += ["--port", str(self.port), "--workers", "1"]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *command, "--blocking-threads", "4"],
+                [sys.executable, "-m", "focus.server"],
                 cwd=processes.ROOT,
                 # Its tokens are ours: they name the same issuer.
                 env=processes.environment()
-                | {"PUBLIC_BASE_URL": settings.PUBLIC_BASE_URL},
+                | {
+                    "PUBLIC_BASE_URL": settings.PUBLIC_BASE_URL,
+                    "PORT": str(self.port),
+                },
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -1,0 +1,7 @@
+"""What uvicorn loads in each of its processes."""
+
+from django.conf import settings
+
+from focus.server.bridge import Bridge
+
+application = Bridge(settings.WEB_THREADS)

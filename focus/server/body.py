@@ -1,0 +1,172 @@
+"""`wsgi.input`: the body as it arrives, within its deadlines.
+
+Django reads it when a view asks for it. So a request that is refused for its address,
+its credential or its rate is refused before its body is read.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from focus.server.threads import Busy, Slots
+from focus.server.unread import TooBusy, TooSlow, Unread
+
+# The longest silence.
+IDLE_SECONDS = 10.0
+# The longest a body may take: this, and its length at the slowest rate.
+BASE_SECONDS = 30.0
+SLOWEST_BYTES_PER_SECOND = 4 * 1024
+MOST_SECONDS = 4 * 3600.0
+# What is left of a body after an early answer is read for so long and so far.
+DRAIN_BYTES = 64 * 1024 * 1024
+DRAIN_SECONDS = 10.0
+DRAIN_IDLE_SECONDS = 5.0
+# A body that has arrived within this time costs its thread no waiting.
+PROMPT_SECONDS = 0.02
+# Whoever waits longer than this gives the database's connection back meanwhile.
+BRIEF_SECONDS = 0.05
+
+Message = dict[str, Any]
+
+
+class Body:
+    """A file-like body. `read` runs in a WSGI thread, everything else in the loop."""
+
+    def __init__(
+        self,
+        *,
+        receive: Callable[[], Awaitable[Message]],
+        length: int | None,
+        address: str,
+        slots: Slots,
+        before_waiting: Callable[[], None],
+    ) -> None:
+        """`length` is None for a body in chunks, and 0 where there is none."""
+        self._receive, self._slots, self._address = receive, slots, address
+        self._before_waiting = before_waiting
+        self._loop = asyncio.get_running_loop()
+        allowed = BASE_SECONDS + (length or 0) / SLOWEST_BYTES_PER_SECOND
+        self._deadline = self._loop.time() + min(allowed, MOST_SECONDS)
+        self._buffer = bytearray()
+        self._arrived = length == 0
+        self._given: asyncio.Task[None] | None = None
+        self.refusal: Unread | None = None
+
+    # --- in a WSGI thread -------------------------------------------------------
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return `size` bytes, or all that is left. Raises `Unread`, an OSError,
+        for a client that is gone or too slow.
+        """
+        wanted = -1 if size is None else size
+        while not self._arrived and (wanted < 0 or len(self._buffer) < wanted):
+            self._wait()
+        if wanted < 0:
+            wanted = len(self._buffer)
+        taken = bytes(self._buffer[:wanted])
+        del self._buffer[:wanted]
+        return taken
+
+    def readline(self, size: int | None = -1) -> bytes:
+        while not self._arrived and b"\n" not in self._buffer:
+            self._wait()
+        end = self._buffer.find(b"\n") + 1 or len(self._buffer)
+        if size is not None and size >= 0:
+            end = min(end, size)
+        return self.read(end)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        return list(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self.readline():
+            yield line
+
+    def _wait(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        more = asyncio.run_coroutine_threadsafe(self._arrive(), self._loop)
+        try:
+            return more.result(BRIEF_SECONDS)
+        except TimeoutError:
+            if more.done():
+                raise
+        self._before_waiting()
+        more.result()
+
+    # --- in the event loop ------------------------------------------------------
+
+    async def look(self) -> None:
+        """Wait a moment for what is about to arrive, before a thread is needed."""
+        if not self._arrived:
+            self._given = asyncio.ensure_future(self._take())
+            await asyncio.wait((self._given,), timeout=PROMPT_SECONDS)
+
+    async def _arrive(self) -> None:
+        """Take the next piece, without a slot while it is on its way."""
+        try:
+            self._slots.begin_waiting(self._address)
+        except Busy:
+            self.refusal = TooBusy("Too many requests are slow just now.")
+            raise self.refusal from None
+        self._slots.give()
+        try:
+            await self._within_deadlines()
+        finally:
+            self._slots.end_waiting(self._address)
+            await self._slots.take_back()
+
+    async def _within_deadlines(self) -> None:
+        left = self._deadline - self._loop.time()
+        piece = self._given or asyncio.ensure_future(self._take())
+        self._given = None
+        try:
+            await asyncio.wait_for(piece, max(0.0, min(left, IDLE_SECONDS)))
+        except TimeoutError:
+            self.refusal = TooSlow("The request body arrived too slowly.")
+            raise self.refusal from None
+        except Unread as gone:
+            self.refusal = gone
+            raise
+
+    async def _take(self) -> None:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Unread("The request body ended too soon.")
+        self._buffer += message["body"]
+        self._arrived = not message["more_body"]
+
+    @property
+    def has_arrived(self) -> bool:
+        return self._arrived
+
+    async def drain(self) -> None:
+        """Read on and forget, so that a client that still sends gets its answer.
+
+        A socket that is closed with unread bytes resets the connection, and the answer
+        is lost on the way.
+        """
+        end = self._loop.time() + DRAIN_SECONDS
+        read = 0
+        while not self._arrived and read < DRAIN_BYTES:
+            left = end - self._loop.time()
+            piece = self._given or asyncio.ensure_future(self._take())
+            self._given = None
+            try:
+                await asyncio.wait_for(piece, max(0.0, min(left, DRAIN_IDLE_SECONDS)))
+            except (TimeoutError, Unread):
+                return
+            read += len(self._buffer)
+            self._buffer.clear()
+
+    def abandon(self) -> None:
+        """Stop what still waits for the client."""
+        if self._given is not None:
+            self._given.add_done_callback(_forget)
+            self._given.cancel()
+            self._given = None
+
+
+def _forget(piece: asyncio.Task[None]) -> None:
+    if not piece.cancelled():
+        piece.exception()

@@ -1,0 +1,252 @@
+"""One request: from uvicorn, through a thread that runs Django, and back.
+
+1. The head is judged: too long is 414 or 431 and costs nothing more.
+2. The request waits for a slot and runs Django in a thread. The body is read when a
+   view asks for it (`focus.server.body`).
+3. The answer is sent at once, also while the client still sends its body. What is left
+   of the body is read and forgotten, up to a limit; then the connection is closed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+
+from focus import addresses
+from focus.contracts import Problem
+from focus.server import environ, refusals
+from focus.server.body import Body, Message
+from focus.server.threads import Busy, Pool, Slots
+from focus.wsgi import application
+
+# What a thread hands over at a time.
+PIECE_BYTES = 64 * 1024
+
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[str, str]]
+
+log = logging.getLogger(__name__)
+access = logging.getLogger("focus.access")
+
+
+class Bridge:
+    """The ASGI application that uvicorn runs. One for each process."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self.pool = Pool(keep=threads, at_end=connections.close_all)
+        self._slots: Slots | None = None
+
+    @property
+    def slots(self) -> Slots:
+        # Made in the loop that it belongs to.
+        if self._slots is None:
+            self._slots = Slots(self._threads)
+        return self._slots
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        exchange = Exchange(self, scope, receive, send)
+        await exchange.run()
+        if settings.WEB_ACCESS_LOG:
+            # Never the query, where tokens are; and as it was sent, on one line.
+            access.info(
+                "%s %s %s %.0f ms",
+                scope["method"],
+                scope["raw_path"].decode("latin-1"),
+                exchange.status,
+                (time.monotonic() - began) * 1000,
+            )
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Headers
+    # What is left to send; all of it, unless the answer was streamed.
+    rest: bytes
+    begun: bool = False
+
+
+class Exchange:
+    """One request and its answer. Methods without `async` run in a WSGI thread."""
+
+    def __init__(self, house: Bridge, scope: Any, receive: Receive, send: Send) -> None:
+        self._house, self._scope, self._send = house, scope, send
+        self._loop = asyncio.get_running_loop()
+        headers = dict(scope["headers"])
+        self._expects = b"expect" in headers
+        self._request_id = headers.get(b"x-request-id", b"").decode("latin-1")
+        self._environ = environ.of(scope)
+        client = addresses.client(self._environ)
+        self._address = addresses.neighbourhood(client)
+        self._body = self._environ["wsgi.input"] = Body(
+            receive=receive,
+            length=_length(headers),
+            address=self._address,
+            slots=house.slots,
+            before_waiting=_lend_connections_out,
+        )
+        self.status = 0
+
+    async def run(self) -> None:
+        try:
+            answer = await self._answer()
+            await self._finish(answer)
+        finally:
+            self._body.abandon()
+
+    async def _answer(self) -> Answer:
+        problem = self._scope.get("focus.problem") or refusals.of_head(self._scope)
+        if problem is not None:
+            return self._refusal(problem)
+        # A client that asked whether it may send is answered when a view reads.
+        if not self._expects:
+            await self._body.look()
+        slots = self._house.slots
+        try:
+            await slots.take()
+        except Busy:
+            return self._refusal(refusals.BUSY)
+        try:
+            answer = await self._in_thread(self._run_django)
+        except Exception:
+            log.exception("The application failed.")
+            return self._refusal(refusals.SERVER_ERROR)
+        finally:
+            slots.give()
+        problem = refusals.of_body(self._body.refusal)
+        if problem is None or answer.begun or answer.status in (problem.status, 200):
+            return answer
+        # Django's own words for it would be a missing CSRF token, or a 500.
+        return self._refusal(problem)
+
+    def _refusal(self, problem: Problem) -> Answer:
+        said = refusals.answer(problem, self._scope["path"], self._request_id)
+        return Answer(said.status_code, said.items(), said.content)
+
+    # --- sending ----------------------------------------------------------------
+
+    async def _finish(self, answer: Answer) -> None:
+        """Send what is left of the answer, and read what is left of the request."""
+        body = self._body
+        if not answer.begun:
+            unread = not body.has_arrived
+            hang_up = unread and (self._expects or body.refusal is not None)
+            await self._begin(answer, hang_up=hang_up)
+            if unread and not hang_up:
+                await self._piece(answer.rest, more=True)
+                answer.rest = b""
+                await body.drain()
+        await self._piece(answer.rest, more=False)
+
+    async def _begin(self, answer: Answer, *, hang_up: bool = False) -> None:
+        self.status = answer.status
+        answer.begun = True
+        headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in answer.headers
+        ]
+        if hang_up:
+            headers.append((b"connection", b"close"))
+        start = {"type": "http.response.start", "status": answer.status}
+        await self._send({**start, "headers": headers})
+
+    async def _piece(self, data: bytes, *, more: bool) -> None:
+        message = {"type": "http.response.body", "body": data, "more_body": more}
+        await self._send(message)
+
+    async def _stream(self, answer: Answer, data: bytes) -> None:
+        """Send one piece, without a slot while the client takes its time."""
+        slots = self._house.slots
+        slots.begin_waiting(self._address)
+        slots.give()
+        try:
+            if not answer.begun:
+                await self._begin(answer)
+            await self._piece(data, more=True)
+        finally:
+            slots.end_waiting(self._address)
+            await slots.take_back()
+
+    # --- in a thread ------------------------------------------------------------
+
+    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
+        done: asyncio.Future[Answer] = self._loop.create_future()
+
+        def tell(answer: Answer | None, broken: Exception | None) -> None:
+            if done.done():
+                return
+            if answer is not None:
+                done.set_result(answer)
+            else:
+                done.set_exception(broken or RuntimeError("no answer"))
+
+        def run() -> None:
+            answer, broken = None, None
+            try:
+                answer = work()
+            except Exception as exception:
+                broken = exception
+            except BaseException as exception:  # such as SystemExit in a view
+                broken = RuntimeError(repr(exception))
+            self._loop.call_soon_threadsafe(tell, answer, broken)
+
+        self._house.pool.submit(run)
+        return await done
+
+    def _run_django(self) -> Answer:
+        begun: list[Any] = []
+
+        def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+            begun[:] = [int(status.split(" ", 1)[0]), headers]
+
+        chunks = application(self._environ, start_response)
+        try:
+            pieces = _pieces(chunks)
+            first = next(pieces, b"")
+            answer = Answer(begun[0], begun[1], first)
+            for piece in pieces:
+                self._push(answer, answer.rest)
+                answer.rest = piece
+            return answer
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+
+    def _push(self, answer: Answer, data: bytes) -> None:
+        sent = self._stream(answer, data)
+        asyncio.run_coroutine_threadsafe(sent, self._loop).result()
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that are worth handing over."""
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        if len(held) >= PIECE_BYTES:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)
+
+
+def _length(headers: dict[bytes, bytes]) -> int | None:
+    """The body's length; None where only its end will tell."""
+    if b"transfer-encoding" in headers:
+        return None
+    return int(headers.get(b"content-length", b"0"))
+
+
+def _lend_connections_out() -> None:
+    """A request that waits for its client must not keep a database connection."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

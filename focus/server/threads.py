@@ -1,0 +1,92 @@
+"""Threads that run requests, and places for requests that wait for a slow client.
+
+A request holds one of a few *slots* while Django works on it. While it waits for its
+client it holds no slot, only its thread, and at most `MOST_WAITING` requests do so. So
+slow clients never take the slots of the others.
+"""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
+from queue import SimpleQueue
+
+# Requests of this process that wait for a slow client: each keeps a thread.
+MOST_WAITING = 256
+# Of them, those of one address.
+MOST_WAITING_PER_ADDRESS = 64
+# Requests that wait for a slot. Beyond that the answer is 503.
+MOST_QUEUED = 512
+
+
+class Busy(Exception):
+    """Too many requests wait already."""
+
+
+class Slots:
+    """The requests that run at once. Belongs to the event loop's thread."""
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+        self._queued = 0
+        self._waiting: Counter[str] = Counter()
+
+    async def take(self) -> None:
+        """Wait for a slot. Raises `Busy` where too many wait before this one."""
+        if self._queued >= MOST_QUEUED:
+            raise Busy
+        await self.take_back()
+
+    async def take_back(self) -> None:
+        """Wait for a slot, however many others do."""
+        self._queued += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._queued -= 1
+
+    def give(self) -> None:
+        self._free.release()
+
+    def begin_waiting(self, address: str) -> None:
+        """Note a request that waits for its client. Raises `Busy` beyond the limits."""
+        if self._waiting.total() >= MOST_WAITING:
+            raise Busy
+        if self._waiting[address] >= MOST_WAITING_PER_ADDRESS:
+            raise Busy
+        self._waiting[address] += 1
+
+    def end_waiting(self, address: str) -> None:
+        self._waiting[address] -= 1
+        if not self._waiting[address]:
+            del self._waiting[address]
+
+
+class Pool:
+    """Daemon threads: as many as there is work, and `keep` of them between requests.
+
+    `at_end` runs in each thread that ends, to close what the thread had open.
+    """
+
+    def __init__(self, keep: int, at_end: Callable[[], None]) -> None:
+        self._keep, self._at_end = keep, at_end
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+
+    def submit(self, work: Callable[[], None]) -> None:
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            else:
+                threading.Thread(target=self._run, name="request", daemon=True).start()
+        self._work.put(work)
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+            with self._lock:
+                if self._idle >= self._keep:
+                    break
+                self._idle += 1
+        self._at_end()
