@@ -66,6 +66,31 @@ INVARIANTS: dict[str, str] = {
         WHERE CASE WHEN p.paid_at IS NULL THEN 0 ELSE p.price_micro END
           <> coalesce(e.amount_micro, 0)
     """,
+    "a job's credits are reserved until its own end": """
+        SELECT r.wallet_id, format('job %s ends at %s, its reservation at %s', j.id,
+          j.expires_at, r.expires_at)
+        FROM jobs j JOIN reservations r ON r.id = j.id
+        WHERE j.expires_at <> r.expires_at
+    """,
+    "every consume has its usage or its purchase": """
+        SELECT e.wallet_id, format('entry %s of %s under the key %s has neither', e.seq,
+          e.amount_micro, e.key)
+        FROM entries e
+        LEFT JOIN uses u ON u.movement_id = e.movement_id AND u.app_id = e.app_id
+          AND e.key = 'consume:' || u.app_id || ':' || CASE
+            WHEN length(u.key) > 200 OR u.key LIKE 'sha256:%'
+            THEN 'sha256:' || encode(sha256(convert_to(u.key, 'UTF8')), 'hex')
+            ELSE u.key END
+        LEFT JOIN purchases p ON e.key = 'tool-purchase:' || p.id
+          AND p.app_id = e.app_id AND p.paid_at IS NOT NULL
+        WHERE e.kind = 'consume' AND u.id IS NULL AND p.id IS NULL
+    """,
+    "every entry of a job has its job": """
+        SELECT e.wallet_id, format('entry %s is of job %s, which is not there', e.seq,
+          e.job_id)
+        FROM entries e LEFT JOIN jobs j ON j.id = e.job_id AND j.app_id = e.app_id
+        WHERE e.job_id IS NOT NULL AND j.id IS NULL
+    """,
     "every reservation has its job": """
         SELECT r.wallet_id, format('%s reservation %s has no job', r.status, r.id)
         FROM reservations r LEFT JOIN jobs j ON j.id = r.id

@@ -111,7 +111,7 @@ def start(
         reserved_micro=estimate_micro,
         metadata=metadata,
     )
-    then = ledger.Then(_INSERT_JOB, {"metadata": Jsonb(metadata)})
+    then = ledger.Then(_INSERT_JOB, {"action": action, "metadata": Jsonb(metadata)})
     if app.owner_id is not None:
         event = outbox.params(
             app=app, name="job.created", about=job.pk, data=_told(job)
@@ -125,7 +125,6 @@ def start(
         amount_micro=estimate_micro,
         ttl_seconds=ttl_seconds or usual,
         actor=actor,
-        reason=action,
         then=then,
     )
     job.expires_at = reserved.expires_at
@@ -137,7 +136,7 @@ _INSERT_JOB = """
     INSERT INTO jobs_job (id, account_id, app_id, action, status, reserved_micro,
       charged_micro, refunded_micro, uncovered_micro, late, fail_reason, metadata,
       created_at, expires_at)
-    SELECT %(job)s, %(account)s, %(app)s, %(reason)s, 'started', %(amount)s,
+    SELECT %(job)s, %(account)s, %(app)s, %(action)s, 'started', %(amount)s,
       0, 0, 0, false, '', %(metadata)s,
       moved.expires_at - make_interval(secs => %(ttl)s), moved.expires_at
     FROM moved WHERE moved.outcome = 'reserved'
@@ -171,7 +170,6 @@ def complete(
         job_id=job.pk,
         cost_micro=cost,
         actor=caller.actor,
-        reason=job.action,
         then=ledger.Then(_COMPLETE_JOB, {"late": late, "metadata": Jsonb(metadata)}),
     )
     job.status = Job.Status.COMPLETED
@@ -218,7 +216,6 @@ def fail(
         "app": job.app,
         "job_id": job.pk,
         "actor": caller.actor,
-        "reason": fail_reason or job.action,
     }
     told = {"late": late, "refund": refund, "fail_reason": fail_reason}
     if refund or late:

@@ -203,23 +203,19 @@ def set_overdraft_limit(
     if not staff.has_perm(SET_OVERDRAFT_LIMIT):
         raise NotAllowed("You may not set overdraft limits.")
     with transaction.atomic():
-        row = (
-            Wallet.objects.select_for_update(no_key=True, of=("self",))
-            .select_related("account")
-            .get(pk=wallet.pk)
+        old = ledger.set_overdraft_limit(
+            account_id=wallet.account_id,
+            limit_micro=limit_micro,
+            actor=f"staff:{staff.pk}",
         )
-        old = row.overdraft_limit_micro
         if old != limit_micro:
-            # Not a movement: no entry follows from it, and the ledger only reads it.
-            row.overdraft_limit_micro = limit_micro
-            row.save(update_fields=["overdraft_limit_micro"])
             audit.record(
                 "overdraft_limit_set",
-                user=row.account,
+                user=wallet.account,
                 actor=str(staff),
                 visitor=visitor,
                 staff_id=str(staff.pk),
-                wallet=row.pk,
+                wallet=wallet.pk,
                 limit=str(from_micro(limit_micro)),
                 limit_before=str(from_micro(old)),
                 note=note,

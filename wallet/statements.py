@@ -180,7 +180,7 @@ def changes(*, account_id: UUID, limit: int) -> list[tuple[Entry, int]]:
     into = Q(credit__in=own) & ~Q(debit__in=own)
     entries = (
         Entry.objects.filter(out | into, wallet__account_id=account_id)
-        .select_related("grant")
+        .select_related("grant", "text")
         .order_by("-seq")[:limit]
     )
     return [
@@ -217,7 +217,7 @@ def charged_since(since: datetime) -> list[tuple[str, int]]:
 
 
 def _entries(wallet: Wallet) -> QuerySet[Entry]:
-    return Entry.objects.filter(wallet=wallet).select_related("app")
+    return Entry.objects.filter(wallet=wallet).select_related("app", "text")
 
 
 def _point(entry: Entry, *, at: datetime) -> Point:

@@ -10,7 +10,7 @@ from accounts import jwt
 from accounts.pages.tools import allowing
 from accounts.visit import person
 from focus.money import from_micro
-from jobs import lifecycle, purchases
+from jobs import lifecycle, purchases, purposes
 from jobs.models import Job
 from wallet import ledger
 from wallet.models import Entry
@@ -43,10 +43,11 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "accounts/welcome.html")
     balance = ledger.balance(account_id=user.pk)
     entries = (
-        Entry.objects.select_related("app")
-        .filter(wallet__account=user)
+        Entry.objects.select_related("app", "text")
+        .filter(wallet__account=user, amount_micro__gt=0)
         .order_by("-seq")[:RECENT]
     )
+    reasons = purposes.told(entries)
     themselves = lifecycle.Caller(actor=str(user), account_id=user.pk)
     jobs = lifecycle.listed(caller=themselves)[:RECENT]
     bought = list(purchases.owned(user=user)[:RECENT])
@@ -55,7 +56,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "available": _credits(balance.credits_micro),
         "reserved": _credits(balance.reserved_micro),
         "debt": _credits(balance.debt_micro) if balance.debt_micro else "",
-        "movements": [_movement(entry) for entry in entries],
+        "movements": [_movement(entry, reasons[entry.pk]) for entry in entries],
         "jobs": [_job(job) for job in jobs],
         "purchases": bought,
     }
@@ -69,14 +70,14 @@ def jwks(request: HttpRequest) -> HttpResponse:
     return JsonResponse(jwt.public_keys(), headers=headers)
 
 
-def _movement(entry: Entry) -> dict[str, Any]:
+def _movement(entry: Entry, reason: str) -> dict[str, Any]:
     """One entry, seen from the credits that the person can spend."""
     gains = entry.credit == "available" or entry.debit == "stripe"
     loses = entry.debit in ("available", "debt")
     return {
         "what": MEANINGS[Entry.Kind(entry.kind)],
         "app": entry.app,
-        "reason": entry.reason,
+        "reason": reason,
         "sign": "+" if gains else "\N{MINUS SIGN}" if loses else "",
         "amount": _credits(entry.amount_micro),
         "left": _credits(entry.available_after - entry.debt_after),

@@ -116,7 +116,7 @@ def test_a_confirmation_books_it_with_actor_reason_and_audit(
     entry = Entry.objects.get(wallet=wallet, seq=2)
     assert entry.amount_micro == 5_250_000
     assert entry.actor == f"staff:{support.pk}"
-    assert entry.reason == f"goodwill: {NOTE}"
+    assert entry.told == f"goodwill: {NOTE}"
     assert entry.grant is not None
     assert entry.grant.source == "adjustment"
     event = SecurityEvent.objects.get(kind="credits_adjusted")

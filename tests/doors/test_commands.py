@@ -41,7 +41,7 @@ def test_credits_are_given(alice: User) -> None:
         f"alice@example.com: 0 +5.25 = 5.25 credits (movement {entry.movement_id})\n"
     )
     assert entry.actor.startswith("shell:")
-    assert entry.reason == "a render came out green"
+    assert entry.told == "a render came out green"
     event = SecurityEvent.objects.get(kind="credits_adjusted")
     assert event.user == alice
     assert event.facts["amount"] == "5.25"
@@ -173,7 +173,9 @@ def test_debt_is_told(alice: User, video: App) -> None:
     video.overage_policy = "overflow"
     video.save()
     ledger.expire(account_id=alice.pk)
-    Wallet.objects.update(overdraft_limit_micro=9 * MICRO)
+    ledger.set_overdraft_limit(
+        account_id=alice.pk, limit_micro=9 * MICRO, actor="staff:test"
+    )
     complete(start(alice, video, 0), 2)
     said = _run("explain_balance", "alice@example.com")
     assert "-2  charged by video beyond the balance, as debt" in said

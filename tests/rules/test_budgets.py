@@ -149,8 +149,9 @@ def test_an_overdraft_counts_as_well(alice, video, give):
     give(alice, 2)
     ledger.expire(account_id=alice.pk)
     video.overage_policy = "overflow"
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE wallet_wallet SET overdraft_limit_micro = 100000000")
+    ledger.set_overdraft_limit(
+        account_id=alice.pk, limit_micro=100 * MICRO, actor="staff:test"
+    )
     limit(alice, video, 6)
     settled = settle(alice, video, reserve(alice, video, 0), 9)
     assert (settled.charged_micro, settled.uncovered_micro) == (6 * MICRO, 3 * MICRO)

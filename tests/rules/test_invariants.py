@@ -28,6 +28,21 @@ CORRUPTIONS = {
     "time runs forward along the chain": (
         "UPDATE wallet_entry SET booked_at = booked_at - interval '1 day' WHERE seq = 2"
     ),
+    "hashes of an older version come first": (
+        "UPDATE wallet_entry SET hash_version = NULL WHERE seq = 2"
+    ),
+    "an entry names what it must": (
+        "UPDATE wallet_entry SET job_id = NULL WHERE kind = 'charge'"
+    ),
+    "what happens once has a money key": (
+        "UPDATE wallet_entry SET key = NULL WHERE kind = 'claw_back'"
+    ),
+    "a settlement's money key is its job's": (
+        "UPDATE wallet_entry SET key = 'settle:another' WHERE kind = 'charge'"
+    ),
+    "a text is what its entries were told": (
+        "UPDATE wallet_text SET said = 'nothing to see here'"
+    ),
     "available is what the grants have left": (
         "UPDATE wallet_grant SET remaining_micro = remaining_micro - 1"
     ),
@@ -52,6 +67,27 @@ CORRUPTIONS = {
     ),
     "an app spends its own and unrestricted grants only": (
         "UPDATE wallet_grant SET app_id = gen_random_uuid()"
+    ),
+    "a grant is as it was given": "UPDATE wallet_grant SET priority = 0",
+    "a reservation ends when it was to end": (
+        "UPDATE wallet_reservation SET expires_at = expires_at + interval '1 day'"
+    ),
+    "a wallet's overdraft limit was set by an entry": (
+        "UPDATE wallet_wallet SET overdraft_limit_micro = 1000000000"
+    ),
+    "a budget's limit was set by an entry": "DELETE FROM wallet_budget",
+    "a budget is in the month of its last spending": (
+        "UPDATE wallet_budget SET month = month - 1, spent_micro = 0"
+    ),
+    "Stripe pays for paid credits, and for no others": (
+        "UPDATE wallet_entry SET debit = 'stripe' WHERE kind = 'grant'"
+    ),
+    "revenue goes to the entry's own app": (
+        "UPDATE wallet_entry SET credit = 'revenue:tool' WHERE kind = 'charge'"
+    ),
+    "a reservation serves one app and wallet": (
+        "UPDATE wallet_entry SET app_id = (SELECT id FROM accounts_app WHERE slug ="
+        " 'tool') WHERE kind = 'charge'"
     ),
     "a purchase lacks what its claw-backs took": (
         "UPDATE wallet_grant SET clawed_back_micro = 0 WHERE clawed_back_micro > 0"
@@ -84,6 +120,11 @@ CORRUPTIONS = {
     "a paid purchase took its price": (
         "UPDATE jobs_toolpurchase SET price_micro = price_micro + 1"
     ),
+    "a job's credits are reserved until its own end": (
+        "UPDATE jobs_job SET expires_at = expires_at + interval '1 day'"
+    ),
+    "every consume has its usage or its purchase": "DELETE FROM jobs_usage",
+    "every entry of a job has its job": "DELETE FROM jobs_job",
     "every reservation has its job": "DELETE FROM jobs_job",
 }
 

@@ -112,7 +112,9 @@ def test_reject_refuses_and_leaves_the_reservation_open(alice, video, give):
 def test_overflow_goes_into_debt_down_to_the_limit_then_caps(alice, video, give):
     video.overage_policy = "overflow"
     give(alice, 5)
-    Wallet.objects.update(overdraft_limit_micro=3 * MICRO)
+    ledger.set_overdraft_limit(
+        account_id=alice.pk, limit_micro=3 * MICRO, actor="staff:test"
+    )
     settled = settle(alice, video, reserve(alice, video, 4), 10)
     assert (settled.charged_micro, settled.uncovered_micro) == (8 * MICRO, 2 * MICRO)
     assert settled.balance.credits_micro == -3 * MICRO
@@ -124,7 +126,9 @@ def test_overflow_goes_into_debt_down_to_the_limit_then_caps(alice, video, give)
 def test_paid_grants_repay_debt_first_and_promotional_ones_do_not(alice, video, give):
     video.overage_policy = "overflow"
     give(alice, 1)
-    Wallet.objects.update(overdraft_limit_micro=3 * MICRO)
+    ledger.set_overdraft_limit(
+        account_id=alice.pk, limit_micro=3 * MICRO, actor="staff:test"
+    )
     settle(alice, video, reserve(alice, video, 1), 4)
     give(alice, 2)
     assert balance(alice) == (2, 0, 3)

@@ -15,7 +15,7 @@ from hypothesis.extra.django import TestCase
 from accounts.models import App, User
 from tests.rules.ledger_model import Model
 from wallet import invariants, ledger
-from wallet.models import Grant, Wallet
+from wallet.models import Grant
 
 # The model's unit of time. Real time passes too, but never an hour per example.
 HOUR = 3600
@@ -102,7 +102,9 @@ class TheLedgerAgreesWithTheModel(TestCase):
             cursor.execute("SELECT ledger.now()")
             (self.start,) = cursor.fetchone()
         ledger.expire(account_id=self.account.pk)
-        Wallet.objects.filter(account=self.account).update(overdraft_limit_micro=limit)
+        ledger.set_overdraft_limit(
+            account_id=self.account.pk, limit_micro=limit, actor="staff:test"
+        )
 
     def do_grant(self, amount, priority, lasts, paid, restricted):
         expires = None if lasts is None else self.model.now + lasts

@@ -12,6 +12,7 @@ from unfold.decorators import display
 
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
+from jobs import purposes
 from wallet.admin import words
 from wallet.models import Draw, Entry, Grant, Reservation, Wallet
 
@@ -76,7 +77,8 @@ class EntryAdmin(ReadOnly):
         "reserved",
         "debt",
         "uncovered",
-        "reason",
+        "why",
+        "terms",
         "actor",
         "app",
         "job",
@@ -85,6 +87,7 @@ class EntryAdmin(ReadOnly):
         "ends",
         "movement",
         "key",
+        "hash_version",
         "own_hash",
         "previous_hash",
     ]
@@ -145,6 +148,10 @@ class EntryAdmin(ReadOnly):
     def by(self, entry: Entry) -> Any:
         told = words.brief(entry.actor, owner=entry.wallet.account_id)
         return format_html('<span title="{}">{}</span>', entry.actor, told)
+
+    @admin.display(description="reason")
+    def why(self, entry: Entry) -> str:
+        return purposes.told([entry])[entry.pk]
 
     @admin.display(description="ends its reservation")
     def ends(self, entry: Entry) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from focus.admin_site import shown
+from jobs import purposes
 from wallet import budgets, ledger, statements
 from wallet.admin import chart, words
 from wallet.models import Entry, Wallet
@@ -28,6 +29,7 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
     grants = statements.grants_left(wallet=wallet)
     page = statements.page(wallet=wallet, before=number(request.GET.get("before")))
     actors = words.Actors(page.entries)
+    reasons = purposes.told(page.entries)
     days = request.GET.get("days", "30")
     days = days if days in PERIODS else "30"
     return {
@@ -64,7 +66,10 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
             for app, month in budgets.staffs_view(account_id=wallet.account_id)
         ],
         "page": page,
-        "rows": [_row(entry, actors, wallet.account_id) for entry in page.entries],
+        "rows": [
+            _row(entry, actors, wallet.account_id, reasons[entry.pk])
+            for entry in page.entries
+        ],
     }
 
 
@@ -122,13 +127,16 @@ def _in(wait: timedelta) -> str:
     return "now"
 
 
-def _row(entry: Entry, actors: words.Actors, owner: UUID) -> dict[str, Any]:
+def _row(
+    entry: Entry, actors: words.Actors, owner: UUID, reason: str
+) -> dict[str, Any]:
     gains = entry.credit in OWN and entry.debit != "available"
     loses = entry.debit in ("available", "debt")
     return {
         "entry": entry,
         "at": shown.moment(entry.booked_at),
         "kind": words.kind(entry),
+        "reason": words.limit(entry) or reason,
         "colour": words.COLOURS.get(words.kind(entry), ""),
         "way": words.way(entry),
         "amount": shown.credits_of(entry.amount_micro),

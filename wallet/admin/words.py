@@ -7,6 +7,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import User
+from focus.admin_site import shown
 from focus.admin_site.search import as_uuid
 from wallet.models import Entry, Grant
 
@@ -18,6 +19,9 @@ _PLACES = {
     "stripe": "Stripe",
     "breakage": "expired credits",
     "writeoff": "written off",
+    "nothing": "–",
+    "limit": "limit",
+    "terms": "terms",
 }
 _SOURCES = {
     Grant.Source.STARTER: "starter credits",
@@ -44,6 +48,8 @@ COLOURS = {
     "grant expired": "danger",
     "claw back": "danger",
     "reinstate": "success",
+    "limit set": "info",
+    "terms recorded": "info",
 }
 
 
@@ -64,6 +70,16 @@ def way(entry: Entry) -> SafeString:
         place(entry.debit),
         place(entry.credit),
     )
+
+
+def limit(entry: Entry) -> str:
+    """Which limit an entry sets, and to what; nothing where it sets none."""
+    if entry.kind != Entry.Kind.LIMIT or not entry.terms:
+        return ""
+    micro = entry.terms.removeprefix("limit ")
+    told = "none" if micro == "none" else shown.credits_of(int(micro))
+    what = f"monthly limit of {entry.app.slug}" if entry.app else "overdraft limit"
+    return f"{what}: {told}"
 
 
 def grant(given: Grant) -> str:

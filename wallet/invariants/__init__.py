@@ -23,6 +23,7 @@ from accounts import audit
 from wallet.invariants.chain import CHAIN
 from wallet.invariants.credits import CREDITS
 from wallet.invariants.money import MONEY
+from wallet.invariants.terms import TERMS
 from wallet.models import Wallet
 
 
@@ -44,7 +45,7 @@ class Violation:
 
 
 # The ledger's own.
-INVARIANTS: dict[str, str] = {**CHAIN, **CREDITS, **MONEY}
+INVARIANTS: dict[str, str] = {**CHAIN, **CREDITS, **TERMS, **MONEY}
 # And those of the apps above, once Django is set up.
 EVERY: dict[str, str] = dict(INVARIANTS)
 # What `manage.py check_ledger` writes to the audit.
@@ -59,6 +60,7 @@ TABLES: dict[str, tuple[str, str]] = {
     # With the row as a value, for the functions that take one.
     "entries": ("e.*, e AS line FROM wallet_entry e", "wallet_id = %(wallet)s"),
     "grants": ("g.*, g AS line FROM wallet_grant g", "wallet_id = %(wallet)s"),
+    "texts": ("* FROM wallet_text", "wallet_id = %(wallet)s"),
     "draws": ("* FROM wallet_draw", _OF_ITS_GRANTS),
     "reservations": ("* FROM wallet_reservation", "wallet_id = %(wallet)s"),
     "budgets": ("* FROM wallet_budget", "wallet_id = %(wallet)s"),

@@ -45,7 +45,7 @@ CHAIN: dict[str, str] = {
             lag(hash, 1, decode(repeat('00', 32), 'hex'))
               OVER (PARTITION BY wallet_id ORDER BY seq) AS before
           FROM entries
-        ) e WHERE hash <> own OR prev_hash <> before
+        ) e WHERE hash IS DISTINCT FROM own OR prev_hash <> before
         UNION ALL
         SELECT w.id, 'the head is not the hash of the last entry'
         FROM wallets w LEFT JOIN entries e ON e.wallet_id = w.id AND e.seq = w.seq
@@ -58,5 +58,51 @@ CHAIN: dict[str, str] = {
             OVER (PARTITION BY wallet_id ORDER BY seq) AS before
           FROM entries
         ) e WHERE booked_at < before
+    """,
+    "hashes of an older version come first": """
+        SELECT wallet_id, format('entry %s has version %s after version %s', seq,
+          version, before)
+        FROM (
+          SELECT wallet_id, seq, coalesce(hash_version, 1) AS version,
+            lag(coalesce(hash_version, 1)) OVER (PARTITION BY wallet_id ORDER BY seq)
+              AS before
+          FROM entries
+        ) e WHERE version < before
+    """,
+    "an entry names what it must": """
+        SELECT wallet_id, format('%s entry %s names job %s, reservation %s, grant %s'
+          ' and app %s', kind, seq, job_id, reservation_id, grant_id, app_id)
+        FROM entries
+        WHERE reservation_id <> job_id OR CASE
+          WHEN kind IN ('reserve', 'charge', 'return', 'release', 'expire')
+            THEN reservation_id IS NULL OR job_id IS NULL OR app_id IS NULL
+          WHEN kind IN ('overage', 'overdraft') THEN job_id IS NULL OR app_id IS NULL
+          WHEN kind = 'consume' THEN app_id IS NULL
+          WHEN kind IN ('grant', 'repay', 'lapse', 'claw_back', 'reinstate', 'terms')
+            THEN grant_id IS NULL
+          ELSE false END
+    """,
+    "what happens once has a money key": """
+        SELECT wallet_id, format('movement %s has no money key', movement_id)
+        FROM entries GROUP BY wallet_id, movement_id
+        HAVING count(key) = 0 AND (
+          bool_or(kind IN ('grant', 'consume', 'adjust', 'claw_back', 'reinstate'))
+          OR bool_or(kind IN ('charge', 'return', 'overage', 'overdraft'))
+            AND NOT bool_or(resolves))
+    """,
+    "a settlement's money key is its job's": """
+        SELECT wallet_id, format('entry %s of job %s has the key %s', seq, job_id, key)
+        FROM entries
+        WHERE kind IN ('charge', 'return', 'overage', 'overdraft')
+          AND key <> 'settle:' || job_id
+    """,
+    "a text is what its entries were told": """
+        SELECT e.wallet_id, format('text %s of entry %s is another, or gone', e.text_id,
+          e.seq)
+        FROM entries e LEFT JOIN texts t ON t.id = e.text_id
+          AND t.wallet_id = e.wallet_id
+        WHERE e.text_id IS NULL <> (e.text_digest IS NULL)
+          OR (e.text_id IS NOT NULL AND t.id IS NULL)
+          OR ledger.text_digest(t.salt, t.said) <> e.text_digest
     """,
 }

@@ -10,7 +10,7 @@ trip: a CTE that reads the one-row table `moved`, so the wallet stays locked no
 longer than the movement needs.
 """
 
-from wallet.ledger.budgets import set_budget, spending
+from wallet.ledger.budgets import adopt, set_budget, set_overdraft_limit, spending
 from wallet.ledger.claw_backs import claw_back, reinstate
 from wallet.ledger.credits import adjust, balance, consume, consume_many, grant
 from wallet.ledger.jobs import NOW, expire, expire_due, release, reserve, settle
@@ -58,6 +58,7 @@ __all__ = [
     "UnknownClawBack",
     "UnknownPurchase",
     "adjust",
+    "adopt",
     "balance",
     "claw_back",
     "consume",
@@ -69,6 +70,7 @@ __all__ = [
     "release",
     "reserve",
     "set_budget",
+    "set_overdraft_limit",
     "settle",
     "spending",
 ]

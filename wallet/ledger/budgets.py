@@ -1,4 +1,6 @@
-"""What a person lets an app spend in a month, counted under the wallet's lock."""
+"""How far a wallet may go: what a person lets an app spend in a month, and how deep
+debt may become. The chain of entries proves both.
+"""
 
 from uuid import UUID
 
@@ -11,15 +13,21 @@ from wallet.outcomes import Spending
 def set_budget(
     *, account_id: UUID, app: App, limit_micro: int | None
 ) -> tuple[Spending, Spending]:
-    """Limit what an app may spend each month, or (None) lift the limit.
+    """Limit what an app may spend each month, or (None) lift the limit, as the owner.
 
     Answers with this month before and after. What was spent this month counts, also
     from before there was a limit; a limit below that stops further spending and takes
     nothing back.
     """
     row = call(
-        "SELECT * FROM ledger.set_budget(%(account)s, %(app)s, %(limit)s)",
-        {"account": account_id, "app": app.pk, "limit": limit_micro},
+        "SELECT * FROM ledger.set_budget_by(%(account)s, %(app)s, %(limit)s,"
+        " %(actor)s)",
+        {
+            "account": account_id,
+            "app": app.pk,
+            "limit": limit_micro,
+            "actor": f"user:{account_id}",
+        },
     )
     spent = row["spent_micro"]
     return Spending(row["limit_before_micro"], spent), Spending(limit_micro, spent)
@@ -37,3 +45,24 @@ def spending(*, account_id: UUID) -> dict[UUID, Spending]:
     return {
         row["app_id"]: Spending(row["limit_micro"], row["spent_micro"]) for row in found
     }
+
+
+def set_overdraft_limit(*, account_id: UUID, limit_micro: int, actor: str) -> int:
+    """Let apps with the policy `overflow` take the wallet so deep into debt.
+
+    Returns the limit before. A deeper debt stays, and is not added to.
+    """
+    row = call(
+        "SELECT * FROM ledger.set_overdraft_limit(%(account)s, %(limit)s, %(actor)s)",
+        {"account": account_id, "limit": limit_micro, "actor": actor},
+    )
+    return int(row["limit_before_micro"])
+
+
+def adopt(*, account_id: UUID) -> int:
+    """Book the terms that rows of older releases have and their entries lack.
+
+    Returns how many entries that took: none, where it was done before.
+    """
+    row = call("SELECT * FROM ledger.adopt(%(account)s)", {"account": account_id})
+    return int(row["booked"])

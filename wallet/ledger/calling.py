@@ -71,6 +71,7 @@ def not_resolved(row: dict[str, Any]) -> None:
 def call(
     sql: LiteralString, params: Mapping[str, Any], then: Then | None = None
 ) -> dict[str, Any]:
+    code(params.get("actor", ""))
     if then is not None:
         after = with_items({"consequence": then.sql, **then.items})
         # All of it is ours.
@@ -78,3 +79,10 @@ def call(
         params = {**params, **then.params}
     (row,) = rows(sql, params)
     return row
+
+
+def code(actor: str) -> str:
+    """The actor, which entries keep for ever. Raises where it is an address."""
+    if "@" in actor:
+        raise ValueError("An entry's actor is an id or a code, such as user:<id>.")
+    return actor

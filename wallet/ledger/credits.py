@@ -6,7 +6,13 @@ from uuid import UUID
 
 from accounts.models import App
 from focus.database.statements import rows
-from wallet.ledger.calling import call, covered, one_account_a_key, refusal_of
+from wallet.ledger.calling import (
+    call,
+    code,
+    covered,
+    one_account_a_key,
+    refusal_of,
+)
 from wallet.models import Grant
 from wallet.outcomes import (
     Balance,
@@ -121,7 +127,7 @@ def consume_many(
             {
                 "app": app.pk,
                 "slug": app.slug,
-                "actor": actor,
+                "actor": code(actor),
                 "accounts": [charge.account_id for charge in wanted],
                 "amounts": [charge.amount_micro for charge in wanted],
                 "reasons": [charge.reason for charge in wanted],

@@ -4,7 +4,7 @@ Amounts are micro-credits. A wallet's row carries its balance and the head of it
 chain of entries; `manage.py check_ledger` proves that both follow from the entries.
 """
 
-from wallet.models.entries import Entry
+from wallet.models.entries import Entry, Text
 from wallet.models.grants import ClawBack, Draw, Grant, Reservation
 from wallet.models.wallets import GENESIS, Budget, Wallet
 
@@ -16,5 +16,6 @@ __all__ = [
     "Entry",
     "Grant",
     "Reservation",
+    "Text",
     "Wallet",
 ]

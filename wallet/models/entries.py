@@ -1,4 +1,6 @@
-"""The lines of the ledger."""
+"""The lines of the ledger, and the texts beside them."""
+
+import uuid
 
 from django.db import models
 from django.db.models import F, Q
@@ -6,6 +8,31 @@ from django.db.models import F, Q
 from accounts.models import App
 from wallet.models.grants import Grant, Reservation
 from wallet.models.wallets import Wallet
+
+
+class Text(models.Model):
+    """What was said of a movement, by staff or by an app: may be personal data.
+
+    Its entries have the digest of `salt` and `said`. Both are erased together, and the
+    chain stays whole; see `wallet.texts`.
+    """
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT)
+    salt = models.UUIDField(null=True, default=uuid.uuid4)
+    said = models.TextField(null=True)
+    erased_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(said__isnull=False, salt__isnull=False, erased_at=None)
+                | Q(said=None, salt=None, erased_at__isnull=False),
+                name="a_text_is_there_or_wholly_erased",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"text {self.pk}"
 
 
 class Entry(models.Model):
@@ -31,6 +58,9 @@ class Entry(models.Model):
         LAPSE = "lapse", "grant expired"
         CLAW_BACK = "claw_back", "claw back"
         REINSTATE = "reinstate"
+        # These move nothing.
+        LIMIT = "limit", "limit set"
+        TERMS = "terms", "terms recorded"
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, db_index=False)
     seq = models.BigIntegerField()
@@ -56,13 +86,29 @@ class Entry(models.Model):
     )
     # No foreign key: jobs stand above the wallet.
     job_id = models.UUIDField(null=True)
+    # An id or a code, never a name or an address: it is hashed for ever.
     actor = models.CharField(max_length=120)
+    # The ledger's own words. Free text is in `text`, and in the reasons of version 1.
     reason = models.TextField(blank=True)
+    text = models.ForeignKey(
+        Text,
+        on_delete=models.PROTECT,
+        null=True,
+        db_index=False,
+        # Texts are never deleted (a trigger), and a check would cost every charge.
+        db_constraint=False,
+        related_name="entries",
+    )
+    text_digest = models.BinaryField(max_length=32, null=True)
+    # What a grant, a reservation or a limit was given as: `ledger.grant_terms` & co.
+    terms = models.TextField(null=True)
     # The money key: permanent, so an old request never moves credits twice.
     key = models.CharField(max_length=255, null=True)
     booked_at = models.DateTimeField()
     prev_hash = models.BinaryField(max_length=32)
     hash = models.BinaryField(max_length=32)
+    # Of what the hash is made (`ledger.entry_hash`). Empty: version 1.
+    hash_version = models.SmallIntegerField(null=True)
 
     class Meta:
         verbose_name_plural = "entries"
@@ -81,7 +127,9 @@ class Entry(models.Model):
                 name="a_money_key_moves_credits_once",
             ),
             models.CheckConstraint(
-                condition=Q(amount_micro__gt=0), name="an_entry_moves_something"
+                condition=Q(amount_micro__gt=0)
+                | Q(amount_micro=0, kind__in=["limit", "terms"]),
+                name="an_entry_moves_something",
             ),
             models.CheckConstraint(
                 condition=~Q(debit=F("credit")), name="an_entry_moves_somewhere"
@@ -94,7 +142,19 @@ class Entry(models.Model):
                 condition=Q(job_id__isnull=False),
                 name="entry_of_job",
             ),
+            models.Index(
+                fields=["grant"],
+                condition=Q(terms__isnull=False, grant__isnull=False),
+                name="entry_with_terms",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"entry {self.seq} of wallet {self.wallet_id}"
+
+    @property
+    def told(self) -> str:
+        """Why, in the words that it was booked with; `text` is read for it."""
+        if self.text is None:
+            return self.reason
+        return "(erased)" if self.text.said is None else self.text.said

@@ -35,15 +35,63 @@ LANGUAGE sql AS $$
   WHERE id = w.id
 $$;
 
--- Every column that means money or meaning, in one unambiguous text. json quotes
--- what needs quoting, so no two different entries share a text.
+-- Every column that means money or meaning, in one unambiguous text: a row's text and
+-- json quote what needs quoting, so no two different entries share one. The version
+-- says what is in it; a text never changes, so old entries stay verifiable for ever.
+-- 1 (NULL): has the reason itself. 2: has a digest of it, and the terms.
 CREATE OR REPLACE FUNCTION ledger.entry_hash(e wallet_entry) RETURNS bytea
 LANGUAGE sql STABLE AS $$
-  SELECT sha256(e.prev_hash || convert_to(json_build_array(
-    e.wallet_id, e.seq, e.movement_id, e.kind, e.debit, e.credit, e.amount_micro,
-    e.available_after, e.reserved_after, e.debt_after, e.uncovered_micro,
-    e.reservation_id, e.resolves, e.grant_id, e.app_id, e.job_id, e.actor, e.reason,
-    e.key, (extract(epoch FROM e.booked_at) * 1000000)::bigint)::text, 'UTF8'))
+  SELECT sha256(e.prev_hash || convert_to(CASE
+    WHEN e.hash_version = 2 THEN ROW(
+      e.hash_version, e.wallet_id, e.seq, e.movement_id, e.kind, e.debit, e.credit,
+      e.amount_micro, e.available_after, e.reserved_after, e.debt_after,
+      e.uncovered_micro, e.reservation_id, e.resolves, e.grant_id, e.app_id, e.job_id,
+      e.actor, e.reason, encode(e.text_digest, 'hex'), e.terms, e.key,
+      (extract(epoch FROM e.booked_at) * 1000000)::bigint)::text
+    WHEN e.hash_version IS NULL THEN json_build_array(
+      e.wallet_id, e.seq, e.movement_id, e.kind, e.debit, e.credit, e.amount_micro,
+      e.available_after, e.reserved_after, e.debt_after, e.uncovered_micro,
+      e.reservation_id, e.resolves, e.grant_id, e.app_id, e.job_id, e.actor, e.reason,
+      e.key, (extract(epoch FROM e.booked_at) * 1000000)::bigint)::text
+    END, 'UTF8'))
+$$;
+
+-- What a grant, a reservation or a limit was given as. The entry says it, so that the
+-- chain proves it.
+CREATE OR REPLACE FUNCTION ledger.grant_terms(g wallet_grant) RETURNS text
+LANGUAGE sql STABLE AS $$
+  SELECT ROW('grant', g.source, g.category, g.priority,
+    (extract(epoch FROM g.expires_at) * 1000000)::bigint, g.app_id, g.given_by_id)::text
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.reservation_terms(p_expires_at timestamptz)
+RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT 'until ' || (extract(epoch FROM p_expires_at) * 1000000)::bigint
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.limit_terms(p_limit bigint) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT 'limit ' || coalesce(p_limit::text, 'none')
+$$;
+
+-- Free text for an entry. It stands beside the chain, which has only a digest of it,
+-- salted so that no guess at a short text can be confirmed once both are erased.
+CREATE OR REPLACE FUNCTION ledger.say(w wallet_wallet, e wallet_entry, p_text text)
+RETURNS wallet_entry LANGUAGE plpgsql AS $$
+DECLARE salt uuid;
+BEGIN
+  IF p_text <> '' THEN
+    salt := gen_random_uuid();
+    INSERT INTO wallet_text (wallet_id, salt, said) VALUES (w.id, salt, p_text)
+    RETURNING id INTO e.text_id;
+    e.text_digest := ledger.text_digest(salt, p_text);
+  END IF;
+  RETURN e;
+END $$;
+
+CREATE OR REPLACE FUNCTION ledger.text_digest(p_salt uuid, p_text text) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT sha256(uuid_send(p_salt) || convert_to(p_text, 'UTF8'))
 $$;
 
 -- Write one entry and move the wallet's balances by it. booked_at is read under the
@@ -77,6 +125,7 @@ BEGIN
   e.reason := coalesce(e.reason, '');
   e.booked_at := w.booked_at;
   e.prev_hash := w.head;
+  e.hash_version := 2;
   e.hash := ledger.entry_hash(e);
   w.head := e.hash;
   INSERT INTO wallet_entry SELECT e.*;
@@ -84,7 +133,7 @@ BEGIN
 END $$;
 
 -- The same movement's next entry: who, why and for what stay; what happened once
--- (resolving, the money key, the uncovered part) stays with the first.
+-- (resolving, the money key, the terms, the uncovered part) stays with the first.
 CREATE OR REPLACE FUNCTION ledger.next_entry(
   e wallet_entry, p_kind text, p_debit text, p_credit text, p_amount bigint
 ) RETURNS wallet_entry LANGUAGE plpgsql IMMUTABLE AS $$
@@ -95,6 +144,7 @@ BEGIN
   e.amount_micro := p_amount;
   e.resolves := false;
   e.key := NULL;
+  e.terms := NULL;
   e.uncovered_micro := 0;
   RETURN e;
 END $$;
@@ -175,7 +225,9 @@ BEGIN
   e.job_id := r.id;
   e.app_id := r.app_id;
   e.actor := p_actor;
-  e.reason := p_reason;
+  -- Of an expiry the ledger's own words, which are a code.
+  IF p_kind = 'expire' THEN e.reason := p_reason;
+  ELSE e := ledger.say(w, e, p_reason); END IF;
   e := ledger.next_entry(e, p_kind, 'reserved', 'available', r.amount_micro);
   e.resolves := true;
   RETURN ledger.book(w, e);

@@ -81,10 +81,26 @@ RETURNS TABLE (app_id uuid, spent_micro bigint) LANGUAGE sql STABLE AS $$
   GROUP BY e.app_id
 $$;
 
+-- Book how far a wallet may go: an entry that moves nothing.
+CREATE OR REPLACE FUNCTION ledger.book_limit(
+  w wallet_wallet, p_app uuid, p_limit bigint, p_actor text
+) RETURNS wallet_wallet LANGUAGE plpgsql AS $$
+DECLARE e wallet_entry;
+BEGIN
+  e.movement_id := gen_random_uuid();
+  e.app_id := p_app;
+  e.actor := p_actor;
+  e := ledger.next_entry(e, 'limit', 'nothing', 'limit', 0);
+  e.terms := ledger.limit_terms(p_limit);
+  w := ledger.book(w, e);
+  PERFORM ledger.store(w);
+  RETURN w;
+END $$;
+
 -- Set an app's budget for this and every later month, or remove it (NULL). What was
 -- spent this month before counts.
-CREATE OR REPLACE FUNCTION ledger.set_budget(
-  p_account uuid, p_app uuid, p_limit bigint,
+CREATE OR REPLACE FUNCTION ledger.set_budget_by(
+  p_account uuid, p_app uuid, p_limit bigint, p_actor text,
   OUT limit_before_micro bigint, OUT spent_micro bigint
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -94,9 +110,12 @@ DECLARE
   spent bigint;
 BEGIN
   w := ledger.catch_up(ledger.locked_wallet(p_account));
-  this_month := ledger.month(greatest(ledger.now(), w.booked_at));
   SELECT limit_micro INTO limit_before_micro FROM wallet_budget
   WHERE wallet_id = w.id AND app_id = p_app;
+  IF p_limit IS DISTINCT FROM limit_before_micro THEN
+    w := ledger.book_limit(w, p_app, p_limit, p_actor);
+  END IF;
+  this_month := ledger.month(greatest(ledger.now(), w.booked_at));
   spent := coalesce(
     (SELECT s.spent_micro FROM ledger.spent(w.id, p_app, this_month) s), 0);
   IF p_limit IS NULL THEN
@@ -108,6 +127,28 @@ BEGIN
       month = excluded.month, spent_micro = excluded.spent_micro;
   END IF;
   spent_micro := spent;
+END $$;
+
+-- As the release before names it: only the wallet's owner sets a budget.
+CREATE OR REPLACE FUNCTION ledger.set_budget(
+  p_account uuid, p_app uuid, p_limit bigint,
+  OUT limit_before_micro bigint, OUT spent_micro bigint
+) LANGUAGE sql AS $$
+  SELECT * FROM ledger.set_budget_by(p_account, p_app, p_limit, 'user:' || p_account)
+$$;
+
+-- Say how deep apps with the policy `overflow` may take the wallet.
+CREATE OR REPLACE FUNCTION ledger.set_overdraft_limit(
+  p_account uuid, p_limit bigint, p_actor text, OUT limit_before_micro bigint
+) LANGUAGE plpgsql AS $$
+DECLARE w wallet_wallet;
+BEGIN
+  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  limit_before_micro := w.overdraft_limit_micro;
+  IF p_limit <> w.overdraft_limit_micro THEN
+    w := ledger.book_limit(w, NULL, p_limit, p_actor);
+    UPDATE wallet_wallet SET overdraft_limit_micro = p_limit WHERE id = w.id;
+  END IF;
 END $$;
 
 -- Each app with a budget, or that spent something this month, by now: what overdue

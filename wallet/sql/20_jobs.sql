@@ -42,8 +42,9 @@ BEGIN
       e.job_id := p_job;
       e.app_id := p_app;
       e.actor := p_actor;
-      e.reason := p_reason;
+      e := ledger.say(w, e, p_reason);
       e := ledger.next_entry(e, 'reserve', 'available', 'reserved', p_amount);
+      e.terms := ledger.reservation_terms(expires_at);
       w := ledger.book(w, e);
       PERFORM ledger.store(w);
       IF b.id IS NOT NULL THEN b := ledger.spend(b, p_amount); END IF;
@@ -111,7 +112,7 @@ BEGIN
     e.job_id := p_job;
     e.app_id := p_app;
     e.actor := p_actor;
-    e.reason := p_reason;
+    e := ledger.say(w, e, p_reason);
     w := ledger.book_settlement(w, e, 'revenue:' || p_app_slug, held, kept, fresh,
       owed, uncovered_micro);
     PERFORM ledger.store(w);

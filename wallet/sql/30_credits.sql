@@ -11,6 +11,7 @@ CREATE OR REPLACE FUNCTION ledger.grant(
 #variable_conflict use_column
 DECLARE
   w wallet_wallet;
+  g wallet_grant;
   e wallet_entry;
   repaid bigint := 0;
 BEGIN
@@ -29,14 +30,16 @@ BEGIN
       remaining_micro, expires_at, app_id, given_by_id)
     VALUES (w.id, p_source, p_category, p_priority, p_amount, p_amount - repaid,
       p_expires_at, p_app, p_given_by)
-    RETURNING id INTO grant_id;
+    RETURNING * INTO g;
+    grant_id := g.id;
     e.movement_id := movement_id;
     e.grant_id := grant_id;
     e.app_id := coalesce(p_app, p_given_by);
     e.actor := p_actor;
-    e.reason := p_reason;
+    e := ledger.say(w, e, p_reason);
     e := ledger.next_entry(e, 'grant', p_from, 'available', p_amount);
     e.key := p_key;
+    e.terms := ledger.grant_terms(g);
     w := ledger.book(w, e);
     IF repaid > 0 THEN
       INSERT INTO wallet_draw (movement_id, grant_id, amount_micro, returned_micro)
@@ -93,7 +96,7 @@ BEGIN
     e.movement_id := movement_id;
     e.app_id := p_app;
     e.actor := p_actor;
-    e.reason := p_reason;
+    e := ledger.say(w, e, p_reason);
     e := ledger.next_entry(e, p_kind, 'available', p_to, p_amount);
     e.key := p_key;
     w := ledger.book(w, e);

@@ -72,7 +72,7 @@ BEGIN
     e.movement_id := c.movement_id;
     e.grant_id := g.id;
     e.actor := p_actor;
-    e.reason := p_reason;
+    e := ledger.say(w, e, p_reason);
     w := ledger.book_claw_back(w, e, c, p_key);
     PERFORM ledger.store(w);
   END IF;
@@ -148,7 +148,7 @@ BEGIN
     UPDATE wallet_draw SET returned_micro = amount_micro WHERE claw_back_id = c.id;
     e.grant_id := c.grant_id;
     e.actor := p_actor;
-    e.reason := p_reason;
+    e := ledger.say(w, e, p_reason);
     e.key := p_key;
     w := ledger.book_reinstatement(w, e, repaid_micro, returned_micro, granted_micro);
     -- What expired meanwhile is gone: the clock does not stop for a dispute.
@@ -166,6 +166,7 @@ CREATE OR REPLACE FUNCTION ledger.book_reinstatement(
 ) RETURNS wallet_wallet LANGUAGE plpgsql AS $$
 DECLARE
   part record;
+  g wallet_grant;
   next_key text := e.key;
 BEGIN
   FOR part IN
@@ -182,7 +183,9 @@ BEGIN
         remaining_micro, expires_at, app_id)
       SELECT wallet_id, 'reinstated', category, priority, p_granted, p_granted,
         expires_at, app_id
-      FROM wallet_grant WHERE id = e.grant_id RETURNING id INTO e.grant_id;
+      FROM wallet_grant WHERE id = e.grant_id RETURNING * INTO g;
+      e.grant_id := g.id;
+      e.terms := ledger.grant_terms(g);
     END IF;
     w := ledger.book(w, e);
   END LOOP;

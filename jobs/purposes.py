@@ -1,0 +1,27 @@
+"""Why an entry was booked, in words. A job's are on its own row, and can be erased."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from jobs.models import Job
+from wallet.models import Entry
+
+
+def told(entries: Iterable[Entry]) -> dict[int, str]:
+    """The words of each entry by its primary key: its own, or else its job's.
+
+    One query where an entry is of a job and has no words of its own, else none. Reads
+    `entry.text`.
+    """
+    entries = list(entries)
+    wanted = {entry.job_id for entry in entries if entry.job_id and not entry.told}
+    jobs = Job.objects.only("action", "fail_reason").in_bulk(wanted) if wanted else {}
+    return {entry.pk: entry.told or _of_job(entry, jobs) for entry in entries}
+
+
+def _of_job(entry: Entry, jobs: dict[UUID, Job]) -> str:
+    job = jobs.get(entry.job_id) if entry.job_id else None
+    if job is None:
+        return ""
+    ended = entry.kind in (Entry.Kind.RELEASE, Entry.Kind.CHARGE)
+    return (job.fail_reason if ended else "") or job.action
