@@ -97,7 +97,8 @@ def test_a_reservation_counts_until_it_is_given_back(alice, video, give):
     with pytest.raises(ledger.BudgetExceeded) as refused:
         reserve(alice, video, 4)
     assert refused.value.facts == {"limit": 10, "spent": 7, "required": 4}
-    assert Entry.objects.count() == 2
+    # The grant, the limit and the reservation.
+    assert Entry.objects.count() == 3
     settle(alice, video, job, 5)
     assert spent(alice, video) == 5
     second = reserve(alice, video, 5)

@@ -2,11 +2,11 @@
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
 
 from focus.money import MICRO
 from jobs import lifecycle, purchases, usage
 from jobs.invariants import ALL
+from tests.rewriting import corrupt
 from wallet import invariants, ledger
 
 pytestmark = pytest.mark.django_db
@@ -187,14 +187,6 @@ def history(alice, video, tool, give):
         key="one",
         actor="test",
     )
-
-
-def corrupt(sql):
-    with connection.cursor() as cursor:
-        # As a superuser with triggers off: what no code of ours can do.
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        cursor.execute(sql)
-        assert cursor.rowcount > 0
 
 
 def test_each_invariant_has_its_corruption():

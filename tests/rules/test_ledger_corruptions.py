@@ -5,11 +5,11 @@ trace: where it changes an entry, every later hash and the head are made to fit.
 """
 
 import pytest
-from django.db import connection
 
 from focus.money import MICRO
 from jobs import lifecycle, purchases, usage
 from jobs.invariants import ALL
+from tests.rewriting import corrupt, rehash
 from wallet import invariants, ledger
 
 pytestmark = pytest.mark.django_db
@@ -162,30 +162,3 @@ def test_it_is_noticed(history, name):
     if rehashed:
         # The chain by itself says nothing: something else noticed.
         assert "the chain of hashes is whole" not in found
-
-
-def corrupt(sql):
-    with connection.cursor() as cursor:
-        # As a superuser with triggers off: what no code of ours can do.
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        cursor.execute(sql)
-        assert cursor.rowcount > 0
-
-
-def rehash():
-    """Make every hash and head fit what the entries say now."""
-    with connection.cursor() as cursor:
-        cursor.execute("""
-        DO $$ DECLARE e wallet_entry; before bytea; wallet bigint := 0; BEGIN
-          FOR e IN SELECT * FROM wallet_entry ORDER BY wallet_id, seq LOOP
-            IF e.wallet_id <> wallet THEN before := decode(repeat('00', 32), 'hex');
-            END IF;
-            wallet := e.wallet_id;
-            e.prev_hash := before;
-            before := ledger.entry_hash(e);
-            UPDATE wallet_entry SET prev_hash = e.prev_hash, hash = before
-            WHERE id = e.id;
-            UPDATE wallet_wallet SET head = before WHERE id = wallet;
-          END LOOP;
-        END $$
-        """)
