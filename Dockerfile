@@ -29,9 +29,16 @@ COPY docs/webhooks.md docs/
 
 # Collecting files needs settings but none of the secrets; these never leave this line.
 RUN python -m compileall -q . \
-    && SECRET_KEY=build TOKEN_PEPPER=build SEALING_KEY=build JWT_PRIVATE_KEY=build \
+    && python -c "from cryptography.hazmat.primitives import serialization as s; \
+       from cryptography.hazmat.primitives.asymmetric import ec; \
+       print(ec.generate_private_key(ec.SECP256R1()).private_bytes( \
+       s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()).decode())" > /tmp/key \
+    && SECRET_KEY="$(python -c 'import secrets; print(secrets.token_hex(32))')" \
+    && export SECRET_KEY \
+    && TOKEN_PEPPER="$SECRET_KEY" SEALING_KEY="$SECRET_KEY" JWT_PRIVATE_KEY_FILE=/tmp/key \
        DATABASE_URL=postgresql://build/build REDIS_URL=redis://build \
-       python manage.py collectstatic --noinput
+       python manage.py collectstatic --noinput \
+    && rm /tmp/key
 
 USER 10001
 EXPOSE 8000

@@ -7,70 +7,74 @@ be given, and a missing one stops the start and is named.
 """
 
 import os
-from decimal import Decimal
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
 from focus import beat
+from focus import environment as read
 from focus.admin_site import UNFOLD as UNFOLD
-from focus.environment import database, env, env_list, with_password
+from focus.environment import env
 from focus.logs import logging_to_console
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-TESTING = os.environ.get("FOCUS_TESTING") == "1"
-_LOCAL_ENV = Path(os.environ.get("FOCUS_VAR", BASE_DIR / "var")) / "env"
-LOCAL = TESTING or _LOCAL_ENV.exists()
+VAR = Path(os.environ.get("FOCUS_VAR") or BASE_DIR / "var")
+LOCAL = read.load_local(VAR)
 
-if _LOCAL_ENV.exists() and not TESTING:
-    for _line in _LOCAL_ENV.read_text().splitlines():
-        _name, _, _value = _line.partition("=")
-        # NAME and NAME_FILE are one variable: whoever gave either has given it.
-        if _name.removesuffix("_FILE") not in os.environ:
-            os.environ.setdefault(_name, _value)
-
-DEBUG = env("DEBUG", "0") == "1"
-SECRET_KEY = env("SECRET_KEY")
-SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS")
+DEBUG = read.flag("DEBUG", False)
+if DEBUG and not LOCAL:
+    read.refuse("DEBUG", "shows secrets to every visitor: unset it.")
+SECRET_KEY = read.secret("SECRET_KEY")
+SECRET_KEY_FALLBACKS = read.secrets_before("SECRET_KEY_FALLBACKS")
 # Keys the digest of every stored token. Changing it ends all of them.
-TOKEN_PEPPER = env("TOKEN_PEPPER")
+TOKEN_PEPPER = read.secret("TOKEN_PEPPER")
 # Encrypt what must be read again: accounts/sealed.py. The first seals, all unseal.
-SEALING_KEYS = env("SEALING_KEY").split(",")
+SEALING_KEYS = read.secrets("SEALING_KEY")
 # One or more PEM private keys, ES256. The first signs; all of them verify.
-JWT_PRIVATE_KEY = env("JWT_PRIVATE_KEY")
+JWT_PRIVATE_KEY = read.signing_keys("JWT_PRIVATE_KEY")
 
-PORT = env("PORT", "8000")
-PUBLIC_BASE_URL = env("PUBLIC_BASE_URL", f"http://localhost:{PORT}").rstrip("/")
-FRONTEND_URL = env("FRONTEND_URL", PUBLIC_BASE_URL).rstrip("/")
+PORT = read.whole("PORT", 8000, most=65535)
+PUBLIC_BASE_URL = read.origin("PUBLIC_BASE_URL", f"http://localhost:{PORT}")
+FRONTEND_URL = read.origin("FRONTEND_URL", PUBLIC_BASE_URL)
 HTTPS = PUBLIC_BASE_URL.startswith("https://")
 # The domain passkeys belong to, where the two above do not tell: accounts/ceremony.py.
-PASSKEY_RP_ID = env("PASSKEY_RP_ID", "")
+PASSKEY_RP_ID = read.domain("PASSKEY_RP_ID")
 _PUBLIC_HOST = PUBLIC_BASE_URL.split("://", 1)[-1].split("/", 1)[0]
 # Where people's accounts elsewhere are proven and read. Constants, but for a test's.
-STEAM_OPENID_BASE = env("STEAM_OPENID_BASE", "https://steamcommunity.com/openid")
-STEAM_API_BASE = env("STEAM_API_BASE", "https://api.steampowered.com")
+STEAM_OPENID_BASE = read.url(
+    "STEAM_OPENID_BASE", "https://steamcommunity.com/openid", local=LOCAL
+)
+STEAM_API_BASE = read.url("STEAM_API_BASE", "https://api.steampowered.com", local=LOCAL)
 STEAM_API_KEY = env("STEAM_API_KEY", "")
-X_OAUTH_BASE = env("X_OAUTH_BASE", "https://x.com/i/oauth2")
+X_OAUTH_BASE = read.url("X_OAUTH_BASE", "https://x.com/i/oauth2", local=LOCAL)
+read.together("X_CLIENT_ID", "X_CLIENT_SECRET")
 X_CLIENT_ID = env("X_CLIENT_ID", "")
 X_CLIENT_SECRET = env("X_CLIENT_SECRET", "")
 _AT_HOME = _PUBLIC_HOST.rsplit(":", 1)[0] in ("localhost", "127.0.0.1", "[::1]")
-ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or [_PUBLIC_HOST.rsplit(":", 1)[0]]
+ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS", local=LOCAL) or [
+    _PUBLIC_HOST.rsplit(":", 1)[0]
+]
 if LOCAL:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]", "testserver"]
 
 # People whom Clerk signs in; unset, its tokens are refused. accounts/clerk.py.
-CLERK_ISSUER = env("CLERK_ISSUER", "")
+CLERK_ISSUER = read.url("CLERK_ISSUER", "", local=LOCAL)
+read.needs("CLERK_ISSUER", "CLERK_JWT_KEY", "CLERK_JWKS_URL")
+for _name in ("CLERK_JWT_KEY", "CLERK_JWKS_URL", "CLERK_SECRET_KEY"):
+    read.needs(_name, "CLERK_ISSUER")
 # Its key itself, or where its keys are; the first needs no network.
-CLERK_JWT_KEY = env("CLERK_JWT_KEY", "")
-CLERK_JWKS_URL = env("CLERK_JWKS_URL", "")
+CLERK_JWT_KEY = read.rsa_public_key("CLERK_JWT_KEY")
+CLERK_JWKS_URL = read.url("CLERK_JWKS_URL", "", local=LOCAL)
 # Names the cookie `__session_…`, where Clerk's other applications share the domain.
 CLERK_PUBLISHABLE_KEY = env("CLERK_PUBLISHABLE_KEY", "")
 # For Clerk's backend: a person's email and their linked accounts. Works without.
 CLERK_SECRET_KEY = env("CLERK_SECRET_KEY", "")
-CLERK_API_BASE = env("CLERK_API_BASE", "https://api.clerk.com").rstrip("/")
+CLERK_API_BASE = read.url("CLERK_API_BASE", "https://api.clerk.com", local=LOCAL)
 # Where its people see to their linked accounts.
-CLERK_PROFILE_URL = env("CLERK_PROFILE_URL", f"{PUBLIC_BASE_URL}/")
-X_API_BASE = env("X_API_BASE", "https://api.twitter.com/2").rstrip("/")
+CLERK_PROFILE_URL = f"{PUBLIC_BASE_URL}/"
+if env("CLERK_PROFILE_URL", ""):
+    CLERK_PROFILE_URL = read.url("CLERK_PROFILE_URL", "", local=LOCAL, query=True)
+X_API_BASE = read.url("X_API_BASE", "https://api.twitter.com/2", local=LOCAL)
 
 INSTALLED_APPS = [
     # The look without its site: focus.admin_site.site is ours.
@@ -130,8 +134,8 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": database(env("DATABASE_URL"))}
-REDIS_URL = with_password(env("REDIS_URL"), env("REDIS_PASSWORD", ""))
+DATABASES = {"default": read.database("DATABASE_URL")}
+REDIS_URL = read.redis_url("REDIS_URL", "REDIS_PASSWORD")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
@@ -166,12 +170,12 @@ SECURE_HSTS_PRELOAD = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 # Health checks come from inside, over plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^health/?$", r"^api/health/?$"]
-if env("BEHIND_TLS_PROXY", "0") == "1":
+if read.flag("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # Exact origins only; accounts/origins.py adds those of registered apps.
 CORS_ALLOWED_ORIGINS = sorted(
-    {PUBLIC_BASE_URL, FRONTEND_URL, *env_list("CORS_ALLOWED_ORIGINS")}
+    {PUBLIC_BASE_URL, FRONTEND_URL, *read.origins("CORS_ALLOWED_ORIGINS")}
 )
 CORS_ALLOW_CREDENTIALS = True
 CORS_URLS_REGEX = r"(?i)^/+(api|v1)/.*$"
@@ -216,34 +220,35 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = LOCAL
 # A developer's machine keeps mails in files; /dev/mail shows them on localhost alone.
-LOCAL_MAIL_FOLDER = _LOCAL_ENV.parent / "mail"
+LOCAL_MAIL_FOLDER = VAR / "mail"
 LOCAL_MAIL_PAGE = LOCAL and _AT_HOME and not HTTPS
-EMAIL_BACKEND = env(
+EMAIL_BACKEND = read.backend(
     "EMAIL_BACKEND",
     "focus.local_mail.Backend"
     if LOCAL
     else "django.core.mail.backends.smtp.EmailBackend",
 )
 EMAIL_HOST = env("EMAIL_HOST", "localhost")
-EMAIL_PORT = int(env("EMAIL_PORT", "25"))
+EMAIL_PORT = read.whole("EMAIL_PORT", 25, most=65535)
+read.together("EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD")
 EMAIL_HOST_USER = env("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = env("EMAIL_HOST_PASSWORD", "")
-EMAIL_USE_TLS = env("EMAIL_TLS", "0") == "1"
+EMAIL_USE_TLS = read.flag("EMAIL_TLS", False)
 # Shorter than the wait after which another worker tries the same mail.
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", "Focus <no-reply@thefocus.ai>")
+DEFAULT_FROM_EMAIL = read.email("DEFAULT_FROM_EMAIL", "Focus <no-reply@thefocus.ai>")
 
 # The web server, focus/server/: where it listens, and how much it does at once.
 WEB_HOST = env("WEB_HOST", "127.0.0.1")
 WEB_SOCKET = env("WEB_SOCKET", "")
-WEB_WORKERS = int(env("WEB_WORKERS", "1"))
-WEB_THREADS = int(env("WEB_THREADS", "4"))
+WEB_WORKERS = read.whole("WEB_WORKERS", 1, most=256)
+WEB_THREADS = read.whole("WEB_THREADS", 4, most=256)
 # Connections of one address at a time, in each process; trusted proxies have no cap.
-WEB_CONNECTIONS_PER_ADDRESS = int(env("WEB_CONNECTIONS_PER_ADDRESS", "200"))
-WEB_ACCESS_LOG = env("WEB_ACCESS_LOG", "1" if LOCAL else "0") == "1"
+WEB_CONNECTIONS_PER_ADDRESS = read.whole("WEB_CONNECTIONS_PER_ADDRESS", 200)
+WEB_ACCESS_LOG = read.flag("WEB_ACCESS_LOG", LOCAL)
 
 # Proxies whose X-Forwarded-For is believed: CIDRs, and "unix" for a unix socket's peer.
-TRUSTED_PROXIES: list[str] = env_list("TRUSTED_PROXIES")
+TRUSTED_PROXIES: list[str] = read.networks("TRUSTED_PROXIES")
 # How many requests in how many seconds. An account's or app's own figure goes before
 # `general` and `consume`; focus/limits.py says who is limited by what.
 RATE_LIMITS = {
@@ -259,22 +264,29 @@ RATE_LIMITS = {
     "failures": (10, 300),
 }
 # Multiplies every limit; for load tests.
-RATE_LIMIT_SCALE = float(env("RATE_LIMIT_SCALE", "1"))
+RATE_LIMIT_SCALE = float(read.number("RATE_LIMIT_SCALE", "1"))
 
 # How many passwords one process hashes at once, and how many requests may wait for
 # that; the next one is 503. Both together should be half of the process's threads.
-PASSWORD_HASHES_AT_ONCE = int(env("PASSWORD_HASHES_AT_ONCE", "1"))
-PASSWORD_HASHES_WAITING = int(env("PASSWORD_HASHES_WAITING", "1"))
+PASSWORD_HASHES_AT_ONCE = read.whole("PASSWORD_HASHES_AT_ONCE", 1)
+PASSWORD_HASHES_WAITING = read.whole("PASSWORD_HASHES_WAITING", 1, least=0)
 
 # Sign-in by Google; without an id there is none. The addresses are Google's own, and
 # settings only so that a provider of the tests can stand in.
+read.together("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
 GOOGLE_CLIENT_ID = env("GOOGLE_CLIENT_ID", "")
-GOOGLE_CLIENT_SECRET = env("GOOGLE_CLIENT_SECRET") if GOOGLE_CLIENT_ID else ""
-GOOGLE_AUTHORIZE_URL = env(
-    "GOOGLE_AUTHORIZE_URL", "https://accounts.google.com/o/oauth2/v2/auth"
+GOOGLE_CLIENT_SECRET = env("GOOGLE_CLIENT_SECRET", "")
+GOOGLE_AUTHORIZE_URL = read.url(
+    "GOOGLE_AUTHORIZE_URL",
+    "https://accounts.google.com/o/oauth2/v2/auth",
+    local=LOCAL,
 )
-GOOGLE_TOKEN_URL = env("GOOGLE_TOKEN_URL", "https://oauth2.googleapis.com/token")
-GOOGLE_JWKS_URL = env("GOOGLE_JWKS_URL", "https://www.googleapis.com/oauth2/v3/certs")
+GOOGLE_TOKEN_URL = read.url(
+    "GOOGLE_TOKEN_URL", "https://oauth2.googleapis.com/token", local=LOCAL
+)
+GOOGLE_JWKS_URL = read.url(
+    "GOOGLE_JWKS_URL", "https://www.googleapis.com/oauth2/v3/certs", local=LOCAL
+)
 
 # Larger bodies are refused with 413 before they are read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
@@ -294,30 +306,24 @@ REST_FRAMEWORK = {
 # Stripe is optional: without a key, what needs it answers 503. Half of it is not: money
 # would come in and no event would say so.
 STRIPE_SECRET_KEY = env("STRIPE_SECRET_KEY", "")
-STRIPE_WEBHOOK_SECRETS = [
-    secret.strip()
-    for secret in env("STRIPE_WEBHOOK_SECRET", "").split(",")
-    if secret.strip()
-]
-STRIPE_API_BASE = (env("STRIPE_API_BASE", "") or "https://api.stripe.com").rstrip("/")
+STRIPE_WEBHOOK_SECRETS = read.env_list("STRIPE_WEBHOOK_SECRET")
+STRIPE_API_BASE = "https://api.stripe.com"
+if env("STRIPE_API_BASE", ""):
+    STRIPE_API_BASE = read.url("STRIPE_API_BASE", "", local=LOCAL)
 if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRETS:
     raise ImproperlyConfigured(
         "STRIPE_SECRET_KEY is set: set STRIPE_WEBHOOK_SECRET too, or no payment would"
         " ever be credited."
     )
-if not (LOCAL or STRIPE_API_BASE.startswith("https://")):
-    raise ImproperlyConfigured("STRIPE_API_BASE must be an https address.")
 
 RESERVATION_TTL_SECONDS = 3600
 # What ClipForge's /v1/usage calls the limit of a month: minutes, exports. Nothing is
 # hosted yet that could reach it.
 CLIPFORGE_QUOTA = (600, 100)
 # Webhooks to this machine itself, and http to it. Nothing else that is private, ever.
-WEBHOOK_ALLOW_PRIVATE = (
-    env("WEBHOOK_ALLOW_PRIVATE", "1" if LOCAL and _AT_HOME else "0") == "1"
-)
+WEBHOOK_ALLOW_PRIVATE = read.flag("WEBHOOK_ALLOW_PRIVATE", LOCAL and _AT_HOME)
 # What support may give or take in one adjustment; finance has no limit.
-STAFF_ADJUST_LIMIT_CREDITS = Decimal(env("STAFF_ADJUST_LIMIT_CREDITS", "100"))
+STAFF_ADJUST_LIMIT_CREDITS = read.number("STAFF_ADJUST_LIMIT_CREDITS", "100", zero=True)
 
 # kombu spells a unix socket in its own way.
 CELERY_BROKER_URL = (
@@ -343,7 +349,7 @@ CELERY_BEAT_SCHEDULER = "focus.celery:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2
 CELERY_BEAT_SCHEDULE = beat.SCHEDULE
 
-LOGGING = logging_to_console(plain=LOCAL, level=env("LOG_LEVEL", "INFO"))
+LOGGING = logging_to_console(plain=LOCAL, level=read.log_level("LOG_LEVEL", "INFO"))
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Focus",

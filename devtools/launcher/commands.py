@@ -108,6 +108,7 @@ def test(arguments: list[str]) -> int:
         folder = ground.scratch(family)
         env = _throwaway_environment(family, folder, fast=True)
         env["FOCUS_TESTING"] = "1"
+        localenv.private_file(folder / "env", "")  # local mode
         chosen = [*_workers(arguments), *_which(arguments)]
         argv: Argv = [PYTHON, "-m", "pytest", *chosen]
         return family.foreground(argv, env)

@@ -22,7 +22,7 @@ def main() -> None:
     uvicorn.run(
         "focus.server.application:application",
         host=settings.WEB_HOST,
-        port=int(settings.PORT),
+        port=settings.PORT,
         uds=settings.WEB_SOCKET or None,
         workers=settings.WEB_WORKERS,
         http=Connection,
