@@ -19,6 +19,7 @@ from rest_framework.serializers import ListSerializer
 
 from accounts.access import PUBLIC, Access
 from accounts.principals import Kind
+from accounts.replays import LONGEST_KEY
 from focus.contracts import Contract
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.cosmiv import Cosmiv
@@ -94,7 +95,7 @@ REFUSALS = {
 }
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    str,
+    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"},
     OpenApiParameter.HEADER,
     description="The same key with the same request gets the first answer again, word"
     " for word, and changes nothing (`Idempotent-Replayed: true`). Kept for 30 days.",

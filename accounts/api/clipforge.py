@@ -16,6 +16,7 @@ from accounts.models import User, UserKey
 from accounts.principals import Kind, Principal
 from focus import limits
 from focus.contracts.clipforge import ClipForge
+from focus.contracts.fields import Line, Text
 from focus.contracts.replay import replayable_secret
 from focus.limits import AUTH, SIGN_IN
 from focus.routing import either_slash
@@ -28,16 +29,14 @@ JWT_ONLY = Access(frozenset({Kind.JWT}))
 
 
 class Registration(serializers.Serializer):
-    email = serializers.CharField(max_length=254)
-    name = serializers.CharField(
-        max_length=150, required=False, default="", allow_blank=True
-    )
-    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+    email = Line(max_length=254)
+    name = Line(max_length=150, required=False, default="", allow_blank=True)
+    password = Text(max_length=1024)
 
 
 class Login(serializers.Serializer):
-    email = serializers.CharField(max_length=254)
-    password = serializers.CharField(max_length=1024, trim_whitespace=False)
+    email = Line(max_length=254)
+    password = Text(max_length=1024)
 
 
 class Account(serializers.ModelSerializer[User]):
@@ -60,7 +59,7 @@ class SignedIn(serializers.Serializer):
 
 
 class NewKey(serializers.Serializer):
-    name = serializers.CharField(max_length=120, required=False, default="API key")
+    name = Line(max_length=120, required=False, default="API key")
     expiresInDays = serializers.IntegerField(  # noqa: N815
         min_value=1,
         max_value=user_keys.DAYS_MAX,

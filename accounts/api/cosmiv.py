@@ -13,7 +13,7 @@ from accounts.access import PUBLIC
 from accounts.authentication import visitor
 from accounts.models import User
 from focus.contracts.cosmiv import Cosmiv
-from focus.contracts.fields import Text
+from focus.contracts.fields import Line, Text
 from focus.limits import AUTH, FORGERIES, SIGN_IN
 from focus.routing import either_slash
 
@@ -22,8 +22,8 @@ ACCESS_SECONDS = 24 * 3600
 
 
 class Registration(serializers.Serializer):
-    email = Text(max_length=254)
-    username = Text(
+    email = Line(max_length=254)
+    username = Line(
         max_length=254,
         required=False,
         default=None,
@@ -36,9 +36,9 @@ class Registration(serializers.Serializer):
 class Login(serializers.Serializer):
     """One of the three names; the last two take a username as well as an email."""
 
-    email = Text(max_length=254, required=False)
-    username_or_email = Text(max_length=254, required=False)
-    username = Text(max_length=254, required=False)
+    email = Line(max_length=254, required=False)
+    username_or_email = Line(max_length=254, required=False)
+    username = Line(max_length=254, required=False)
     password = Text(max_length=1024)
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
@@ -48,7 +48,7 @@ class Login(serializers.Serializer):
 
 
 class Refresh(serializers.Serializer):
-    refresh_token = Text(max_length=4096)
+    refresh_token = Line(max_length=4096)
 
 
 class Named(serializers.ModelSerializer[User]):

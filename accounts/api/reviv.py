@@ -17,6 +17,7 @@ from accounts.authentication import Believed, Credentials, bearer_token, visitor
 from accounts.models import User
 from accounts.principals import InvalidToken, Kind, Principal, TokenExpired
 from accounts.same_site import first_party_only
+from focus.contracts.fields import Line
 from focus.contracts.reviv import Person, Reviv
 from focus.errors import DomainError, NotFound
 from focus.limits import FORGERIES, GENERAL
@@ -41,7 +42,7 @@ class DeadCookie(InvalidRefresh):
 
 
 class Refresh(serializers.Serializer):
-    refresh = serializers.CharField(
+    refresh = Line(
         max_length=4096,
         required=False,
         default="",

@@ -91,7 +91,7 @@ class Place(serializers.Serializer):
 
 
 class Ticket(serializers.Serializer):
-    ticket = serializers.CharField()
+    ticket = serializers.CharField(min_length=43, max_length=43)
 
 
 class Entered(serializers.Serializer):
@@ -132,7 +132,9 @@ class InitiateViewSet(Reviv, ViewSet):
         """
         said = _said(request)
         _check_provider(said.get("provider"))
-        wanted = said.get("return_to")
+        wanted = said.get("return_to", "")
+        if not isinstance(wanted, str):
+            raise serializers.ValidationError({"return_to": ["Not a valid string."]})
         wish = {"return_to": redirects.front(wanted) if wanted else None}
         begun = google.begin(
             door=DOOR,
@@ -178,7 +180,10 @@ class CallbackViewSet(Reviv, ViewSet):
     )
     def callback(self, request: Request, provider: str) -> HttpResponseBase:
         _check_provider(provider)
-        said = request.query_params if request.method == "GET" else _said(request)
+        said = request.query_params.dict()
+        if request.method == "POST":
+            # The body's word goes first: a provider that posts, posts its answer.
+            said |= {name: value for name, value in _said(request).items() if value}
         state, error = said.get("state"), said.get("error")
         if not state:
             raise _denied(error) if error else MissingState("The state is missing.")

@@ -16,6 +16,7 @@ from accounts.access import PUBLIC, SIGNED_IN_HERE, Access
 from accounts.authentication import visitor
 from accounts.models import Passkey, User
 from accounts.principals import Principal
+from focus.contracts.fields import Line
 from focus.contracts.reviv import Person, Reviv
 from focus.limits import AUTH, SIGN_IN
 from focus.routing import either_slash
@@ -29,9 +30,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Device(serializers.Serializer):
-    name = serializers.CharField(
-        max_length=120, required=False, default="", allow_blank=True, allow_null=True
-    )
+    name = Line(max_length=120, required=False, default="", allow_blank=True)
 
 
 class Registered(serializers.Serializer):
@@ -79,14 +78,20 @@ QUESTION = _object(
     userVerification=TEXT,
 )
 NOTHING = {"type": "object", "properties": {}}
-EMAIL = {"type": "object", "properties": {"email": TEXT}}
+NONCE = {"type": "string", "minLength": 43, "maxLength": 43}
+EMAIL = {
+    "type": "object",
+    "properties": {"email": {"type": "string", "maxLength": 254}},
+}
 _CREATED = _object(clientDataJSON=TEXT, attestationObject=TEXT)
 _SHOWN = _object(id=TEXT, clientDataJSON=TEXT, authenticatorData=TEXT, signature=TEXT)
 _OR_STANDARD = "Base64url, padded or not; the browser's own `toJSON()` will do too."
-NEW = _object(registration_id=TEXT, credential=_CREATED | {"description": _OR_STANDARD})
-NEW["properties"]["name"] = TEXT
+NEW = _object(
+    registration_id=NONCE, credential=_CREATED | {"description": _OR_STANDARD}
+)
+NEW["properties"]["name"] = {"type": "string", "maxLength": 120}
 ANSWER = _object(
-    authentication_id=TEXT, credential=_SHOWN | {"description": _OR_STANDARD}
+    authentication_id=NONCE, credential=_SHOWN | {"description": _OR_STANDARD}
 )
 REGISTERED = OpenApiExample(
     "Registered",
@@ -252,7 +257,9 @@ class OpenViewSet(Reviv, ViewSet):
     )
     def begin(self, request: Request) -> Response:
         """Options for the passkey of a new account."""
-        begun = enrolment.begin_opening(email=_email(request), rp_name=RP_NAME)
+        missing = _said(request).get("email") is None
+        email = "" if missing else _email(request)
+        begun = enrolment.begin_opening(email=email, rp_name=RP_NAME)
         return _creation(begun)
 
     @extend_schema(
@@ -278,9 +285,7 @@ def _said(request: Request) -> dict[str, Any]:
 
 
 def _email(request: Request) -> str:
-    sent = _said(request).get("email")
-    if sent is None:
-        return ""
+    sent = _said(request).get("email", "")
     if not isinstance(sent, str):
         raise passwords.InvalidEmail("Enter a valid email address.")
     return sent.strip()
@@ -292,7 +297,7 @@ def _registration(request: Request) -> dict[str, Any]:
     return {
         "nonce": _said(request).get("registration_id"),
         "credential": _said(request).get("credential"),
-        "name": device.validated_data["name"] or "",
+        "name": device.validated_data["name"],
     }
 
 

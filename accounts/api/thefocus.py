@@ -23,6 +23,7 @@ from accounts.authentication import visitor
 from accounts.models import User
 from accounts.principals import Kind, Principal
 from focus import limits
+from focus.contracts.fields import Line
 from focus.contracts.thefocus import TheFocus
 from focus.limits import DEVICE_POLL, DEVICE_START, GENERAL
 from focus.routing import either_slash
@@ -37,17 +38,15 @@ class SessionToken(serializers.Serializer):
 
 
 class NewDevice(serializers.Serializer):
-    client_name = serializers.CharField(
-        max_length=120, required=False, default="", allow_blank=True
-    )
-    scope = serializers.CharField(
+    client_name = Line(max_length=120, required=False, default="", allow_blank=True)
+    scope = Line(
         max_length=400,
         required=False,
         default="",
         allow_blank=True,
         help_text=f"Space-separated, of: {', '.join(scopes.SCOPES)}. All by default.",
     )
-    code_challenge = serializers.CharField(
+    code_challenge = Line(
         max_length=128,
         required=False,
         default="",
@@ -66,7 +65,7 @@ class StartedDevice(serializers.Serializer):
 
 
 class Decision(serializers.Serializer):
-    user_code = serializers.CharField(max_length=32)
+    user_code = Line(max_length=32)
     approve = serializers.BooleanField(required=False, default=True)
 
 

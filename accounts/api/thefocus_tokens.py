@@ -15,6 +15,7 @@ from accounts.authentication import visitor
 from accounts.models import PersonalAccessToken, User
 from accounts.principals import Kind, Principal
 from focus import limits
+from focus.contracts.fields import Line
 from focus.contracts.replay import replayable_secret
 from focus.contracts.thefocus import TheFocus
 from focus.limits import EXPOSED
@@ -43,9 +44,9 @@ class Tokens(serializers.Serializer):
 
 
 class NewToken(serializers.Serializer):
-    name = serializers.CharField(max_length=120)
+    name = Line(max_length=120)
     scopes = serializers.ListField(
-        child=serializers.CharField(max_length=64),
+        child=Line(max_length=64),
         required=False,
         max_length=64,
         help_text=f"Of: {', '.join(scopes.SCOPES)}. All by default.",
@@ -78,7 +79,7 @@ class MadeToken(Token):
 
 class Exposed(serializers.Serializer):
     tokens = serializers.ListField(
-        child=serializers.CharField(max_length=512),
+        child=Line(max_length=512),
         allow_empty=False,
         max_length=exposure.MOST,
     )

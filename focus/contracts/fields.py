@@ -21,7 +21,7 @@ class Text(serializers.CharField):
     """A JSON string, kept as it was sent: DRF's own takes numbers and trims."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(trim_whitespace=False, **options)
+        super().__init__(**{"trim_whitespace": False} | options)
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -29,13 +29,29 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class Id(serializers.UUIDField):
-    """A UUID in its usual spelling, with hyphens: DRF's own takes integers too."""
+class Line(Text):
+    """A JSON string without the white space around it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"trim_whitespace": True} | options)
+
+
+class Uuid(serializers.UUIDField):
+    """A UUID as a JSON string, in any spelling: DRF's own takes integers too."""
 
     def to_internal_value(self, data: Any) -> UUID:
-        if not isinstance(data, str) or not _UUID.fullmatch(data):
+        if not isinstance(data, str):
             self.fail("invalid", value=data)
-        return UUID(data)
+        return UUID(str(super().to_internal_value(data)))
+
+
+class Id(Uuid):
+    """A UUID in its usual spelling, with hyphens."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if isinstance(data, str) and not _UUID.fullmatch(data):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
 
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -121,7 +121,9 @@ class DeliveryViewSet(ClipForge, ViewSet):
         parameters=[
             OpenApiParameter("state", str, enum=Delivery.State.values),
             OpenApiParameter(
-                "limit", int, description="How many; 50 unless given, at most 200."
+                "limit",
+                {"type": "integer", "minimum": 1, "default": 50},
+                description="How many; 200 at most, however many are asked for.",
             ),
             OpenApiParameter(
                 "cursor", str, description="`nextCursor` of the page before."

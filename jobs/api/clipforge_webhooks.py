@@ -6,6 +6,7 @@ The guide's flow needs the first of these routes; the others are beyond it.
 from typing import Any
 from uuid import UUID
 
+from django.core.validators import RegexValidator
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiResponse,
@@ -19,6 +20,7 @@ from rest_framework.viewsets import ViewSet
 from accounts.access import KEY_OR_JWT, Access
 from accounts.authentication import person, visitor
 from focus.contracts.clipforge import ClipForge
+from focus.contracts.fields import Line
 from focus.contracts.replay import replayable, replayable_secret
 from focus.routing import either_slash
 from jobs import endpoints, outbox
@@ -29,13 +31,15 @@ MINE = Access(KEY_OR_JWT)
 
 
 class NewEndpoint(serializers.Serializer[Any]):
-    url = serializers.CharField(
+    url = Line(
         max_length=2048,
         help_text="https, at a public address, on port 443 or a high one.",
     )
     events = serializers.ListField(
-        child=serializers.RegexField(
-            r"^[!-~]+$", max_length=100, help_text=f"Such as {', '.join(outbox.TYPES)}."
+        child=Line(
+            validators=[RegexValidator(r"^[!-~]+\Z")],
+            max_length=100,
+            help_text=f"Such as {', '.join(outbox.TYPES)}.",
         ),
         min_length=1,
         max_length=endpoints.MOST_EVENTS,

@@ -15,7 +15,7 @@ from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.principals import Principal
 from focus import nudges
 from focus.contracts import cursors
-from focus.contracts.fields import Credits, Metadata
+from focus.contracts.fields import Credits, Line, Metadata, Uuid
 from focus.contracts.replay import replayable, unchanged
 from focus.contracts.thefocus import TheFocus
 from focus.money import from_micro
@@ -30,10 +30,10 @@ MAX_LIMIT = 200
 
 
 class NewJob(serializers.Serializer[Any]):
-    app = serializers.CharField(
+    app = Line(
         max_length=64, required=False, help_text="Needed unless an app's key calls."
     )
-    action = serializers.CharField(max_length=120)
+    action = Line(max_length=120)
     cost_estimate = Credits(help_text="Credits to reserve; 0 reserves nothing.")
     metadata = Metadata(default=dict)
     ttl_seconds = serializers.IntegerField(
@@ -43,7 +43,7 @@ class NewJob(serializers.Serializer[Any]):
         help_text="How long the credits stay reserved: 3600 unless given. An app may"
         " allow less; then its most is the usual, and more is refused.",
     )
-    user_id = serializers.UUIDField(
+    user_id = Uuid(
         required=False, help_text="For whom; only with an app's key, and needed there."
     )
 
@@ -57,17 +57,17 @@ class JobCreated(serializers.Serializer[Any]):
 
 
 class FinishedJob(serializers.Serializer[Any]):
-    job_id = serializers.UUIDField()
+    job_id = Uuid()
     actual_cost = Credits(required=False, help_text="The estimate unless given.")
     metadata = Metadata(default=dict, help_text="Merged into the job's; new keys win.")
 
 
 class FailedJob(serializers.Serializer[Any]):
-    job_id = serializers.UUIDField()
+    job_id = Uuid()
     refund = serializers.BooleanField(
         default=True, help_text="false charges the reservation."
     )
-    reason = serializers.CharField(
+    reason = Line(
         max_length=500, default="", allow_blank=True, help_text="Kept with the job."
     )
 
@@ -152,7 +152,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         caller = cast(Principal, request.auth)
         if caller.app is not None and self.action == "create":
             sent = cast(dict[str, Any], request.data).get("user_id")
-            whose = serializers.UUIDField().run_validation(sent)
+            whose = Uuid().run_validation(sent)
             consents.require(user_id=whose, app_id=caller.app.pk)
 
     @extend_schema(
@@ -273,7 +273,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             OpenApiParameter("app", str, description="Only this app's."),
             OpenApiParameter("status", str, enum=Job.Status.values),
             OpenApiParameter(
-                "limit", int, description="How many; 50 unless given, at most 200."
+                "limit",
+                {"type": "integer", "minimum": 1, "default": 50},
+                description="How many; 200 at most, however many are asked for.",
             ),
             OpenApiParameter(
                 "cursor", str, description="`next_cursor` of the page before."

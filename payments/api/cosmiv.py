@@ -19,6 +19,7 @@ from rest_framework.viewsets import ViewSet
 from accounts.access import PUBLIC, Access
 from accounts.principals import Kind
 from focus.contracts.cosmiv import Cosmiv
+from focus.contracts.fields import Line
 from focus.contracts.replay import resumable
 from focus.routing import either_slash
 from payments import choosing, plans, subscriptions
@@ -43,7 +44,7 @@ class Plans(serializers.Serializer[Any]):
 
 
 class Choice(serializers.Serializer[Any]):
-    plan = serializers.CharField(max_length=40)
+    plan = Line(max_length=40)
 
 
 class Checkout(serializers.Serializer[Any]):

@@ -16,6 +16,7 @@ from rest_framework.viewsets import ViewSet
 
 from accounts.access import Access
 from accounts.principals import Kind
+from focus.contracts.fields import Line
 from focus.contracts.replay import resumable
 from focus.contracts.reviv import Reviv
 from focus.routing import either_slash
@@ -35,7 +36,7 @@ class Pack(serializers.ModelSerializer[PackRow]):
 
 
 class PackChoice(serializers.Serializer[Any]):
-    sku = serializers.CharField(max_length=40)
+    sku = Line(max_length=40)
 
 
 class Checkout(serializers.Serializer[Any]):

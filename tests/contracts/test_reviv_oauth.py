@@ -3,7 +3,7 @@
 import json
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from rest_framework.test import APIClient
@@ -175,6 +175,39 @@ class TestRedirectMode:
         answer = client.generic("POST", CALLBACK, form, content_type=kind)
         assert ticket_of(answer)
 
+    @pytest.mark.parametrize("body", ["", "{}", "state=", "code=&state="])
+    def test_a_provider_may_post_with_its_answer_in_the_query(
+        self, front: str, body: str
+    ) -> None:
+        client = APIClient()
+        query = googling.answer(initiate(client, return_to="/auth/callback"))
+        kind = "application/x-www-form-urlencoded"
+        answer = client.generic(
+            "POST",
+            f"{CALLBACK}?{urlencode(query)}",
+            "" if body == "{}" else body,
+            content_type="application/json" if body == "{}" else kind,
+        )
+        assert ticket_of(answer)
+
+    def test_a_refusal_in_the_query_of_a_post_is_read(self, front: str) -> None:
+        client = APIClient()
+        query = googling.answer(initiate(client, return_to="/auth/callback"))
+        said = urlencode({"state": query["state"], "error": "access_denied"})
+        answer = client.post(f"{CALLBACK}?{said}", headers={"Accept": "text/html"})
+        assert answer["Location"] == f"{FRONT}/auth/callback?error=access_denied"
+
+    @pytest.mark.parametrize("return_to", [7, 0, None, True, ["/x"], {}])
+    def test_a_return_to_that_is_no_text_is_refused(
+        self, front: str, return_to: Any
+    ) -> None:
+        body = {"provider": "google", "return_to": return_to}
+        answer = APIClient().post(INITIATE, body)
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert error["code"] == "VALIDATION_ERROR"
+        assert error["details"] == {"return_to": ["Not a valid string."]}
+
     @pytest.mark.parametrize(
         ("return_to", "target"),
         [
@@ -203,8 +236,6 @@ class TestRedirectMode:
                     "data:text/html,x",
                     "auth/callback",
                     "/" + "x" * 3000,
-                    ["/x"],
-                    7,
                 )
             ],
         ],
