@@ -113,7 +113,7 @@ def complete_adding(
             mails.write(
                 user=user,
                 subject="A passkey was added",
-                what="A passkey was added to your account. It can sign in to it.",
+                what="A passkey was added to your account. It can now sign you in.",
                 visitor=visitor,
             )
             return added
@@ -238,9 +238,9 @@ def _tell(holder: User, visitor: Visitor) -> None:
         return
     mails.write(
         user=holder,
-        subject="Somebody tried to register with your email address",
-        what="Somebody tried to open an account with your email address and a passkey. "
-        "Nothing was added to your account.",
+        subject="A sign-up used your email address",
+        what="A person tried to create an account with your email address and a "
+        "passkey. Nothing was added to your account.",
         visitor=visitor,
     )
 

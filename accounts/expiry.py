@@ -43,9 +43,9 @@ def _warn_next(model: type[Any], now: datetime) -> bool:
     owner, words, what = _about(row)
     mails.remind(
         user=owner,
-        subject=f"{words} stops working soon",
-        what=f"{what} works until {row.expires_at:%Y-%m-%d %H:%M} UTC, and is refused "
-        "afterwards. If something depends on it, put another in its place by then.",
+        subject=f"{words} expires soon",
+        what=f"{what} expires on {row.expires_at:%Y-%m-%d %H:%M} UTC. If you still use "
+        "it, replace it before then.",
         page="/vendor" if isinstance(row, AppKey) else "/security",
     )
     return True

@@ -13,7 +13,7 @@ from accounts.models import AppKey, PersonalAccessToken, User, UserKey
 
 MOST = 100
 _ACTOR = "system:reported-exposed"
-_SUBJECT = "A secret of yours was found in the open"
+_SUBJECT = "One of your secrets was exposed"
 
 
 @transaction.atomic
@@ -61,7 +61,7 @@ def _tell(owner: User, what: str, visitor: Visitor) -> None:
     mails.write(
         user=owner,
         subject=_SUBJECT,
-        what=f"{what} was reported to us as exposed, so it has been revoked. Make a "
-        "new one for whatever used it.",
+        what=f"{what} was reported to us as exposed, so we revoked it. Create a new "
+        "one for the programs that used it.",
         visitor=visitor,
     )

@@ -96,11 +96,11 @@ def evict(*, holder: User, way: str, visitor: Visitor = NOBODY) -> None:
     """
     mails.write(
         user=holder,
-        subject="Your email address was taken off an account",
-        what="You have just shown that this mailbox is yours. Another account had its "
-        "address without ever having shown that, so the address was taken off it and "
-        "that account is signed out everywhere. You have an account of your own. If "
-        "the other one was yours too, its credits are still there: write to support.",
+        subject="Your email address was removed from an account",
+        what="You have just verified that this address is yours. Another account used "
+        "it without verification. We removed the address from that account and signed "
+        "it out everywhere. You have a separate account. If the other account is yours "
+        "too, contact support: its credits are still there.",
         visitor=visitor,
     )
     actor = f"system:{way}"
@@ -114,8 +114,8 @@ def tell_linked(*, user: User, name: str, visitor: Visitor = NOBODY) -> None:
     """Mail to the owner of an account: there is a new way in."""
     mails.write(
         user=user,
-        subject=f"{name} signs in to your account now",
-        what=f"A {name} account was linked to your account and can sign in to it.",
+        subject=f"{name} can now sign in to your account",
+        what=f"A {name} account was linked to your account. It can now sign in to it.",
         visitor=visitor,
     )
 
@@ -129,10 +129,10 @@ def tell_left_alone(*, holder: User, way: str, visitor: Visitor = NOBODY) -> Non
     audit.record("email_left_alone", user=holder, actor=actor, visitor=visitor)
     mails.write(
         user=holder,
-        subject="Another account was opened by the owner of your email address",
-        what="Somebody who has shown to our sign-in service that your mailbox is "
-        "theirs has an account of their own, without an address. Yours is as it was: "
-        "accounts are never merged. If both are yours, write to support.",
+        subject="Another account verified your email address",
+        what="A person verified your email address with our sign-in service and has a "
+        "separate account, without an address. Your account did not change, because "
+        "accounts are never merged. If both are yours, contact support.",
         visitor=visitor,
     )
 

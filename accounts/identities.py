@@ -38,8 +38,8 @@ def unlink(
     audit.record("identity_unlinked", user=owner, visitor=visitor, provider=provider)
     mails.write(
         user=owner,
-        subject=f"{row.get_provider_display()} no longer signs in to your account",
-        what="It was unlinked from your account.",
+        subject=f"{row.get_provider_display()} can no longer sign in to your account",
+        what="The linked sign-in was removed from your account.",
         visitor=visitor,
     )
     return row

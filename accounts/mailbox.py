@@ -65,7 +65,7 @@ def forgotten(*, email: str, visitor: Visitor = NOBODY) -> None:
 def ask_to_verify(*, user: User, visitor: Visitor = NOBODY) -> None:
     """Mail `user`, who is signed in, a link. Raises `AlreadyVerified`."""
     if user.email is None or user.email_verified_at is not None:
-        raise AlreadyVerified("There is no email to verify.")
+        raise AlreadyVerified("Your email address is verified already.")
     _ask(VERIFY, user.email, user, visitor)
 
 
@@ -129,8 +129,8 @@ def set_password(
         mails.write(
             user=user,
             subject="Your password was changed",
-            what="A new password was set by a link that was mailed to this address. "
-            "Everybody who was signed in is out.",
+            what="A new password was set with a link that we sent to this address. All "
+            "browsers and apps were signed out.",
             visitor=visitor,
         )
     links.give_back(links=gone)
@@ -203,12 +203,12 @@ def _mail_next(now: datetime) -> bool:
         reset = proof.purpose == RESET
         mails.write_link(
             user=user,
-            subject="Set a new password" if reset else "Is this address yours?",
-            what="Somebody, you we hope, forgot the password of the account with this "
-            "address. This link sets a new one:"
+            subject="Set a new password" if reset else "Verify your email address",
+            what="We received a request to reset your password. Use this link to set a "
+            "new one:"
             if reset
-            else "Your account says that this address is yours. This link proves it, "
-            "opened in the browser that you are signed in with:",
+            else "Your account uses this address. Open this link in the browser that "
+            "is signed in to your account to verify it:",
             link=f"{settings.PUBLIC_BASE_URL}/mailbox?code={secret}",
             visitor=Visitor(ip=proof.ip),
         )
@@ -257,4 +257,4 @@ def _verified(user: User, visitor: Visitor) -> None:
 
 
 def _invalid() -> InvalidLink:
-    return InvalidLink("This link was used, or is too old. Ask for a new one.")
+    return InvalidLink("This link was used or has expired. Request a new one.")

@@ -39,8 +39,8 @@ def write(*, user: User, subject: str, what: str, visitor: Visitor = NOBODY) -> 
         subject=subject,
         body=f"{what}\n\n"
         f"When: {now:%Y-%m-%d %H:%M} UTC{came_from}.\n\n"
-        "If this was not you, end what you do not know on your security page and "
-        f"change your password:\n{settings.PUBLIC_BASE_URL}/security\n",
+        "If this was not you, sign out sessions you don't recognise and change your "
+        f"password on your security page:\n{settings.PUBLIC_BASE_URL}/security\n",
         created_at=now,
         due_at=now,
     )
@@ -68,14 +68,15 @@ def write_link(
     out.
     """
     now = timezone.now()
-    came_from = f" from {visitor.ip}" if visitor.ip else ""
+    asked = f" The request came from {visitor.ip}." if visitor.ip else ""
     Mail.objects.create(
         user=user,
         to=str(user.email),
         subject=subject,
         body=f"{what}\n\n{_LINK}\n\n"
-        f"It works once, within the hour. It was asked for{came_from}.\n\n"
-        "If it was not you, do nothing: without this link nothing happens.\n",
+        f"The link works once, within one hour.{asked}\n\n"
+        "If you did not ask for this, ignore this email. Nothing changes without the "
+        "link.\n",
         sealed=sealed.seal(link.encode(), purpose=_PURPOSE),
         created_at=now,
         due_at=now,

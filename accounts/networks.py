@@ -82,12 +82,12 @@ def _tell(
         network=network,
     )
     more = (
-        " It has been used from so many networks by now that you will not be told of "
+        " It has been used from many networks, so you will get no more emails about "
         "others."
     )
     mails.write(
         user=row.user,
-        subject=f"Your {words} is used from a new network",
+        subject=f"Your {words} was used from a new network",
         what=f"The {words} {row} was used from {network} for the first time."
         f"{more if last else ''}",
         visitor=visitor,

@@ -171,7 +171,7 @@ def remove(*, user: User, passkey_id: uuid.UUID, visitor: Visitor = NOBODY) -> P
     mails.write(
         user=owner,
         subject="A passkey was removed",
-        what="One of the passkeys of your account was removed.",
+        what="A passkey was removed from your account.",
         visitor=visitor,
     )
     Passkey.objects.filter(pk=row.pk).delete()
@@ -244,8 +244,9 @@ def _replayed(row: Passkey, shown: ceremony.Shown, visitor: Visitor) -> DomainEr
         mails.write(
             user=row.user,
             subject="One of your passkeys may have been copied",
-            what="Somebody tried to sign in with one of your passkeys, and its counter "
-            "went backwards. They were not let in.",
+            what="A sign-in with one of your passkeys was refused, because its counter "
+            "went backwards. This can mean that the passkey was copied. Remove it and "
+            "add a new one.",
             visitor=visitor,
         )
     return ReplayDetected("This passkey's counter went backwards. Was it copied?")

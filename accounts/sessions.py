@@ -136,10 +136,10 @@ def refresh(
             )
             mails.write(
                 user=session.user,
-                subject="A sign-in of yours was ended",
-                what="A refresh token that had been replaced was used again. It may "
-                "have been stolen, so everybody who used this sign-in is out; sign in "
-                "again to go on.",
+                subject="One of your sessions was signed out",
+                what="A refresh token was used again after it was replaced. It may "
+                "have been stolen, so we signed this session out. Sign in again to "
+                "continue.",
                 visitor=visitor,
             )
     if reused:

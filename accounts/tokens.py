@@ -93,9 +93,9 @@ def issue(
     )
     mails.write(
         user=user,
-        subject="A new access token acts for you",
-        what=f"The access token {token} was made. It works until "
-        f"{token.expires_at:%Y-%m-%d}, and whoever has it can act for you.",
+        subject="A new access token can use your account",
+        what=f"The access token {token} was created. Anyone who has it can use your "
+        f"account until {token.expires_at:%Y-%m-%d}.",
         visitor=visitor,
     )
     return IssuedToken(token, secret.text)
@@ -213,7 +213,7 @@ def issue_app_key(
     """Make a key for a partner's server. The app's owner is told by mail."""
     issued = _make_key(app, name, expires_at)
     audit.record("app_key_issued", actor=actor, app=app.slug, key_id=str(issued.key.pk))
-    _tell_owner(issued.key, "A new key acts for your app", "was made")
+    _tell_owner(issued.key, "A new key can charge for your app", "was created")
     return issued
 
 
@@ -273,7 +273,7 @@ def rotate_app_key(
         overlap_seconds=overlap_seconds,
     )
     until = f"{old.expires_at:%Y-%m-%d %H:%M} UTC"
-    how = f"was made in the place of {old}, which works until {until}"
+    how = f"replaces {old}, which works until {until}"
     _tell_owner(issued.key, "A key of your app was rotated", how)
     return issued
 
@@ -340,8 +340,8 @@ def _tell_owner(key: AppKey, subject: str, how: str) -> None:
         mails.write(
             user=key.app.owner,
             subject=subject,
-            what=f"The key {key} of {key.app.slug} {how}. Whoever has it can charge "
-            "the people who let your app spend their credits.",
+            what=f"The key {key} of {key.app.slug} {how}. Anyone who has it can charge "
+            "the users of your app.",
         )
 
 

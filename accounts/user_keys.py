@@ -61,9 +61,9 @@ def issue(
     )
     mails.write(
         user=user,
-        subject="A new API key acts for you",
-        what=f"The API key {key} was made. Until it is revoked, whoever has it can act "
-        "for you.",
+        subject="A new API key can use your account",
+        what=f"The API key {key} was created. Anyone who has it can use your account "
+        "until you revoke it.",
         visitor=visitor,
     )
     return IssuedUserKey(key, secret.text)

@@ -358,8 +358,7 @@ def _say_that_it_fails(endpoint: Endpoint) -> None:
     """Once, and again only after it has worked meanwhile."""
     mails.write(
         user=endpoint.account,
-        subject="A webhook endpoint does not answer well",
-        what=f"A delivery to the webhook endpoint {endpoint.pk} has failed and will "
-        "not be tried again by itself. Failed deliveries are kept for 30 days and can "
-        "be sent again.",
+        subject="Deliveries to a webhook endpoint fail",
+        what=f"A delivery to the webhook endpoint {endpoint.pk} failed after all "
+        "retries. Focus keeps failed deliveries for 30 days, and you can replay them.",
     )

@@ -95,7 +95,7 @@ def register(
     mails.write(
         user=user,
         subject="A webhook endpoint was added",
-        what=f"The webhook endpoint {endpoint.pk} is now told of what your apps do.",
+        what=f"The webhook endpoint {endpoint.pk} now receives events of your apps.",
         visitor=visitor,
     )
     return Shown(endpoint, secret, created=True)
@@ -147,9 +147,9 @@ def rotate(*, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY) -> 
     _record("webhook_secret_rotated", endpoint, visitor)
     mails.write(
         user=user,
-        subject="A webhook's secret is being replaced",
-        what=f"The webhook endpoint {endpoint.pk} has a new secret, which replaces the "
-        "old one in 24 hours unless that is cancelled.",
+        subject="A webhook secret was rotated",
+        what=f"The webhook endpoint {endpoint.pk} has a new secret. It replaces the "
+        "old one in 24 hours, unless you cancel the rotation.",
         visitor=visitor,
     )
     return Shown(endpoint, secret)
@@ -226,10 +226,10 @@ def put_aside(
     if because != Endpoint.Disabled.OWNER:
         mails.write(
             user=endpoint.account,
-            subject="A webhook endpoint was switched off",
-            what=f"The webhook endpoint {endpoint.pk} is told nothing any more: "
+            subject="A webhook endpoint was paused",
+            what=f"The webhook endpoint {endpoint.pk} is paused: "
             f"{endpoint.get_disabled_because_display()}. Enable it when it works "
-            "again; what it has missed can then be sent.",
+            "again. Then you can replay failed deliveries.",
         )
 
 

@@ -40,13 +40,12 @@ GUIDE = settings.BASE_DIR / "docs" / "webhooks.md"
 _NAME = re.compile(r"[!-~]{1,100}")
 # Why an endpoint is told nothing, and what its owner can do.
 REASONS: dict[str, str] = {
-    Endpoint.Disabled.OWNER: "You switched it off.",
-    Endpoint.Disabled.STAFF: "Support switched it off. Write to them to have it back.",
-    Endpoint.Disabled.GONE: "It answered 410 Gone, which says that nobody listens there"
-    " any more.",
-    Endpoint.Disabled.ASKED: "Its answer asked for it, by the header webhook-delivery:"
-    " disable.",
-    Endpoint.Disabled.FAILING: "For a whole day, every delivery to it failed, at least"
+    Endpoint.Disabled.OWNER: "You paused it.",
+    Endpoint.Disabled.STAFF: "Support paused it. Contact support to enable it.",
+    Endpoint.Disabled.GONE: "It answered 410 Gone, which means that it is no longer"
+    " in use.",
+    Endpoint.Disabled.ASKED: "Its answer had the header webhook-delivery: disable.",
+    Endpoint.Disabled.FAILING: "Every delivery failed for a whole day, at least"
     f" {endpoints.GIVEN_UP} of them.",
 }
 
@@ -73,7 +72,9 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
         return _home(request, user, refusal)
     if shown.created:
         return _show(request, user, shown)
-    messages.success(request, "It was there already; it hears of these events too.")
+    messages.success(
+        request, "You have this endpoint already. The events were added to it."
+    )
     return redirect(_of(shown.endpoint.pk))
 
 
@@ -153,11 +154,14 @@ def act(
 _ACTIONS: dict[str, tuple[Callable[..., Endpoint], str]] = {
     "enable": (
         endpoints.enable,
-        "It is told again. What failed before can be replayed.",
+        "The endpoint is enabled. You can replay deliveries that failed before.",
     ),
-    "disable": (endpoints.disable, "It is told nothing until you enable it again."),
-    "promote": (endpoints.promote, "The new secret signs now; the old one is gone."),
-    "cancel": (endpoints.cancel_rotation, "The old secret stays."),
+    "disable": (endpoints.disable, "The endpoint is paused until you enable it."),
+    "promote": (endpoints.promote, "Focus signs with the new secret only."),
+    "cancel": (
+        endpoints.cancel_rotation,
+        "The rotation is cancelled. The old secret stays.",
+    ),
     "delete": (endpoints.delete, "The endpoint is deleted."),
 }
 
@@ -181,7 +185,7 @@ def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRespon
     if made is None:
         return redirect(_of(endpoint_id))
     nudges.wake_courier()
-    messages.success(request, "A test event is on its way. Reload to see how it went.")
+    messages.success(request, "A test event was sent. Reload to see the result.")
     return redirect(f"/webhooks/deliveries/{made.pk}")
 
 
@@ -202,7 +206,7 @@ def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRes
     if count is not None:
         nudges.wake_courier()
         many = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
-        messages.success(request, f"{many} sent again.")
+        messages.success(request, f"{many} queued again.")
     return redirect(f"{_of(endpoint_id)}#deliveries")
 
 
@@ -212,7 +216,9 @@ def resend(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResp
     do = partial(redelivery.resend, user=user, delivery_id=delivery_id)
     if _done(request, do) is not None:
         nudges.wake_courier()
-        messages.success(request, "It is sent again. Reload to see how it went.")
+        messages.success(
+            request, "The delivery is queued again. Reload to see the result."
+        )
     return redirect(f"/webhooks/deliveries/{delivery_id}")
 
 
@@ -248,7 +254,7 @@ def _moment(request: HttpRequest, name: str) -> datetime | None:
     except ValueError:
         moment = None
     if moment is None:
-        raise BadMoment("A time is written like 2026-01-31T12:00, in UTC.")
+        raise BadMoment("Enter a time in UTC, such as 2026-01-31T12:00.")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -174,7 +174,8 @@ def switch_off(
     what = f"Automatic top-up is off now: {Why(why).label}{about}. Nothing was charged."
     if why == Why.AUTHENTICATION:
         what += (
-            " Pay there yourself, and your bank asks you; that switches it on again."
+            " Buy the pack once on your credits page: your bank asks for your "
+            "approval, and automatic top-up switches on again."
         )
     _tell(rule, SUBJECTS.get(Why(why), "Automatic top-up was switched off"), what)
 

@@ -22,17 +22,17 @@ MEANINGS = {
     Entry.Kind.GRANT: "Credits received",
     Entry.Kind.REPAY: "Debt repaid",
     Entry.Kind.RESERVE: "Reserved for a job",
-    Entry.Kind.CHARGE: "Charged from the reservation",
-    Entry.Kind.RETURN: "Unused part returned",
-    Entry.Kind.OVERAGE: "Charged beyond the reservation",
-    Entry.Kind.OVERDRAFT: "Charged beyond the balance",
+    Entry.Kind.CHARGE: "Charged",
+    Entry.Kind.RETURN: "Unused credits returned",
+    Entry.Kind.OVERAGE: "Charged above the reservation",
+    Entry.Kind.OVERDRAFT: "Charged above the balance",
     Entry.Kind.RELEASE: "Reservation returned",
     Entry.Kind.EXPIRE: "Reservation expired and returned",
     Entry.Kind.CONSUME: "Charged",
     Entry.Kind.ADJUST: "Adjusted by support",
     Entry.Kind.LAPSE: "Unused credits expired",
-    Entry.Kind.CLAW_BACK: "Taken back with a refunded or disputed payment",
-    Entry.Kind.REINSTATE: "Given back with a payment that returned",
+    Entry.Kind.CLAW_BACK: "Removed after a refund or dispute",
+    Entry.Kind.REINSTATE: "Restored after a dispute was won",
 }
 
 

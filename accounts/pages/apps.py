@@ -28,7 +28,9 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
 @signed_in
 def revoke(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     if consents.revoke(user=user, app_id=app_id, visitor=visitor(request)):
-        messages.success(request, "The app can no longer spend your credits by itself.")
+        messages.success(
+            request, "You revoked the app. It can no longer spend your credits."
+        )
     return redirect("/apps")
 
 

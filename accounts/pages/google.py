@@ -117,12 +117,12 @@ def unlink(request: HttpRequest, user: User, identity_id: uuid.UUID) -> HttpResp
             user=user, identity_id=identity_id, visitor=visitor(request)
         )
     except NotFound:
-        messages.error(request, "That link is not yours, or it never was.")
+        messages.error(request, "Linked sign-in not found.")
     except passkeys.LastWayIn as last:
         messages.error(request, last.message)
     else:
         name = row.get_provider_display()
-        messages.success(request, f"{name} no longer signs in to your account.")
+        messages.success(request, f"{name} can no longer sign in to your account.")
     return redirect("/security#identities")
 
 
@@ -160,7 +160,7 @@ def _link(
     if session is None or not (same and began_here):
         raise google.InvalidState("This was begun by somebody else. Please try again.")
     arrivals.link_google(user=session.user, claims=claims, visitor=visitor(request))
-    messages.success(request, "Google signs in to your account now.")
+    messages.success(request, "You can now sign in with Google.")
     return redirect("/security#identities")
 
 

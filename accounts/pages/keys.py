@@ -26,7 +26,7 @@ class NewToken(forms.Form):
     name = forms.CharField(max_length=120)
     scopes = forms.MultipleChoiceField(
         choices=list(scopes.SCOPES.items()),
-        error_messages={"required": "Choose what it may do."},
+        error_messages={"required": "Choose at least one permission."},
     )
     days = forms.IntegerField(min_value=1, max_value=tokens.TOKEN_DAYS_MAX)
 
@@ -87,9 +87,9 @@ def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpR
     try:
         token = tokens.revoke(user=user, token_id=token_id, visitor=visitor(request))
     except NotFound:
-        messages.error(request, "That token is not yours, or it never was.")
+        messages.error(request, "Token not found.")
     else:
-        messages.success(request, f"The token “{token.name}” no longer works.")
+        messages.success(request, f"You revoked the token “{token.name}”.")
     return redirect("/security#tokens")
 
 
@@ -99,9 +99,9 @@ def revoke_key(request: HttpRequest, user: User, key_id: uuid.UUID) -> HttpRespo
     try:
         key = user_keys.revoke(user=user, key_id=key_id, visitor=visitor(request))
     except NotFound:
-        messages.error(request, "That key is not yours, or it never was.")
+        messages.error(request, "Key not found.")
     else:
-        messages.success(request, f"The key “{key.name}” no longer works.")
+        messages.success(request, f"You revoked the key “{key.name}”.")
     return redirect("/security#keys")
 
 

@@ -20,13 +20,14 @@ from focus.errors import DomainError, NotFound
 from focus.limits import AUTH
 
 HERE = "/security#links"
-FAILED = "The account could not be linked. Please try again."
+FAILED = "The account could not be linked. Try again."
 # What the callback says in `?link_error=`; nothing of the query itself is shown.
 MEANINGS = {
-    "access_denied": "You did not go on there, so nothing was linked.",
-    "already_linked": "You have another account of theirs linked. Disconnect it first.",
-    "link_taken": "That account is linked to somebody else's account here.",
-    "service_unavailable": "They do not answer just now. Please try again later.",
+    "access_denied": "You cancelled the sign-in there. No account was linked.",
+    "already_linked": "Another account of this service is linked already. "
+    "Disconnect it first.",
+    "link_taken": "That account is linked to another Focus account.",
+    "service_unavailable": "The service does not answer. Try again later.",
 }
 
 
@@ -117,5 +118,7 @@ def sync(request: HttpRequest, user: User) -> HttpResponse:
     except NotFound as refusal:
         messages.error(request, refusal.message)
     else:
-        messages.success(request, "Your linked accounts are synced in a moment.")
+        messages.success(
+            request, "The sync of your linked accounts starts in a moment."
+        )
     return redirect(HERE)

@@ -44,9 +44,7 @@ def ask(request: HttpRequest, user: User) -> HttpResponse:
     except DomainError as refusal:
         messages.error(request, refusal.message)
     else:
-        messages.success(
-            request, "A link is on its way to you. Open it in this browser."
-        )
+        messages.success(request, "We sent you a link. Open it in this browser.")
     return redirect("/security#email")
 
 
@@ -71,9 +69,9 @@ def _use(request: HttpRequest, link: Link, code: str) -> HttpResponse:
     if request.POST.get("intent") == "verify":
         session = browser_session(request)
         if session is None:
-            raise mailbox.InvalidLink("Sign in first, then open the link again.")
+            raise mailbox.InvalidLink("Sign in, then open the link again.")
         mailbox.verify(secret=code, user=session.user, visitor=where)
-        messages.success(request, "The address is verified.")
+        messages.success(request, "Your email address is verified.")
         return redirect("/security#email")
     try:
         user = mailbox.set_password(
@@ -87,7 +85,7 @@ def _use(request: HttpRequest, link: Link, code: str) -> HttpResponse:
         response = render(request, "accounts/mailbox.html", about, status=400)
         return say_when(response, refusal)
     entering.open_session(request, user, ["pwd"])
-    messages.success(request, "You have a new password, and you are signed in.")
+    messages.success(request, "Your password is set, and you are signed in.")
     return redirect("/security")
 
 

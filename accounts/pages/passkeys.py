@@ -22,9 +22,9 @@ def remove(request: HttpRequest, user: User, passkey_id: uuid.UUID) -> HttpRespo
             user=user, passkey_id=passkey_id, visitor=visitor(request)
         )
     except NotFound:
-        messages.error(request, "That passkey is not yours, or it never was.")
+        messages.error(request, "Passkey not found.")
     except passkeys.LastWayIn as last:
         messages.error(request, last.message)
     else:
-        messages.success(request, f"The passkey “{passkey.name}” no longer works.")
+        messages.success(request, f"You removed the passkey “{passkey.name}”.")
     return redirect("/security#passkeys")

@@ -22,41 +22,41 @@ RECENT = 20
 # Where a kind's own words would not do.
 MEANINGS = {
     "account_changed": "Staff changed your account",
-    "app_granted": "You let an app spend your credits",
-    "app_revoked": "You took an app's permission back",
+    "app_granted": "You allowed an app to spend your credits",
+    "app_revoked": "You revoked an app",
     "credits_adjusted": "Staff adjusted your credits",
-    "account_linked": "An account elsewhere was linked to yours",
-    "account_unlinked": "An account elsewhere was unlinked from yours",
-    "email_left_alone": "Your email address was proven by another account as well",
-    "email_evicted": "Your email address was taken off: its owner came",
-    "account_purged": "Everything that opened your account was ended",
-    "email_verified": "You showed that your email address is yours",
-    "password_changed": "You changed your password",
-    "password_change_failed": "A password change failed: the current one was wrong",
-    "password_set": "You set a password",
-    "password_reset": "A new password was set by a mailed link",
-    "identity_linked": "A provider was linked and signs in to your account",
-    "identity_unlinked": "A provider was unlinked from your account",
-    "passkey_replayed": "A passkey was refused: it may have been copied",
+    "account_linked": "An account on another service was linked",
+    "account_unlinked": "An account on another service was unlinked",
+    "email_left_alone": "Another account verified your email address too",
+    "email_evicted": "Your email address was removed: its owner verified it",
+    "account_purged": "All access to your account was removed",
+    "email_verified": "Email verified",
+    "password_changed": "Password changed",
+    "password_change_failed": "Password change failed: wrong current password",
+    "password_set": "Password set",
+    "password_reset": "Password reset with an emailed link",
+    "identity_linked": "A sign-in provider was linked",
+    "identity_unlinked": "A sign-in provider was unlinked",
+    "passkey_replayed": "A passkey was refused because it may have been copied",
     "rate_limit_set": "Staff changed your request limit",
-    "refresh_reused": "A used refresh token was used again; its session was ended",
-    "registered": "You opened this account",
-    "session_revoked": "A session was ended",
-    "sessions_revoked": "Sessions were ended",
-    "sign_in_failed": "A sign-in failed",
-    "spending_limit_lifted": "You lifted an app's monthly limit",
+    "refresh_reused": "A refresh token was reused, so its session was signed out",
+    "registered": "Account created",
+    "session_revoked": "Session signed out",
+    "sessions_revoked": "All sessions signed out",
+    "sign_in_failed": "Sign-in failed",
+    "spending_limit_lifted": "You removed an app's monthly limit",
     "spending_limit_set": "You set an app's monthly limit",
-    "token_issued": "An access token was made",
+    "token_issued": "Access token created",
     "used_from_new_network": "A token or key was used from a new network",
-    "user_key_issued": "An API key was made",
-    "user_key_revoked": "An API key was revoked",
-    "webhook_endpoint_disabled": "A webhook endpoint was switched off",
-    "webhook_endpoint_enabled": "A webhook endpoint was switched on",
-    "webhook_endpoint_made": "A webhook endpoint was added",
-    "webhook_resent": "Support sent a webhook delivery again",
-    "webhooks_replayed": "Support sent failed webhook deliveries again",
+    "user_key_issued": "API key created",
+    "user_key_revoked": "API key revoked",
+    "webhook_endpoint_disabled": "Webhook endpoint paused",
+    "webhook_endpoint_enabled": "Webhook endpoint enabled",
+    "webhook_endpoint_made": "Webhook endpoint added",
+    "webhook_resent": "Support replayed a webhook delivery",
+    "webhooks_replayed": "Support replayed failed webhook deliveries",
     "webhook_secret_promoted": "A webhook's new secret replaced the old one",
-    "webhook_secret_rotated": "A webhook got a new secret beside the old one",
+    "webhook_secret_rotated": "Webhook secret rotated",
 }
 
 
@@ -94,9 +94,9 @@ def end_session(
     try:
         sessions.end(user_id=user.pk, session_id=session_id, visitor=visitor(request))
     except NotFound:
-        messages.error(request, "That session is not yours, or it never was.")
+        messages.error(request, "Session not found.")
     else:
-        messages.success(request, "That session is signed out.")
+        messages.success(request, "The session is signed out.")
     return redirect("/security#sessions")
 
 

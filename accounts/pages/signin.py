@@ -85,7 +85,7 @@ def _enter(request: HttpRequest) -> Session:
     if intent == "clerk":
         guest = clerks_guest(request)
         if guest is None or not isinstance(guest.user, User) or guest.read_only:
-            raise GuestGone("That sign-in has ended. Please sign in again.")
+            raise GuestGone("That sign-in has ended. Sign in again.")
         return entering.open_session(request, guest.user, ["clerk"])
     enter = passwords.register if intent == "create" else passwords.authenticate
     email, password = request.POST.get("email", ""), request.POST.get("password", "")

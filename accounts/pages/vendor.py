@@ -82,7 +82,7 @@ def switch(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     except tools.SwitchedOffBySupport as refusal:
         messages.error(request, refusal.message)
     else:
-        said = "It is on." if active else "It is off: nobody can buy, open or pay it."
+        said = "The app is on." if active else "The app is off."
         messages.success(request, said)
     return redirect(f"/vendor/{app_id}")
 
@@ -122,7 +122,7 @@ def revoke_key(
     request: HttpRequest, user: User, app_id: uuid.UUID, key_id: uuid.UUID
 ) -> HttpResponse:
     key = tools.revoke_key(owner=user, app_id=app_id, key_id=key_id)
-    messages.success(request, f"The key {key} no longer works.")
+    messages.success(request, f"You revoked the key {key}.")
     return redirect(f"/vendor/{app_id}#keys")
 
 

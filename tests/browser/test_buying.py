@@ -100,10 +100,10 @@ def test_a_pack_from_the_shop_to_the_new_balance(
     pay(page)
     page.wait_for_url("**/payment/success?session_id=cs_test_*")
     # It tells the truth: nobody has confirmed anything yet.
-    assert page.get_by_role("heading", name="Waiting for the confirmation").count()
+    assert page.get_by_role("heading", name="Waiting for confirmation").count()
     arrived("checkout.session.completed")
-    page.get_by_role("heading", name="5 credits are yours").wait_for()
-    assert "You have 5 credits to spend now" in page.content()
+    page.get_by_role("heading", name="5 credits added").wait_for()
+    assert "Your balance is 5 credits" in page.content()
     assert in_the_worker(lambda: credits_of(alice)) == 5
     page.goto("/credits")
     assert page.locator("dl.stats .main dd").inner_text() == "5"

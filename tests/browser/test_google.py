@@ -131,7 +131,7 @@ def test_revivs_recommended_strategy(web_with_google: str, google: str) -> None:
         begun = call("/api/auth/oauth/initiate/", **wish)
         page.goto(begun["body"]["auth_url"])
         page.click("text=Allow")
-        page.wait_for_selector("text=It worked")
+        page.wait_for_selector("text=You are signed in")
         _look(page, "arrived")
         # The ticket does not stay in the address bar.
         assert page.url == f"{web}/auth/callback"
@@ -163,7 +163,7 @@ def test_a_sign_in_that_began_elsewhere_is_asked_about(
         _look(page, "continue")
         assert not _apart(User.objects.exists)
         page.click("text=Continue >> nth=-1")
-        page.wait_for_selector("text=It worked")
+        page.wait_for_selector("text=You are signed in")
 
     visit(acts)
 
@@ -178,8 +178,8 @@ def test_a_forgotten_password_and_a_new_one(
         page.click("text=Forgot your password?")
         _look(page, "forgot")
         page.fill("#email", "alice@example.com")
-        page.click("text=Mail me a link")
-        page.wait_for_selector("text=Look at your mail")
+        page.click("text=Send link")
+        page.wait_for_selector("text=Check your email")
         _look(page, "asked")
         _apart(mailbox.mail_due)
         _apart(mails.send_due)
@@ -188,8 +188,8 @@ def test_a_forgotten_password_and_a_new_one(
         page.goto(f"{web}{path[0]}")
         _look(page, "mailbox")
         page.fill("#password", "a new password")
-        page.click("text=Set this password")
+        page.click("text=Set password")
         page.wait_for_url(f"{web}/security")
-        assert page.is_visible("text=You have a new password, and you are signed in.")
+        assert page.is_visible("text=Your password is set, and you are signed in.")
 
     visit(acts)

@@ -72,7 +72,7 @@ def _by_password(page: Any, web: str) -> None:
 
 def _add(page: Any, name: str) -> None:
     page.fill("#passkey_name", name)
-    page.click("text=Add a passkey")
+    page.click("text=Add passkey")
     page.wait_for_selector(f"section[aria-labelledby=passkeys] li:has-text('{name}')")
 
 
@@ -91,7 +91,7 @@ def test_added_on_the_account_page_signed_in_with_and_removed(
             ("localhost", True)
         ]
         # The same device again: the browser knows by excludeCredentials.
-        page.click("text=Add a passkey")
+        page.click("text=Add passkey")
         page.wait_for_selector("text=already has a passkey for your account")
         page.click("nav >> text=Sign out")
         page.wait_for_url(f"{web}/")
@@ -129,7 +129,7 @@ def test_a_browser_that_has_no_passkeys_sees_none_of_it(web: str, person: User) 
         assert page.is_hidden("text=Sign in with a passkey")
         _by_password(page, web)
         page.goto(f"{web}/security")
-        assert page.is_hidden("text=Add a passkey")
-        assert page.is_visible("text=No passkeys.")
+        assert page.is_hidden("text=Add passkey")
+        assert page.is_visible("text=No passkeys yet.")
 
     _visit(acts, script="delete window.PublicKeyCredential")

@@ -160,7 +160,7 @@ class TestLinking:
         assert "alice@example.com" in other.get("/").content.decode()
         browser.fill("/security", {}, f"/identities/{row.pk}/unlink")
         assert not Identity.objects.exists()
-        assert "no longer signs in" in browser.get("/security").content.decode()
+        assert "can no longer sign in" in browser.get("/security").content.decode()
 
     def test_a_bare_security_key_links_none(self, google: str, alice: User) -> None:
         browser = Browser()
@@ -218,9 +218,9 @@ class TestLinking:
 
 def test_the_front_ends_page_says_that_it_worked(client: Client) -> None:
     answer = client.get("/auth/callback?ticket=x")
-    assert "It worked" in answer.content.decode()
+    assert "You are signed in" in answer.content.decode()
     assert answer["Referrer-Policy"] == "no-referrer"
     answer = client.get("/auth/callback?error=<script>")
     page = answer.content.decode()
-    assert "That did not work" in page
+    assert "Sign-in failed" in page
     assert "<script>" not in page.replace("<script src", "")

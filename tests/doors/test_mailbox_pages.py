@@ -41,11 +41,11 @@ class TestForgotten:
         thief, browser = Browser(), Browser()
         thief.sign_in()
         answer = forgotten(browser)
-        assert "a link is on its way" in answer.content.decode()
+        assert "we sent it a link" in answer.content.decode()
         path = path_in_mail()
         page = browser.get(path).content.decode()
         assert "Set a new password" in page
-        assert "Everything else that opens this account ends" not in page
+        assert "This removes all other access to the account" not in page
         form = {"code": code_of(path), "password": NEW, "intent": "set"}
         answer = browser.fill(path, form)
         assert (answer.status_code, answer["Location"]) == (302, "/security")
@@ -67,7 +67,7 @@ class TestForgotten:
         forgotten(browser)
         path = path_in_mail()
         page = browser.get(path).content.decode()
-        assert "Everything else that opens this account ends" in page
+        assert "This removes all other access to the account" in page
         form = {"code": code_of(path), "password": NEW, "intent": "set"}
         browser.fill(path, form)
         assert "verified</span>" in browser.get("/security").content.decode()
@@ -148,7 +148,7 @@ class TestVerifying:
 
     def test_in_the_browser_that_asked(self, alices: Browser) -> None:
         path = path_in_mail()
-        assert "Is this address yours?" in alices.get(path).content.decode()
+        assert "Verify your email</h1>" in alices.get(path).content.decode()
         assert not User.objects.exclude(email_verified_at=None).exists()
         answer = alices.fill(path, {"code": code_of(path), "intent": "verify"})
         assert answer["Location"] == "/security#email"
@@ -162,8 +162,8 @@ class TestVerifying:
         other.sign_in(email="bob@example.com", password="bob's password")
         for browser in (owner, other):
             page = browser.get(path).content.decode()
-            assert "Did you open this account?" in page
-            assert "Yes, it is mine" not in page
+            assert "Did you create this account?" in page
+            assert "Verify this address" not in page
             form = {"code": code_of(path), "intent": "verify"}
             assert browser.fill(path, form).status_code == 400
         assert not User.objects.exclude(email_verified_at=None).exists()
@@ -190,11 +190,11 @@ class TestVerifying:
         )
         assert answer["Location"] == path
         assert f'value="{path}"' in Browser().get(sign_in).content.decode()
-        assert "Yes, it is mine" in browser.get(path).content.decode()
+        assert "Verify this address" in browser.get(path).content.decode()
 
     def test_once_is_enough(self, alices: Browser) -> None:
         path = path_in_mail()
         alices.fill(path, {"code": code_of(path), "intent": "verify"})
         page = alices.get("/security").content.decode()
-        assert "Mail me a link" not in page
+        assert "Send verification email" not in page
         assert alices.get(path).status_code == 400

@@ -148,9 +148,9 @@ class TestAccount:
 
     def test_an_empty_account(self, alices: Browser) -> None:
         page = alices.get("/").content.decode()
-        for shown in ("Nothing has moved yet", "No jobs yet"):
+        for shown in ("No activity yet. Open an app", "No jobs yet"):
             assert shown in page
-        assert "No app acts for you" in alices.get("/apps").content.decode()
+        assert "No app has access" in alices.get("/apps").content.decode()
 
     def test_what_moved_what_ran_and_who_may(
         self,
@@ -176,7 +176,7 @@ class TestAccount:
             ">2<",  # reserved
             "Credits received",
             "Focus Video · render",
-            "Charged from the reservation",
+            "<p>Charged · Focus Video",
             ">3.01<",
             "+1.99",
             "Trailer &lt;b&gt;",
@@ -207,7 +207,7 @@ class TestAccount:
         answer = alices.fill("/apps", {}, action=f"/apps/{video.pk}/revoke")
         assert answer["Location"] == "/apps"
         page = alices.get("/apps").content.decode()
-        assert "The app can no longer" in page
+        assert "You revoked the app." in page
         assert not tokens.live(user=alice).exists()
         assert tokens.live(user=bob).exists()
         assert not consents.is_granted(user_id=alice.pk, app_id=video.pk)
@@ -237,7 +237,7 @@ class TestAccount:
             assert "The limit must" in limit(wrong)
         assert "0.5" in limit("many")
         assert "has no monthly limit" in limit("")
-        assert "You lifted an app" in alices.get("/security").content.decode()
+        assert "You removed an app" in alices.get("/security").content.decode()
 
     def test_an_app_that_is_not_mine_cannot_be_limited(
         self, alices: Browser, video: App
@@ -253,8 +253,8 @@ class TestAccount:
         tokens.issue(user=alice, name="ci", scopes=[])
         user_keys.issue(user=bob, name="bob's")
         page = alices.get("/security").content.decode()
-        assert "An access token was made" in page
-        assert "An API key was made" not in page
+        assert "Access token created" in page
+        assert "API key created" not in page
         signed_out = Browser().get("/security")
         assert signed_out["Location"] == "/signin?next=%2Fsecurity"
 
@@ -272,8 +272,8 @@ class TestAccount:
             assert shown in page, shown
         assert "bob" not in page
         for session, said in (
-            (theirs.session, "That session is not yours"),
-            (phone.session, "That session is signed out."),
+            (theirs.session, "Session not found"),
+            (phone.session, "The session is signed out."),
         ):
             answer = alices.fill("/security", {}, action=f"/sessions/{session.pk}/end")
             assert answer["Location"] == "/security#sessions"

@@ -70,7 +70,7 @@ def test_a_change_ends_other_sessions_and_keeps_this_one(
 def test_a_change_is_audited_and_mailed(alices: Browser, alice: User) -> None:
     change(alices)
     assert SecurityEvent.objects.filter(kind="password_changed", user=alice).exists()
-    assert "You changed your password" in alices.get("/security").content.decode()
+    assert "Password changed" in alices.get("/security").content.decode()
     mails.send_due()
     assert mail.outbox[-1].subject == "Your password was changed"
     assert mail.outbox[-1].to == [alice.email]

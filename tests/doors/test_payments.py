@@ -66,7 +66,7 @@ class TestPages:
         assert 'data-state="pending"' in waiting
         assert f"session_id={session}&amp;looks=1" in waiting
         till.catch_up()
-        assert "You have 5 credits" in alices.get(where).content.decode()
+        assert "Your balance is 5 credits" in alices.get(where).content.decode()
         # Whoever else has the address learns nothing about the account.
         stranger = Browser().get(where).content.decode()
         assert "5 credits are yours" in stranger
@@ -106,7 +106,7 @@ class TestTopUp:
         assert purchase.url in first.content.decode()
         assert purchase.url in again.content.decode()
         waiting = alices.get("/credits").content.decode()
-        assert "when the payment that you began is confirmed" in waiting
+        assert "when your payment is confirmed" in waiting
         till.stripe.pay(str(purchase.stripe_session_id))
         till.catch_up()
         payments.tasks.top_up()
@@ -118,7 +118,7 @@ class TestTopUp:
         assert TopUpRule.objects.get().ceiling_cents == 3000
         self.send(alices, "/off")
         page = alices.get("/credits").content.decode()
-        assert "Off: you switched it off. Your visa ending in 4242 is kept" in page
+        assert "Off: you switched it off. Your visa ending in 4242 stays saved" in page
         self.send(alices, "/off", forget="yes")
         assert "ending in" not in alices.get("/credits").content.decode()
 

@@ -259,7 +259,7 @@ class TestForAnApp:
             assert answer.status_code == 400
             assert "Location" not in answer
             page = answer.content.decode()
-            assert "We do not know that app" in page
+            assert "Unknown app" in page
             assert "evil.example" not in page
             assert answer["Content-Type"].startswith("text/html")
         assert Session.objects.count() == before

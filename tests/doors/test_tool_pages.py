@@ -57,7 +57,7 @@ class TestBuying:
         assert re.fullmatch(r"/purchases/[0-9a-f-]{36}", where)
         shown = alices.get(where)
         page = shown.content.decode()
-        for said in ("25 credits, once", "100, and then 75", "your-tool.com"):
+        for said in ("25 credits, once", "100; after purchase 75", "your-tool.com"):
             assert said in page
         # The form's POST ends at the tool, and browsers hold redirects to this too.
         policy = shown["Content-Security-Policy"]

@@ -48,7 +48,7 @@ def test_a_person_connects_and_disconnects(
     link = Link.objects.get(user=alice)
     page = text(member, answer["Location"])
     assert f"Your Steam account {link.subject} is linked." in page
-    assert "to be synced in a moment" in page
+    assert "sync pending" in page
     assert "Disconnect Steam" in page
     assert CONNECT not in page
     answer = member.fill(PAGE, {}, DISCONNECT)
@@ -71,7 +71,7 @@ def test_the_last_sync_is_told(
     member.fill(PAGE, {}, "/links/sync")
     member.fill(PAGE, {}, "/links/sync")
     assert Sync.objects.filter(finished_at=None).count() == 1
-    assert "accounts are synced in a moment" in text(member)
+    assert "The sync of your linked accounts starts" in text(member)
     Sync.objects.filter(finished_at=None).update(
         finished_at=timezone.now(), due_at=None, error="<b>The provider sulks.</b>"
     )
@@ -86,7 +86,7 @@ def test_what_must_be_connected_again_can_be(
     connect(member, x, "x")
     Link.objects.update(is_active=False)
     page = text(member)
-    assert "connect it again" in page
+    assert "reconnect needed" in page
     assert "Connect X again" in page
     assert "/links/sync" not in page
     connect(member, x, "x")
@@ -96,10 +96,10 @@ def test_what_must_be_connected_again_can_be(
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("link_error=access_denied", "nothing was linked"),
-        ("link_error=link_taken", "linked to somebody else&#x27;s account here"),
+        ("link_error=access_denied", "No account was linked"),
+        ("link_error=link_taken", "linked to another Focus account"),
         ("link_error=already_linked", "Disconnect it first"),
-        ("link_error=service_unavailable", "try again later"),
+        ("link_error=service_unavailable", "Try again later"),
         ("link_error=<script>evil</script>", "could not be linked"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_refusal_on_the_way_back_is_told(
     answer = connect(member, steam)
     assert answer["Location"] == "/security?link_error=link_taken#links"
     page = text(member, answer["Location"])
-    assert "linked to somebody else" in page
+    assert "linked to another Focus account" in page
     # Nor is anything of the other's shown.
     assert "Disconnect" not in page
 

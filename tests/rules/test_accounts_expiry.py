@@ -34,7 +34,7 @@ def make(request: Any, alice: User, video: App) -> Callable[[int], Any]:
 
 
 def letters() -> list[Mail]:
-    return list(Mail.objects.filter(subject__contains="stops working soon"))
+    return list(Mail.objects.filter(subject__contains="expires soon"))
 
 
 @pytest.mark.django_db
@@ -53,7 +53,7 @@ def test_a_week_before_the_end_its_person_is_told_once(
     (letter,) = letters()
     assert letter.to == "alice@example.com"
     assert f"{row} " in letter.body
-    assert "works until 2026-03-31 12:00 UTC" in letter.body
+    assert "expires on 2026-03-31 12:00 UTC" in letter.body
     assert "http://localhost:8000/" in letter.body
     assert "evil" not in letter.body
     row.refresh_from_db()

@@ -94,7 +94,7 @@ def test_of_eight_people_who_prove_one_email_one_account_owns_it() -> None:
         squatter.refresh_from_db()
         assert squatter.email is None
     assert SecurityEvent.objects.filter(kind="email_evicted").count() == ROUNDS
-    evictions = Mail.objects.filter(subject__contains="taken off an account")
+    evictions = Mail.objects.filter(subject__contains="removed from an account")
     assert evictions.count() == ROUNDS
 
 

@@ -28,13 +28,13 @@ def test_a_new_token_is_told_of(alice: User) -> None:
     (sent,) = outbox.outbox
     assert sent.to == ["alice@example.com"]
     assert sent.from_email == "Focus <no-reply@thefocus.ai>"
-    assert sent.subject == "A new access token acts for you"
+    assert sent.subject == "A new access token can use your account"
     assert sent.body == (
-        f"The access token focus_pat_…{issued.token.last4} was made. It works until "
-        "2026-05-30, and whoever has it can act for you.\n\n"
+        f"The access token focus_pat_…{issued.token.last4} was created. Anyone who "
+        "has it can use your account until 2026-05-30.\n\n"
         "When: 2026-03-01 12:00 UTC from 203.0.113.9.\n\n"
-        "If this was not you, end what you do not know on your security page and "
-        "change your password:\nhttp://localhost:8000/security\n"
+        "If this was not you, sign out sessions you don't recognise and change your "
+        "password on your security page:\nhttp://localhost:8000/security\n"
     )
     # Neither the secret nor what a stranger may have chosen.
     assert issued.secret not in sent.body

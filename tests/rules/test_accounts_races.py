@@ -165,7 +165,7 @@ def test_reports_of_the_same_secrets_never_cross_and_tell_once(alice: User) -> N
     assert outcomes == [None] * 4
     assert not tokens.live(user=alice).exists()
     assert not user_keys.live(user=alice).exists()
-    assert Mail.objects.filter(subject__contains="in the open").count() == 20
+    assert Mail.objects.filter(subject__contains="exposed").count() == 20
 
 
 def test_eight_first_uses_of_an_app_are_one_consent(alice: User, video: App) -> None:

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.django_db
 
 EMAIL = "ada@gmail.com"
 PASSWORD = "a long password"
-LEFT_ALONE = "Another account was opened by the owner of your email address"
-EVICTED = "Your email address was taken off an account"
+LEFT_ALONE = "Another account verified your email address"
+EVICTED = "Your email address was removed from an account"
 STATES = ["free", "unproven", "proven"]
 
 
@@ -89,7 +89,7 @@ def linked(holder: User, newcomer: User) -> None:
     assert lives(holder) >= 1
     assert not Session.objects.exclude(revoked_at=None).exists()
     [subject] = mailed()
-    assert "signs in to your account now" in subject
+    assert "can now sign in to your account" in subject
     assert passwords.authenticate(email=EMAIL, password=PASSWORD) == holder
 
 
@@ -234,7 +234,7 @@ def test_an_email_and_a_passkey(held: tuple[str, User | None]) -> None:
         return
     assert refused(answer) == "REGISTRATION_FAILED"
     assert passkeys.of(user=holder) == []
-    assert mailed() == ["Somebody tried to register with your email address"]
+    assert mailed() == ["A sign-up used your email address"]
 
 
 def test_an_email_and_a_passkey_of_somebody_who_comes_by_google() -> None:

@@ -175,8 +175,8 @@ def test_410_puts_the_endpoint_aside_and_says_so(alice: User) -> None:
     assert (now(waiting).state, waiting.last_status) == (State.FAILED, 410)
     assert (now(later).state, later.last_error) == (State.FAILED, "disabled")
     assert {m.subject for m in Mail.objects.all()} == {
-        "A webhook endpoint does not answer well",
-        "A webhook endpoint was switched off",
+        "Deliveries to a webhook endpoint fail",
+        "A webhook endpoint was paused",
     }
     event = SecurityEvent.objects.get(kind="webhook_endpoint_disabled")
     assert event.facts == {"endpoint_id": str(to.pk), "because": "gone"}
@@ -191,7 +191,12 @@ def test_a_day_of_failures_puts_it_aside_and_one_success_forgives(alice: User) -
         answered(to, bad)
     to.refresh_from_db()
     assert (to.disabled_at, to.given_up) == (None, 25)
-    assert Mail.objects.filter(subject__contains="does not answer").count() == 1
+    assert (
+        Mail.objects.filter(
+            subject__contains="Deliveries to a webhook endpoint fail"
+        ).count()
+        == 1
+    )
     Endpoint.objects.update(failing_since=F("failing_since") - timedelta(hours=25))
     answered(to, good)
     to.refresh_from_db()
@@ -203,7 +208,7 @@ def test_a_day_of_failures_puts_it_aside_and_one_success_forgives(alice: User) -
             Endpoint.objects.update(failing_since=day)
     to.refresh_from_db()
     assert to.disabled_because == "failing"
-    assert Mail.objects.filter(subject__contains="switched off").count() == 1
+    assert Mail.objects.filter(subject__contains="was paused").count() == 1
 
 
 def test_trouble_comes_and_goes(alice: User) -> None:
