@@ -146,7 +146,10 @@ def find(*, user: User, user_code: str, visitor: Visitor = NOBODY) -> DeviceGran
     code = _normal(user_code)
     if code is None:
         # Not a code at all, so no guess at one.
-        raise InvalidUserCode("This is not a code. It has eight letters: XXXX-XXXX.")
+        raise InvalidUserCode(
+            "Enter the eight letters that your device shows, such as BCDF-GHJK. "
+            "Codes have no vowels and no digits."
+        )
     with transaction.atomic(durable=True):
         now = timezone.now()
         _refuse_a_guesser(user, visitor, now)
@@ -157,7 +160,8 @@ def find(*, user: User, user_code: str, visitor: Visitor = NOBODY) -> DeviceGran
             audit.record("device_code_wrong", user=user, visitor=visitor)
     if grant is None:
         raise InvalidUserCode(
-            "No device waits with this code. It may have expired or been answered."
+            "This code is wrong, expired or already used. Check the code on your "
+            "device, or start again there."
         )
     return grant
 

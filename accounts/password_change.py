@@ -7,7 +7,16 @@ opens a new one. Access tokens, keys and passkeys stay.
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit, guesses, mailbox, mails, passwords, proofs, sessions
+from accounts import (
+    audit,
+    guesses,
+    hashing,
+    mailbox,
+    mails,
+    passwords,
+    proofs,
+    sessions,
+)
 from accounts.audit import NOBODY, Visitor
 from accounts.models import Session, User
 from accounts.principals import TokenEnded
@@ -48,9 +57,9 @@ def change(
        sessions add no token or key. End all sessions and spend all mailed reset links.
     4. Write the audit event and the mail in the same transaction.
 
-    Raises `guesses`' `Limited`, `WrongCurrentPassword`, `passwords.WeakPassword`,
-    `NoEmail`, `ChangedMeanwhile` or `TokenEnded`; nothing but the audit of a wrong
-    password is written then.
+    Raises `Limited`, `hashing.HashingBusy`, `WrongCurrentPassword`,
+    `passwords.WeakPassword`, `NoEmail`, `ChangedMeanwhile` or `TokenEnded`; nothing but
+    the audit of a wrong password is written then.
     """
     user = session.user
     if user.email is None:
@@ -58,7 +67,7 @@ def change(
     first = not user.has_usable_password()
     if not first:
         _check_current(user, current, visitor)
-        if new == current:
+        if hashing.normal(new) == hashing.normal(current):
             raise passwords.WeakPassword("Choose a password that you do not use now.")
     fresh = User(email=user.email)
     passwords.set_new(user=fresh, password=new)

@@ -20,8 +20,7 @@ from wallet.adjustments import read_credits
 @require_safe
 @signed_in
 def page(request: HttpRequest, user: User) -> HttpResponse:
-    apps = [_row(spender) for spender in budgets.spenders(user=user)]
-    return render(request, "accounts/apps.html", {"user": user, "apps": apps})
+    return _page(request, user)
 
 
 @require_POST
@@ -43,8 +42,8 @@ def limit(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     try:
         wanted = _wanted(request.POST.get("limit", ""))
     except NotAnAmount as wrong:
-        messages.error(request, f"The limit {wrong}")
-        return redirect("/apps")
+        error = f"{app.name}: {wrong}"
+        return _page(request, user, wrong=app, error=error, status=400)
     budgets.set_limit(user=user, app=app, limit_micro=wanted, visitor=visitor(request))
     if wanted is None:
         messages.success(request, f"{app.name} has no monthly limit.")
@@ -54,12 +53,39 @@ def limit(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     return redirect("/apps")
 
 
+# One sentence for all that may be wrong: each is a way to write another number.
+_LIMITS = (
+    "The limit must be a number of credits such as 5, 0.5 or 0, with at most 6 "
+    "decimals and at most 1,000,000,000. Leave the field empty for no limit."
+)
+
+
+def _page(
+    request: HttpRequest,
+    user: User,
+    *,
+    wrong: App | None = None,
+    error: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """The apps; of the one whose limit is `wrong`, what was typed."""
+    apps = [_row(spender) for spender in budgets.spenders(user=user)]
+    for row in apps:
+        if wrong is not None and row["app"].pk == wrong.pk:
+            row |= {"typed": request.POST.get("limit", "")[:40], "wrong": True}
+    about = {"user": user, "apps": apps, "error": error}
+    return render(request, "accounts/apps.html", about, status=status)
+
+
 def _wanted(typed: str) -> int | None:
     if not typed.strip():
         return None
-    micro = read_credits(typed)
+    try:
+        micro = read_credits(typed)
+    except NotAnAmount as wrong:
+        raise NotAnAmount(_LIMITS) from wrong
     if micro < 0:
-        raise NotAnAmount("must not be below 0.")
+        raise NotAnAmount(_LIMITS)
     return micro
 
 

@@ -1,10 +1,12 @@
 """/device: type the code that a device shows, see who asks, approve or deny."""
 
+from collections.abc import Sequence
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from accounts import devices, scopes
+from accounts import devices, proofs, scopes
 from accounts.authentication import visitor
 from accounts.models import DeviceGrant, User
 from accounts.visit import require_second_proof, signed_in
@@ -31,11 +33,16 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
 
 
 def _approve(request: HttpRequest, user: User, user_code: str) -> HttpResponse:
-    chosen = request.POST.getlist("scopes")
+    grant = devices.find(user=user, user_code=user_code, visitor=visitor(request))
+    said = request.POST.getlist("scopes")
+    chosen = [scope for scope in grant.scopes if scope in said]
     if not chosen:
-        grant = devices.find(user=user, user_code=user_code, visitor=visitor(request))
-        return _confirm(request, grant, "Leave at least one permission ticked.")
-    require_second_proof(request)
+        error = "Leave at least one permission ticked."
+        return _confirm(request, grant, error, chosen)
+    try:
+        require_second_proof(request)
+    except proofs.SecondProofRequired as refusal:
+        return _confirm(request, grant, refusal.message, chosen)
     grant = devices.decide(
         user=user,
         user_code=user_code,
@@ -59,11 +66,20 @@ def _ask(request: HttpRequest, user_code: str, error: str = "") -> HttpResponse:
     return render(request, "accounts/device.html", about, status=status)
 
 
-def _confirm(request: HttpRequest, grant: DeviceGrant, error: str = "") -> HttpResponse:
+def _confirm(
+    request: HttpRequest,
+    grant: DeviceGrant,
+    error: str = "",
+    chosen: Sequence[str] | None = None,
+) -> HttpResponse:
+    """Ask, with the boxes ticked as the person left them; all of them at first."""
+    ticked = grant.scopes if chosen is None else chosen
     about = {
         "grant": grant,
         "user_code": devices.spell(grant.user_code),
-        "scopes": [(scope, scopes.SCOPES[scope]) for scope in grant.scopes],
+        "scopes": [
+            (scope, scopes.SCOPES[scope], scope in ticked) for scope in grant.scopes
+        ],
         "error": error,
     }
     status = 400 if error else 200

@@ -12,14 +12,15 @@ from django.views.decorators.http import require_POST
 from accounts import scopes, tokens, user_keys
 from accounts.authentication import visitor
 from accounts.models import User
+from accounts.pages import security
+from accounts.pages.waiting import say_when
 from accounts.visit import require_second_proof, signed_in
 from focus import limits
 from focus.errors import DomainError, NotFound
 from focus.limits import AUTH
 
-# What the forms offer; the rules allow any number of days between their bounds.
-TOKEN_DAYS = (7, 30, tokens.TOKEN_DAYS, 365)
-KEY_DAYS = (30, 90, 365)
+# What the page calls a field, where that is not its name.
+_LABELS = {"scopes": "Permissions", "days": "Expires"}
 
 
 class NewToken(forms.Form):
@@ -37,18 +38,6 @@ class NewKey(forms.Form):
     days = forms.IntegerField(min_value=1, max_value=user_keys.DAYS_MAX, required=False)
 
 
-def offered(*, user: User) -> dict[str, Any]:
-    """What the page lists and what its two forms offer."""
-    return {
-        "tokens": tokens.live(user=user)[:50],
-        "keys": user_keys.live(user=user)[:50],
-        "scopes": scopes.SCOPES,
-        "token_days": TOKEN_DAYS,
-        "usual_days": tokens.TOKEN_DAYS,
-        "key_days": KEY_DAYS,
-    }
-
-
 @require_POST
 @signed_in
 def new_token(request: HttpRequest, user: User) -> HttpResponse:
@@ -63,7 +52,7 @@ def new_token(request: HttpRequest, user: User) -> HttpResponse:
             visitor=visitor(request),
         )
     except DomainError as refusal:
-        return _refuse(request, refusal, "tokens")
+        return _refuse(request, user, refusal, "tokens")
     return _show(request, user, issued.token, issued.secret, "tokens")
 
 
@@ -77,7 +66,7 @@ def new_key(request: HttpRequest, user: User) -> HttpResponse:
             user=user, name=said["name"], days=said["days"], visitor=visitor(request)
         )
     except DomainError as refusal:
-        return _refuse(request, refusal, "keys")
+        return _refuse(request, user, refusal, "keys")
     return _show(request, user, issued.key, issued.secret, "keys")
 
 
@@ -110,13 +99,23 @@ def _allowed(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
     limits.of(request).count((AUTH,))
     require_second_proof(request)
     for field, wrong in form.errors.get_json_data().items():
-        raise DomainError(f"{field.capitalize()}: {wrong[0]['message']}")
+        label = _LABELS.get(field, field.capitalize())
+        raise DomainError(f"{label}: {wrong[0]['message']}")
     return form.cleaned_data
 
 
-def _refuse(request: HttpRequest, refusal: DomainError, part: str) -> HttpResponse:
-    messages.error(request, refusal.message)
-    return redirect(f"/security#{part}")
+def _refuse(
+    request: HttpRequest, user: User, refusal: DomainError, part: str
+) -> HttpResponse:
+    """The page again, with the form as the person filled it in."""
+    kept = {"part": part, "error": refusal.message, "form": request.POST}
+    response = security.shown(request, user, kept | {"ticked": _ticked(request)})
+    response.status_code = 400
+    return say_when(response, refusal)
+
+
+def _ticked(request: HttpRequest) -> list[str]:
+    return request.POST.getlist("scopes")
 
 
 def _show(

@@ -8,17 +8,28 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import audit, google, identities, passkeys, sessions
+from accounts import (
+    audit,
+    google,
+    identities,
+    passkeys,
+    scopes,
+    sessions,
+    tokens,
+    user_keys,
+)
 from accounts.authentication import browser_session, visitor
 from accounts.models import SecurityEvent, User
 from accounts.pages import google as by_google
-from accounts.pages import keys
 from accounts.pages import links as elsewhere
 from accounts.visit import signed_in
 from focus.errors import NotFound
 from focus.middleware import page_policy
 
 RECENT = 20
+# What the forms offer; the rules allow any number of days between their bounds.
+TOKEN_DAYS = (7, 30, tokens.TOKEN_DAYS, 365)
+KEY_DAYS = (30, 90, 365)
 # Where a kind's own words would not do.
 MEANINGS = {
     "account_changed": "Staff changed your account",
@@ -63,6 +74,13 @@ MEANINGS = {
 @require_safe
 @signed_in
 def page(request: HttpRequest, user: User) -> HttpResponse:
+    return shown(request, user)
+
+
+def shown(
+    request: HttpRequest, user: User, kept: dict[str, Any] | None = None
+) -> HttpResponse:
+    """The page; `kept` is the refused form of one part of it, to be filled in again."""
     here = browser_session(request)
     linked = elsewhere.rows(user=user)
     about = {
@@ -74,7 +92,13 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
         "google": google.is_configured(),
         "passkeys": passkeys.of(user=user),
         "has_password": user.has_usable_password(),
-        **keys.offered(user=user),
+        "kept": kept or {"ticked": ["account:read"]},
+        "tokens": tokens.live(user=user)[:50],
+        "keys": user_keys.live(user=user)[:50],
+        "scopes": scopes.SCOPES,
+        "token_days": TOKEN_DAYS,
+        "usual_days": tokens.TOKEN_DAYS,
+        "key_days": KEY_DAYS,
         "sessions": sessions.live(user=user)[:50],
         "here": here and here.pk,
         "events": [_event(event) for event in audit.of(user=user)[:RECENT]],

@@ -102,6 +102,17 @@ def _credential(text: str) -> object:
         return None
 
 
+def _wrong_fields(refusal: DomainError | None) -> tuple[str, ...]:
+    """The fields that `refusal` is about. Of a wrong sign-in it may be either."""
+    if isinstance(refusal, passwords.WeakPassword):
+        return ("password",)
+    if isinstance(refusal, passwords.InvalidEmail | passwords.EmailTaken):
+        return ("email",)
+    if isinstance(refusal, passwords.InvalidCredentials):
+        return ("email", "password")
+    return ()
+
+
 def _form(
     request: HttpRequest,
     destination: entering.Destination,
@@ -113,6 +124,7 @@ def _form(
         "guest": guest.user if guest is not None and not guest.read_only else None,
         "destination": destination,
         "error": refusal.message if refusal else "",
+        "wrong": _wrong_fields(refusal),
         "creating": request.POST.get("intent") == "create" or "create" in request.GET,
         "email": request.POST.get("email", ""),
         "google": google.is_configured(),

@@ -307,7 +307,7 @@ class TestExposed:
         headers = {frozenset(answer.headers) - {"X-Request-ID"} for answer in answers}
         assert len(headers) == 1
         # The one who was told once is not told again.
-        assert Mail.objects.filter(subject__contains="open").count() == 1
+        assert Mail.objects.filter(subject__contains="exposed").count() == 1
 
     def test_what_has_ended_is_left_alone(
         self, alice: User, as_stranger: APIClient
@@ -320,7 +320,7 @@ class TestExposed:
             assert as_stranger.post(EXPOSED, body).status_code == 202
         assert not PersonalAccessToken.objects.exclude(revoked_at=None).exists()
         assert not UserKey.objects.exclude(revoked_at=None).exists()
-        assert not Mail.objects.filter(subject__contains="open").exists()
+        assert not Mail.objects.filter(subject__contains="exposed").exists()
 
     def test_a_hundred_at_most_and_noise_costs_no_query(
         self, as_stranger: APIClient

@@ -80,7 +80,10 @@ class TestDevice:
         Session.objects.update(methods=["pop"])
         answer = alices.fill("/device", form)
         assert answer.status_code == 400
-        assert "a passkey that asks for your PIN" in answer.content.decode()
+        page = answer.content.decode()
+        assert "a passkey that asks for your PIN" in page
+        # What was unticked stays unticked.
+        assert re.findall(r'value="([\w:]+)" checked', page) == ["jobs:read"]
         assert DeviceGrant.objects.get().status == "pending"
         Session.objects.update(methods=["pop", "mfa"])
         assert alices.fill("/device", form).status_code == 200
@@ -108,7 +111,12 @@ class TestDevice:
         form = {"user_code": started.grant.user_code, "intent": "approve"}
         answer = alices.fill("/device", form)
         assert answer.status_code == 400
-        assert "at least one permission" in answer.content.decode()
+        page = answer.content.decode()
+        assert "at least one permission" in page
+        assert page.count('name="scopes"') == 5
+        assert "checked" not in page
+        answer = alices.fill("/device", form | {"scopes": ["everything"]})
+        assert answer.status_code == 400
         assert DeviceGrant.objects.get().status == "pending"
 
     def test_denying(self, alices: Browser, started: devices.Started) -> None:
@@ -123,9 +131,23 @@ class TestDevice:
         form = {"user_code": "BBBB-BBBB", "intent": "find"}
         for _ in range(5):
             answer = alices.fill("/device", form)
-            assert "No device waits with this code" in answer.content.decode()
+            assert (
+                "This code is wrong, expired or already used" in answer.content.decode()
+            )
             assert answer.status_code == 400
         assert "Too many wrong codes" in alices.fill("/device", form).content.decode()
+
+    @pytest.mark.parametrize("typed", ["ABCD-EFGH", "1234-5678", "BCDF", ""])
+    def test_what_is_no_code_is_told_how_one_looks(
+        self, alices: Browser, typed: str
+    ) -> None:
+        answer = alices.fill("/device", {"user_code": typed, "intent": "find"})
+        assert answer.status_code == 400
+        page = " ".join(answer.content.decode().split())
+        assert "Enter the eight letters that your device shows" in page
+        assert "Codes have no vowels and no digits." in page
+        assert f'value="{typed}"' in page
+        assert not SecurityEvent.objects.filter(kind="device_code_wrong").exists()
 
     def test_a_form_from_elsewhere_approves_nothing(
         self, alices: Browser, started: devices.Started
@@ -224,6 +246,8 @@ class TestAccount:
         def limit(typed: str) -> str:
             path = f"/apps/{video.pk}/limit"
             answer = alices.fill("/apps", {"limit": typed}, action=path)
+            if answer.status_code == 400:
+                return str(answer.content.decode())
             assert answer["Location"] == "/apps"
             return str(alices.get("/apps").content.decode())
 
@@ -234,7 +258,11 @@ class TestAccount:
         assert 'value="1500"' in page
         assert "limit reached" in limit("0.5")
         for wrong in ("-1", "many", "1e3", "0.0000001", "9" * 41):
-            assert "The limit must" in limit(wrong)
+            page = limit(wrong)
+            # One sentence says all, so that none recommends what another refuses.
+            assert "The limit must be a number of credits such as 5, 0.5 or 0" in page
+            assert "-2.5" not in page
+            assert f'value="{wrong[:40]}"' in page
         assert "0.5" in limit("many")
         assert "has no monthly limit" in limit("")
         assert "You removed an app" in alices.get("/security").content.decode()

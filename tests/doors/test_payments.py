@@ -69,7 +69,7 @@ class TestPages:
         assert "Your balance is 5 credits" in alices.get(where).content.decode()
         # Whoever else has the address learns nothing about the account.
         stranger = Browser().get(where).content.decode()
-        assert "5 credits are yours" in stranger
+        assert "5 credits added" in stranger
         assert "You have" not in stranger
 
     @pytest.mark.parametrize(

@@ -46,6 +46,30 @@ def test_who_comes_too_late_is_signed_in_nowhere(alice: User, rf: Any) -> None:
     assert not StoredSession.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("intent", "email", "password", "wrong"),
+    [
+        ("create", "new@example.com", "password", ["password"]),
+        ("create", "new@example.com", "short", ["password"]),
+        ("create", "new@example.com", "new@example.com", ["password"]),
+        ("create", "nonsense", "a long password", ["email"]),
+        ("create", "alice@example.com", "a long password", ["email"]),
+        ("enter", "alice@example.com", "wrong password", ["email", "password"]),
+    ],
+)
+def test_a_refusal_marks_the_field_that_is_wrong(
+    alice: User, intent: str, email: str, password: str, wrong: list[str]
+) -> None:
+    form = {"email": email, "password": password, "intent": intent}
+    answer = Browser().fill("/signin", form)
+    assert answer.status_code == 400
+    fields = re.findall(r"<input id=[^>]*>", answer.content.decode())
+    marked = [it for it in fields if 'aria-invalid="true"' in it]
+    assert [re.findall(r'name="(\w+)"', it)[0] for it in marked] == wrong
+    described = [it for it in fields if re.search(r'describedby="[^"]*problem', it)]
+    assert described == marked
+
+
 class TestSignIn:
     def test_signing_in_leads_to_the_account(
         self, browser: Browser, alice: User
