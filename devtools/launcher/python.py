@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,11 @@ OLDEST = (3, 11)
 LOCK = ROOT / "requirements-dev.txt"
 STAMP = VENV / ".focus-stamp"
 CONSOLE = VENV / "bin" / "focus"
+# Measured in an empty clone with an empty cache of pip; only for people to read.
+DOWNLOAD_MB, UNPACKED_MB = 175, 730
+PROGRESS_SECONDS = 5.0
+_DOWNLOADING = re.compile(r"Downloading (\S+) \(([\d.]+) (bytes|kB|MB|GB)\)")
+_MEGABYTES = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 PROBE = "import sys; sys.exit(sys.version_info[:2] < (3, 11))"
 
 # The first line keeps working in folders whose path has spaces or is very long.
@@ -162,7 +169,10 @@ def _clean() -> dict[str, str]:
 
 def _pip(family: Any, extra: list[str]) -> None:
     total = sum("==" in line for line in LOCK.read_text().splitlines())
-    say(f"Installing {total} packages into .venv. The first time takes a minute.")
+    say(
+        f"Installing up to {total} packages from PyPI into .venv: about {DOWNLOAD_MB} "
+        f"MB to download, {UNPACKED_MB} MB on disk. One to five minutes, once."
+    )
     argv = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
     argv += ["--no-input", "--progress-bar", "off", "--require-hashes", *extra]
     child = family.start(
@@ -181,19 +191,66 @@ def _pip(family: Any, extra: list[str]) -> None:
     family.bury(child)
 
 
-def _follow(lines: Any, log: Any, total: int) -> str:
+class Progress:
+    """What pip has done so far, from its own lines and from .venv itself."""
+
+    def __init__(self, total: int, installed: Callable[[], int]) -> None:
+        self.total = total
+        self.installed = installed
+        self.before = installed()
+        self.started = time.monotonic()
+        self.found = 0
+        self.megabytes = 0.0
+        self.now = ""
+        self.unpacking = 0
+
+    def hear(self, line: str) -> None:
+        text = line.strip()
+        found = ("Collecting ", "Processing ", "Requirement already")
+        self.found += text.startswith(found)
+        if file := _DOWNLOADING.match(text):
+            self.megabytes += float(file[2]) * _MEGABYTES[file[3]]
+            self.now = file[1].partition("-")[0]
+        elif text.startswith("Installing collected packages: "):
+            self.unpacking = text.count(",") + 1
+
+    def line(self) -> str:
+        seconds = f"{time.monotonic() - self.started:.0f} s"
+        if self.unpacking:
+            done = min(max(0, self.installed() - self.before), self.unpacking)
+            return f"  {seconds}: unpacked {done} of {self.unpacking} packages"
+        now = f", now {self.now}" if self.now else ""
+        return (
+            f"  {seconds}: found {self.found} of up to {self.total} packages, "
+            f"{self.megabytes:.0f} of about {DOWNLOAD_MB} MB{now}"
+        )
+
+
+def _installed() -> int:
+    return sum(1 for _ in VENV.glob("lib/python3*/site-packages/*.dist-info"))
+
+
+def _follow(lines: Any, log: Any, total: int, every: float = PROGRESS_SECONDS) -> str:
+    """Read pip's output to its end, and say every few seconds how far it is."""
     seen: list[str] = []
-    done = 0
-    said = time.monotonic()
-    for line in lines:
-        seen.append(line)
-        log.write(line)
-        done += line.startswith(("Collecting ", "Processing ", "Requirement already"))
-        if line.startswith("Installing collected"):
-            say(f"  {done} of {total} are here; unpacking.")
-        elif time.monotonic() - said > 5:
-            said = time.monotonic()
-            say(f"  {done} of {total}")
+    progress = Progress(total, _installed)
+    ended = threading.Event()
+
+    def tell() -> None:
+        # pip is silent while it downloads a large file and while it unpacks.
+        while not ended.wait(every):
+            say(progress.line())
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        for line in lines:
+            seen.append(line)
+            log.write(line)
+            progress.hear(line)
+    finally:
+        ended.set()
+        teller.join()
     return "".join(seen)
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,36 @@ def test_no_python_is_one_line(checkout):
     status, said = checkout.run("test", FOCUS_PYTHON="/bin/false")
     assert status == 1
     assert said == "dev: FOCUS_PYTHON=/bin/false is not a Python 3.11 or newer.\n"
+
+
+def test_an_installation_says_how_far_it_is():
+    installed = [3]
+    progress = python.Progress(136, lambda: installed[0])
+    for line in (
+        "Collecting django==5.2 (from -r requirements.txt)\n",
+        "  Downloading django-5.2-py3-none-any.whl (8.3 MB)\n",
+        "Collecting tiny==1\n",
+        "  Downloading tiny-1-py3-none-any.whl (500 kB)\n",
+        "  Downloading playwright-1.65-py3-none-any.whl (53.5 MB)\n",
+    ):
+        progress.hear(line)
+    assert "found 2 of up to 136 packages, 62 of about" in progress.line()
+    assert progress.line().endswith("MB, now playwright")
+    progress.hear("Installing collected packages: django, tiny, playwright\n")
+    installed[0] = 5
+    assert progress.line().endswith("unpacked 2 of 3 packages")
+
+
+def test_a_silent_pip_is_spoken_for(capsys, tmp_path):
+    """It unpacks for minutes without a word; the person must see that it works."""
+
+    def lines():
+        yield "Installing collected packages: django\n"
+        time.sleep(0.3)
+
+    with open(tmp_path / "log", "w") as log:
+        python._follow(lines(), log, 1, every=0.05)
+    assert capsys.readouterr().out.count("of 1 packages") >= 2
 
 
 @pytest.mark.parametrize(
