@@ -5,6 +5,7 @@ any number of first calls at once. What an email that comes with it is worth, is
 in holders.py.
 """
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,9 +24,12 @@ from accounts.models import ClerkLookup, Identity, User
 from accounts.outbound import ServiceDown
 from accounts.principals import TokenEnded
 from focus.errors import DomainError
+from focus.sweeps import Sweep
 
 T = TypeVar("T")
 
+# How long one run goes on; the next is rung for 15 seconds later.
+RUN_SECONDS = 20
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=6)
 
@@ -95,16 +99,17 @@ def learn_due(*, limit: int = 100) -> int:
 
     Each try moves its row on before it asks, so two workers never ask for the same one.
     """
-    done = 0
+    sweep, done = Sweep("accounts.learn_from_clerk"), 0
+    ends = time.monotonic() + RUN_SECONDS
     for _ in range(limit if clerk_backend.configured() else 0):
-        lookup = _next(timezone.now())
+        lookup = _next(timezone.now()) if time.monotonic() < ends else None
         if lookup is None:
             break
-        profile = _ask(str(lookup.user.clerk_id))
-        if profile is None:
-            continue
-        holders.settled(partial(_learned, lookup, profile))
-        done += 1
+        with sweep.each(lookup.pk):
+            profile = _ask(str(lookup.user.clerk_id))
+            if profile is not None:
+                holders.settled(partial(_learned, lookup, profile))
+                done += 1
     return done
 
 
@@ -122,7 +127,7 @@ def _next(now: datetime) -> ClerkLookup | None:
         )
         .select_related("user")
         .filter(due_at__lte=now)
-        .order_by("due_at", "pk")
+        .order_by("tries", "due_at", "pk")
         .first()
     )
     if lookup is not None:

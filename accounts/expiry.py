@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts import mails
 from accounts.models import AppKey, PersonalAccessToken, UserKey
+from focus.sweeps import Sweep
 
 BEFORE = timedelta(days=7)
 
@@ -27,15 +28,23 @@ def warn_due(*, limit: int = 1000) -> int:
 
 
 def _warn(model: type[Any], limit: int) -> int:
-    for told in range(limit):
-        if not _warn_next(model, timezone.now()):
-            return told
-    return limit
+    """One that cannot be written is recorded and keeps no other waiting."""
+    sweep, told = Sweep(f"accounts.warn_of_expiry {model._meta.model_name}"), 0
+    due = _ending(model, timezone.now()).exclude(pk__in=sweep.resting)
+    row_ids = list(due.values_list("pk", flat=True)[:limit])
+    for row_id in row_ids:
+        with sweep.each(row_id):
+            told += _warn_one(model, row_id, timezone.now())
+    sweep.end(complete=len(row_ids) < limit)
+    return told
 
 
 @transaction.atomic
-def _warn_next(model: type[Any], now: datetime) -> bool:
-    row = _ending(model, now).first()
+def _warn_one(model: type[Any], row_id: Any, now: datetime) -> bool:
+    waiting = _ending(model, now).select_for_update(
+        no_key=True, skip_locked=True, of=("self",)
+    )
+    row = waiting.filter(pk=row_id).first()
     if row is None:
         return False
     row.expiry_mailed_at = now
@@ -63,8 +72,7 @@ def _ending(model: type[Any], now: datetime) -> QuerySet[Any]:
     )
     if model is not UserKey:
         rows = rows.filter(replaced_by=None)
-    waiting = rows.select_for_update(no_key=True, skip_locked=True, of=("self",))
-    return waiting.order_by("expires_at", "pk")
+    return rows.order_by("expires_at", "pk")
 
 
 def _about(row: Any) -> tuple[Any, str, str]:

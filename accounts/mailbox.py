@@ -22,6 +22,7 @@ from accounts.audit import NOBODY, Visitor
 from accounts.models import Link as AccountElsewhere
 from accounts.models import MailboxProof, User
 from focus.errors import DomainError
+from focus.sweeps import Sweep
 
 LIVES = timedelta(hours=1)
 # To one address within LIVES; more are asked for in vain, and in silence.
@@ -149,11 +150,14 @@ def spend_resets(*, user: User, now: datetime) -> None:
 
 def mail_due(*, limit: int = 100) -> int:
     """Write the mails that were asked for. Returns how many wishes are settled."""
-    done = 0
-    for _ in range(limit):
-        if not _mail_next(timezone.now()):
-            break
-        done += 1
+    sweep, done = Sweep("accounts.mail_links"), 0
+    due = MailboxProof.objects.filter(due_at__lte=timezone.now())
+    rested = due.exclude(pk__in=sweep.resting).order_by("due_at", "pk")
+    proof_ids = list(rested.values_list("pk", flat=True)[:limit])
+    for proof_id in proof_ids:
+        with sweep.each(proof_id):
+            done += _mail_one(proof_id, timezone.now())
+    sweep.end(complete=len(proof_ids) < limit)
     return done
 
 
@@ -187,11 +191,10 @@ def _ask(purpose: str, email: str, user: User | None, visitor: Visitor) -> None:
 
 
 @transaction.atomic
-def _mail_next(now: datetime) -> bool:
+def _mail_one(proof_id: int, now: datetime) -> bool:
     proof = (
         MailboxProof.objects.select_for_update(no_key=True, skip_locked=True)
-        .filter(due_at__lte=now)
-        .order_by("due_at", "pk")
+        .filter(pk=proof_id, due_at__lte=now)
         .first()
     )
     if proof is None:

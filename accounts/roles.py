@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from accounts.models import User
 
-OURS = ["accounts", "wallet", "jobs", "payments"]
+OURS = ["focus", "accounts", "wallet", "jobs", "payments"]
 
 CHANGE_APP_IDENTITY = "change_app_identity"
 

@@ -17,6 +17,7 @@ from accounts.models import Link, Sync, User
 from accounts.outbound import ServiceDown
 from accounts.proven import ConsentGone
 from focus.errors import NotFound
+from focus.sweeps import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +59,17 @@ def run_due(*, limit: int = 10) -> int:
 
     A provider that does not answer ends the round: the others have their beat, too.
     """
-    finished = 0
+    sweep, finished = Sweep("accounts.sync_links"), 0
     for _ in range(limit):
         sync = _claim(timezone.now())
         if sync is None:
             break
-        if not _run(sync):
+        answered = True
+        with sweep.each(sync.pk):
+            answered = _run(sync)
+            finished += answered
+        if not answered:
             break
-        finished += 1
     return finished
 
 
@@ -81,7 +85,7 @@ def _claim(now: datetime) -> Sync | None:
         Sync.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
         .select_related("link__user")
         .filter(due_at__lte=now)
-        .order_by("due_at", "pk")
+        .order_by("tries", "due_at", "pk")
         .first()
     )
     if sync is not None:

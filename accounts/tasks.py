@@ -3,31 +3,35 @@
 from celery import shared_task
 
 from accounts import arrivals, expiry, mailbox, mails, replays, syncs
+from focus import sweeps
 
 
 @shared_task(name="accounts.forget_replays")
+@sweeps.alone
 def forget_replays(**_newer: object) -> None:
-    replays.forget_old()
-    mailbox.forget_old()
-    syncs.forget_old()
+    steps = (replays.forget_old, mailbox.forget_old, syncs.forget_old)
+    sweeps.run("accounts.forget_replays", *steps)
 
 
 @shared_task(name="accounts.send_mails")
+@sweeps.alone
 def send_mails(**_newer: object) -> None:
-    mailbox.mail_due()
-    mails.send_due()
+    sweeps.run("accounts.send_mails", mailbox.mail_due, mails.send_due)
 
 
 @shared_task(name="accounts.warn_of_expiry")
+@sweeps.alone
 def warn_of_expiry(**_newer: object) -> None:
     expiry.warn_due()
 
 
 @shared_task(name="accounts.learn_from_clerk")
+@sweeps.alone
 def learn_from_clerk(**_newer: object) -> None:
     arrivals.learn_due()
 
 
 @shared_task(name="accounts.sync_links")
+@sweeps.alone
 def sync_links(**_newer: object) -> None:
     syncs.run_due()

@@ -12,7 +12,7 @@ from typing import Any
 import celery.beat
 import redis
 from celery import Celery
-from celery.signals import heartbeat_sent
+from celery.signals import heartbeat_sent, task_failure, task_success
 from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -25,6 +25,7 @@ app.autodiscover_tasks()
 WORKER_ALIVE = "focus:alive:worker"
 BEAT_ALIVE = "focus:alive:beat"
 WEBHOOKS_ALIVE = "focus:alive:webhooks"
+SLOW_ALIVE = "focus:alive:slow"
 # A worker beats every 2 s and beat ticks every 2 s; a key that expired missed seven.
 ALIVE_SECONDS = 15
 
@@ -54,9 +55,31 @@ def alive(key: str) -> None:
 
 @heartbeat_sent.connect
 def _worker_alive(sender: Any, **_more: Any) -> None:
-    # Another queue's worker says for itself how it is: jobs/tasks.py.
-    if "celery" in sender.eventer.app.amqp.queues.consume_from:
+    # The webhook worker says for itself how it is: jobs/tasks.py.
+    queues = sender.eventer.app.amqp.queues.consume_from
+    if "celery" in queues:
         alive(WORKER_ALIVE)
+    if "slow" in queues:
+        alive(SLOW_ALIVE)
+
+
+# Asks no database, and often: its worker holds one connection.
+UNRECORDED = {"jobs.wake_courier"}
+
+
+@task_failure.connect
+def _task_failed(sender: Any, exception: BaseException, **_more: Any) -> None:
+    from focus import sweeps
+
+    sweeps.note(task=sender.name, failure=exception)
+
+
+@task_success.connect
+def _task_succeeded(sender: Any, **_more: Any) -> None:
+    from focus import sweeps
+
+    if sender.name not in UNRECORDED:
+        sweeps.heal(task=sender.name)
 
 
 class Scheduler(celery.beat.Scheduler):

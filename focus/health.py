@@ -20,7 +20,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from focus.celery import BEAT_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, pulse
+from focus.celery import BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, pulse
 from focus.contracts import Open
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.reviv import Reviv
@@ -30,6 +30,9 @@ BUDGET_SECONDS = 1.5
 FRESH_SECONDS = 0.5
 
 OK, ERROR, TIMEOUT, SILENT = "ok", "error", "timeout", "silent"
+
+# Stands beside the checks, and never makes a server unhealthy.
+FAILED = "failed_tasks"
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +100,29 @@ def _worker() -> str:
     return OK if pulse().exists(WORKER_ALIVE) else SILENT
 
 
+def _slow() -> str:
+    return OK if pulse().exists(SLOW_ALIVE) else SILENT
+
+
 def _webhooks() -> str:
     return OK if pulse().exists(WEBHOOKS_ALIVE) else SILENT
 
 
 def _beat() -> str:
     return OK if pulse().exists(BEAT_ALIVE) else SILENT
+
+
+def _failed_tasks() -> str:
+    """Which work in the background failed and has not succeeded since. No check: it
+    needs staff, and this server serves all the same.
+    """
+    params = connection.get_connection_params() | {"connect_timeout": 2}
+    with psycopg.connect(**params, autocommit=True) as own:
+        found = own.execute(
+            "SELECT DISTINCT split_part(task, ' ', 1) FROM focus_failure"
+            " WHERE healed_at IS NULL ORDER BY 1 LIMIT 50"
+        )
+        return " ".join(str(row[0]) for row in found)
 
 
 def _storage() -> str:
@@ -120,7 +140,9 @@ PROBES = {
     "storage": _storage,
     "celery": _worker,
     "beat": _beat,
+    "slow": _slow,
     "webhooks": _webhooks,
+    FAILED: _failed_tasks,
 }
 checks = Checks(PROBES)
 
@@ -135,6 +157,11 @@ def _word(*values: str) -> dict[str, Any]:
 
 _CHECK = _word(OK, ERROR, TIMEOUT, SILENT)
 _ENGINE = _word("connected", "disconnected")
+_FAILED = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "Background tasks that failed and have not succeeded since.",
+}
 WORDS = _object(
     status=_word("healthy", "unhealthy"),
     database=_ENGINE,
@@ -142,11 +169,20 @@ WORDS = _object(
     celery=_ENGINE,
     storage=_word("accessible", "inaccessible"),
     checks={"type": "object", "additionalProperties": _CHECK},
+    failed_tasks=_FAILED,
 )
 CHECKS = _object(
     status=_word("healthy", "degraded"),
     checks={"type": "object", "additionalProperties": _CHECK},
+    failed_tasks=_FAILED,
 )
+
+
+def _told() -> tuple[dict[str, str], list[str]]:
+    """The checks, and the names of the tasks that failed."""
+    words = dict(checks.words())
+    failed = words.pop(FAILED)
+    return words, [] if failed in (ERROR, TIMEOUT) else failed.split()
 
 
 class CosmivHealth(Open, Cosmiv, ViewSet):
@@ -154,7 +190,7 @@ class CosmivHealth(Open, Cosmiv, ViewSet):
 
     @extend_schema(summary="Health", responses={200: WORDS, 503: WORDS})
     def read(self, request: Any) -> Response:
-        words = checks.words()
+        words, failed = _told()
         healthy = set(words.values()) == {OK}
         body = {
             "status": "healthy" if healthy else "unhealthy",
@@ -164,6 +200,7 @@ class CosmivHealth(Open, Cosmiv, ViewSet):
             },
             "storage": "accessible" if words["storage"] == OK else "inaccessible",
             "checks": words,
+            FAILED: failed,
         }
         return Response(body, status=200 if healthy else 503)
 
@@ -173,10 +210,14 @@ class RevivHealth(Open, Reviv, ViewSet):
 
     @extend_schema(summary="Health", responses={200: CHECKS, 503: CHECKS})
     def read(self, request: Any) -> Response:
-        words = dict(checks.words())
+        words, failed = _told()
         words["cache"] = words.pop("redis")
         healthy = set(words.values()) == {OK}
-        body = {"status": "healthy" if healthy else "degraded", "checks": words}
+        body = {
+            "status": "healthy" if healthy else "degraded",
+            "checks": words,
+            FAILED: failed,
+        }
         return Response(body, status=200 if healthy else 503)
 
 

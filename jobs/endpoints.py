@@ -17,6 +17,7 @@ from accounts.audit import NOBODY, Visitor
 from accounts.models import User
 from accounts.tools import SwitchedOffBySupport
 from focus.errors import DomainError, NotFound
+from focus.sweeps import Sweep
 from jobs import public_addresses, signatures
 from jobs.models import Delivery, Endpoint
 
@@ -253,8 +254,14 @@ def secrets_of(
 
 def promote_due() -> int:
     """Write down the promotions that time has made; returns how many."""
-    due = Endpoint.objects.filter(promotes_at__lte=Now()).values_list("pk", flat=True)
-    return sum(map(_promote_one, list(due)))
+    sweep, done = Sweep("jobs.promote_secrets"), 0
+    due = Endpoint.objects.filter(promotes_at__lte=Now())
+    rested = due.exclude(pk__in=sweep.resting)
+    for endpoint_id in list(rested.values_list("pk", flat=True)):
+        with sweep.each(endpoint_id):
+            done += _promote_one(endpoint_id)
+    sweep.end(complete=True)
+    return done
 
 
 @transaction.atomic

@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from psycopg.types.json import Jsonb
 
@@ -19,6 +19,7 @@ from accounts.models import App
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
 from focus.money import from_micro
+from focus.sweeps import Sweep
 from jobs import outbox
 from jobs.models import Job
 from wallet import ledger
@@ -262,22 +263,21 @@ def expire_due(*, limit: int = 10_000) -> int:
 
     Ids are read unlocked and each job is its own short transaction, so this runs
     beside callers, beside itself, and after a crash it simply goes on. A job that
-    cannot be expired is logged and stops no other.
+    cannot be expired is recorded and stops no other.
     """
+    sweep, done = Sweep("jobs.expire_due"), 0
     due = (
         Job.objects.filter(status=Job.Status.STARTED, expires_at__lte=NOW)
+        .exclude(pk__in=sweep.resting)
         .order_by("expires_at", "pk")
         .values_list("pk", flat=True)
     )
-    return sum(_expired(job_id) for job_id in list(due[:limit]))
-
-
-def _expired(job_id: UUID) -> bool:
-    try:
-        return _expire(job_id)
-    except DatabaseError:
-        log.exception("could not expire job %s", job_id)
-        return False
+    job_ids = list(due[:limit])
+    for job_id in job_ids:
+        with sweep.each(job_id):
+            done += _expire(job_id)
+    sweep.end(complete=len(job_ids) < limit)
+    return done
 
 
 @transaction.atomic

@@ -14,6 +14,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from focus import sweeps
 from focus.celery import WEBHOOKS_ALIVE, alive
 from jobs import endpoints, forgetting, lifecycle
 from jobs.courier import Courier
@@ -34,9 +35,10 @@ def wake_courier(**_newer: object) -> None:
 
 
 @shared_task(name="jobs.tidy_webhooks")
+@sweeps.alone
 def tidy_webhooks(**_newer: object) -> None:
-    endpoints.promote_due()
-    forgetting.forget_old()
+    steps = (endpoints.promote_due, forgetting.forget_old)
+    sweeps.run("jobs.tidy_webhooks", *steps)
 
 
 @celeryd_after_setup.connect

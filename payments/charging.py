@@ -6,6 +6,7 @@ under that key while Stripe remembers it, and later not at all: so nobody pays t
 """
 
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from django.utils import timezone
 
 from focus.errors import DomainError
 from focus.money import MICRO
+from focus.sweeps import Sweep
 from payments import attempts, gateway
 from payments.facts import Intent, Unread
 from payments.models import Customer, Purchase, Reversal, TopUpAttempt, TopUpRule
@@ -27,6 +29,8 @@ Status = TopUpAttempt.Status
 # Longer than a step's requests take at worst: until then nobody else has the attempt.
 LEASE = timedelta(seconds=120)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=10), timedelta(hours=1)
+# How long one run goes on; the next is rung for five seconds later.
+RUN_SECONDS = 20
 # Stripe forgets an idempotency key after 24 hours; until then we may ask again.
 RESUMABLE = timedelta(hours=23)
 # A bank debit that has taken longer is not counted on any more.
@@ -37,17 +41,14 @@ def begin_due(*, limit: int = 200) -> int:
     """Write an attempt for each wallet that has fallen below its owner's threshold.
     Returns how many. Any number of workers at once begin no more than one.
     """
-    due = _due().values_list("pk", flat=True)[:limit]
-    return sum(_begun(pk) for pk in list(due))
-
-
-def _begun(rule_id: int) -> bool:
-    try:
-        return begin(rule_id=rule_id) is not None
-    # Whatever it is, it must not stop the others.
-    except Exception:
-        log.exception("top-up of rule %s", rule_id)
-        return False
+    sweep, begun = Sweep("payments.begin_top_ups"), 0
+    rested = _due().exclude(pk__in=sweep.resting)
+    rule_ids = list(rested.values_list("pk", flat=True)[:limit])
+    for rule_id in rule_ids:
+        with sweep.each(rule_id):
+            begun += begin(rule_id=rule_id) is not None
+    sweep.end(complete=len(rule_ids) < limit)
+    return begun
 
 
 def _due() -> QuerySet[TopUpRule]:
@@ -154,24 +155,25 @@ def _month_after(at: datetime) -> datetime:
     return (first + timedelta(days=32)).replace(day=1)
 
 
-def charge_due(*, limit: int = 100) -> int:
-    """Take up what is due, one at a time, until Stripe does not answer. Returns how
-    many have come to their end.
+def charge_due(*, limit: int = 100, seconds: float = RUN_SECONDS) -> int:
+    """Take up what is due, new ones first, one at a time, until time is up or Stripe
+    does not answer. Returns how many have come to their end.
     """
     done = 0
+    ends = time.monotonic() + seconds
     for _ in range(limit):
         attempt = _claim()
-        if attempt is None:
+        if attempt is None or time.monotonic() > ends:
             break
         try:
             done += _advance(attempt)
-        except (gateway.StripeDown, gateway.PaymentsOff):
-            _put_off(attempt)
+        except (gateway.StripeDown, gateway.PaymentsOff) as down:
+            _put_off(attempt, down.message)
             break
         # Whatever it is, it must neither stop the others nor be lost.
-        except Exception:
+        except Exception as failure:
             log.exception("top-up %s, try %s", attempt.pk, attempt.tries)
-            _put_off(attempt)
+            _put_off(attempt, f"{type(failure).__name__}: {failure}")
     return done
 
 
@@ -181,7 +183,7 @@ def _claim() -> TopUpAttempt | None:
     row = (
         TopUpAttempt.objects.select_for_update(no_key=True, skip_locked=True)
         .filter(due_at__lte=now)
-        .order_by("due_at", "pk")
+        .order_by("tries", "due_at", "pk")
         .first()
     )
     if row is not None:
@@ -191,16 +193,24 @@ def _claim() -> TopUpAttempt | None:
     return row
 
 
-def _put_off(attempt: TopUpAttempt) -> None:
+def _put_off(attempt: TopUpAttempt, why: str) -> None:
+    """Look again later; staff read why."""
     wait = min(FIRST_WAIT * 2 ** min(attempt.tries - 1, 12), LONGEST_WAIT)
     TopUpAttempt.objects.filter(pk=attempt.pk, status=Status.PENDING).update(
-        due_at=timezone.now() + wait
+        due_at=timezone.now() + wait, reason=why[:120]
     )
 
 
 def _advance(attempt: TopUpAttempt) -> bool:
     """One step. Whether it came to its end."""
-    intent = _left_at_stripe(attempt)
+    try:
+        intent = _left_at_stripe(attempt)
+    except gateway.Missing:
+        if not _is_old(attempt):
+            raise
+        reason = "Stripe does not know this payment"
+        attempts.end(attempt=attempt, status=Status.CANCELLED, reason=reason)
+        return True
     if intent is None:
         if obstacle := _obstacle(attempt):
             attempts.end(attempt=attempt, status=Status.CANCELLED, reason=obstacle)
@@ -239,7 +249,7 @@ def _look_for(attempt: TopUpAttempt) -> Intent | None:
 
 def _obstacle(attempt: TopUpAttempt) -> str:
     """Why it must not be asked for, this time or any more."""
-    if timezone.now() - attempt.created_at >= RESUMABLE:
+    if _is_old(attempt):
         return "Stripe did not answer for a day"
     allowed = TopUpRule.objects.filter(
         account=attempt.account_id,
@@ -249,6 +259,10 @@ def _obstacle(attempt: TopUpAttempt) -> str:
         account__epoch=F("epoch"),
     )
     return "" if allowed.exists() else "switched off meanwhile"
+
+
+def _is_old(attempt: TopUpAttempt) -> bool:
+    return timezone.now() - attempt.created_at >= RESUMABLE
 
 
 def _key(attempt: TopUpAttempt) -> str:
@@ -284,7 +298,7 @@ def _follow(attempt: TopUpAttempt, intent: Intent) -> bool:
         attempts.record(intent=intent)
         return True
     if intent.status != "canceled":
-        _put_off(attempt)
+        _put_off(attempt, f"Stripe says {intent.status}")
         return False
     refusal = refusal or intent.refusal
     if refusal == "authentication_required":

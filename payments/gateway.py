@@ -67,6 +67,11 @@ class NotAnEvent(NotFromStripe):
     """Signed with a secret of ours, and not an event that we can read."""
 
 
+def is_on() -> bool:
+    """Whether this server has a key for Stripe."""
+    return bool(settings.STRIPE_SECRET_KEY)
+
+
 def event(*, body: bytes, signature: str) -> Event:
     """What a request's raw body says, if Stripe signed it. Raises `NotFromStripe`
     (`NotAnEvent` where the signature is right), and `PaymentsOff` where there is no

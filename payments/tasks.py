@@ -1,38 +1,67 @@
-"""What beat runs for payments. Due times live in rows; a lost run costs nothing."""
+"""What beat runs for payments. Due times live in rows; a lost run costs nothing.
 
-from contextlib import suppress
+All of it asks Stripe, in the queue `slow`. A Stripe that is down shows as a failure of
+the task until it answers again; a server without Stripe has nothing to do.
+"""
+
+from collections.abc import Callable
 
 from celery import shared_task
 
-from payments import charging, gateway, inbox, reconciliation, topups
+from focus import sweeps
+from payments import (
+    charging,
+    gateway,
+    inbox,
+    plan_prices,
+    reconciliation,
+    topups,
+)
+
+
+def _unless_off(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except gateway.PaymentsOff:
+        return
 
 
 @shared_task(name="payments.handle_events")
+@sweeps.alone
 def handle_events(**_newer: object) -> None:
     inbox.handle_due()
 
 
 @shared_task(name="payments.top_up")
+@sweeps.alone
 def top_up(**_newer: object) -> None:
-    with suppress(gateway.StripeDown, gateway.PaymentsOff):
-        topups.keep_cards()
-    charging.begin_due()
-    charging.charge_due()
+    sweeps.run("payments.top_up", keep_cards, charging.begin_due, charging.charge_due)
+
+
+def keep_cards() -> None:
+    _unless_off(topups.keep_cards)
+
+
+@shared_task(name="payments.make_prices")
+@sweeps.alone
+def make_prices(**_newer: object) -> None:
+    if gateway.is_on():
+        plan_prices.make_due()
 
 
 @shared_task(name="payments.retire_top_ups")
+@sweeps.alone
 def retire_top_ups(**_newer: object) -> None:
-    with suppress(gateway.StripeDown, gateway.PaymentsOff):
-        topups.retire()
+    _unless_off(topups.retire)
 
 
 @shared_task(name="payments.forget_bodies")
+@sweeps.alone
 def forget_bodies(**_newer: object) -> None:
     inbox.forget_bodies()
 
 
 @shared_task(name="payments.reconcile")
+@sweeps.alone
 def reconcile(**_newer: object) -> None:
-    """A Stripe that is down is tried again by the next run."""
-    with suppress(gateway.StripeDown, gateway.PaymentsOff):
-        reconciliation.reconcile()
+    _unless_off(reconciliation.reconcile)

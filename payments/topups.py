@@ -6,11 +6,12 @@ their bank asks what it has to ask while they are there.
 """
 
 import logging
+import time
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit
@@ -18,6 +19,7 @@ from accounts.audit import NOBODY, Visitor
 from accounts.models import User
 from focus.errors import DomainError
 from focus.money import MICRO
+from focus.sweeps import Sweep
 from payments import gateway, packs
 from payments.models import Customer, Payment, Purchase, TopUpAttempt, TopUpRule
 from payments.packs import Till
@@ -27,6 +29,12 @@ log = logging.getLogger(__name__)
 Why = TopUpRule.Why
 # Between the beginnings of two attempts, whatever became of the first.
 COOL_DOWN = timedelta(minutes=10)
+# How many cards one run looks after.
+AT_ONCE = 20
+# The charges of the same run must not wait for them any longer.
+KEEP_SECONDS = 5
+# Of no card in particular.
+ASK_LATER = (gateway.StripeDown, gateway.PaymentsOff)
 HIGHEST_THRESHOLD = 1_000_000
 HIGHEST_CEILING_CENTS = 99_999_999
 
@@ -184,18 +192,35 @@ def keep_cards() -> int:
     """Keep the cards of checkouts that are paid, and switch on what they were for.
     Returns how many. Asks Stripe.
     """
+    sweep, kept = Sweep("payments.keep_cards"), 0
     paid = TopUpRule.objects.filter(saving__status=Purchase.Status.PAID)
-    kept = 0
-    for rule in paid[:100]:
-        try:
-            kept += _keep_card(rule)
-        except (gateway.Missing, gateway.StripeRefused) as gone:
-            # Of this card alone: the others must not wait for it.
-            log.warning("no card for %s: %s", rule, gone.message)
-            TopUpRule.objects.filter(pk=rule.pk, saving=rule.saving_id).update(
-                saving=None
-            )
+    rules = _longest_unseen(paid.exclude(pk__in=sweep.resting))
+    ends = time.monotonic() + KEEP_SECONDS
+    for rule in rules:
+        if time.monotonic() > ends:
+            break
+        with sweep.each(rule.pk, ends=ASK_LATER):
+            kept += _kept(rule)
+    sweep.end(complete=len(rules) < AT_ONCE and time.monotonic() <= ends)
     return kept
+
+
+def _longest_unseen(rules: QuerySet[TopUpRule]) -> list[TopUpRule]:
+    """A part of them: one that stays as it is gives way to the others."""
+    oldest_first = F("looked_at").asc(nulls_first=True)
+    found = list(rules.order_by(oldest_first, "pk")[:AT_ONCE])
+    seen = TopUpRule.objects.filter(pk__in=[rule.pk for rule in found])
+    seen.update(looked_at=timezone.now())
+    return found
+
+
+def _kept(rule: TopUpRule) -> bool:
+    try:
+        return _keep_card(rule)
+    except (gateway.Missing, gateway.StripeRefused) as gone:
+        log.warning("no card for %s: %s", rule, gone.message)
+        TopUpRule.objects.filter(pk=rule.pk, saving=rule.saving_id).update(saving=None)
+        return False
 
 
 def _keep_card(rule: TopUpRule) -> bool:
@@ -233,10 +258,15 @@ def retire() -> int:
     """Forget the cards of accounts that were closed or changed hands. Asks Stripe."""
     gone = Q(account__is_active=False) | ~Q(account__epoch=F("epoch"))
     kept = Q(enabled=True) | ~Q(stripe_payment_method_id="")
-    rules = list(TopUpRule.objects.filter(gone & kept).select_related("account")[:100])
-    for rule in rules:
-        forget(account=rule.account, why=Why.ACCOUNT, actor="system:top-up")
-    return len(rules)
+    sweep, done = Sweep("payments.retire_top_ups"), 0
+    rules = TopUpRule.objects.filter(gone & kept).select_related("account")
+    some = _longest_unseen(rules.exclude(pk__in=sweep.resting))
+    for rule in some:
+        with sweep.each(rule.pk, ends=ASK_LATER):
+            forget(account=rule.account, why=Why.ACCOUNT, actor="system:top-up")
+            done += 1
+    sweep.end(complete=len(some) < AT_ONCE)
+    return done
 
 
 def _note(

@@ -4,6 +4,7 @@ import logging
 
 from celery import shared_task
 
+from focus import sweeps
 from wallet import invariants, ledger
 
 log = logging.getLogger(__name__)
@@ -15,6 +16,7 @@ def expire_grants(**_newer: object) -> None:
 
 
 @shared_task(name="wallet.check_ledger")
+@sweeps.alone
 def check_ledger(**_newer: object) -> None:
     """Say every broken invariant in the log, where an alert can find it."""
     for violation in invariants.check(actor="system:beat"):

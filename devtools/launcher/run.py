@@ -24,12 +24,14 @@ def services(port: int) -> dict[str, list[str]]:
     """What runs beside the engines. docker-compose.yml runs the same."""
     celery = ["-m", "celery", "--quiet", "-A", "focus.celery"]
     worker = ["worker", "-Q", "celery", "--concurrency", "2"]
+    slow = ["worker", "-Q", "slow", "-n", "slow@%h", "-P", "threads"]
     webhooks = ["worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads"]
     # Celery warns root at length; here that only buries the first screen.
     calm = ["-W", "ignore:You're running the worker"]
     return {
         "web": ["-m", "focus.server"],
         "worker": [*calm, *celery, *worker],
+        "slow-worker": [*calm, *celery, *slow, "--concurrency", "16"],
         "webhook-worker": [*calm, *celery, *webhooks, "--concurrency", "32"],
         "beat": [*celery, "beat"],
     }

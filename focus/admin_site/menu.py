@@ -71,7 +71,7 @@ MENU = [
         ],
     ),
     ("Apps", [("accounts.App", "apps"), ("accounts.AppKey", "vpn_key")]),
-    ("Staff", [("auth.Group", "groups")]),
+    ("Staff", [("auth.Group", "groups"), ("focus.Failure", "error")]),
 ]
 
 

@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 
 from focus import health
-from focus.celery import BEAT_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, pulse
+from focus.celery import BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, pulse
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +36,10 @@ def storage(settings: LazySettings, tmp_path: Path) -> Path:
 def living(db: None) -> Iterator[redis.Redis]:
     """Workers and a beat that just gave a sign of life."""
     client = redis.Redis.from_url(settings.REDIS_URL)
-    client.mset({WORKER_ALIVE: "1", BEAT_ALIVE: "1", WEBHOOKS_ALIVE: "1"})
+    signs = (WORKER_ALIVE, BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE)
+    client.mset(dict.fromkeys(signs, "1"))
     yield client
-    client.delete(WORKER_ALIVE, BEAT_ALIVE, WEBHOOKS_ALIVE)
+    client.delete(*signs)
     client.close()
 
 
@@ -50,7 +51,7 @@ def hung() -> Iterator[int]:
 
 
 ALL_OK = dict.fromkeys(
-    ("database", "redis", "storage", "celery", "beat", "webhooks"), "ok"
+    ("database", "redis", "storage", "celery", "beat", "slow", "webhooks"), "ok"
 )
 
 
@@ -70,6 +71,7 @@ def test_cosmiv_reads_one_flat_word_for_each_engine(
         "storage": "accessible",
         "celery": "connected",
         "checks": ALL_OK,
+        "failed_tasks": [],
     }
     assert answer["Cache-Control"] == "no-store"
 
@@ -85,8 +87,10 @@ def test_reviv_reads_its_checks(living: redis.Redis, client: Client) -> None:
             "celery": "ok",
             "storage": "ok",
             "beat": "ok",
+            "slow": "ok",
             "webhooks": "ok",
         },
+        "failed_tasks": [],
     }
 
 
@@ -131,7 +135,7 @@ def test_redis_gone(db: None, client: Client, settings: LazySettings) -> None:
     assert answer.json()["redis"] == "disconnected"
     assert answer.json()["database"] == "connected"
     assert answer.json()["checks"] == _words(
-        redis="error", celery="error", beat="error", webhooks="error"
+        redis="error", celery="error", beat="error", slow="error", webhooks="error"
     )
     assert b"s3cr3t" not in answer.content
     assert b"127.0.0.1" not in answer.content

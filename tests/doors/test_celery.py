@@ -11,7 +11,7 @@ from django.conf import settings
 from django.test import Client
 
 from focus import health
-from focus.celery import BEAT_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, app
+from focus.celery import BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, app
 from tests import processes
 from tests.doors.slow_tasks import DONE, TRIES, slow
 from tests.processes import running, until
@@ -19,13 +19,15 @@ from tests.processes import running, until
 WORKER = ("celery", "-A", "tests.doors.slow_tasks", "worker", "-c", "1", "-l", "INFO")
 BEAT = ("celery", "-A", "focus.celery", "beat", "-l", "INFO")
 WEBHOOKS = (*BEAT[:3], "worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads")
+SLOW = (*BEAT[:3], "worker", "-Q", "slow", "-n", "slow@%h", "-P", "threads")
 
 
 @pytest.fixture
 def valkey() -> Iterator[redis.Redis]:
     client = redis.Redis.from_url(settings.REDIS_URL)
-    queues = ("celery", "webhooks", "unacked", "unacked_index", "unacked_mutex")
-    left = (*queues, WORKER_ALIVE, BEAT_ALIVE, WEBHOOKS_ALIVE, TRIES, DONE)
+    queues = ("celery", "slow", "webhooks", "unacked", "unacked_index", "unacked_mutex")
+    signs = (WORKER_ALIVE, BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE)
+    left = (*queues, *signs, TRIES, DONE)
     client.delete(*left)
     yield client
     client.delete(*left)
@@ -40,9 +42,10 @@ def test_worker_and_beat_show_that_they_live_and_health_says_so(
         running(*WORKER, log=tmp_path / "worker") as worker,
         running(*BEAT, log=tmp_path / "beat"),
         running(*WEBHOOKS, log=tmp_path / "webhooks"),
+        running(*SLOW, log=tmp_path / "slow"),
     ):
-        signs = (WORKER_ALIVE, BEAT_ALIVE, WEBHOOKS_ALIVE)
-        until(lambda: valkey.exists(*signs) == 3)
+        signs = (WORKER_ALIVE, BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE)
+        until(lambda: valkey.exists(*signs) == 4)
         until(lambda: client.get("/health").status_code == 200)
         assert client.get("/health").json() == {
             "status": "healthy",
@@ -51,20 +54,26 @@ def test_worker_and_beat_show_that_they_live_and_health_says_so(
             "storage": "accessible",
             "celery": "connected",
             "checks": dict.fromkeys(
-                ("database", "redis", "storage", "celery", "beat", "webhooks"),
+                ("database", "redis", "storage", "celery", "beat", "slow", "webhooks"),
                 health.OK,
             ),
+            "failed_tasks": [],
         }
         assert client.get("/api/health/").json() == {
             "status": "healthy",
             "checks": dict.fromkeys(
-                ("database", "cache", "storage", "celery", "beat", "webhooks"),
+                ("database", "cache", "storage", "celery", "beat", "slow", "webhooks"),
                 health.OK,
             ),
+            "failed_tasks": [],
         }
         # What beat asked for, the worker has done: jobs.expire_due, every 2 s.
         until(lambda: b"jobs.expire_due" in (tmp_path / "worker").read_bytes())
         until(lambda: b"succeeded" in (tmp_path / "worker").read_bytes())
+        # And what asks others, the other worker.
+        events = b"Task payments.handle_events["
+        until(lambda: events in (tmp_path / "slow").read_bytes())
+        assert events not in (tmp_path / "worker").read_bytes()
         assert 0 < valkey.ttl(WORKER_ALIVE) <= 15
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0

@@ -155,7 +155,7 @@ def test_the_services_run_the_image_that_the_dockerfile_builds():
     assert "--require-hashes" in dockerfile
     user = re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE)[-1]
     assert user not in ("root", "0")
-    for name in ("migrate", "web", "worker", "webhook-worker", "beat"):
+    for name in ("migrate", "web", "worker", "slow-worker", "webhook-worker", "beat"):
         assert SERVICES[name]["build"] == "."
 
 

@@ -1,18 +1,16 @@
 """A job's credits: reserved, then settled, released or expired."""
 
-import logging
 from uuid import UUID
 
-from django.db import DatabaseError
 from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
 from accounts.models import App
+from focus.sweeps import Sweep
 from wallet.ledger.calling import call, covered, insufficient, not_resolved
 from wallet.models import Grant
 from wallet.outcomes import Balance, Released, Reserved, Settled, Then
 
-log = logging.getLogger(__name__)
 # The ledger's clock, for queries that must agree with it.
 NOW = RawSQL("ledger.now()", [], output_field=DateTimeField())
 
@@ -150,20 +148,19 @@ def expire_due(*, limit: int = 10_000) -> int:
     """Book what is due in every wallet that holds an expired grant.
 
     Ids are read unlocked and each wallet is its own transaction; one that is broken
-    is logged and stops no other.
+    is recorded and stops no other.
     """
+    sweep, done = Sweep("wallet.expire_grants"), 0
     due = (
         Grant.objects.filter(has_credits=True, expires_at__lte=NOW)
+        .exclude(wallet__account_id__in=sweep.resting)
         .order_by("wallet_id")
         .values_list("wallet__account_id", flat=True)
         .distinct()
     )
-    return sum(_expired(account_id) for account_id in list(due[:limit]))
-
-
-def _expired(account_id: UUID) -> int:
-    try:
-        return expire(account_id=account_id)
-    except DatabaseError:
-        log.exception("could not expire the grants of account %s", account_id)
-        return 0
+    account_ids = list(due[:limit])
+    for account_id in account_ids:
+        with sweep.each(account_id):
+            done += expire(account_id=account_id)
+    sweep.end(complete=len(account_ids) < limit)
+    return done

@@ -1,0 +1,131 @@
+"""Background work over many rows: a failure is recorded, and stops nothing else.
+
+`Failure` rows are what staff and /health read. Work that has rows of its own with a
+state, an error and a next try (Stripe events, top-up attempts, mails) records its
+failures there instead.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import wraps
+
+from django.db import DatabaseError
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from focus.models import Failure
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=4), timedelta(hours=1)
+
+
+class Sweep:
+    """One run of a task over its subjects:
+
+        sweep = Sweep("jobs.expire_due")
+        for job_id in due.exclude(pk__in=sweep.resting):
+            with sweep.each(job_id):
+                expire(job_id)
+        sweep.end(complete=True)
+
+    Works in autocommit: each subject brings a transaction of its own. `resting` are the
+    subjects that failed and wait longer each time, so that they give way to new ones.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        still_open = Failure.objects.filter(task=task, healed_at=None)
+        failing = list(still_open.exclude(subject=""))
+        now = timezone.now()
+        self.resting = {it.subject for it in failing if _next_try(it) > now}
+        self._failing = {it.subject for it in failing}
+        self._failed: set[str] = set()
+
+    @contextmanager
+    def each(
+        self, subject: object, *, ends: tuple[type[Exception], ...] = ()
+    ) -> Iterator[None]:
+        """Record what goes wrong inside, and go on. `ends` are refusals of no subject
+        in particular: they are raised, and end the run.
+        """
+        name = str(subject)[:255]
+        try:
+            yield
+        except ends:
+            raise
+        except Exception as failure:
+            log.exception("%s: %s failed", self.task, name)
+            self._failed.add(name)
+            note(task=self.task, subject=name, failure=failure)
+        else:
+            if name in self._failing and name not in self._failed:
+                self._failing.discard(name)
+                heal(task=self.task, subject=name)
+
+    def end(self, *, complete: bool) -> None:
+        """Close what did not fail again. `complete`: this run saw everything that is
+        due, so a subject that it did not meet needs nothing any more.
+        """
+        if complete:
+            for name in self._failing - self._failed - self.resting:
+                heal(task=self.task, subject=name)
+
+
+def _next_try(failure: Failure) -> datetime:
+    wait = min(FIRST_WAIT * 2 ** min(failure.times - 1, 12), LONGEST_WAIT)
+    return failure.last_at + wait
+
+
+def run(task: str, *steps: Callable[[], object]) -> None:
+    """Run the steps of a task, each whatever becomes of the others."""
+    sweep = Sweep(task)
+    for step in steps:
+        with sweep.each(f"{step.__module__}.{step.__qualname__}"):
+            step()
+
+
+def note(*, task: str, subject: str = "", failure: BaseException) -> None:
+    """Record a failure. A database that is away must not stop the work any further."""
+    error = f"{type(failure).__name__}: {failure}".replace("\x00", "")[:400]
+    try:
+        there = Failure.objects.filter(task=task, subject=subject, healed_at=None)
+        again = there.update(error=error, times=F("times") + 1, last_at=Now())
+        if not again:
+            Failure.objects.bulk_create(
+                [Failure(task=task, subject=subject, error=error)],
+                ignore_conflicts=True,
+            )
+    except DatabaseError as away:
+        log.warning("failure not recorded: %s: %s", task, type(away).__name__)
+
+
+def heal(*, task: str, subject: str = "") -> None:
+    """It has succeeded since."""
+    try:
+        there = Failure.objects.filter(task=task, subject=subject, healed_at=None)
+        there.update(healed_at=Now())
+    except DatabaseError as away:
+        log.warning("success not recorded: %s: %s", task, type(away).__name__)
+
+
+def alone(work: Callable[..., None]) -> Callable[..., None]:
+    """Let one run of a task be under way in this process. Another one that is rung for
+    meanwhile ends at once, so a slow kind of work takes one thread and no more.
+    """
+    under_way = threading.Lock()
+
+    @wraps(work)
+    def once(*args: object, **kwargs: object) -> None:
+        if not under_way.acquire(blocking=False):
+            return
+        try:
+            work(*args, **kwargs)
+        finally:
+            under_way.release()
+
+    return once

@@ -1,0 +1,126 @@
+"""A backlog of events keeps no payment waiting: turns by lane, patient retries."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from payments import inbox
+from payments.models import StripeEvent
+from tests.till import Till, credits_of
+
+PLENTY = 300
+
+
+def backlog(kind: str, *, tries: int = 0, count: int = PLENTY) -> None:
+    """Signed events about objects that our key cannot see, due long ago."""
+    now = timezone.now()
+    lanes = StripeEvent.Lane
+    payment = kind in inbox.PAYMENT_TYPES
+    lane = {
+        (True, False): lanes.PAYMENT,
+        (False, False): lanes.OTHER,
+        (True, True): lanes.PAYMENT_AGAIN,
+        (False, True): lanes.OTHER_AGAIN,
+    }[payment, tries > 0]
+    StripeEvent.objects.bulk_create(
+        StripeEvent(
+            stripe_id=f"evt_{uuid.uuid4().hex}",
+            type=kind,
+            object_id=f"gone_{n}",
+            livemode=False,
+            happened_at=now,
+            due_at=now - timedelta(hours=1),
+            tries=tries,
+            lane=lane,
+        )
+        for n in range(count)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _any_turn() -> None:
+    """Wherever the turns stand, the promise holds."""
+    for _ in range(uuid.uuid4().int % len(inbox.TURNS)):
+        next(inbox._turns)
+
+
+def asked(till: Till) -> int:
+    return len(till.stripe.requests())
+
+
+@pytest.mark.parametrize("tries", [0, 3])
+@pytest.mark.parametrize(
+    "kind", ["customer.subscription.updated", "checkout.session.completed"]
+)
+def test_a_purchase_passes_a_backlog(
+    till: Till, alice: User, kind: str, tries: int
+) -> None:
+    backlog(kind, tries=tries)
+    till.buy(alice)
+    till.tell(till.news("checkout.session.completed"))
+    before = asked(till)
+    assert inbox.handle_due(limit=len(inbox.TURNS)) >= 1
+    assert credits_of(alice) == 5
+    assert asked(till) - before <= 2 * len(inbox.TURNS)
+
+
+def test_the_oldest_is_not_forgotten_over_the_newest(till: Till, alice: User) -> None:
+    till.buy(alice)
+    till.tell(till.news("checkout.session.completed"))
+    StripeEvent.objects.update(due_at=timezone.now() - timedelta(hours=2))
+    backlog("checkout.session.completed")
+    inbox.handle_due(limit=len(inbox.TURNS))
+    assert credits_of(alice) == 5
+
+
+def test_retries_get_their_turns_while_news_keep_coming(till: Till) -> None:
+    backlog("customer.subscription.updated")
+    backlog("customer.subscription.updated", tries=3)
+    inbox.handle_due(limit=2 * len(inbox.TURNS))
+    assert StripeEvent.objects.filter(tries=4).count() == 2
+    assert StripeEvent.objects.filter(tries=1).count() == 10
+
+
+def test_what_came_at_once_does_not_come_again_at_once(till: Till) -> None:
+    backlog("customer.subscription.updated", count=40)
+    inbox.handle_due(limit=40)
+    again = StripeEvent.objects.filter(lane=StripeEvent.Lane.OTHER_AGAIN)
+    assert again.count() == 40
+    times = again.values_list("due_at", flat=True)
+    assert max(times) - min(times) > timedelta(seconds=1)
+
+
+def test_an_event_handled_again_by_staff_is_new_again(till: Till) -> None:
+    backlog("invoice.paid", tries=30, count=1)
+    row = StripeEvent.objects.get()
+    StripeEvent.objects.update(state="failed", due_at=None)
+    inbox.again(event_id=row.pk)
+    row.refresh_from_db()
+    assert (row.lane, row.tries, row.state) == (0, 0, "pending")
+
+
+def test_what_was_refused_is_never_handled(db: None) -> None:
+    row = StripeEvent.objects.create(
+        stripe_id="refused:1",
+        type="unreadable",
+        livemode=False,
+        happened_at=timezone.now(),
+        state=StripeEvent.State.REFUSED,
+    )
+    inbox.again(event_id=row.pk)
+    row.refresh_from_db()
+    assert (row.state, row.due_at) == ("refused", None)
+
+
+def test_quick_work_never_stands_behind_slow_work(settings: Any) -> None:
+    """Only these two may share a queue with nothing else: they ask PostgreSQL alone."""
+    queues: dict[str, set[str]] = {}
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        queues.setdefault(entry["options"]["queue"], set()).add(entry["task"])
+    assert queues["celery"] == {"jobs.expire_due", "wallet.expire_grants"}
+    # A thread for each kind of slow work, and each kind takes one at a time.
+    assert len(queues["slow"]) <= 16
