@@ -53,8 +53,9 @@ FINANCE = [
     "payments.add_pack",
     "payments.change_pack",
     "payments.change_plan",
-    # Have events of Stripe's handled again.
+    # Have events of Stripe's handled again; settle differences from Stripe by hand.
     "payments.change_stripeevent",
+    "payments.change_drift",
 ]
 ROLES = {"viewer": VIEWER, "support": SUPPORT, "finance": FINANCE}
 

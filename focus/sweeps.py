@@ -77,7 +77,8 @@ class Sweep:
 
 
 def _next_try(failure: Failure) -> datetime:
-    wait = min(FIRST_WAIT * 2 ** min(failure.times - 1, 12), LONGEST_WAIT)
+    doublings: int = min(failure.times - 1, 12)
+    wait: timedelta = min(FIRST_WAIT * (1 << doublings), LONGEST_WAIT)
     return failure.last_at + wait
 
 

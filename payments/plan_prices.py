@@ -109,7 +109,10 @@ def _make(plan: Plan) -> bool:
     due, problem = None, ""
     try:
         if plan.active and plan.price_cents:
+            typed = plan.stripe_price_id
             with_price(plan=plan, ask=_check)
+            if typed != plan.stripe_price_id:
+                problem = f"Stripe does not sell {typed}: this one was made instead"
     # Whatever it is, it stops no other plan, and staff read it.
     except Exception as failure:
         log.warning("price of %s: %s: %s", plan, type(failure).__name__, failure)

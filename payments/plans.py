@@ -55,10 +55,13 @@ def price_of(*, plan: Plan) -> str:
 
 def know_price(*, plan: Plan, price: str) -> None:
     """Remember a plan's Price in Stripe, for as long as anybody may pay it."""
-    PlanPrice.objects.get_or_create(
+    row, _ = PlanPrice.objects.get_or_create(
         stripe_price_id=price,
         defaults={"plan": plan, "price_cents": plan.price_cents},
     )
+    if row.gone and row.plan_id == plan.pk:
+        # Staff typed it again: Stripe is asked again.
+        PlanPrice.objects.filter(pk=row.pk).update(gone=False)
 
 
 def forget_price(*, price: str) -> None:

@@ -42,6 +42,7 @@ def run(_arguments: list[str]) -> int:
     lock = Lock(VAR / "run.lock")
     _take_folder(lock, "./dev run")
     _check_port(port)
+    stripe.check(localenv.read())
     python.ensure()
     with Family(lock) as family:
         try:
@@ -66,6 +67,11 @@ def _run(family: Family, port: int) -> None:
 
     programs = services(port)
     if stripe.is_emulated(known):
+        if stripe.own_secrets(known):
+            say(
+                "STRIPE_WEBHOOK_SECRET is set without STRIPE_SECRET_KEY: payments go to"
+                " the emulator, and events signed with your secret are taken too."
+            )
         _check_port(stripe.port(port))
         programs["stripe"] = stripe.argv(port)
     where = stripe.address(port) if "stripe" in programs else ""

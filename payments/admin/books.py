@@ -3,12 +3,16 @@
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 from unfold.decorators import display
 
+from accounts import audit
+from accounts.authentication import visitor
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
+from payments import drifts
 from payments.models import Drift, Payment, Purchase, Reversal, Subscription
 from payments.models.packs import dollars
 
@@ -173,12 +177,35 @@ class SubscriptionAdmin(ReadOnly):
 
 @admin.register(Drift)
 class DriftAdmin(ReadOnly):
-    list_display = ["kind", "subject", "detail", "first_seen_at", "healed_at"]
+    list_display = [
+        "kind",
+        "subject",
+        "detail",
+        "first_seen_at",
+        "healed_at",
+        "settled_by",
+    ]
     list_filter = ["kind", ("healed_at", admin.EmptyFieldListFilter)]
     ordering = ["-id"]
     search_fields = ["subject"]
     search_help_text = "Stripe's id"
+    actions = ["settle"]
     fields = [*list_display, "last_seen_at"]
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("payments.change_drift")
+
+    @admin.action(description="Settled by hand: do not list again", permissions=["act"])
+    def settle(self, request: HttpRequest, queryset: QuerySet[Drift]) -> None:
+        for drift in queryset:
+            if drifts.settle(drift_id=drift.pk, by=str(request.user)):
+                audit.record(
+                    "stripe_difference_settled",
+                    actor=str(request.user),
+                    visitor=visitor(request),
+                    difference=str(drift),
+                )
+        self.message_user(request, "They are off the list.", messages.SUCCESS)
 
     def found(self, rows: QuerySet[Drift], term: str) -> QuerySet[Drift]:
         return rows.filter(subject=term)

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from accounts import audit
 from accounts.authentication import visitor
 from focus.admin_site.base import StaffAdmin
-from payments import plans
+from payments import plan_prices, plans
 from payments.models import Pack, Plan
 from payments.models.packs import dollars
 
@@ -74,6 +74,7 @@ class PlanAdmin(ForSale):
         "price_cents",
         "credits",
         "rollover_months",
+        "price_at_stripe",
         "active",
     ]
     ordering = ["price_cents", "pk"]
@@ -85,9 +86,10 @@ class PlanAdmin(ForSale):
         "rollover_months",
         "features",
         "stripe_price_id",
+        "price_at_stripe",
         "active",
     ]
-    readonly_fields = ["slug"]
+    readonly_fields = ["slug", "price_at_stripe"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -103,3 +105,12 @@ class PlanAdmin(ForSale):
         super().save_model(request, obj, form, change)
         if obj.stripe_price_id:
             plans.know_price(plan=obj, price=obj.stripe_price_id)
+        plan_prices.look_again(plan=obj)
+
+    @admin.display(description="price at Stripe")
+    def price_at_stripe(self, plan: Plan) -> str:
+        """What a checkout of today is made with, or why there is nothing yet."""
+        if not plan.price_cents:
+            return "none: this plan is free"
+        found = plans.price_of(plan=plan) or "being made"
+        return f"{found} ({plan.price_problem})" if plan.price_problem else found

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from devtools.launcher import stripe as chosen
+from devtools.launcher.say import Trouble
 from tests.devtools.test_stripe_walks import pack
 from tests.stripe import emulator
 
@@ -65,3 +66,50 @@ def test_a_key_of_ones_own_keeps_the_emulator_away(
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_real")
     assert chosen.settled(ours, 8000) == {"SECRET_KEY": "x"}
     assert chosen.environment(ours) == {}
+
+
+class TestSecretsOfTheDevelopersOwn:
+    """STRIPE_WEBHOOK_SECRET without a key is used; a key without it is refused."""
+
+    @pytest.fixture(autouse=True)
+    def _bare_shell(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(f"{name}_FILE", raising=False)
+
+    def secrets(self, known: dict[str, str]) -> str:
+        return chosen.environment(chosen.settled(known, 8000))["STRIPE_WEBHOOK_SECRET"]
+
+    def test_none(self) -> None:
+        assert self.secrets({}) == "whsec_emulator"
+
+    def test_in_the_shell(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", "whsec_mine")
+        assert self.secrets({}) == "whsec_mine,whsec_emulator"
+
+    def test_in_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("whsec_mine\n")
+        monkeypatch.setenv("STRIPE_WEBHOOK_SECRET_FILE", str(tmp_path / "secret"))
+        assert self.secrets({}) == "whsec_mine,whsec_emulator"
+        told = chosen.environment(chosen.settled({}, 8000))
+        assert told["STRIPE_WEBHOOK_SECRET_FILE"] == ""
+
+    def test_in_var_env_it_stays_there(self) -> None:
+        once = chosen.settled({"STRIPE_WEBHOOK_SECRET": "whsec_mine"}, 8000)
+        again = chosen.settled(once, 8000)
+        assert again["STRIPE_WEBHOOK_SECRET"] == "whsec_mine,whsec_emulator"
+        real = chosen.settled({**again, "STRIPE_SECRET_KEY": "sk_test_1"}, 8000)
+        assert real["STRIPE_WEBHOOK_SECRET"] == "whsec_mine"
+
+    def test_a_key_without_it_is_refused_in_words(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chosen.check({})
+        with pytest.raises(Trouble, match="without STRIPE_WEBHOOK_SECRET"):
+            chosen.check({"STRIPE_SECRET_KEY": "sk_test_1"})
+        monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_1")
+        # The emulator's own secret signs nothing that Stripe sends.
+        with pytest.raises(Trouble, match="without STRIPE_WEBHOOK_SECRET"):
+            chosen.check({"STRIPE_WEBHOOK_SECRET": "whsec_emulator"})
+        monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", "whsec_mine")
+        chosen.check({})

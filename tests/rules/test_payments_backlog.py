@@ -90,7 +90,7 @@ def test_what_came_at_once_does_not_come_again_at_once(till: Till) -> None:
     inbox.handle_due(limit=40)
     again = StripeEvent.objects.filter(lane=StripeEvent.Lane.OTHER_AGAIN)
     assert again.count() == 40
-    times = again.values_list("due_at", flat=True)
+    times = [due for due in again.values_list("due_at", flat=True) if due]
     assert max(times) - min(times) > timedelta(seconds=1)
 
 

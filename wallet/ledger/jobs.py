@@ -153,7 +153,7 @@ def expire_due(*, limit: int = 10_000) -> int:
     sweep, done = Sweep("wallet.expire_grants"), 0
     due = (
         Grant.objects.filter(has_credits=True, expires_at__lte=NOW)
-        .exclude(wallet__account_id__in=sweep.resting)
+        .exclude(wallet__account_id__in=[UUID(it) for it in sweep.resting])
         .order_by("wallet_id")
         .values_list("wallet__account_id", flat=True)
         .distinct()
