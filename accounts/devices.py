@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import audit, opaque, proofs, scopes, tokens
@@ -24,7 +25,10 @@ SLOW_DOWN_SECONDS = 5
 SLOWEST_INTERVAL_SECONDS = 60
 # No vowels, so no words; no letters that look like digits (RFC 8628, 6.1).
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
-LIVE_CODES_PER_ADDRESS = 20
+# A client is an address with a client's name and user agent.
+LIVE_CODES_PER_CLIENT = 20
+# A client that has not polled for so long has stopped: the slowest polls each minute.
+STILL_POLLING = timedelta(seconds=90)
 WRONG_CODES_PER_ACCOUNT = 5
 WRONG_CODES_PER_ADDRESS = 20
 WRONG_CODES_WINDOW = timedelta(minutes=15)
@@ -39,7 +43,7 @@ class InvalidChallenge(DomainError):
 
 
 class TooManyCodes(DomainError):
-    """One address has all the live codes it may have."""
+    """One client polls for all the codes that it may have at once."""
 
     code = "rate_limited"
 
@@ -105,8 +109,8 @@ def start(
     if code_challenge and not _CHALLENGE.fullmatch(code_challenge):
         raise InvalidChallenge("code_challenge must be a base64url SHA-256 (S256).")
     now = timezone.now()
-    live = DeviceGrant.objects.filter(status="pending", expires_at__gt=now)
-    if visitor.ip and live.filter(ip=visitor.ip).count() >= LIVE_CODES_PER_ADDRESS:
+    name = client_name or "A device"
+    if visitor.ip and _polled_for(name, visitor, now) >= LIVE_CODES_PER_CLIENT:
         raise TooManyCodes("Too many codes are waiting for approval from here.")
     device_code = secrets.token_urlsafe(32)
     # 20^8 codes: a second try is rare, and a tenth means that something is broken.
@@ -116,7 +120,7 @@ def start(
                 grant = DeviceGrant.objects.create(
                     device_digest=opaque.digest(device_code),
                     user_code="".join(secrets.choice(ALPHABET) for _ in range(8)),
-                    client_name=client_name or "A device",
+                    client_name=name,
                     scopes=wanted,
                     code_challenge=code_challenge,
                     interval_seconds=INTERVAL_SECONDS,
@@ -237,6 +241,42 @@ def poll(*, device_code: str, code_verifier: str = "") -> Poll:
         if grant.status == DeviceGrant.Status.APPROVED:
             return _redeem(grant)
         return _wait(grant, now)
+
+
+@transaction.atomic
+def give_back(*, device_code: str, code_verifier: str = "") -> None:
+    """End a sign-in that its device has stopped, approved or not. Twice is once.
+
+    Raises `InvalidDeviceCode` for a code that is unknown, lacks its proof or has become
+    a token.
+    """
+    grant = None
+    if _DEVICE_CODE.fullmatch(device_code):
+        grant = (
+            DeviceGrant.objects.select_for_update(no_key=True)
+            .filter(device_digest=opaque.digest(device_code))
+            .exclude(status=DeviceGrant.Status.REDEEMED)
+            .first()
+        )
+    if grant is None or not _proves(code_verifier, grant.code_challenge):
+        raise InvalidDeviceCode("The device code is unknown or already used.")
+    grant.expires_at = min(grant.expires_at, timezone.now())
+    grant.save(update_fields=["expires_at"])
+
+
+def _polled_for(name: str, visitor: Visitor, now: datetime) -> int:
+    """How many codes this client still polls for. Abandoned ones do not count."""
+    lately = Q(created_at__gt=now - STILL_POLLING) | Q(
+        polled_at__gt=now - STILL_POLLING
+    )
+    return DeviceGrant.objects.filter(
+        lately,
+        status=DeviceGrant.Status.PENDING,
+        expires_at__gt=now,
+        ip=visitor.ip,
+        client_name=name,
+        user_agent=visitor.user_agent,
+    ).count()
 
 
 def _redeem(grant: DeviceGrant) -> Poll:

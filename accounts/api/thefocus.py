@@ -37,6 +37,9 @@ class SessionToken(serializers.Serializer):
     expires_at = serializers.DateTimeField()
 
 
+VERIFIER = OpenApiParameter("X-Code-Verifier", str, OpenApiParameter.HEADER)
+
+
 class NewDevice(serializers.Serializer):
     client_name = Line(max_length=120, required=False, default="", allow_blank=True)
     scope = Line(
@@ -64,6 +67,10 @@ class StartedDevice(serializers.Serializer):
     interval = serializers.IntegerField()
 
 
+class StoppedDevice(serializers.Serializer):
+    device_code = Line(max_length=64, help_text="From start's answer.")
+
+
 class Decision(serializers.Serializer):
     user_code = Line(max_length=32)
     approve = serializers.BooleanField(required=False, default=True)
@@ -87,9 +94,9 @@ class SessionTokenViewSet(TheFocus, ViewSet):
         principal = cast(Principal | None, request.auth)
         if principal is not None and principal.kind is Kind.PAT:
             raise CredentialNotAccepted(
-                "A personal access token needs no session token: send it as "
-                "Authorization: Bearer wherever an access token is taken. Session "
-                "tokens are made from the browser's session or from Clerk's token."
+                "This kind of credential is not accepted here. A personal access token "
+                "needs no session token: send it as Authorization: Bearer wherever an "
+                "access token is taken."
             )
         super().check_permissions(request)
 
@@ -155,7 +162,7 @@ class DeviceViewSet(TheFocus, ViewSet):
     """The two halves that the device itself calls; its code is its credential."""
 
     authentication_classes: list[Any] = []
-    accepts = {"start": PUBLIC, "poll": PUBLIC}
+    accepts = {"start": PUBLIC, "poll": PUBLIC, "cancel": PUBLIC}
     # Codes cost nothing to make up, so polling counts for its address as well.
     limits = {"start": (DEVICE_START,), "poll": (DEVICE_POLL, GENERAL)}
 
@@ -188,7 +195,8 @@ class DeviceViewSet(TheFocus, ViewSet):
                 **wish.validated_data, visitor=visitor(request._request)
             )
         except devices.TooManyCodes as many:
-            raise Throttled(devices.EXPIRES_IN_SECONDS, many.message) from many
+            wait = devices.STILL_POLLING.total_seconds()
+            raise Throttled(wait, many.message) from many
         user_code = devices.spell(started.grant.user_code)
         page = f"{settings.PUBLIC_BASE_URL}/device"
         body = {
@@ -205,7 +213,7 @@ class DeviceViewSet(TheFocus, ViewSet):
         summary="Poll for the token",
         parameters=[
             OpenApiParameter("device_code", str, required=True),
-            OpenApiParameter("X-Code-Verifier", str, OpenApiParameter.HEADER),
+            VERIFIER,
         ],
         responses={
             200: OpenApiResponse(
@@ -252,6 +260,25 @@ class DeviceViewSet(TheFocus, ViewSet):
         }
         headers = {**NO_STORE, "Retry-After": str(answer.interval_seconds)}
         return Response(waiting, status=202, headers=headers)
+
+    @extend_schema(
+        summary="Give a device login up",
+        request=StoppedDevice,
+        parameters=[VERIFIER],
+        responses={
+            200: OpenApiResponse(Decided, "Its code opens nothing any more."),
+            400: OpenApiResponse(description="`invalid_device_code`."),
+        },
+    )
+    def cancel(self, request: Request) -> Response:
+        """End a device login that the device has stopped. Repeating it is harmless."""
+        wish = StoppedDevice(data=request.data)
+        wish.is_valid(raise_exception=True)
+        devices.give_back(
+            device_code=wish.validated_data["device_code"],
+            code_verifier=request.headers.get("X-Code-Verifier", ""),
+        )
+        return Response({"ok": True}, headers=NO_STORE)
 
 
 class DecisionViewSet(TheFocus, ViewSet):
@@ -321,5 +348,6 @@ urlpatterns = [
     ),
     *either_slash("device/start", DeviceViewSet.as_view({"post": "start"})),
     *either_slash("device/poll", DeviceViewSet.as_view({"get": "poll"})),
+    *either_slash("device/cancel", DeviceViewSet.as_view({"post": "cancel"})),
     *either_slash("device/complete", DecisionViewSet.as_view({"post": "complete"})),
 ]

@@ -110,6 +110,7 @@ class Client:
         params: Mapping[str, Any] | None = None,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        seconds: float = READ_SECONDS,
     ) -> Answer:
         """One request, one answer of any status; Unreachable when there is none."""
         headers = dict(headers or {})
@@ -122,7 +123,7 @@ class Client:
                 params=params,
                 data=None if body is None else exact.dumps(body).encode(),
                 headers=headers,
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
                 proxies=self._proxies,
             )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import secrets
+import signal
 import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -21,6 +24,8 @@ from focus.cli.refusals import not_focus, refusal
 from focus.cli.store import is_token
 
 _LONGEST_BACKOFF = 60.0
+# A person who pressed Ctrl-C is not kept waiting.
+_GIVE_BACK_SECONDS = 3
 _ENDINGS = {
     "access_denied": "The request was denied in the browser. Nothing was stored.",
     "expired_token": "The code ran out before it was approved. Run: focus login",
@@ -107,6 +112,42 @@ def wait(client: Client, challenge: Challenge) -> Grant:
         else:
             return _granted(client, answer)
     raise lost
+
+
+@contextlib.contextmanager
+def giving_back(client: Client, challenge: Challenge) -> Iterator[None]:
+    """Where the wait is stopped (Ctrl-C, SIGTERM, SIGHUP), end the code on the server.
+
+    It would count as waiting for a while, and somebody could still approve it.
+    """
+    before = {kind: signal.signal(kind, _stop) for kind in _STOPPING}
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        with contextlib.suppress(Unreachable):
+            client.send(
+                "POST",
+                "/api/device/cancel",
+                body={"device_code": challenge.device_code},
+                headers={"X-Code-Verifier": challenge.verifier},
+                seconds=_GIVE_BACK_SECONDS,
+            )
+        raise
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+_STOPPING = [
+    kind
+    for name in ("SIGTERM", "SIGHUP")
+    if (kind := getattr(signal, name, None)) is not None
+]
+
+
+def _stop(kind: int, _frame: object) -> None:
+    # As a shell reports a program that a signal ended.
+    raise SystemExit(128 + kind)
 
 
 def open_browser(url: str) -> bool:

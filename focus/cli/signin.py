@@ -44,12 +44,13 @@ def login(
         client = Client(focus.server)
         label = name or f"Focus CLI on {platform.node() or 'this machine'}"
         challenge = device.start(client, client_name=label, scope=scope)
-        show.err(f"Your code: {challenge.user_code}")
-        show.err(f"Approve it at: {challenge.url_with_code}")
-        if not no_browser and device.open_browser(challenge.url_with_code):
-            show.err("Your browser should open there.")
-        with show.waiting("Waiting for your approval (Ctrl-C stops) ..."):
-            grant = device.wait(client, challenge)
+        with device.giving_back(client, challenge):
+            show.err(f"Your code: {challenge.user_code}")
+            show.err(f"Approve it at: {challenge.url_with_code}")
+            if not no_browser and device.open_browser(challenge.url_with_code):
+                show.err("Your browser should open there.")
+            with show.waiting("Waiting for your approval (Ctrl-C stops) ..."):
+                grant = device.wait(client, challenge)
         kept_in = _keep(focus, grant, keyring, storage)
         expiry = show.moment(grant.expires_at)
         focus.say(

@@ -68,6 +68,7 @@ ROADS: list[tuple[str, str, dict[str, Any]]] = [
     (START, "scope", {}),
     (START, "code_challenge", {}),
     ("/api/device/complete", "user_code", {}),
+    ("/api/device/cancel", "device_code", {}),
     ("/api/jobs", "app", {"action": "a", "cost_estimate": 0}),
     ("/api/jobs", "action", {"app": "video", "cost_estimate": 0}),
     ("/api/jobs/complete", "job_id", {}),

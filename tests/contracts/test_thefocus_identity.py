@@ -209,6 +209,22 @@ class TestDevice:
             refused(as_stranger.get(poll), 400, "invalid_device_code")
         refused(as_stranger.get("/api/device/poll"), 400, "invalid_device_code")
 
+    def test_a_stopped_login_gives_its_code_back(
+        self, as_stranger: APIClient, alice_by_jwt: APIClient
+    ) -> None:
+        start = as_stranger.post("/api/device/start").json()
+        body = {"device_code": start["device_code"]}
+        for _ in range(2):
+            answer = as_stranger.post("/api/device/cancel", body)
+            assert (answer.status_code, answer.json()) == (200, {"ok": True})
+        poll = f"/api/device/poll?device_code={start['device_code']}"
+        refused(as_stranger.get(poll), 400, "expired_token")
+        wish = {"user_code": start["user_code"]}
+        answer = alice_by_jwt.post("/api/device/complete", wish)
+        refused(answer, 400, "invalid_user_code")
+        unknown = as_stranger.post("/api/device/cancel", {"device_code": "A" * 43})
+        refused(unknown, 400, "invalid_device_code")
+
     def test_a_proof_key_travels_in_a_header(
         self, as_stranger: APIClient, alice: User
     ) -> None:

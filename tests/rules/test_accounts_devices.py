@@ -255,13 +255,63 @@ class TestTypingTheCode:
         assert not SecurityEvent.objects.filter(kind="device_code_wrong").exists()
 
 
-def test_one_address_has_twenty_live_codes(
+def test_one_client_polls_for_twenty_codes_at_most(
     db: None, clock: time_machine.Traveller
 ) -> None:
-    for _ in range(20):
-        devices.start(visitor=HOME)
+    begun = [devices.start(visitor=HOME) for _ in range(20)]
     with pytest.raises(devices.TooManyCodes):
         devices.start(visitor=HOME)
     assert devices.start(visitor=Visitor(ip="203.0.113.10"))
-    clock.shift(900)
+    assert devices.start(visitor=HOME, client_name="Another program")
+    assert devices.start(visitor=Visitor(ip=HOME.ip, user_agent="another"))
+    clock.shift(60)
+    for one in begun:
+        devices.poll(device_code=one.device_code)
+    clock.shift(60)
+    with pytest.raises(devices.TooManyCodes):
+        devices.start(visitor=HOME)
+    # One of them gives its code back, and all others have stopped without a word.
+    devices.give_back(device_code=begun[0].device_code)
     assert devices.start(visitor=HOME)
+    clock.shift(31)
+    for _ in range(19):
+        assert devices.start(visitor=HOME)
+
+
+def test_twenty_abandoned_logins_lock_no_address(
+    db: None, clock: time_machine.Traveller
+) -> None:
+    for _ in range(60):
+        assert devices.start(visitor=HOME)
+        clock.shift(7)
+
+
+class TestGivingBack:
+    def test_a_code_that_was_given_back_opens_nothing(self, alice: User) -> None:
+        begun = devices.start(visitor=HOME)
+        code = {"device_code": begun.device_code}
+        for _ in range(2):
+            devices.give_back(**code)
+        with pytest.raises(devices.CodeExpired):
+            devices.poll(**code)
+        with pytest.raises(devices.InvalidUserCode):
+            devices.decide(user=alice, user_code=begun.grant.user_code, approve=True)
+
+    def test_also_where_it_was_approved_already(self, alice: User) -> None:
+        begun = devices.start(visitor=HOME)
+        devices.decide(user=alice, user_code=begun.grant.user_code, approve=True)
+        devices.give_back(device_code=begun.device_code)
+        with pytest.raises(devices.CodeExpired):
+            devices.poll(device_code=begun.device_code)
+        assert not alice.personalaccesstoken_set.exists()
+
+    def test_a_token_is_not_taken_back_and_a_stranger_ends_nothing(
+        self, alice: User
+    ) -> None:
+        begun = devices.start(visitor=HOME)
+        devices.decide(user=alice, user_code=begun.grant.user_code, approve=True)
+        assert devices.poll(device_code=begun.device_code).issued
+        proved = devices.start(visitor=HOME, code_challenge="c" * 43)
+        for code in (begun.device_code, proved.device_code, "x" * 43, "", "\x00"):
+            with pytest.raises(devices.InvalidDeviceCode):
+                devices.give_back(device_code=code)

@@ -165,6 +165,24 @@ def test_ctrl_c_is_quiet(cli: Cli, scripted: Scripted) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("answer", [(200, {"ok": True}), (404, "<html>"), "hang up"])
+def test_a_stopped_login_gives_its_code_back(
+    cli: Cli, scripted: Scripted, kind: signal.Signals, answer: Any
+) -> None:
+    scripted.answers = [(200, START), answer, answer]
+    with cli.start("login", server=scripted.url) as process:
+        read_code(process)
+        process.send_signal(kind)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == (130 if kind == signal.SIGINT else 128 + kind)
+    assert "Traceback" not in err
+    last = scripted.seen[-1]
+    assert (last.method, last.path) == ("POST", "/api/device/cancel")
+    assert last.body == '{"device_code": "device-code"}'
+    assert last.headers["X-Code-Verifier"]
+
+
 def test_help_version_and_leading_options(cli: Cli, scripted: Scripted) -> None:
     assert "Exit codes" in cli.run("--help").stdout
     assert re.fullmatch(r"focus \d+\.\d+\.\d+\n", cli.run("--version").stdout)
