@@ -33,7 +33,7 @@ def heard(link: socket.socket) -> Heard:
     while (line := said.readline().strip()) != b"":
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    length = headers.get("content-length")
+    length = "0" if status == 204 else headers.get("content-length")
     body = said.read(int(length)) if length is not None else said.read()
     return Heard(status, headers, body)
 

@@ -1,0 +1,415 @@
+"""nginx in front of the web server, as docker-compose.yml runs them."""
+
+import contextlib
+import datetime
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from focus.fallback import contract_of
+from tests import processes
+from tests.perimeter import nginx, raw
+from tests.perimeter.conftest import serving
+
+HERE = Path(__file__).parent
+TRUSTING = {"TRUSTED_PROXIES": "127.0.0.0/8", "BEHIND_TLS_PROXY": "1"}
+
+
+@pytest.fixture(scope="module")
+def web(
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    yield from serving(tmp_path_factory, **TRUSTING)
+
+
+@pytest.fixture(scope="module")
+def front(web: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[nginx.Proxy]:
+    with nginx.proxy(tmp_path_factory.mktemp("nginx"), web) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Iterator[nginx.Proxy]:
+    """nginx in front of a port where no server listens."""
+    with nginx.proxy(tmp_path, processes.free_port()) as proxy:
+        yield proxy
+
+
+# A path of each dialect, and the shape of its refusals.
+SHAPES = [
+    ("/api/wallet", {"error", "message"}),
+    ("/api/v1/credits/consume", {"error", "message"}),
+    ("/api/credits/purchase/", {"error"}),
+    ("/api/v2/billing/checkout", {"success", "error"}),
+    ("/api/auth/login", {"success", "error"}),
+    ("/health", {"success", "error"}),
+    ("/v1/projects", {"statusCode", "message", "error"}),
+]
+every_dialect = pytest.mark.parametrize(("path", "keys"), SHAPES)
+
+
+def in_shape(answer: Any, keys: set[str]) -> None:
+    assert answer.headers["Content-Type"] == "application/json"
+    assert set(answer.json()) == keys
+    assert len(answer.headers["X-Request-ID"]) == 32
+
+
+def test_an_answer_of_web_passes_unchanged(front: nginx.Proxy, web: int) -> None:
+    for path in ("/api/openapi.json", "/api/wallet", "/api/nothing", "/v1/projects"):
+        there = requests.get(f"http://127.0.0.1:{web}{path}", timeout=10)
+        here = requests.get(front.url + path, timeout=10)
+        assert (here.status_code, here.content) == (there.status_code, there.content)
+        names = {name.lower() for name in here.headers}
+        assert {name.lower() for name in there.headers} <= names
+
+
+@every_dialect
+def test_a_large_body_is_413(front: nginx.Proxy, path: str, keys: set[str]) -> None:
+    answer = requests.post(front.url + path, data=b"x" * 1_100_000, timeout=10)
+    assert answer.status_code == 413
+    in_shape(answer, keys)
+
+
+@every_dialect
+def test_without_web_it_is_503_in_kind(
+    nowhere: nginx.Proxy, path: str, keys: set[str]
+) -> None:
+    answer = requests.post(nowhere.url + path, json={}, timeout=10)
+    assert answer.status_code == 502
+    assert answer.headers["Retry-After"] == "1"
+    in_shape(answer, keys)
+
+
+def test_a_person_reads_a_page(nowhere: nginx.Proxy) -> None:
+    answer = requests.get(f"{nowhere.url}/signin", timeout=10)
+    assert answer.status_code == 502
+    assert answer.headers["Content-Type"] == "text/html"
+    assert "Please retry in a moment" in answer.text
+
+
+def test_headers_that_are_too_large_are_431(front: nginx.Proxy) -> None:
+    for path, keys in SHAPES:
+        answer = raw.ask(
+            front.port, raw.head(f"GET {path} HTTP/1.1", f"X: {'a' * 9000}")
+        )
+        assert answer.status == 431
+        assert set(answer.json()) == keys
+
+
+def test_nonsense_is_400_and_a_long_address_414_with_a_body(
+    front: nginx.Proxy,
+) -> None:
+    long = f"GET /api/wallet?{'a' * 9000} HTTP/1.1"
+    for sent, status in (
+        (b"nonsense\r\n\r\n", 400),
+        (raw.head("GET /api/wallet HTTP/1.1", "Host: b"), 400),
+        (raw.head(long), 414),
+    ):
+        answer = raw.ask(front.port, sent)
+        assert answer.status == status
+        assert set(answer.json()) == {"error", "message"}
+
+
+def test_half_a_body_never_reaches_web(front: nginx.Proxy) -> None:
+    half = raw.head("POST /api/auth/login HTTP/1.1", "Content-Length: 100")
+    links = [raw.connect(front.port) for _ in range(60)]
+    for link in links:
+        link.sendall(half + b"{")
+    try:
+        for _ in range(5):
+            answer = requests.get(f"{front.url}/api/openapi.json", timeout=5)
+            assert answer.status_code == 200
+        # nginx lets them go, each after ten seconds, and says nothing.
+        assert [link.recv(1) for link in links] == [b""] * 60
+    finally:
+        for link in links:
+            link.close()
+
+
+def test_half_a_head_is_let_go(front: nginx.Proxy) -> None:
+    with raw.connect(front.port) as link:
+        link.sendall(b"GET / HTTP/1.1\r\n")
+        link.makefile("rb").read()
+
+
+def test_an_address_has_so_much_under_way(front: nginx.Proxy) -> None:
+    half = raw.head("POST /v1/auth/login HTTP/1.1", "Content-Length: 100")
+    links = [raw.connect(front.port) for _ in range(130)]
+    for link in links:
+        link.sendall(half + b"{")
+    statuses: Counter[int] = Counter()
+    for link in links:
+        with contextlib.closing(link):
+            if link.recv(1, socket.MSG_PEEK) == b"":
+                statuses[0] += 1
+                continue
+            answer = raw.heard(link)
+        statuses[answer.status] += 1
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json()["statusCode"] == 429
+    assert statuses == {0: 100, 429: 30}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+@pytest.mark.parametrize("size", [64 * 1024, 5_000_000])
+@pytest.mark.parametrize(
+    ("path", "outcomes"),
+    [
+        ("/api/v2/jobs", {"401 success,error"}),
+        ("/api/jobs", {"401 error,message", "413 error,message"}),
+        ("/api/nothing", {"404 error,message", "413 error,message"}),
+        (
+            "/v1/projects",
+            {"401 statusCode,message,error", "413 statusCode,message,error"},
+        ),
+    ],
+)
+def test_node_reads_every_early_answer(
+    front: nginx.Proxy, size: int, path: str, outcomes: set[str]
+) -> None:
+    script = str(HERE / "early.mjs")
+    command = ["node", script, front.url + path, str(size), "25"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    seen = json.loads(said.stdout)
+    assert sum(seen.values()) == 25
+    assert set(seen) <= outcomes, seen
+
+
+def test_large_bodies_pass_only_where_the_guides_upload(front: nginx.Proxy) -> None:
+    """What web answers shows that nginx let the body through: 401, 404 or its 413."""
+    bearer = {"Authorization": "Bearer x"}
+    large = b"x" * 1_200_000
+    for path, headers, ours in (
+        ("/api/v2/jobs", bearer, False),
+        ("/api/v2/jobs/", bearer, False),
+        ("/v1/uploads/key?signature=x", {}, False),
+        ("/api/restorations/upload/", bearer, False),
+        ("/v1/uploads/sign", bearer, True),
+        ("/api/v2/jobs/1", bearer, True),
+        ("/api/restorations/history/", bearer, True),
+        ("/v1/uploads/sign/?x", bearer, True),
+    ):
+        answer = requests.put(front.url + path, data=large, headers=headers, timeout=20)
+        by_nginx = "X-RateLimit-Limit" not in answer.headers
+        assert by_nginx == ours, path
+        assert not ours or answer.status_code == 413
+    huge = {"Content-Length": "11600000", **bearer}
+    link = raw.connect(front.port)
+    head = "POST /api/restorations/upload/ HTTP/1.1"
+    link.sendall(raw.head(head, *(f"{name}: {value}" for name, value in huge.items())))
+    refused = raw.heard(link)
+    link.close()
+    assert refused.status == 413
+    assert refused.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
+
+
+def test_an_upload_without_a_credential_is_refused_unread(front: nginx.Proxy) -> None:
+    with raw.connect(front.port, timeout=5) as link:
+        link.sendall(raw.head("POST /api/v2/jobs HTTP/1.1", "Content-Length: 900000"))
+        answer = raw.heard(link)
+    assert answer.status == 401
+    assert answer.json()["error"]["code"] == "AUTHENTICATION_REQUIRED"
+
+
+class Echo:
+    """A web server that says what reached it, header by header."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def heard(self) -> dict[str, str]:
+        link, _ = self.socket.accept()
+        with link:
+            said = link.makefile("rb")
+            said.readline()
+            lines = iter(said.readline, b"\r\n")
+            pairs = (line.decode("latin-1").strip().partition(": ") for line in lines)
+            found = {name.lower(): value for name, _, value in pairs}
+            link.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        return found
+
+
+FORGED = (
+    "X-Forwarded-For: 198.51.100.7",
+    "X-Forwarded-For: 198.51.100.8",
+    "X_Forwarded_For: 198.51.100.9",
+    "X-Forwarded-Proto: https",
+    "X-Forwarded-Host: evil.example",
+    "X-Forwarded-Port: 1",
+    "X-Real-IP: 198.51.100.7",
+    "Forwarded: for=198.51.100.7",
+    "X_Api_Key: x",
+    "X-Request-ID: bad id",
+    "Via_X: y",
+)
+
+
+def test_what_the_client_says_of_its_address_ends_at_nginx(tmp_path: Path) -> None:
+    with (
+        contextlib.closing(Echo()) as echo,
+        nginx.proxy(tmp_path, echo.port) as proxy,
+        raw.connect(proxy.port) as link,
+    ):
+        link.sendall(raw.head("GET /api/wallet HTTP/1.1", *FORGED))
+        found = echo.heard()
+        assert raw.heard(link).status == 204
+    assert found["x-forwarded-for"] == "127.0.0.1"
+    assert found["x-forwarded-proto"] == "http"
+    assert found["host"] == "localhost"
+    assert len(found["x-request-id"]) == 32
+    written = ("x-forwarded-host", "x-forwarded-port", "x-real-ip", "forwarded")
+    assert not [name for name in found if "_" in name or name in written]
+
+
+def test_the_limit_counts_clients_and_not_the_proxy(
+    transactional_db: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    limited = {**TRUSTING, "RATE_LIMIT_SCALE": "1"}
+    for web in serving(tmp_path_factory, **limited):
+        with nginx.proxy(tmp_path_factory.mktemp("nginx"), web) as proxy:
+            statuses = []
+            for n in range(13):
+                answer = requests.post(
+                    f"{proxy.url}/api/auth/login",
+                    headers={
+                        "X-Forwarded-For": f"198.51.100.{n}",
+                        "X_Forwarded_For": f"198.51.100.{n}",
+                    },
+                    json={"email": f"n{n}@example.com", "password": "a wrong password"},
+                    timeout=20,
+                )
+                statuses.append(answer.status_code)
+    assert statuses == [401] * 10 + [429] * 3
+
+
+def test_no_log_holds_a_query(front: nginx.Proxy, nowhere: nginx.Proxy) -> None:
+    for proxy in (front, nowhere):
+        requests.get(f"{proxy.url}/signin?code=s3cr3t", timeout=10)
+        time.sleep(0.1)
+        assert "s3cr3t" not in proxy.log.read_text()
+
+
+def test_the_dialects_of_nginx_are_the_dialects_of_the_product(
+    nowhere: nginx.Proxy,
+) -> None:
+    shapes = {
+        None: None,
+        "focus": {"error", "message"},
+        "onesub": {"error", "message"},
+        "reviv": {"error"},
+        "cosmiv": {"success", "error"},
+        "clipforge": {"statusCode", "message", "error"},
+    }
+    for path in (
+        "/",
+        "/signin",
+        "/v1",
+        "/v1/x",
+        "//v1/x",
+        "/V1/x",
+        "/v10",
+        "/api",
+        "/api/",
+        "/api/docs",
+        "/api/docs/",
+        "/api/redoc",
+        "/api/redoc/",
+        "/api/v1/x",
+        "/api/checkout",
+        "/api/checkout/x",
+        "/api//v2/x",
+        "/API/v2/x",
+        "/api/auth/login",
+        "/api/auth/login/",
+        "/api/auth/me/",
+        "/api/auth/x",
+        "/api/credits/x",
+        "/api/health/",
+        "/api/schema",
+        "/api/restorations/1",
+        "/api/x",
+        "/apiary",
+        "/health",
+        "/health/",
+        "/healthy",
+        "/admin/",
+    ):
+        answer = raw.ask(nowhere.port, raw.head(f"GET {path}?x=/v1/ HTTP/1.1"))
+        contract = contract_of(path)
+        shape = shapes[contract.slug if contract else None]
+        json_keys = None
+        if answer.headers["content-type"] == "application/json":
+            json_keys = set(answer.json())
+        assert json_keys == shape, path
+
+
+# --- TLS ---------------------------------------------------------------------------
+
+
+def certificate(folder: Path) -> dict[str, str]:
+    """A key and a certificate for localhost that it signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "certificate").write_bytes(made.public_bytes(pem))
+    (folder / "key").write_bytes(
+        key.private_bytes(
+            pem,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return {
+        "/run/secrets/tls_certificate": str(folder / "certificate"),
+        "/run/secrets/tls_key": str(folder / "key"),
+    }
+
+
+def test_tls_ends_here_and_web_is_told(tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    with (
+        contextlib.closing(Echo()) as echo,
+        nginx.proxy(tmp_path, echo.port, listen="https", files=files) as proxy,
+    ):
+        trusting = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
+        plain = raw.connect(proxy.port)
+        with trusting.wrap_socket(plain, server_hostname="localhost") as link:
+            link.sendall(raw.head("GET / HTTP/1.1", "X-Forwarded-Proto: http"))
+            assert echo.heard()["x-forwarded-proto"] == "https"
+            assert raw.heard(link).status == 204
+        # Plain HTTP on the TLS port is sent to https, and told no more.
+        lost = raw.ask(proxy.port, raw.head("GET /signin?x=1 HTTP/1.1"))
+        assert lost.status == 308
+        assert lost.headers["location"] == "https://localhost/signin?x=1"
