@@ -1,6 +1,7 @@
 """The audit: one append-only row for each thing that happened to somebody's access."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -42,6 +43,56 @@ def record(
         user_agent=visitor.user_agent,
         at=timezone.now(),
     )
+
+
+# What staff look at and prepare. The person reads what came of it, not this.
+INTERNAL = [
+    "adjustment_rejected",
+    "adjustment_requested",
+    "adjustment_withdrawn",
+    "overdraft_limit_set",
+    "statement_exported",
+    "wallet_opened",
+    "wallet_verified",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event as the account's owner may read it.
+
+    `ip` and `user_agent` are their own or empty: a member of staff keeps theirs.
+    """
+
+    kind: str
+    at: datetime
+    by_staff: bool
+    ip: str | None
+    user_agent: str
+
+
+def told(*, user: User, limit: int) -> list[Told]:
+    """The last events that concern the account's owner, newest first."""
+    events = list(of(user=user).exclude(kind__in=INTERNAL)[:limit])
+    own = {"", str(user), str(user.pk)}
+    others = {event.actor for event in events} - own
+    staff = set(
+        User.objects.filter(email__in=others, is_staff=True).values_list(
+            "email", flat=True
+        )
+        if others
+        else ()
+    )
+    return [
+        Told(
+            event.kind,
+            event.at,
+            event.actor in staff,
+            event.ip if event.actor in own else None,
+            event.user_agent if event.actor in own else "",
+        )
+        for event in events
+    ]
 
 
 def of(*, user: User) -> QuerySet[SecurityEvent]:

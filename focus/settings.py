@@ -322,8 +322,12 @@ RESERVATION_TTL_SECONDS = 3600
 CLIPFORGE_QUOTA = (600, 100)
 # Webhooks to this machine itself, and http to it. Nothing else that is private, ever.
 WEBHOOK_ALLOW_PRIVATE = read.flag("WEBHOOK_ALLOW_PRIVATE", LOCAL and _AT_HOME)
-# What support may give or take in one adjustment; finance has no limit.
+# What a member of support may give and take in 24 hours, added up.
 STAFF_ADJUST_LIMIT_CREDITS = read.number("STAFF_ADJUST_LIMIT_CREDITS", "100", zero=True)
+# What any one person may, superusers included. More needs a second person's approval.
+STAFF_APPROVAL_ABOVE_CREDITS = read.number(
+    "STAFF_APPROVAL_ABOVE_CREDITS", "1000", zero=True
+)
 
 # kombu spells a unix socket in its own way.
 CELERY_BROKER_URL = (

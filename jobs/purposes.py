@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from jobs.models import Job
-from wallet.models import Entry
+from wallet.models import Adjustment, Entry
 
 
 def told(entries: Iterable[Entry]) -> dict[int, str]:
@@ -17,6 +17,29 @@ def told(entries: Iterable[Entry]) -> dict[int, str]:
     wanted = {entry.job_id for entry in entries if entry.job_id and not entry.told}
     jobs = Job.objects.only("action", "fail_reason").in_bulk(wanted) if wanted else {}
     return {entry.pk: entry.told or _of_job(entry, jobs) for entry in entries}
+
+
+def for_owner(entries: Iterable[Entry]) -> dict[int, str]:
+    """What the wallet's owner reads beside each entry, by its primary key.
+
+    For what staff booked that is the text they wrote for the customer, or nothing:
+    their reasons and notes are internal, those of older entries as well.
+    """
+    entries = list(entries)
+    movements = {entry.movement_id for entry in entries if _is_staffs(entry)}
+    adjusted = Adjustment.objects.filter(movement_id__in=movements)
+    written: dict[UUID | None, str] = (
+        dict(adjusted.values_list("movement_id", "customer_text")) if movements else {}
+    )
+    words = told(entry for entry in entries if not _is_staffs(entry))
+    return {
+        entry.pk: words.get(entry.pk, written.get(entry.movement_id, ""))
+        for entry in entries
+    }
+
+
+def _is_staffs(entry: Entry) -> bool:
+    return entry.actor.startswith(("staff:", "shell:"))
 
 
 def _of_job(entry: Entry, jobs: dict[UUID, Job]) -> str:

@@ -10,44 +10,51 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import NOBODY, Visitor
 from accounts.models import User
-from focus.errors import DomainError
 from focus.money import NotAnAmount, from_micro, to_micro
-from wallet import ledger, statements
+from wallet import allowances, ledger, statements
+from wallet.allowances import (
+    ADJUST,
+    ADJUST_WITHOUT_LIMIT,
+    SET_OVERDRAFT_LIMIT,
+    AboveLimit,
+    NeedsApproval,
+    NotAllowed,
+)
 from wallet.ledger import Balance
-from wallet.models import Entry, Grant, Wallet
+from wallet.models import Adjustment, Entry, Grant, Wallet
 
-ADJUST = "wallet.adjust_wallet"
-ADJUST_WITHOUT_LIMIT = "wallet.adjust_without_limit"
-SET_OVERDRAFT_LIMIT = "wallet.set_overdraft_limit"
+__all__ = [
+    "ADJUST",
+    "ADJUST_WITHOUT_LIMIT",
+    "SET_OVERDRAFT_LIMIT",
+    "AboveLimit",
+    "Adjusted",
+    "NeedsApproval",
+    "NotAllowed",
+    "Preview",
+    "Reason",
+    "Share",
+    "adjust",
+    "adjust_from_shell",
+    "as_booked",
+    "book",
+    "open_wallet",
+    "preview",
+    "read_amount",
+    "read_credits",
+    "set_overdraft_limit",
+]
 
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 
 
-class Reason(models.TextChoices):
-    GOODWILL = "goodwill", "Goodwill"
-    BILLING_ERROR = "billing_error", "Billing error"
-    REFUND = "refund", "Refund"
-    FRAUD = "fraud", "Fraud"
-    CORRECTION = "correction", "Correction"
-    PROMOTION = "promotion", "Promotion"
-    OTHER = "other", "Other"
-
-
-class NotAllowed(DomainError):
-    """This member of staff may not do this."""
-
-    code = "not_allowed"
-
-
-class AboveLimit(DomainError):
-    """More than this member of staff may move at once. Facts: `limit` in credits."""
-
-    code = "above_limit"
+Reason = Adjustment.Reason
 
 
 @dataclass(frozen=True)
@@ -107,18 +114,6 @@ def read_amount(text: str) -> int:
     return micro
 
 
-def limit_micro(staff: User) -> int | None:
-    """The most this person may move at once; None for as much as they like.
-
-    Raises `NotAllowed` where they may not adjust at all.
-    """
-    if not staff.has_perm(ADJUST):
-        raise NotAllowed("You may not adjust credits.")
-    if staff.has_perm(ADJUST_WITHOUT_LIMIT):
-        return None
-    return to_micro(settings.STAFF_ADJUST_LIMIT_CREDITS)
-
-
 def preview(*, account_id: UUID, amount_micro: int) -> Preview:
     """What `adjust` would do now. Another movement may change that until then."""
     before = ledger.balance(account_id=account_id)
@@ -145,45 +140,68 @@ def adjust(
     note: str,
     form_id: UUID,
     staff: User,
+    customer_text: str = "",
     visitor: Visitor = NOBODY,
 ) -> Adjusted:
     """Give (or take, below zero) credits, once per form however often it is sent.
 
-    Raises `NotAllowed`, `AboveLimit`, `ledger.InsufficientCredits`, or
+    `note` is for staff, `customer_text` for the wallet's owner. Locks the row of
+    `staff`, so that adjustments at the same time cannot pass a limit together. Raises
+    `NotAllowed`, `AboveLimit`, `NeedsApproval`, `ledger.InsufficientCredits`, or
     `ledger.DuplicateKey` where the form has moved another wallet.
     """
-    limit = limit_micro(staff)
-    if limit is not None and abs(amount_micro) > limit:
-        raise AboveLimit(
-            f"You may adjust by at most {from_micro(limit):,} credits at once.",
-            limit=from_micro(limit),
+    with transaction.atomic():
+        allowances.lock(staff)
+        allowed = allowances.allowance(staff=staff, owner=owner)
+        if (known := as_booked(owner, f"adjust:{form_id}")) is not None:
+            return known
+        if abs(amount_micro) > allowed.left_micro:
+            raise allowances.too_much(allowed)
+        return book(
+            Adjustment(
+                pk=form_id,
+                account=owner,
+                amount_micro=amount_micro,
+                reason=reason,
+                note=note,
+                customer_text=customer_text,
+                requested_by=staff,
+                requested_at=timezone.now(),
+            ),
+            key=f"adjust:{form_id}",
+            by=staff,
+            visitor=visitor,
         )
-    return _book(
-        owner,
-        amount_micro,
-        actor=f"staff:{staff.pk}",
-        reason=f"{reason}: {note}",
-        key=f"adjust:{form_id}",
-        by=str(staff),
-        visitor=visitor,
-        facts={"staff_id": str(staff.pk), "reason": str(reason), "note": note},
-    )
 
 
 def adjust_from_shell(
-    *, owner: User, amount_micro: int, reason: str, key: str, login: str
+    *,
+    owner: User,
+    amount_micro: int,
+    reason: str,
+    key: str,
+    login: str,
+    customer_text: str = "",
 ) -> Adjusted:
-    """The same for whoever may run commands on the server; without a limit."""
-    actor = f"shell:{login}"
-    return _book(
-        owner,
-        amount_micro,
-        actor=actor,
-        reason=reason,
+    """The same by a command on the server: without a limit or a second person.
+
+    The audit names the login and that it was the shell.
+    """
+    if (known := as_booked(owner, key)) is not None:
+        return known
+    return book(
+        Adjustment(
+            account=owner,
+            amount_micro=amount_micro,
+            reason=Reason.OTHER,
+            note=reason[:400],
+            customer_text=customer_text,
+            shell=login[:120],
+            requested_at=timezone.now(),
+        ),
         key=key,
-        by=actor,
+        by=None,
         visitor=NOBODY,
-        facts={"note": reason},
     )
 
 
@@ -202,6 +220,11 @@ def set_overdraft_limit(
     """
     if not staff.has_perm(SET_OVERDRAFT_LIMIT):
         raise NotAllowed("You may not set overdraft limits.")
+    if staff.pk == wallet.account_id:
+        raise NotAllowed("You may not set the overdraft limit of your own wallet.")
+    if limit_micro > (most := to_micro(settings.STAFF_APPROVAL_ABOVE_CREDITS)):
+        # A debt is credits spent: nobody hands out more of it alone than of credits.
+        raise NotAllowed(f"An overdraft limit is at most {from_micro(most):,} credits.")
     with transaction.atomic():
         old = ledger.set_overdraft_limit(
             account_id=wallet.account_id,
@@ -244,50 +267,63 @@ def open_wallet(*, owner: User, staff: User, visitor: Visitor = NOBODY) -> Walle
     return wallet
 
 
-def _book(
-    owner: User,
-    amount_micro: int,
-    *,
-    actor: str,
-    reason: str,
-    key: str,
-    by: str,
-    visitor: Visitor,
-    facts: dict[str, str],
+def book(
+    row: Adjustment, *, key: str, by: User | None, visitor: Visitor, **facts: str
 ) -> Adjusted:
+    """Move the credits and write the row and the audit, or nothing of it.
+
+    `by` is the person who set it off: the requester, or the approver of a request.
+    """
+    shell = f"shell:{row.shell}"
+    requester = row.requested_by
+    if by is not None:
+        facts["staff_id"] = str(by.pk)
     try:
         with transaction.atomic():
             moved = ledger.adjust(
-                account_id=owner.pk,
-                amount_micro=amount_micro,
-                actor=actor,
-                reason=reason,
+                account_id=row.account_id,
+                amount_micro=row.amount_micro,
+                actor=f"staff:{requester.pk}" if requester else shell,
+                # A code: the words stay in the row, where they can be erased.
+                reason=str(row.reason) if requester else row.note,
                 key=key,
             )
             if not moved.created:
-                return _as_booked(owner, key)
+                if (known := as_booked(row.account, key)) is not None:
+                    return known
+                raise _used_elsewhere()
             after = moved.balance.credits_micro
-            wallet = Wallet.objects.only("pk").get(account=owner)
+            wallet = Wallet.objects.only("pk").get(account=row.account)
+            row.state = Adjustment.State.BOOKED
+            row.movement_id = moved.movement_id
+            row.save()
             audit.record(
                 "credits_adjusted",
-                user=owner,
-                actor=by,
+                user=row.account,
+                actor=str(by) if by else shell,
                 visitor=visitor,
                 wallet=wallet.pk,
-                amount=str(from_micro(amount_micro)),
+                amount=str(from_micro(row.amount_micro)),
                 movement_id=str(moved.movement_id),
+                adjustment=str(row.pk),
+                reason=str(row.reason),
+                note=row.note,
                 **facts,
             )
     except (IntegrityError, ledger.DuplicateKey) as twin:
         raise _used_elsewhere() from twin
-    return Adjusted(
-        moved.movement_id, wallet.pk, amount_micro, after - amount_micro, after, True
-    )
+    before = after - row.amount_micro
+    return Adjusted(moved.movement_id, wallet.pk, row.amount_micro, before, after, True)
 
 
-def _as_booked(owner: User, key: str) -> Adjusted:
-    """What the key moved the first time. Adding to debt and grants are one effect."""
-    first = Entry.objects.select_related("wallet").get(key=key)
+def as_booked(owner: User, key: str) -> Adjusted | None:
+    """What the key moved before, if anything. Debt and a grant are one effect.
+
+    Raises `ledger.DuplicateKey` where it moved another account's credits.
+    """
+    first = Entry.objects.select_related("wallet").filter(key=key).first()
+    if first is None:
+        return None
     if first.wallet.account_id != owner.pk:
         raise _used_elsewhere()
     taken = first.kind == Entry.Kind.ADJUST

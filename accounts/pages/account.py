@@ -42,12 +42,12 @@ def home(request: HttpRequest) -> HttpResponse:
     if user is None:
         return render(request, "accounts/welcome.html")
     balance = ledger.balance(account_id=user.pk)
-    entries = (
+    entries = list(
         Entry.objects.select_related("app", "text")
         .filter(wallet__account=user, amount_micro__gt=0)
         .order_by("-seq")[:RECENT]
     )
-    reasons = purposes.told(entries)
+    reasons = purposes.for_owner(entries)
     themselves = lifecycle.Caller(actor=str(user), account_id=user.pk)
     jobs = lifecycle.listed(caller=themselves)[:RECENT]
     bought = list(purchases.owned(user=user)[:RECENT])

@@ -19,7 +19,7 @@ from accounts import (
     user_keys,
 )
 from accounts.authentication import browser_session, visitor
-from accounts.models import SecurityEvent, User
+from accounts.models import User
 from accounts.pages import google as by_google
 from accounts.pages import links as elsewhere
 from accounts.visit import signed_in
@@ -101,7 +101,7 @@ def shown(
         "key_days": KEY_DAYS,
         "sessions": sessions.live(user=user)[:50],
         "here": here and here.pk,
-        "events": [_event(event) for event in audit.of(user=user)[:RECENT]],
+        "events": [_event(one) for one in audit.told(user=user, limit=RECENT)],
     }
     response = render(request, "accounts/security.html", about)
     # Forms that link an account end there, and browsers hold them to this.
@@ -124,11 +124,12 @@ def end_session(
     return redirect("/security#sessions")
 
 
-def _event(event: SecurityEvent) -> dict[str, Any]:
+def _event(event: audit.Told) -> dict[str, Any]:
     plain = event.kind.replace("_", " ").capitalize()
     return {
         "what": MEANINGS.get(event.kind, plain),
         "at": event.at,
+        "by_staff": event.by_staff,
         "ip": event.ip,
         "user_agent": event.user_agent,
     }

@@ -16,6 +16,7 @@ MENU = [
         "Ledger",
         [
             ("wallet.Wallet", "account_balance_wallet"),
+            ("wallet.Adjustment", "exposure"),
             ("wallet.Entry", "receipt_long"),
             ("wallet.Grant", "redeem"),
             ("wallet.Reservation", "hourglass_top"),

@@ -16,7 +16,7 @@ from accounts.models import App, SecurityEvent, User
 from focus.money import MICRO
 from tests.doors.staffroom import browser, complete, in_role, start
 from wallet import invariants, ledger
-from wallet.models import Entry, Grant, Wallet
+from wallet.models import Adjustment, Entry, Grant, Wallet
 
 NOTE = "render came out green, ticket 7"
 
@@ -76,7 +76,7 @@ def test_a_form_is_born_with_its_own_id(support: User, wallet: Wallet) -> None:
     ids = {page.context["form"]["form_id"].value() for page in pages}
     assert len(ids) == 2
     assert "The balance is 10" in pages[0].content.decode()
-    assert "Your limit is 100 at once" in pages[0].content.decode()
+    assert "you may adjust 100 in 24 hours; 100 are left" in pages[0].content.decode()
 
 
 def test_a_preview_moves_nothing(support: User, wallet: Wallet) -> None:
@@ -116,9 +116,11 @@ def test_a_confirmation_books_it_with_actor_reason_and_audit(
     entry = Entry.objects.get(wallet=wallet, seq=2)
     assert entry.amount_micro == 5_250_000
     assert entry.actor == f"staff:{support.pk}"
-    assert entry.told == f"goodwill: {NOTE}"
+    assert entry.told == "goodwill"
     assert entry.grant is not None
     assert entry.grant.source == "adjustment"
+    row = Adjustment.objects.get(movement_id=entry.movement_id)
+    assert (row.note, row.customer_text) == (NOTE, "")
     event = SecurityEvent.objects.get(kind="credits_adjusted")
     assert event.user == alice
     assert event.actor == "support@staff.example.com"
@@ -130,6 +132,7 @@ def test_a_confirmation_books_it_with_actor_reason_and_audit(
         "reason": "goodwill",
         "note": NOTE,
         "movement_id": str(entry.movement_id),
+        "adjustment": str(row.pk),
     }
 
 
@@ -288,9 +291,9 @@ def test_limits_are_by_role(
         _confirm(support, wallet, "20.000001").context["form"].errors
     )
     assert _confirm(support, wallet, "20").status_code == 302
-    assert _confirm(finance, wallet, "5000").status_code == 302
-    assert _confirm(staff, wallet, "-4000").status_code == 302
-    assert _balance(wallet) == 1030
+    assert _confirm(finance, wallet, "1000").status_code == 302
+    assert _confirm(staff, wallet, "-1000").status_code == 302
+    assert _balance(wallet) == 30
 
 
 def test_who_loses_the_role_after_the_preview_does_not_adjust(

@@ -107,12 +107,18 @@ def test_demo_makes_what_is_missing_and_nothing_twice(db: None) -> None:
     assert App.objects.get(is_tool=True).owner == User.objects.get(is_staff=False)
     assert AppKey.objects.count() == Entry.objects.count() == 1
     assert app.origins == ["http://localhost:5173"]
-    for line in ("demo@example.com  focus-demo", "staff@example.com  focus-staff"):
+    for line in (
+        "demo@example.com  focus-demo",
+        "staff@example.com  focus-staff",
+        "approver@example.com  focus-approver",
+    ):
         assert line in said
         email, password = line.split()
         user = passwords.authenticate(email=email, password=password)
         assert user.is_superuser is email.startswith("staff")
-    assert User.objects.count() == 2
+        approves = user.has_perm("wallet.adjust_without_limit")
+        assert approves is (email != "demo@example.com")
+    assert User.objects.count() == 3
 
 
 def test_demo_shows_the_tools_key_when_it_is_made(db: None) -> None:

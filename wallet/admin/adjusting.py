@@ -1,6 +1,7 @@
 """The pages on which staff act on a wallet: adjust, overdraft limit, open."""
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -13,8 +14,8 @@ from accounts.authentication import visitor
 from accounts.models import User
 from focus.admin_site import shown
 from focus.errors import DomainError
-from wallet import adjustments, ledger
-from wallet.adjustments import Adjusted, NotAllowed, Preview, Reason
+from wallet import adjustments, allowances, approvals, ledger
+from wallet.adjustments import Adjusted, NeedsApproval, NotAllowed, Preview, Reason
 from wallet.admin import words
 from wallet.admin.forms import AdjustForm, OverdraftForm
 from wallet.admin.frame import WalletPages, staff_of
@@ -28,12 +29,14 @@ class AdjustingPages(WalletPages):
         """A form, then a preview, then one booking however often that is confirmed."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         try:
-            limit = adjustments.limit_micro(staff_of(request))
+            allowed = allowances.allowance(
+                staff=staff_of(request), owner=wallet.account
+            )
         except NotAllowed as refusal:
             raise PermissionDenied(refusal.message) from refusal
         if request.method != "POST":
-            return self._form(request, wallet, AdjustForm(limit_micro=limit))
-        form = AdjustForm(request.POST, limit_micro=limit)
+            return self._form(request, wallet, AdjustForm(allowed=allowed))
+        form = AdjustForm(request.POST, allowed=allowed)
         if not form.is_valid() or "edit" in request.POST:
             return self._form(request, wallet, form)
         if "confirm" not in request.POST:
@@ -76,22 +79,32 @@ class AdjustingPages(WalletPages):
             reason=Reason(wish["reason"]).label,
             effects=list(_effects(preview)),
             missing=preview.missing_micro and shown.credits_of(preview.missing_micro),
+            needs_approval=abs(wish["amount"]) > form.allowed.left_micro,
+            limit=shown.credits_of(form.allowed.limit_micro),
         )
 
     def _confirmed(
         self, request: HttpRequest, wallet: Wallet, form: AdjustForm
     ) -> HttpResponse:
         wish = form.cleaned_data
+        asked: dict[str, Any] = {
+            "owner": wallet.account,
+            "amount_micro": wish["amount"],
+            "reason": Reason(wish["reason"]),
+            "note": wish["note"],
+            "customer_text": wish["customer_text"],
+            "form_id": wish["form_id"],
+            "staff": staff_of(request),
+            "visitor": visitor(request),
+        }
         try:
-            done = adjustments.adjust(
-                owner=wallet.account,
-                amount_micro=wish["amount"],
-                reason=Reason(wish["reason"]),
-                note=wish["note"],
-                form_id=wish["form_id"],
-                staff=staff_of(request),
-                visitor=visitor(request),
-            )
+            try:
+                done = adjustments.adjust(**asked)
+            except NeedsApproval:
+                waiting = approvals.ask(**asked)
+                told = "Nothing has moved yet: another person must approve this."
+                self.message_user(request, told, messages.WARNING)
+                return redirect("admin:wallet_adjustment_change", waiting.pk)
         except DomainError as refusal:
             self.message_user(
                 request, f"{refusal.message} Nothing has moved.", messages.ERROR
@@ -126,13 +139,17 @@ class AdjustingPages(WalletPages):
                 debt=shown.credits_of(wallet.debt_micro),
             )
         limit = form.cleaned_data["limit"]
-        old = adjustments.set_overdraft_limit(
-            wallet=wallet,
-            limit_micro=limit,
-            note=form.cleaned_data["note"],
-            staff=staff_of(request),
-            visitor=visitor(request),
-        )
+        try:
+            old = adjustments.set_overdraft_limit(
+                wallet=wallet,
+                limit_micro=limit,
+                note=form.cleaned_data["note"],
+                staff=staff_of(request),
+                visitor=visitor(request),
+            )
+        except NotAllowed as refusal:
+            self.message_user(request, refusal.message, messages.ERROR)
+            return redirect("admin:wallet_wallet_overdraft", wallet.pk)
         self.message_user(
             request,
             f"The overdraft limit went from {shown.credits_of(old)} to"

@@ -12,8 +12,9 @@ from unfold.widgets import (
 
 from focus.admin_site import shown
 from focus.money import NotAnAmount
-from wallet import adjustments
+from wallet import adjustments, allowances
 from wallet.adjustments import Reason
+from wallet.allowances import Allowance
 
 
 class CreditsField(forms.CharField):
@@ -56,29 +57,46 @@ class AdjustForm(forms.Form):
     reason = forms.ChoiceField(
         choices=[("", "Choose…"), *Reason.choices], widget=UnfoldAdminSelectWidget
     )
-    note = Note(help_text="What happened, and where it is written down.")
+    note = Note(
+        label="Internal note",
+        help_text="Only staff read it: what happened, and where it is written down.",
+    )
+    customer_text = forms.CharField(
+        label="Text for the customer",
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The customer reads it beside the movement. Empty says nothing.",
+    )
     form_id = forms.UUIDField(initial=uuid.uuid4, widget=forms.HiddenInput)
     # The balance that the preview showed, to say so if it has moved since.
     seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
-    def __init__(self, *args: Any, limit_micro: int | None, **options: Any) -> None:
+    def __init__(self, *args: Any, allowed: Allowance, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.limit_micro = limit_micro
-        if limit_micro is not None:
-            self.fields[
-                "amount"
-            ].help_text += f" Your limit is {shown.credits_of(limit_micro)} at once."
+        self.allowed = allowed
+        limit, left = map(shown.credits_of, (allowed.limit_micro, allowed.left_micro))
+        more = "more needs a second person's approval" if allowed.may_ask else "no more"
+        self.fields[
+            "amount"
+        ].help_text += (
+            f" By yourself you may adjust {limit} in 24 hours; {left} are left, {more}."
+        )
 
     def clean_amount(self) -> int:
         amount: int = self.cleaned_data["amount"]
         if amount == 0:
             raise forms.ValidationError("This must not be 0.")
-        if self.limit_micro is not None and abs(amount) > self.limit_micro:
-            raise forms.ValidationError(
-                f"You may adjust by at most {shown.credits_of(self.limit_micro)}"
-                " credits at once. Ask finance for more."
-            )
+        # A repeated confirmation may have used up what is left: the rule knows.
+        most = self.allowed.limit_micro
+        if "confirm" not in self.data:
+            most = self.allowed.left_micro
+        if not self.allowed.may_ask and abs(amount) > most:
+            raise forms.ValidationError(allowances.too_much(self.allowed).message)
         return amount
+
+    def clean_customer_text(self) -> str:
+        return " ".join(self.cleaned_data["customer_text"].split())
 
 
 class OverdraftForm(forms.Form):

@@ -5,12 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
+from django.utils import timezone
 
 from focus.admin_site import shown
 from jobs import purposes
 from wallet import budgets, ledger, statements
 from wallet.admin import chart, words
-from wallet.models import Entry, Wallet
+from wallet.models import Adjustment, Entry, Wallet
 
 # What the person has: credits that are there, and debt that is not.
 OWN = ("available", "debt")
@@ -30,6 +31,11 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
     page = statements.page(wallet=wallet, before=number(request.GET.get("before")))
     actors = words.Actors(page.entries)
     reasons = purposes.told(page.entries)
+    movements = {entry.movement_id for entry in page.entries}
+    adjusted = {
+        row.movement_id: row
+        for row in Adjustment.objects.filter(movement_id__in=movements)
+    }
     days = request.GET.get("days", "30")
     days = days if days in PERIODS else "30"
     return {
@@ -68,7 +74,14 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
         "page": page,
         "rows": [
             _row(entry, actors, wallet.account_id, reasons[entry.pk])
+            | {"adjustment": adjusted.get(entry.movement_id)}
             for entry in page.entries
+        ],
+        "waiting": [
+            {"pk": row.pk, "amount": shown.signed(row.amount_micro)}
+            for row in Adjustment.objects.filter(
+                account=wallet.account_id, state="pending", lapses_at__gt=timezone.now()
+            )
         ],
     }
 

@@ -20,6 +20,9 @@ from wallet.admin.frame import with_now
 from wallet.models import Wallet
 
 STAFF_EVENTS = [
+    "adjustment_rejected",
+    "adjustment_requested",
+    "adjustment_withdrawn",
     "credits_adjusted",
     "overdraft_limit_set",
     "statement_exported",

@@ -4,12 +4,14 @@ Amounts are micro-credits. A wallet's row carries its balance and the head of it
 chain of entries; `manage.py check_ledger` proves that both follow from the entries.
 """
 
+from wallet.models.adjustments import Adjustment
 from wallet.models.entries import Entry, Text
 from wallet.models.grants import ClawBack, Draw, Grant, Reservation
 from wallet.models.wallets import GENESIS, Budget, Wallet
 
 __all__ = [
     "GENESIS",
+    "Adjustment",
     "Budget",
     "ClawBack",
     "Draw",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts import origins, partners, tokens
@@ -15,6 +16,8 @@ PERSON = ("demo@example.com", "focus-demo")
 PAGE = "http://localhost:5173"
 TOOL = "image-tool"
 STAFF = ("staff@example.com", "focus-staff")
+# The second person, who approves what one person may not book alone.
+APPROVER = ("approver@example.com", "focus-approver")
 
 
 class Command(BaseCommand):
@@ -52,6 +55,10 @@ class Command(BaseCommand):
         email, password = STAFF
         if not User.objects.with_email(email).exists():
             User.objects.create_superuser(email, password)
+        email, password = APPROVER
+        if not User.objects.with_email(email).exists():
+            approver = User.objects.create_user(email, password, is_staff=True)
+            approver.groups.add(Group.objects.get(name="finance"))
         if not App.objects.filter(slug=TOOL).exists():
             # Where the samples of 1sub's guide listen.
             partners.create(
@@ -64,7 +71,7 @@ class Command(BaseCommand):
             )
         if options["print_signins"]:
             self.stdout.write(f"Sign in at {settings.PUBLIC_BASE_URL}/signin as")
-            for email, password in (PERSON, STAFF):
+            for email, password in (PERSON, STAFF, APPROVER):
                 self.stdout.write(f"  {email}  {password}")
             self._print_key()
 

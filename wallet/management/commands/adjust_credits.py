@@ -18,7 +18,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", metavar="EMAIL")
         parser.add_argument("amount", metavar="AMOUNT", help="such as 5, -2.5 or 0.01")
-        parser.add_argument("--reason", required=True, metavar="TEXT")
+        parser.add_argument(
+            "--reason",
+            required=True,
+            metavar="TEXT",
+            help="for staff alone",
+        )
+        parser.add_argument(
+            "--customer-text",
+            default="",
+            metavar="TEXT",
+            help="what the customer reads beside the movement, up to 200 letters",
+        )
         parser.add_argument(
             "--key",
             help="names this adjustment: however often it is run, it is booked once",
@@ -31,6 +42,9 @@ class Command(BaseCommand):
         reason = options["reason"].strip()
         if not reason:
             raise CommandError("Say why: --reason must not be empty.")
+        text = options["customer_text"].strip()
+        if len(reason) > 400 or len(text) > 200:
+            raise CommandError("At most 400 letters of reason, 200 for the customer.")
         key = f"adjust:{options['key'] or uuid.uuid4()}"
         try:
             amount = adjustments.read_amount(options["amount"])
@@ -40,6 +54,7 @@ class Command(BaseCommand):
                 reason=reason,
                 key=key,
                 login=_login(),
+                customer_text=text,
             )
         except NotAnAmount as wrong:
             raise CommandError(f"AMOUNT {wrong}") from wrong
