@@ -28,6 +28,7 @@ from accounts import (
     jwt,
     opaque,
     origins,
+    proofs,
     same_site,
     sessions,
     tokens,
@@ -117,6 +118,15 @@ class Accepts(BasePermission):
 def person(request: Any) -> User:
     """Whom a request speaks for, where only people's credentials are accepted."""
     return cast(User, cast(Principal, request.auth).user)
+
+
+def require_second_proof(request: Any) -> None:
+    """As `proofs.require_second`, for the sign-in behind a request, if one is: Clerk
+    asks for its own second factor, and its token is a minute old.
+    """
+    session_id = cast(Principal, request.auth).session_id
+    if session_id is not None:
+        proofs.require_second(session=sessions.find(session_id=session_id))
 
 
 def visitor(request: HttpRequest) -> Visitor:

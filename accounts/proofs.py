@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 
+from django.conf import settings
+from django.utils import timezone
+
 from accounts.models import Session, User
 from accounts.principals import TokenEnded
 from focus.errors import DomainError
@@ -27,13 +30,26 @@ class SecondProofRequired(DomainError):
     code = "second_proof_required"
 
 
-def require_second(*, session: Session) -> None:
-    """Refuse a sign-in by a passkey that asked for no PIN, finger or face.
+class ProofTooOld(SecondProofRequired):
+    """The sign-in is fine and more than `RECENT` ago. Facts: `signin_url`."""
 
-    Whoever picked a security key up may look around, but not make themselves at home.
+
+def require_second(*, session: Session) -> None:
+    """Refuse a sign-in by a passkey that asked for no PIN, finger or face, and a
+    browser's sign-in that is not recent.
+
+    For everything that changes who may act for the account. A person who found an
+    unlocked screen or a security key may look around and no more. Sign-ins by tokens
+    keep what the guides print for them. Raises `SecondProofRequired` or `ProofTooOld`.
     """
     if "pop" in session.methods and "mfa" not in session.methods:
         raise SecondProofRequired(
             "Sign in with a password, or with a passkey that asks for your PIN, "
             "fingerprint or face, before you add a passkey, token or key."
+        )
+    in_browser = session.kind == Session.Kind.BROWSER
+    if in_browser and timezone.now() - session.created_at > RECENT:
+        raise ProofTooOld(
+            "Sign in again first: this needs a sign-in of the last 10 minutes.",
+            signin_url=f"{settings.PUBLIC_BASE_URL}/signin?again=1",
         )

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from accounts import proofs
+from accounts import origins, proofs, redirects
 from accounts.authentication import browser_session
 from accounts.models import User
 from accounts.principals import TokenEnded
@@ -23,14 +23,23 @@ def person(request: HttpRequest) -> User | None:
     return session.user if session else None
 
 
+class SignInAgain(Exception):
+    """The sign-in is too old for what a page was asked; `signed_in` sees to it."""
+
+
 def require_second_proof(request: HttpRequest) -> None:
-    """For what adds a way to act for the account. Raises `SecondProofRequired`, and
-    `TokenEnded` where nobody is signed in any more.
+    """For what changes who may act for the account, before it is done.
+
+    Raises `SignInAgain`, which leads the person to the sign-in page and back;
+    `SecondProofRequired`; and `TokenEnded` where the session has ended meanwhile.
     """
     session = browser_session(request)
     if session is None:
         raise TokenEnded("You were signed out just now.")
-    proofs.require_second(session=session)
+    try:
+        proofs.require_second(session=session)
+    except proofs.ProofTooOld:
+        raise SignInAgain from None
 
 
 def signed_in(
@@ -44,9 +53,22 @@ def signed_in(
         if user is None:
             back = request.get_full_path() if request.method == "GET" else "/"
             return redirect(f"/signin?{urlencode({'next': back})}")
-        return page(request, user, *args, **kwargs)
+        try:
+            return page(request, user, *args, **kwargs)
+        except SignInAgain:
+            wish = {"again": "1", "next": _form_page(request)}
+            return redirect(f"/signin?{urlencode(wish)}")
 
     return view
+
+
+def _form_page(request: HttpRequest) -> str:
+    """The page with the form that was sent, as far as the browser says it."""
+    came = request.META.get("HTTP_REFERER", "")
+    if origins.of(came) in origins.ours():
+        parts = urlsplit(came)
+        return redirects.relative(urlunsplit(("", "", *parts[2:]))) or "/"
+    return request.get_full_path() if request.method == "GET" else "/"
 
 
 def owners(

@@ -22,7 +22,7 @@ from rest_framework.exceptions import ValidationError
 
 from accounts.authentication import visitor
 from accounts.models import User
-from accounts.visit import owners, person
+from accounts.visit import owners, person, require_second_proof
 from focus import limits, nudges
 from focus.contracts import cursors
 from focus.errors import DomainError, NotFound
@@ -62,6 +62,7 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
         return _home(request, user)
     try:
         limits.of(request).count((GENERAL,))
+        require_second_proof(request)
         shown = endpoints.register(
             user=user,
             url=request.POST.get("url", "").strip(),
@@ -144,7 +145,8 @@ def act(
     rule, said = _ACTIONS[action]
     where = visitor(request)
     do = partial(rule, user=user, endpoint_id=endpoint_id, visitor=where)
-    if _done(request, do) is not None:
+    proven = rule in (endpoints.enable, endpoints.promote)
+    if _done(request, do, proven=proven) is not None:
         messages.success(request, said)
         if rule is endpoints.delete:
             return redirect("/webhooks")
@@ -171,7 +173,7 @@ _ACTIONS: dict[str, tuple[Callable[..., Endpoint], str]] = {
 def rotate(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
     where = visitor(request)
     do = partial(endpoints.rotate, user=user, endpoint_id=endpoint_id, visitor=where)
-    shown = _done(request, do)
+    shown = _done(request, do, proven=True)
     if shown is None:
         return redirect(_of(endpoint_id))
     return _show(request, user, shown, rotating=True)
@@ -222,10 +224,17 @@ def resend(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResp
     return redirect(f"/webhooks/deliveries/{delivery_id}")
 
 
-def _done(request: HttpRequest, do: Callable[[], R]) -> R | None:
-    """What `do` gives, or None and a word about it on the next page."""
+def _done(
+    request: HttpRequest, do: Callable[[], R], *, proven: bool = False
+) -> R | None:
+    """What `do` gives, or None and a word about it on the next page.
+
+    With `proven` only after a recent second proof.
+    """
     try:
         limits.of(request).count((GENERAL,))
+        if proven:
+            require_second_proof(request)
         return do()
     except NotFound:
         raise

@@ -1,7 +1,7 @@
 """ClipForge guide, "Authentication": register, login, and keys for servers."""
 
 import uuid
-from typing import Any, cast
+from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -9,11 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import passwords, proofs, sessions, user_keys
+from accounts import passwords, sessions, user_keys
 from accounts.access import KEY_OR_JWT, PUBLIC, Access
-from accounts.authentication import person, visitor
+from accounts.authentication import person, require_second_proof, visitor
 from accounts.models import User, UserKey
-from accounts.principals import Kind, Principal
+from accounts.principals import Kind
 from focus import limits
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.fields import Line, Text
@@ -210,8 +210,7 @@ class KeyViewSet(ClipForge, ViewSet):
         """Make a key that acts as you. Send it as `X-Api-Key`."""
         wish = NewKey(data=request.data)
         wish.is_valid(raise_exception=True)
-        session_id = cast(uuid.UUID, cast(Principal, request.auth).session_id)
-        proofs.require_second(session=sessions.find(session_id=session_id))
+        require_second_proof(request)
         issued = user_keys.issue(
             user=person(request),
             name=wish.validated_data["name"],

@@ -18,7 +18,13 @@ from rest_framework.viewsets import ViewSet
 
 from accounts import link_cookie, links, providers, redirects, syncs
 from accounts.access import PUBLIC, SIGNED_IN_HERE, Access, Unauthenticated
-from accounts.authentication import Credentials, ReturningCredentials, person, visitor
+from accounts.authentication import (
+    Credentials,
+    ReturningCredentials,
+    person,
+    require_second_proof,
+    visitor,
+)
 from accounts.models import Link, Sync
 from accounts.principals import Kind, Principal
 from focus.contracts.cosmiv import Cosmiv
@@ -191,6 +197,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
         **Cosmiv.statuses,
         "link_taken": 409,
         "already_linked": 409,
+        "second_proof_required": 403,
     }
 
     def get_authenticators(self) -> list[Any]:
@@ -223,6 +230,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
     )
     def start(self, request: Request, provider: str) -> HttpResponseBase:
         """Send the person to the provider, who sends them back to us."""
+        require_second_proof(request)
         started = links.start(
             user=person(request),
             provider=provider,

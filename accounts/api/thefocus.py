@@ -17,9 +17,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import bound, devices, origins, proofs, redirects, scopes, sessions
+from accounts import bound, devices, origins, redirects, scopes, sessions
 from accounts.access import PRESENT, PUBLIC, Access, Bound, CredentialNotAccepted
-from accounts.authentication import visitor
+from accounts.authentication import require_second_proof, visitor
 from accounts.models import User
 from accounts.principals import Kind, Principal
 from focus import limits
@@ -310,9 +310,8 @@ class DecisionViewSet(TheFocus, ViewSet):
         """Answer the device that shows this code, with all the scopes it asked for."""
         wish = Decision(data=request.data)
         wish.is_valid(raise_exception=True)
-        session_id = _principal(request).session_id
-        if wish.validated_data["approve"] and session_id is not None:
-            proofs.require_second(session=sessions.find(session_id=session_id))
+        if wish.validated_data["approve"]:
+            require_second_proof(request)
         try:
             devices.decide(
                 user=_person(request),

@@ -9,9 +9,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import exposure, proofs, scopes, sessions, tokens
+from accounts import exposure, scopes, tokens
 from accounts.access import PEOPLE, PRESENT, PUBLIC, Access
-from accounts.authentication import visitor
+from accounts.authentication import require_second_proof, visitor
 from accounts.models import PersonalAccessToken, User
 from accounts.principals import Kind, Principal
 from focus import limits
@@ -149,7 +149,7 @@ class TokenViewSet(TheFocus, ViewSet):
         wish = NewToken(data=request.data)
         wish.is_valid(raise_exception=True)
         said = wish.validated_data
-        _prove(request)
+        require_second_proof(request)
         issued = tokens.issue(
             user=_person(request),
             name=said["name"],
@@ -175,7 +175,7 @@ class TokenViewSet(TheFocus, ViewSet):
         """Replace a token by one of the same name, scopes and lifetime."""
         wish = Rotation(data=request.data)
         wish.is_valid(raise_exception=True)
-        _prove(request)
+        require_second_proof(request)
         issued = tokens.rotate(
             user=_person(request),
             token_id=token_id,
@@ -245,14 +245,6 @@ class ExposedViewSet(TheFocus, ViewSet):
         found = wish.validated_data["tokens"]
         exposure.report(secrets=found, visitor=visitor(request._request))
         return Response({"received": len(found)}, status=202)
-
-
-def _prove(request: Request) -> None:
-    session_id = _principal(request).session_id
-    if session_id is None:
-        # Clerk asks for its own second factor, and its token is a minute old.
-        return
-    proofs.require_second(session=sessions.find(session_id=session_id))
 
 
 def _made(request: Request, issued: tokens.IssuedToken) -> Response:

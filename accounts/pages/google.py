@@ -29,6 +29,7 @@ from accounts.google import Asked, Claims, Flow
 from accounts.models import Session, User
 from accounts.pages import entering
 from accounts.pages.entering import Destination
+from accounts.proofs import SecondProofRequired
 from accounts.visit import require_second_proof, signed_in
 from focus import limits
 from focus.errors import DomainError, NotFound
@@ -113,13 +114,14 @@ def begin_link(request: HttpRequest, user: User) -> HttpResponse:
 @signed_in
 def unlink(request: HttpRequest, user: User, identity_id: uuid.UUID) -> HttpResponse:
     try:
+        require_second_proof(request)
         row = identities.unlink(
             user=user, identity_id=identity_id, visitor=visitor(request)
         )
     except NotFound:
         messages.error(request, "Linked sign-in not found.")
-    except passkeys.LastWayIn as last:
-        messages.error(request, last.message)
+    except (passkeys.LastWayIn, SecondProofRequired) as refusal:
+        messages.error(request, refusal.message)
     else:
         name = row.get_provider_display()
         messages.success(request, f"{name} can no longer sign in to your account.")

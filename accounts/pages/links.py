@@ -14,7 +14,7 @@ from accounts import link_cookie, links, origins, providers, syncs
 from accounts.authentication import visitor
 from accounts.models import Link, Sync, User
 from accounts.providers import Provider
-from accounts.visit import signed_in
+from accounts.visit import require_second_proof, signed_in
 from focus import limits
 from focus.errors import DomainError, NotFound
 from focus.limits import AUTH
@@ -88,6 +88,7 @@ def told(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
 def connect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
     try:
         limits.of(request).count((AUTH,))
+        require_second_proof(request)
         started = links.start(user=user, provider=provider, in_browser=True)
     except DomainError as refusal:
         messages.error(request, refusal.message)

@@ -10,7 +10,8 @@ from django.views.decorators.http import require_POST
 from accounts import passkeys
 from accounts.authentication import visitor
 from accounts.models import User
-from accounts.visit import signed_in
+from accounts.proofs import SecondProofRequired
+from accounts.visit import require_second_proof, signed_in
 from focus.errors import NotFound
 
 
@@ -18,13 +19,14 @@ from focus.errors import NotFound
 @signed_in
 def remove(request: HttpRequest, user: User, passkey_id: uuid.UUID) -> HttpResponse:
     try:
+        require_second_proof(request)
         passkey = passkeys.remove(
             user=user, passkey_id=passkey_id, visitor=visitor(request)
         )
     except NotFound:
         messages.error(request, "Passkey not found.")
-    except passkeys.LastWayIn as last:
-        messages.error(request, last.message)
+    except (passkeys.LastWayIn, SecondProofRequired) as refusal:
+        messages.error(request, refusal.message)
     else:
         messages.success(request, f"You removed the passkey “{passkey.name}”.")
     return redirect("/security#passkeys")

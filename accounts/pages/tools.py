@@ -11,11 +11,11 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from accounts import origins, tools
+from accounts import consents, origins, tools
 from accounts.authentication import visitor
 from accounts.models import User
 from accounts.principals import AppInactive
-from accounts.visit import person, signed_in
+from accounts.visit import person, require_second_proof, signed_in
 from focus.errors import DomainError, NotFound
 from focus.middleware import page_policy
 from focus.money import from_micro
@@ -60,6 +60,8 @@ def purchase(request: HttpRequest, user: User, purchase_id: uuid.UUID) -> HttpRe
         found = purchases.find(user=user, purchase_id=purchase_id)
         if request.method != "POST":
             return _confirm(request, user, found)
+        if not consents.is_granted(user_id=user.pk, app_id=found.app_id):
+            require_second_proof(request)
         where = visitor(request)
         bought = purchases.process(user=user, purchase_id=purchase_id, visitor=where)
     except NotFound:

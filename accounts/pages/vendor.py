@@ -15,6 +15,7 @@ from accounts.authentication import visitor
 from accounts.models import App, User
 from accounts.pages.tools import spell
 from accounts.partners import Offer
+from accounts.proofs import SecondProofRequired
 from accounts.tokens import IssuedKey
 from accounts.visit import owners, require_second_proof
 from focus.errors import DomainError, NotFound
@@ -58,6 +59,7 @@ def app(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
         return _app(request, user, app_id)
     form = request.POST
     try:
+        require_second_proof(request)
         tools.change(
             owner=user,
             app_id=app_id,
@@ -78,8 +80,10 @@ def app(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
 def switch(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     active = request.POST.get("active") == "1"
     try:
+        if active:
+            require_second_proof(request)
         tools.switch(owner=user, app_id=app_id, active=active, visitor=visitor(request))
-    except tools.SwitchedOffBySupport as refusal:
+    except (tools.SwitchedOffBySupport, SecondProofRequired) as refusal:
         messages.error(request, refusal.message)
     else:
         said = "The app is on." if active else "The app is off."

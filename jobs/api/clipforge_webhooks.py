@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts.access import KEY_OR_JWT, Access
-from accounts.authentication import person, visitor
+from accounts.authentication import person, require_second_proof, visitor
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.fields import Line
 from focus.contracts.replay import replayable, replayable_secret
@@ -94,6 +94,7 @@ class EndpointViewSet(ClipForge, ViewSet):
     statuses = {
         **ClipForge.statuses,
         "no_rotation": 409,
+        "second_proof_required": 403,
         "switched_off_by_support": 409,
     }
     accepts = {
@@ -134,6 +135,7 @@ class EndpointViewSet(ClipForge, ViewSet):
         """
         wish = NewEndpoint(data=request.data)
         wish.is_valid(raise_exception=True)
+        require_second_proof(request)
         shown = endpoints.register(
             user=person(request),
             visitor=visitor(request._request),
@@ -157,6 +159,7 @@ class EndpointViewSet(ClipForge, ViewSet):
     @replayable
     def enable(self, request: Request, endpoint_id: UUID) -> Response:
         """Tell it again from now on; `recover` sends what it has missed."""
+        require_second_proof(request)
         return self._done(endpoints.enable, request, endpoint_id)
 
     @extend_schema(
@@ -180,6 +183,7 @@ class EndpointViewSet(ClipForge, ViewSet):
         the old one's, `X-Signature-Next` is the new one's and `webhook-signature`
         carries both.
         """
+        require_second_proof(request)
         return _with_secret(
             endpoints.rotate(
                 user=person(request),
@@ -196,6 +200,7 @@ class EndpointViewSet(ClipForge, ViewSet):
     @replayable
     def promote(self, request: Request, endpoint_id: UUID) -> Response:
         """The old secret signs nothing more."""
+        require_second_proof(request)
         return self._done(endpoints.promote, request, endpoint_id)
 
     @extend_schema(
