@@ -48,6 +48,17 @@ def is_granted(*, user_id: uuid.UUID, app_id: uuid.UUID) -> bool:
     ).exists()
 
 
+def is_revoked(*, user: User, app_id: uuid.UUID) -> bool:
+    """Whether the person took this app's permission back and never renewed it."""
+    rows = Consent.objects.filter(user=user, app_id=app_id)
+    return rows.filter(revoked_at__isnull=False).exists()
+
+
+def has_answered(*, user: User, app_id: uuid.UUID) -> bool:
+    """Whether the person ever let this app act for them."""
+    return Consent.objects.filter(user=user, app_id=app_id).exists()
+
+
 def require(*, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
     """Let pass what a person allowed this app; raises `AppNotGranted` otherwise.
 

@@ -44,6 +44,17 @@ def staffs_view(*, account_id: UUID) -> list[tuple[App, Spending]]:
     return [(app, months[app.pk]) for app in apps]
 
 
+def limit_of(*, user: User, app: App) -> int | None:
+    """What `app` may spend a month at most, in micro-credits; None for no limit."""
+    return ledger.spending(account_id=user.pk).get(app.pk, NOTHING).limit_micro
+
+
+def widens(*, user: User, app: App, limit_micro: int | None) -> bool:
+    """Whether this limit lets `app` spend more than the one that is set now."""
+    now = limit_of(user=user, app=app)
+    return now is not None and (limit_micro is None or limit_micro > now)
+
+
 @transaction.atomic
 def set_limit(
     *, user: User, app: App, limit_micro: int | None, visitor: Visitor = NOBODY

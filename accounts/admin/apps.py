@@ -146,7 +146,8 @@ class AppAdmin(StaffAdmin):
         if not request.user.has_perm(MARK_FAMILY):
             fixed.append("family")
         if obj and not request.user.has_perm(f"accounts.{roles.CHANGE_APP_IDENTITY}"):
-            return [name for name in self.fields if name not in MONEY]
+            free = MONEY if "family" in fixed else {*MONEY, "family"}
+            return [name for name in self.fields if name not in free]
         return fixed
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

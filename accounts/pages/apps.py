@@ -11,10 +11,11 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts import consents
 from accounts.authentication import visitor
 from accounts.models import App, User
-from accounts.visit import signed_in
-from focus.money import NotAnAmount, from_micro
+from accounts.pages import limiting
+from accounts.proofs import SecondProofRequired
+from accounts.visit import require_second_proof, signed_in
+from focus.money import from_micro
 from wallet import budgets
-from wallet.adjustments import read_credits
 
 
 @require_safe
@@ -36,14 +37,18 @@ def revoke(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
 @require_POST
 @signed_in
 def limit(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
-    """An empty field lifts the limit."""
+    """The button "No limit" lifts the limit, and an empty field does."""
     granted = consents.granted(user=user).values("app_id")
     app = get_object_or_404(App, pk=app_id, pk__in=granted)
     try:
-        wanted = _wanted(request.POST.get("limit", ""))
-    except NotAnAmount as wrong:
-        error = f"{app.name}: {wrong}"
+        wanted = limiting.read(request.POST, "limit")
+        if budgets.widens(user=user, app=app, limit_micro=wanted):
+            require_second_proof(request)
+    except limiting.BadLimit as wrong:
+        error = f"{app.name}: {wrong.message}"
         return _page(request, user, wrong=app, error=error, status=400)
+    except SecondProofRequired as weak:
+        return _page(request, user, error=weak.message, status=403)
     budgets.set_limit(user=user, app=app, limit_micro=wanted, visitor=visitor(request))
     if wanted is None:
         messages.success(request, f"{app.name} has no monthly limit.")
@@ -51,13 +56,6 @@ def limit(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
         said = f"{from_micro(wanted):,}"
         messages.success(request, f"{app.name} may spend {said} credits a month.")
     return redirect("/apps")
-
-
-# One sentence for all that may be wrong: each is a way to write another number.
-_LIMITS = (
-    "The limit must be a number of credits such as 5, 0.5 or 0, with at most 6 "
-    "decimals and at most 1,000,000,000. Leave the field empty for no limit."
-)
 
 
 def _page(
@@ -77,18 +75,6 @@ def _page(
     return render(request, "accounts/apps.html", about, status=status)
 
 
-def _wanted(typed: str) -> int | None:
-    if not typed.strip():
-        return None
-    try:
-        micro = read_credits(typed)
-    except NotAnAmount as wrong:
-        raise NotAnAmount(_LIMITS) from wrong
-    if micro < 0:
-        raise NotAnAmount(_LIMITS)
-    return micro
-
-
 def _row(spender: budgets.Spender) -> dict[str, Any]:
     month = spender.month
     limited = month.limit_micro is not None
@@ -98,6 +84,9 @@ def _row(spender: budgets.Spender) -> dict[str, Any]:
         "spent": f"{from_micro(month.spent_micro):,}",
         "limited": limited,
         "limit": f"{from_micro(month.limit_micro or 0):,}",
-        "typed": str(from_micro(month.limit_micro or 0)) if limited else "",
+        # Without a limit the field suggests one.
+        "typed": str(from_micro(month.limit_micro or 0))
+        if limited
+        else limiting.suggested(month.spent_micro),
         "used_up": limited and not month.left_micro,
     }

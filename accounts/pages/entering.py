@@ -8,7 +8,7 @@ from django.contrib.auth import login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 
-from accounts import bound, origins, redirects, sessions
+from accounts import bound, consents, origins, redirects, sessions
 from accounts.authentication import browser_session, visitor
 from accounts.models import Passkey, Session, User
 from accounts.principals import Principal, TokenEnded
@@ -29,6 +29,11 @@ class Destination:
         if self.target:
             return urlencode({"redirect_to": self.target})
         return urlencode({"next": self.page}) if self.page != "/" else ""
+
+    @property
+    def of_an_app(self) -> bool:
+        """Whether the person goes to an app's page, and not to one of ours."""
+        return bool(self.target) and redirects.app_of(self.target) is not None
 
     @property
     def app(self) -> str:
@@ -75,8 +80,11 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
     if not goal.target:
         return redirect(goal.page)
     target = goal.target
+    app = redirects.app_of(target)
+    if app is not None and consents.is_revoked(user=session.user, app_id=app.pk):
+        # That page asks whether the app may come back.
+        return redirect(f"/signin?{goal.query}")
     if redirects.wants_token(target):
-        app = redirects.app_of(target)
         token = sessions.access_token(
             session=session,
             seconds=REDIRECT_TOKEN_SECONDS,

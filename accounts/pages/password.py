@@ -3,7 +3,6 @@
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
@@ -32,7 +31,7 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
     first = not user.has_usable_password()
     try:
         if first:
-            _require_recent_proof(request)
+            require_second_proof(request)
         if request.method == "POST":
             return _change(request, first=first)
     except proofs.SecondProofRequired as refusal:
@@ -42,16 +41,6 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
     except DomainError as refusal:
         return _refuse(request, user, refusal)
     return _form(request, user)
-
-
-def _require_recent_proof(request: HttpRequest) -> None:
-    require_second_proof(request)
-    session = browser_session(request)
-    if session is None or timezone.now() - session.created_at > proofs.RECENT:
-        raise proofs.SecondProofRequired(
-            "To set a password, first confirm that it is you: sign out and sign in "
-            "again."
-        )
 
 
 def _change(request: HttpRequest, *, first: bool) -> HttpResponse:

@@ -6,17 +6,28 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
-from accounts import google, origins, passkeys, passwords, redirects, sessions
+from accounts import (
+    consents,
+    google,
+    origins,
+    passkeys,
+    passwords,
+    redirects,
+    sessions,
+)
 from accounts.authentication import browser_session, clerks_guest, visitor
-from accounts.models import Session, User
-from accounts.pages import entering
+from accounts.models import App, Session, User
+from accounts.pages import entering, limiting
 from accounts.pages import google as by_google
 from accounts.pages.waiting import say_when
 from accounts.principals import Principal
+from accounts.visit import SignInAgain, require_second_proof
 from focus import limits
 from focus.errors import DomainError
 from focus.limits import SIGN_IN, Limited
 from focus.middleware import page_policy
+from focus.money import from_micro
+from wallet import budgets
 
 
 class GuestGone(DomainError):
@@ -36,6 +47,10 @@ def page(request: HttpRequest) -> HttpResponse:
     session = browser_session(request)
     # Django must agree, or a page that asks Django would send them back here for ever.
     if session is not None and request.user == session.user:
+        if "again" in wish:
+            return _form(request, destination)
+        if (app := _revoked_app(session, destination)) is not None:
+            return _allow(request, session, destination, app)
         return entering.leave(session, destination)
     guest = clerks_guest(request)
     if guest is not None and entering.may_pass_on(guest, destination):
@@ -56,7 +71,10 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 def _answer(request: HttpRequest, destination: entering.Destination) -> HttpResponse:
     tally = limits.of(request)
+    if request.POST.get("intent") == "allow":
+        return _allowed(request, destination)
     try:
+        limiting.read(request.POST)
         tally.count(SIGN_IN)
         if request.POST.get("intent") == google.PROVIDER:
             return by_google.send(destination)
@@ -68,6 +86,67 @@ def _answer(request: HttpRequest, destination: entering.Destination) -> HttpResp
         except Limited as too_many:
             refusal = too_many
         return _form(request, destination, refusal)
+    app = redirects.app_of(destination.target) if destination.target else None
+    if app is not None:
+        limiting.set_first(
+            user=session.user, app=app, form=request.POST, visitor=visitor(request)
+        )
+    return entering.leave(session, destination)
+
+
+def _revoked_app(session: Session, destination: entering.Destination) -> App | None:
+    """The app at the destination, if this person took its permission back."""
+    app = redirects.app_of(destination.target) if destination.target else None
+    if app is None or not consents.is_revoked(user=session.user, app_id=app.pk):
+        return None
+    return app
+
+
+def _allow(
+    request: HttpRequest,
+    session: Session,
+    destination: entering.Destination,
+    app: App,
+    refusal: DomainError | None = None,
+) -> HttpResponse:
+    """Ask whether an app may come back that the person sent away."""
+    limit_micro = budgets.limit_of(user=session.user, app=app)
+    now = None if limit_micro is None else str(from_micro(limit_micro))
+    about = {
+        "user": session.user,
+        "app": app,
+        "destination": destination,
+        "limit": request.POST.get(limiting.FIELD) or now or limiting.suggested(),
+        "error": refusal.message if refusal else "",
+    }
+    status = 400 if refusal else 200
+    response = render(request, "accounts/allow.html", about, status=status)
+    origin = origins.of(destination.target) or ""
+    response["Content-Security-Policy"] = page_policy(origin)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _allowed(request: HttpRequest, destination: entering.Destination) -> HttpResponse:
+    """The person's yes, by a recent sign-in, with the limit that they chose."""
+    session = browser_session(request)
+    app = _revoked_app(session, destination) if session else None
+    if session is None or app is None:
+        return redirect(f"/signin?{destination.query}")
+    try:
+        require_second_proof(request)
+        limit_micro = limiting.read(request.POST)
+        consents.record(user=session.user, app_id=app.pk)
+        budgets.set_limit(
+            user=session.user,
+            app=app,
+            limit_micro=limit_micro,
+            visitor=visitor(request),
+        )
+    except SignInAgain:
+        return redirect(f"/signin?again=1&{destination.query}")
+    except DomainError as refusal:
+        return _allow(request, session, destination, app, refusal)
     return entering.leave(session, destination)
 
 
@@ -92,6 +171,11 @@ def _enter(request: HttpRequest) -> Session:
     return entering.open_session(
         request, enter(email=email, password=password, visitor=where), ["pwd"]
     )
+
+
+def _email(request: HttpRequest) -> str:
+    """The address of the person who is asked to sign in again."""
+    return getattr(request.user, "email", "") or ""
 
 
 def _credential(text: str) -> object:
@@ -123,10 +207,13 @@ def _form(
         # Whoever acts in somebody's place must not become them.
         "guest": guest.user if guest is not None and not guest.read_only else None,
         "destination": destination,
+        "limit": request.POST.get(limiting.FIELD) or limiting.suggested(),
+        "no_limit": limiting.NONE in request.POST,
+        "again": "again" in request.GET or "again" in request.POST,
         "error": refusal.message if refusal else "",
         "wrong": _wrong_fields(refusal),
         "creating": request.POST.get("intent") == "create" or "create" in request.GET,
-        "email": request.POST.get("email", ""),
+        "email": request.POST.get("email", "") or _email(request),
         "google": google.is_configured(),
     }
     status = 400 if refusal else 200

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import access, consents, partners
-from accounts.authentication import visitor
+from accounts.authentication import require_second_proof, visitor
 from focus.contracts.fields import Credits
 from focus.contracts.thefocus import TheFocus
 from focus.errors import NotFound
@@ -52,6 +52,7 @@ EXAMPLE = {
 
 
 class AppViewSet(TheFocus, viewsets.ViewSet):
+    statuses = {**TheFocus.statuses, "second_proof_required": 403}
     accepts = {
         "list": access.Access(access.PEOPLE, "wallet:read"),
         "limit": WRITE,
@@ -84,10 +85,13 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
         app = partners.find_active(slug)
         asked = NewLimit(data=request.data)
         asked.is_valid(raise_exception=True)
+        wanted = asked.validated_data["limit"]
+        if budgets.widens(user=request.auth.user, app=app, limit_micro=wanted):
+            require_second_proof(request)
         limited = budgets.set_limit(
             user=request.auth.user,
             app=app,
-            limit_micro=asked.validated_data["limit"],
+            limit_micro=wanted,
             visitor=visitor(request),
         )
         return Response(_body(limited))

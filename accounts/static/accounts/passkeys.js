@@ -67,6 +67,9 @@
         userVerification: asked.userVerification,
       },
     });
+    const limit = document.getElementById("monthly-limit");
+    const none = document.querySelector("input[name=no_limit]:checked");
+    if (limit && !none) form.elements.monthly_limit.value = limit.value;
     const { response } = shown;
     form.elements.authentication_id.value = asked.authentication_id;
     form.elements.credential.value = JSON.stringify({
