@@ -323,9 +323,7 @@ CLIPFORGE_QUOTA = (600, 100)
 # Webhooks to this machine itself, and http to it. Nothing else that is private, ever.
 WEBHOOK_ALLOW_PRIVATE = read.flag("WEBHOOK_ALLOW_PRIVATE", LOCAL and _AT_HOME)
 # What pages suggest as an app's monthly limit. People choose another one, or none.
-SUGGESTED_MONTHLY_LIMIT_CREDITS = int(
-    read.number("SUGGESTED_MONTHLY_LIMIT_CREDITS", "100")
-)
+SUGGESTED_MONTHLY_LIMIT_CREDITS = read.number("SUGGESTED_MONTHLY_LIMIT_CREDITS", "100")
 # What a member of support may give and take in 24 hours, added up.
 STAFF_ADJUST_LIMIT_CREDITS = read.number("STAFF_ADJUST_LIMIT_CREDITS", "100", zero=True)
 # What any one person may, superusers included. More needs a second person's approval.

@@ -29,7 +29,7 @@ class BadLimit(DomainError):
 
 def suggested(spent_micro: int = 0) -> str:
     """What a limit's field shows: the usual, doubled until it covers this month."""
-    micro = settings.SUGGESTED_MONTHLY_LIMIT_CREDITS * MICRO
+    micro = max(1, int(settings.SUGGESTED_MONTHLY_LIMIT_CREDITS * MICRO))
     while micro < spent_micro:
         micro *= 2
     return str(from_micro(micro))
