@@ -123,7 +123,7 @@ class TestSuggestedLimit:
     ) -> None:
         consents.record(user=alice, app_id=video.pk)
         page = text(alices.get("/apps"))
-        assert "No limit. Suggested:" in page
+        assert "No monthly limit. Suggested:" in page
         assert 'value="100"' in page
         path = f"/apps/{video.pk}/limit"
         alices.fill("/apps", {"limit": "100"}, path)
