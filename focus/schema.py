@@ -20,6 +20,7 @@ from rest_framework.serializers import ListSerializer
 from accounts.access import PUBLIC, Access
 from accounts.principals import Kind
 from accounts.replays import LONGEST_KEY
+from focus import schema_examples
 from focus.contracts import Contract
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.cosmiv import Cosmiv
@@ -186,7 +187,7 @@ class ContractSchema(AutoSchema):
                 said["headers"] = deepcopy(LIMIT_HEADERS)
             # A body of its own, such as a health check's at 503, stays.
             if "content" not in said:
-                said["content"] = self._refusal()
+                said["content"] = self._refusal(status)
         return bodies
 
     def _refusals(self) -> set[int]:
@@ -203,7 +204,7 @@ class ContractSchema(AutoSchema):
             statuses |= {413, 415}
         return statuses
 
-    def _refusal(self) -> dict[str, Any]:
+    def _refusal(self, status: int) -> dict[str, Any]:
         contract: type[Contract] = self.view.__class__
         name = f"{DOCUMENTS[contract.slug][1].title().replace('.', '')}Refusal"
         self.registry.register_on_missing(
@@ -215,8 +216,18 @@ class ContractSchema(AutoSchema):
                 schema=deepcopy(contract.envelope),
             )
         )
-        reference = {"$ref": f"#/components/schemas/{name}"}
-        return {"application/json": {"schema": reference}}
+        has_body = self.method in ("POST", "PUT", "PATCH")
+        media: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{name}"}}
+        example = schema_examples.refusal(
+            contract,
+            operation=self.get_operation_id(),
+            method=self.method,
+            status=status,
+            body=self.get_request_serializer() if has_body else None,
+        )
+        if example is not None:
+            media["example"] = example
+        return {"application/json": media}
 
     def _access(self) -> Access:
         access: Access = self.view.accepts[self._action()]

@@ -15,9 +15,9 @@ class ClipForge(Contract):
     envelope = {
         "type": "object",
         "properties": {
-            "statusCode": {"type": "integer", "example": 404},
+            "statusCode": {"type": "integer"},
             "message": {"type": "string"},
-            "error": {"type": "string", "example": "Not Found"},
+            "error": {"type": "string"},
         },
         "required": ["statusCode", "message", "error"],
         "additionalProperties": {},

@@ -38,7 +38,7 @@ class Cosmiv(Contract):
             "error": {
                 "type": "object",
                 "properties": {
-                    "code": {"type": "string", "example": "RESOURCE_NOT_FOUND"},
+                    "code": {"type": "string"},
                     "message": {"type": "string"},
                     "data": {"type": "object", "additionalProperties": {}},
                 },

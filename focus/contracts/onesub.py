@@ -48,7 +48,7 @@ class OneSub(Contract):
     envelope = {
         "type": "object",
         "properties": {
-            "error": {"type": "string", "example": "Invalid request"},
+            "error": {"type": "string"},
             "message": {"type": "string"},
         },
         "required": ["error", "message"],

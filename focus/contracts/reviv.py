@@ -33,7 +33,7 @@ class Reviv(Contract):
             "error": {
                 "type": "object",
                 "properties": {
-                    "code": {"type": "string", "example": "NOT_FOUND"},
+                    "code": {"type": "string"},
                     "message": {"type": "string"},
                     "details": {"type": "object", "additionalProperties": {}},
                 },

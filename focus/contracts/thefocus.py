@@ -16,7 +16,7 @@ class TheFocus(Contract):
     envelope = {
         "type": "object",
         "properties": {
-            "error": {"type": "string", "example": "not_found"},
+            "error": {"type": "string"},
             "message": {"type": "string"},
             "fields": {"type": "object", "additionalProperties": {}},
         },
