@@ -295,7 +295,7 @@ def _visiting(
     """
     met = clerk.find(visit=visit)
     if met.app is not None and check_app:
-        bound.require(met.app, revoked=met.revoked)
+        bound.require(met.app, live=True, revoked=met.revoked)
     user = met.user or arrivals.by_clerk(
         clerk_id=visit.clerk_id, visitor=visitor(request)
     )

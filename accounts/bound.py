@@ -16,6 +16,7 @@ from accounts import origins, sessions
 from accounts.audit import Visitor
 from accounts.consents import AppNotGranted
 from accounts.models import App, Session, User
+from accounts.models.apps import LIVE
 from accounts.principals import AppInactive, TokenEnded
 from accounts.sessions import AccessToken
 from focus.database.statements import columns, instance, tuples
@@ -24,9 +25,9 @@ from focus.database.statements import columns, instance, tuples
 CLERKS = timedelta(minutes=30)
 
 
-def require(app: App, *, revoked: bool) -> App:
+def require(app: App, *, live: bool, revoked: bool) -> App:
     """`app` while it may act at all: raises `AppInactive` or `AppNotGranted`."""
-    if not app.active:
+    if not live:
         raise AppInactive("This app is inactive.")
     if revoked:
         raise AppNotGranted(
@@ -47,23 +48,23 @@ def find(*, session_id: uuid.UUID, app: str) -> tuple[Session, App]:
     session, place = instance(Session, found[0])
     session.user, place = instance(User, found[0], place)
     bound, place = instance(App, found[0], place)
-    live = sessions.living(session, timezone.now())
-    return live, require(bound, revoked=found[0][place])
+    living = sessions.living(session, timezone.now())
+    return living, require(bound, live=found[0][place], revoked=found[0][place + 1])
 
 
 _FIND: LiteralString = f"""
     SELECT {columns(Session, "s")}, {columns(User, "u")}, {columns(App, "a")},
-      c.revoked_at IS NOT NULL
+      {LIVE}, c.revoked_at IS NOT NULL
     FROM accounts_session s
     JOIN accounts_user u ON u.id = s.user_id
     JOIN accounts_app a ON a.slug = %(app)s
     LEFT JOIN accounts_consent c ON c.user_id = u.id AND c.app_id = a.id
     WHERE s.id = %(session)s
-"""  # noqa: S608 — only column names are put in
+"""  # noqa: S608 — only our own text is put in
 
 
 def by_origin(*, origin: str, user: User) -> App | None:
-    """The active app whose pages have this origin, None for an unknown one.
+    """The live app whose pages have this origin, None for an unknown one.
 
     One query. Raises `AppNotGranted` where `user` took its permission back.
     """
@@ -73,15 +74,15 @@ def by_origin(*, origin: str, user: User) -> App | None:
     if not found:
         return None
     app, place = instance(App, found[0])
-    return require(app, revoked=found[0][place])
+    return require(app, live=True, revoked=found[0][place])
 
 
 _BY_ORIGIN: LiteralString = f"""
     SELECT {columns(App, "a")}, c.revoked_at IS NOT NULL
     FROM accounts_app a
     LEFT JOIN accounts_consent c ON c.user_id = %(user)s AND c.app_id = a.id
-    WHERE a.active AND a.origins @> %(origin)s::varchar[]
-"""  # noqa: S608 — only column names are put in
+    WHERE {LIVE} AND a.origins @> %(origin)s::varchar[]
+"""  # noqa: S608 — only our own text is put in
 
 
 def clerks_token(

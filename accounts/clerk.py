@@ -16,6 +16,7 @@ from django.conf import settings
 from accounts import audit, jwks, origins
 from accounts.audit import Visitor
 from accounts.models import App, SecurityEvent, User
+from accounts.models.apps import LIVE
 from accounts.principals import MalformedToken, TokenEnded
 from focus.database.statements import columns, instance, tuples
 
@@ -117,9 +118,9 @@ _FIND: LiteralString = f"""
     FROM (SELECT) one
     LEFT JOIN accounts_user u ON u.clerk_id = %(clerk_id)s
     LEFT JOIN accounts_app a
-      ON NOT %(ours)s AND a.active AND a.origins @> %(party)s::varchar[]
+      ON NOT %(ours)s AND {LIVE} AND a.origins @> %(party)s::varchar[]
     LEFT JOIN accounts_consent c ON c.user_id = u.id AND c.app_id = a.id
-"""  # noqa: S608 — only column names are put in
+"""  # noqa: S608 — only our own text is put in
 
 
 def note_impersonation(*, visit: Visit, user: User, visitor: Visitor) -> None:

@@ -3,13 +3,15 @@
 import uuid
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, Func, QuerySet
 from django.utils import timezone
 
 from accounts import audit, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import Consent, User
 from focus.errors import DomainError
+
+NOW = Func(function="clock_timestamp", output_field=DateTimeField())
 
 
 class AppNotGranted(DomainError):
@@ -80,10 +82,17 @@ def granted(*, user: User) -> QuerySet[Consent]:
 
 @transaction.atomic
 def revoke(*, user: User, app_id: uuid.UUID, visitor: Visitor = NOBODY) -> bool:
-    """Take the app's permission back. Returns whether it had one."""
-    changed = Consent.objects.filter(user=user, app_id=app_id, revoked_at=None).update(
-        revoked_at=timezone.now()
-    )
-    if changed:
+    """Take the app's permission back. Returns whether it had one.
+
+    Waits for a charge by the app that is under way; once this is committed, no charge
+    beyond what is reserved can follow.
+    """
+    live = Consent.objects.filter(user=user, app_id=app_id, revoked_at=None)
+    # Locked first: the moment comes after every charge that this has waited for. By the
+    # database's clock, as the charges' own.
+    row = live.select_for_update(no_key=True).first()
+    if row is not None:
+        row.revoked_at = NOW
+        row.save(update_fields=["revoked_at"])
         audit.record("app_revoked", user=user, visitor=visitor, app_id=str(app_id))
-    return bool(changed)
+    return row is not None

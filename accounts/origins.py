@@ -121,15 +121,15 @@ def is_first_party(origin: str) -> bool:
 
 
 def of_an_app(origin: str) -> bool:
-    """Whether an active app registered exactly this origin: one query."""
+    """Whether a live app registered exactly this origin: one query."""
     return app_of(origin) is not None
 
 
 def app_of(origin: str) -> App | None:
-    """The active app that registered exactly this origin: one query."""
+    """The live app that registered exactly this origin: one query."""
     if len(origin) > 255 or of(origin) != origin:
         return None
-    return App.objects.filter(active=True, origins__contains=[origin]).first()
+    return App.objects.live().filter(origins__contains=[origin]).first()
 
 
 def may_use_cookies(origin: str) -> bool:

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit, origins
 from accounts.models import App, User
+from accounts.models.apps import LIVE
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
 from focus.money import MICRO
@@ -59,17 +60,17 @@ class Offer:
 def find_active(slug: str) -> App:
     """The app with this slug: one query, none if it cannot be a slug.
 
-    Raises `UnknownApp`, also for an app that is switched off.
+    Raises `UnknownApp`, also for an app that is not live.
     """
     if _is_slug(slug):
-        app = App.objects.filter(slug=slug, active=True).first()
+        app = App.objects.live().filter(slug=slug).first()
         if app is not None:
             return app
     raise UnknownApp("There is no such app.")
 
 
 def find_for(slug: str, *, user_id: uuid.UUID) -> tuple[App, bool]:
-    """The active app with this slug, and whether this person lets it act for them.
+    """The live app with this slug, and whether this person lets it act for them.
 
     One query. Raises `UnknownApp`.
     """
@@ -83,8 +84,8 @@ def find_for(slug: str, *, user_id: uuid.UUID) -> tuple[App, bool]:
 _FIND_FOR: LiteralString = f"""
     SELECT {columns(App, "a")}, EXISTS (SELECT FROM accounts_consent c
       WHERE c.user_id = %(user)s AND c.app_id = a.id AND c.revoked_at IS NULL)
-    FROM accounts_app a WHERE a.slug = %(slug)s AND a.active
-"""  # noqa: S608 — only column names are put in
+    FROM accounts_app a WHERE a.slug = %(slug)s AND {LIVE}
+"""  # noqa: S608 — only our own text is put in
 
 
 def create(

@@ -11,9 +11,12 @@ from accounts.models import User
 def close(*, user: User, actor: str, visitor: Visitor = NOBODY) -> None:
     """Shut the person out at once: every session ends and no token works any more.
 
-    What they own and owe stays in the ledger. Twice is once.
+    What they own and owe stays in the ledger, and their apps are not live any more.
+    Twice is once.
     """
-    row = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    # The one FOR UPDATE of an account: it waits for every movement of credits that
+    # found the account open (wallet/sql/16_permission.sql), and they wait for it.
+    row = User.objects.select_for_update().get(pk=user.pk)
     if row.is_active:
         row.is_active = False
         row.save(update_fields=["is_active"])

@@ -15,7 +15,7 @@ _OURS = frozenset({"token", "ticket"})
 
 
 def absolute(raw: str) -> str | None:
-    """`raw` if its origin is ours or an active app's, without `token` and `ticket`.
+    """`raw` if its origin is ours or a live app's, without `token` and `ticket`.
 
     The path is free, the origin exact: no wildcard, suffix or relative form. None means
     that nothing may be sent there. Raw letters beyond ASCII mean their encoded form.
@@ -78,9 +78,8 @@ def wants_token(target: str) -> bool:
     origin = origins.of(target) or ""
     if origins.is_another_site(origin):
         return True
-    settings_of_apps = App.objects.filter(
-        active=True, origins__contains=[origin]
-    ).values_list("redirect_token", flat=True)
+    apps = App.objects.live().filter(origins__contains=[origin])
+    settings_of_apps = apps.values_list("redirect_token", flat=True)
     return bool(settings_of_apps) and all(settings_of_apps)
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts import audit, mails, networks, opaque, proofs
 from accounts.audit import NOBODY, Visitor
 from accounts.models import App, AppKey, PersonalAccessToken, User
+from accounts.models.apps import LIVE
 from accounts.principals import (
     AppInactive,
     InvalidToken,
@@ -228,13 +229,13 @@ def find_app_key(*, secret: str) -> AppKey:
     if not found:
         raise InvalidToken("The key is invalid.")
     key, place = instance(AppKey, found[0])
-    key.app, _ = instance(App, found[0], place)
+    key.app, place = instance(App, found[0], place)
     if key.revoked_at:
         raise TokenEnded("The key is invalid.")
     now = timezone.now()
     if key.expires_at is not None and key.expires_at <= now:
         raise TokenExpired("The key has expired.")
-    if not key.app.active:
+    if not found[0][place]:
         raise AppInactive("This app is inactive.")
     if not key.active:
         raise KeyInactive("This key is inactive.")
@@ -362,10 +363,10 @@ _FIND_PAT: LiteralString = f"""
     WHERE t.digest = %(digest)s
 """  # noqa: S608 — only column names are put in
 _FIND_KEY: LiteralString = f"""
-    SELECT {columns(AppKey, "k")}, {columns(App, "a")}
+    SELECT {columns(AppKey, "k")}, {columns(App, "a")}, {LIVE}
     FROM accounts_appkey k JOIN accounts_app a ON a.id = k.app_id
     WHERE k.digest = %(digest)s
-"""  # noqa: S608 — only column names are put in
+"""  # noqa: S608 — only our own text is put in
 # At most once a minute, and never waiting: a busy key is used by many requests at once,
 # and the first of them writes for all.
 _TOUCH_PAT = """

@@ -33,15 +33,15 @@ class SwitchedOffBySupport(DomainError):
 
 def offered() -> QuerySet[App]:
     """What people can buy, by name."""
-    return App.objects.filter(is_tool=True, active=True).order_by("name", "pk")
+    return App.objects.live().filter(is_tool=True).order_by("name", "pk")
 
 
 def find_offered(*, tool_id: uuid.UUID) -> App:
     """The tool with this id; raises `NotFound` or `AppInactive`."""
-    app = App.objects.filter(pk=tool_id, is_tool=True).first()
+    app = App.objects.select_related("owner").filter(pk=tool_id, is_tool=True).first()
     if app is None:
         raise NotFound("There is no such tool.")
-    if not app.active:
+    if not app.is_live:
         raise AppInactive("This tool is inactive.")
     return app
 

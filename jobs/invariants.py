@@ -6,6 +6,10 @@ TABLES = {
     "jobs": ("* FROM jobs_job", invariants.OF_ITS_ACCOUNT),
     "uses": ("* FROM jobs_usage", invariants.OF_ITS_ACCOUNT),
     "purchases": ("* FROM jobs_toolpurchase", invariants.OF_ITS_ACCOUNT),
+    "consents": (
+        "user_id AS account_id, app_id, revoked_at FROM accounts_consent",
+        invariants.OF_ITS_ACCOUNT.replace("account_id", "user_id", 1),
+    ),
 }
 # As in `wallet/invariants`: each query yields (wallet_id, detail), or no row.
 INVARIANTS: dict[str, str] = {
@@ -90,6 +94,14 @@ INVARIANTS: dict[str, str] = {
           e.job_id)
         FROM entries e LEFT JOIN jobs j ON j.id = e.job_id AND j.app_id = e.app_id
         WHERE e.job_id IS NOT NULL AND j.id IS NULL
+    """,
+    "an app takes nothing after its consent ended": """
+        SELECT e.wallet_id, format('entry %s of app %s took %s at %s, its consent ended'
+          ' at %s', e.seq, e.app_id, e.amount_micro, e.booked_at, c.revoked_at)
+        FROM consents c JOIN wallets w ON w.account_id = c.account_id
+        JOIN entries e ON e.wallet_id = w.id AND e.app_id = c.app_id
+        WHERE e.booked_at > c.revoked_at
+          AND e.kind IN ('reserve', 'overage', 'overdraft', 'consume')
     """,
     "every reservation has its job": """
         SELECT r.wallet_id, format('%s reservation %s has no job', r.status, r.id)

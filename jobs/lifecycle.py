@@ -18,9 +18,8 @@ from psycopg.types.json import Jsonb
 from accounts.models import App
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
-from focus.money import from_micro
 from focus.sweeps import Sweep
-from jobs import outbox
+from jobs import job_events, outbox
 from jobs.models import Job
 from wallet import ledger
 from wallet.ledger import NOW, Balance
@@ -47,7 +46,8 @@ class TtlTooLong(DomainError):
 
 
 class AppKeyRequired(DomainError):
-    """The app keeps settling to its own key.
+    """Only the app's own keys settle this job: one of them started it, or the app says
+    so for all of its jobs.
 
     Else a user could fail an app's finished job and have the credits back.
     """
@@ -91,12 +91,20 @@ def start(
     estimate_micro: int,
     metadata: dict[str, Any],
     actor: str,
+    by_app: bool = False,
+    needs_consent: bool = False,
     ttl_seconds: int | None = None,
 ) -> Outcome:
     """Reserve the estimate, record the job and tell of it, in one statement.
 
-    Raises `ledger.InsufficientCredits`, `ledger.BudgetExceeded` or `TtlTooLong` and
-    leaves nothing behind. An estimate of 0 is allowed and books nothing.
+    `by_app`: an app's key asks, so the person must have let the app, and only the app's
+    keys settle the job. Else the person asks: with `needs_consent` they must have let
+    the app as well; without, this is their consent, and the caller records it in the
+    same transaction, after this call.
+
+    Raises `ledger.InsufficientCredits`, `ledger.BudgetExceeded`, `AppNotGranted`,
+    `AppInactive` or `TtlTooLong` and leaves nothing behind. An estimate of 0 is allowed
+    and books nothing.
     """
     if ttl_seconds is not None and ttl_seconds > app.max_ttl_seconds:
         raise TtlTooLong(
@@ -111,11 +119,13 @@ def start(
         action=action,
         reserved_micro=estimate_micro,
         metadata=metadata,
+        started_by_app=by_app,
     )
-    then = ledger.Then(_INSERT_JOB, {"action": action, "metadata": Jsonb(metadata)})
+    about = {"action": action, "metadata": Jsonb(metadata), "by_app": by_app}
+    then = ledger.Then(_INSERT_JOB, about)
     if app.owner_id is not None:
         event = outbox.params(
-            app=app, name="job.created", about=job.pk, data=_told(job)
+            app=app, name="job.created", about=job.pk, data=job_events.told(job)
         )
         params = {**then.params, **event, "tell_if": "reserved"}
         then = ledger.Then(_INSERT_JOB, params, outbox.AND_TELL)
@@ -126,6 +136,7 @@ def start(
         amount_micro=estimate_micro,
         ttl_seconds=ttl_seconds or usual,
         actor=actor,
+        by_person=not (by_app or needs_consent),
         then=then,
     )
     job.expires_at = reserved.expires_at
@@ -136,9 +147,9 @@ def start(
 _INSERT_JOB = """
     INSERT INTO jobs_job (id, account_id, app_id, action, status, reserved_micro,
       charged_micro, refunded_micro, uncovered_micro, late, fail_reason, metadata,
-      created_at, expires_at)
+      started_by_app, created_at, expires_at)
     SELECT %(job)s, %(account)s, %(app)s, %(action)s, 'started', %(amount)s,
-      0, 0, 0, false, '', %(metadata)s,
+      0, 0, 0, false, '', %(metadata)s, %(by_app)s,
       moved.expires_at - make_interval(secs => %(ttl)s), moved.expires_at
     FROM moved WHERE moved.outcome = 'reserved'
 """
@@ -156,7 +167,9 @@ def complete(
 
     Raises `JobNotFound` and `AppKeyRequired`.
 
-    Overage, and a job that had expired (`late`), follow the app's overage policy.
+    Where the person no longer lets the app, or the account or the app is closed, it is
+    charged what is still reserved, and the rest of the cost is uncovered. Else overage,
+    and a job that had expired (`late`), follow the app's overage policy.
     Repeating it with the same cost changes nothing and answers the same; another
     cost, or a failed job, raises `JobNotStarted`. New metadata keys win.
     """
@@ -177,7 +190,7 @@ def complete(
     job.actual_cost_micro = cost
     job.metadata = {**job.metadata, **metadata}
     _took(job, settled, late=late or settled.late)
-    _tell(job)
+    job_events.tell(job)
     return Outcome(job, settled.balance)
 
 
@@ -237,7 +250,7 @@ def fail(
     job.status = Job.Status.FAILED
     job.refund = refund
     job.fail_reason = fail_reason
-    _tell(job)
+    job_events.tell(job)
     return Outcome(job, balance)
 
 
@@ -296,7 +309,7 @@ def _expire(job_id: UUID) -> bool:
     job.settled_at = job.expires_at
     job.save(update_fields=["status", "refunded_micro", "settled_at"])
     job.listens = True
-    _tell(job)
+    job_events.tell(job)
     return True
 
 
@@ -329,8 +342,9 @@ def listed(
 def _to_settle(job_id: UUID, caller: Caller) -> tuple[Job, bool]:
     """The job, locked until the transaction ends, and whether it had expired."""
     job = _read_one(_LOCK, job_id, caller)
-    if job.app.settle_with_app_key_only and caller.app_id is None:
-        raise AppKeyRequired("Only the app's own key may settle its jobs.")
+    by_key_only = job.started_by_app or job.app.settle_with_app_key_only
+    if by_key_only and caller.app_id is None:
+        raise AppKeyRequired("Only the app's own key may settle this job.")
     return job, status_of(job, now=job.now) == Job.Status.EXPIRED
 
 
@@ -367,28 +381,6 @@ def _took(job: Job, settled: ledger.Settled, *, late: bool) -> None:
     job.uncovered_micro = settled.uncovered_micro
     job.late = late
     job.settled_at = settled.at
-
-
-def _tell(job: Job) -> None:
-    """Tell how the job ended: one statement, and none where nobody listens."""
-    if job.listens:
-        name = f"job.{job.status}"
-        outbox.write(app=job.app, name=name, about=job.pk, data=_told(job))
-
-
-def _told(job: Job) -> dict[str, Any]:
-    return {
-        "job_id": job.pk,
-        "app": job.app.slug,
-        "action": job.action,
-        "status": job.status,
-        "user_id": job.account_id,
-        "reserved": from_micro(job.reserved_micro),
-        "charged": from_micro(job.charged_micro),
-        "refunded": from_micro(job.refunded_micro),
-        "uncovered": from_micro(job.uncovered_micro),
-        "metadata": job.metadata,
-    }
 
 
 def _as_it_is(job: Job) -> Outcome:

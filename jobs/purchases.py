@@ -86,7 +86,7 @@ def find(*, user: User, purchase_id: uuid.UUID) -> ToolPurchase:
 def owned(*, user: User) -> QuerySet[ToolPurchase]:
     """What the person has paid for and still has, newest first."""
     return (
-        ToolPurchase.objects.select_related("app")
+        ToolPurchase.objects.select_related("app__owner")
         .filter(account=user, paid_at__isnull=False, revoked_at=None)
         .order_by("-paid_at", "-pk")
     )
@@ -105,17 +105,18 @@ def process(*, user: User, purchase_id: uuid.UUID, visitor: Visitor = NOBODY) ->
     """
     purchase = _locked(user, purchase_id)
     app = purchase.app
-    if not app.active or not app.is_tool:
+    if not app.is_live or not app.is_tool:
         raise AppInactive("This tool is inactive.")
     if purchase.paid_at is None:
         purchase = _bought(user, app) or purchase
     if purchase.paid_at is None and purchase.expires_at <= timezone.now():
         raise CheckoutExpired("This checkout has expired; start a new one.")
-    consents.record(user=user, app_id=app.pk)
     if purchase.paid_at is None:
         balance = _pay(purchase, user, visitor)
     else:
         balance = ledger.balance(account_id=user.pk, app_id=app.pk)
+    # After the wallet is locked, as everywhere, so that no two deadlock.
+    consents.record(user=user, app_id=app.pk)
     token = _token(purchase)
     return Bought(purchase, balance, token, redirects.with_token(app.tool_url, token))
 
@@ -126,7 +127,7 @@ def _locked(user: User, purchase_id: uuid.UUID) -> ToolPurchase:
     Of two checkouts of one tool that are processed at once, each locks both, so the
     second one finds the first one paid.
     """
-    rows = ToolPurchase.objects.select_related("app")
+    rows = ToolPurchase.objects.select_related("app__owner")
     purchase = _own(rows, user, purchase_id)
     locked = ToolPurchase.objects.select_for_update(no_key=True, of=("self",)).filter(
         account=user, app=purchase.app
@@ -164,6 +165,7 @@ def _pay(purchase: ToolPurchase, user: User, visitor: Visitor) -> Balance:
         actor=f"user:{user.pk}",
         reason=f"purchase of {app.name}",
         key=f"tool-purchase:{purchase.pk}",
+        by_person=True,
         then=ledger.Then(_PAID, {"id": purchase.pk, "paid_at": purchase.paid_at}),
     )
     purchase.movement_id = taken.movement_id
@@ -187,7 +189,7 @@ def verify(*, token: str) -> Verified:
         user=OuterRef("account"), app=OuterRef("app"), revoked_at=None
     )
     purchase = (
-        ToolPurchase.objects.select_related("app")
+        ToolPurchase.objects.select_related("app__owner")
         .filter(
             Exists(allowed),
             pk=claims["checkout"],
@@ -201,7 +203,7 @@ def verify(*, token: str) -> Verified:
     )
     if purchase is None:
         raise TokenEnded("The token is invalid.")
-    if not purchase.app.active:
+    if not purchase.app.is_live:
         raise AppInactive("This tool is inactive.")
     ends = datetime.fromtimestamp(claims["exp"], UTC)
     return Verified(purchase.account_id, purchase.app_id, purchase.pk, ends)

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
-from accounts import jwks, partners, scopes, tokens
+from accounts import consents, jwks, partners, scopes, tokens
 from accounts.models import App, User
 from focus.limiter import of_this_process as limiter
 from focus.money import MICRO
@@ -196,6 +196,17 @@ def give(db: None) -> Callable[..., Any]:
         )
 
     return gives
+
+
+@pytest.fixture
+def lets(db: None) -> Callable[[User, App], App]:
+    """Let an app take a person's credits: their consent, as its first use records."""
+
+    def consents_to(user: User, app: App) -> App:
+        consents.record(user=user, app_id=app.pk)
+        return app
+
+    return consents_to
 
 
 @pytest.fixture(scope="session")

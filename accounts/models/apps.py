@@ -1,6 +1,7 @@
 """Partner apps: the products that spend a person's credits."""
 
 import uuid
+from typing import LiteralString
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -12,6 +13,21 @@ from django.db.models import Q
 # How long any app's job may keep credits reserved.
 SHORTEST_TTL_SECONDS = 60
 LONGEST_TTL_SECONDS = 86_400
+
+
+# An app is live while it is switched on and its owner's account is open. Every place
+# that asks uses one of these: `App.objects.live()`, `app.is_live`, this condition on
+# a row `a` of accounts_app, or, in the ledger, `ledger.is_live`.
+LIVE: LiteralString = """(a.active AND NOT EXISTS (
+    SELECT FROM accounts_user o WHERE o.id = a.owner_id AND NOT o.is_active))"""
+
+
+class AppQuerySet(models.QuerySet["App"]):
+    def live(self) -> "AppQuerySet":
+        """The apps that may act: switched on, and no closed account owns them."""
+        return self.filter(
+            Q(owner__isnull=True) | Q(owner__is_active=True), active=True
+        )
 
 
 class App(models.Model):
@@ -100,6 +116,8 @@ class App(models.Model):
     paused_by_owner = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = AppQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.CheckConstraint(
@@ -126,3 +144,8 @@ class App(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def is_live(self) -> bool:
+        """As `App.objects.live()`. Costs a query where `owner` was not loaded."""
+        return self.active and (self.owner is None or self.owner.is_active)

@@ -1,8 +1,10 @@
 """Focus guide, sections 3 to 5: create, complete, fail and list jobs."""
 
+from contextlib import nullcontext
 from typing import Any, cast
 from uuid import UUID
 
+from django.db import transaction
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
 from rest_framework.request import Request
@@ -83,7 +85,7 @@ class JobBody(serializers.Serializer[Any]):
     actual_cost = Credits(allow_null=True)
     charged = Credits()
     refunded = Credits()
-    uncovered = Credits(help_text="Cost that the balance could not cover.")
+    uncovered = Credits(help_text="Cost that was not, or could not be, charged.")
     late = serializers.BooleanField(help_text="Settled after it had expired.")
     metadata = Metadata()
     created_at = serializers.DateTimeField()
@@ -190,18 +192,23 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked.is_valid(raise_exception=True)
         new = asked.validated_data
         app, account_id, granted = callers.for_whom(request, new)
-        outcome = lifecycle.start(
-            account_id=account_id,
-            app=app,
-            action=new["action"],
-            estimate_micro=new["cost_estimate"],
-            metadata=new["metadata"],
-            ttl_seconds=new.get("ttl_seconds"),
-            actor=callers.caller(request).actor,
-        )
-        if not granted:
-            # After the reservation: a refused one leaves nothing behind.
-            consents.record(user=cast(User, request.user), app_id=app.pk)
+        caller = callers.caller(request)
+        # Both or neither: a job without a consent could only be charged what it holds.
+        with nullcontext() if granted else transaction.atomic():
+            outcome = lifecycle.start(
+                account_id=account_id,
+                app=app,
+                action=new["action"],
+                estimate_micro=new["cost_estimate"],
+                metadata=new["metadata"],
+                ttl_seconds=new.get("ttl_seconds"),
+                actor=caller.actor,
+                by_app=caller.app_id is not None,
+                needs_consent=granted,
+            )
+            if not granted:
+                # After the wallet is locked, as everywhere, so that no two deadlock.
+                consents.record(user=cast(User, request.user), app_id=app.pk)
         job = outcome.job
         if app.owner_id:
             nudges.wake_courier()
@@ -218,6 +225,10 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
 
     @extend_schema(
         summary="Complete a job and settle its cost",
+        description="Beyond the reservation the app's overage policy decides. Where the"
+        " person no longer lets the app, or the account or the app is closed, at most"
+        " what is still reserved is charged and the rest is `uncovered`. Only an app's"
+        " key settles a job that such a key started.",
         request=FinishedJob,
         responses={200: Settled, 402: None},
         examples=[

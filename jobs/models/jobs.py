@@ -34,6 +34,8 @@ class Job(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False
     )
     app = models.ForeignKey(App, on_delete=models.PROTECT, db_index=False)
+    # By one of the app's keys; then only they settle it. Else by the person.
+    started_by_app = models.BooleanField(default=False, db_default=False)
     action = models.CharField(max_length=120)
     status = models.CharField(max_length=9, choices=Status, default=Status.STARTED)
     reserved_micro = models.BigIntegerField()

@@ -3,7 +3,7 @@
 from django.contrib.auth.models import Group
 from django.test import Client
 
-from accounts import roles
+from accounts import consents, roles
 from accounts.models import App, User
 from focus.money import MICRO
 from jobs import lifecycle
@@ -29,7 +29,8 @@ def browser(person: User) -> Client:
 
 
 def start(user: User, app: App, amount: int) -> Job:
-    """A running job that has reserved so many credits."""
+    """A running job that has reserved so many credits; its app may spend them."""
+    consents.record(user=user, app_id=app.pk)
     return lifecycle.start(
         account_id=user.pk,
         app=app,

@@ -63,6 +63,11 @@ class Model:
     months: list[int] = field(default_factory=list)
     budgets: dict[str, int] = field(default_factory=dict)
     spent: Counter[tuple[str, int]] = field(default_factory=Counter)
+    # The apps that the person has let take their credits, and did not stop since.
+    consents: set[str] = field(default_factory=set)
+    account_open: bool = True
+    # Apps that are switched off, or that a closed account owns.
+    dead_apps: set[str] = field(default_factory=set)
 
     def pass_time(self, seconds):
         """Time alone expires holds and grants; nobody has to sweep."""
@@ -91,6 +96,13 @@ class Model:
     def spendable(self, app):
         return min(self.covered(app), self.room(app))
 
+    def forbidden(self, app, by_person=False):
+        if not by_person and not (self.account_open and app in self.consents):
+            return "not granted"
+        if not self.account_open:
+            return "closed"
+        return "inactive" if app in self.dead_apps else None
+
     def refusal(self, app, amount):
         if amount > self.covered(app):
             return "insufficient"
@@ -105,7 +117,9 @@ class Model:
         )
         self._catch_up()
 
-    def reserve(self, job, app, amount, ttl):
+    def reserve(self, job, app, amount, ttl, by_person=False):
+        if refused := self.forbidden(app, by_person):
+            return refused
         if amount and (refused := self.refusal(app, amount)):
             return refused
         if amount:
@@ -124,6 +138,8 @@ class Model:
         late = hold is not None and hold.state == "expired"
         kept = min(cost, held)
         fresh = min(cost - kept, max(0, self.spendable(app))) if cost > held else 0
+        if self.forbidden(app):
+            fresh, policy = 0, "held"
         uncovered = cost - kept - fresh
         owed = 0
         if policy == "overflow":
@@ -158,7 +174,9 @@ class Model:
         self._catch_up()
         return ("ok", hold.amount)
 
-    def consume(self, app, amount):
+    def consume(self, app, amount, by_person=False):
+        if refused := self.forbidden(app, by_person):
+            return refused
         if refused := self.refusal(app, amount):
             return refused
         self._draw(app, amount)

@@ -16,6 +16,11 @@ ROUNDS = 8
 
 
 @pytest.fixture(autouse=True)
+def _alice_lets_video(alice, video, lets):
+    lets(alice, video)
+
+
+@pytest.fixture(autouse=True)
 def _adds_up(transactional_db):
     yield
     assert invariants.violations(among=BELOW_USAGE) == []

@@ -15,14 +15,19 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
+def _alice_lets_video(alice, video, lets):
+    lets(alice, video)
+
+
+@pytest.fixture(autouse=True)
 def _adds_up(db):
     yield
     assert invariants.violations() == []
 
 
 @pytest.fixture
-def rival(db):
-    return App.objects.create(slug="rival", name="Rival")
+def rival(alice, lets):
+    return lets(alice, App.objects.create(slug="rival", name="Rival"))
 
 
 @pytest.fixture
@@ -235,7 +240,8 @@ def test_staff_and_gifts_do_not_count(alice, video, give):
     assert spent(alice, video) == 0
 
 
-def test_bulk_charges_stop_at_the_limit_each_for_itself(alice, bob, video, give):
+def test_bulk_charges_stop_at_the_limit_each_for_itself(alice, bob, video, give, lets):
+    lets(bob, video)
     give(alice, 20)
     give(bob, 20)
     limit(alice, video, 2)

@@ -16,7 +16,8 @@ ROUNDS = 8
 
 
 @pytest.fixture(autouse=True)
-def _adds_up(transactional_db):
+def _adds_up(transactional_db, alice, video, lets):
+    lets(alice, video)
     yield
     assert invariants.violations(among=ALL) == []
 

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _adds_up(db):
+def _adds_up(alice, video, lets):
+    lets(alice, video)
     yield
     assert invariants.violations() == []
 

@@ -125,6 +125,9 @@ CORRUPTIONS = {
     ),
     "every consume has its usage or its purchase": "DELETE FROM jobs_usage",
     "every entry of a job has its job": "DELETE FROM jobs_job",
+    "an app takes nothing after its consent ended": (
+        "UPDATE accounts_consent SET revoked_at = granted_at"
+    ),
     "every reservation has its job": "DELETE FROM jobs_job",
 }
 

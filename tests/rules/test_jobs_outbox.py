@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from accounts import people, sealed
+from accounts import consents, people, sealed
 from accounts.models import App, User
+from accounts.principals import AppInactive
 from focus.money import MICRO
 from jobs import lifecycle, signatures, usage
 from jobs.lifecycle import Caller
@@ -65,8 +66,9 @@ def told() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def rich(alice: User, give: Any) -> User:
+def rich(alice: User, give: Any, video: App) -> User:
     give(alice, 20)
+    consents.record(user=alice, app_id=video.pk)
     return alice
 
 
@@ -160,17 +162,13 @@ def test_where_nobody_listens_nothing_is_written(
 
 
 def test_a_closed_account_hears_nothing(rich: User, owned: App, bob: User) -> None:
+    job = start(rich, owned)
     listening(bob, [*JOBS, "credits.consumed"])
     people.close(user=bob, actor="staff")
-    complete(start(rich, owned), 3)
-    usage.charge(
-        account_id=rich.pk,
-        app=owned,
-        amount_micro=MICRO,
-        reason="one image",
-        key="k",
-        actor="app:video",
-    )
+    complete(job, 3)
+    # Its app takes nothing more, either.
+    with pytest.raises(AppInactive):
+        start(rich, owned)
     assert not Event.objects.exists()
     people.reopen(user=bob, actor="staff")
     complete(start(rich, owned), 3)

@@ -17,12 +17,14 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def rival(db):
-    return App.objects.create(slug="rival", name="Rival")
+def rival(alice, lets):
+    return lets(alice, App.objects.create(slug="rival", name="Rival"))
 
 
 @pytest.fixture(autouse=True)
-def _adds_up(db):
+def _adds_up(alice, bob, video, lets):
+    lets(alice, video)
+    lets(bob, video)
     yield
     assert invariants.violations() == []
 

@@ -12,7 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from accounts import consents, people
+from accounts.consents import AppNotGranted
 from accounts.models import App, User
+from accounts.principals import AppInactive, TokenEnded
 from tests.rules.ledger_model import Model
 from wallet import invariants, ledger
 from wallet.models import Grant
@@ -31,6 +34,8 @@ some = st.integers(1, 30)
 app = st.sampled_from("ab")
 job = st.integers(0, 5)
 hours = st.integers(1, 6)
+# What closes everything down is opened again soon.
+mostly = st.sampled_from([True, True, False])
 policies = st.sampled_from(["cap", "reject", "overflow"])
 grants = st.tuples(
     st.just("grant"),
@@ -43,11 +48,14 @@ grants = st.tuples(
 wishes = st.lists(
     st.one_of(
         grants,
-        st.tuples(st.just("reserve"), app, amounts, hours),
+        st.tuples(st.just("reserve"), app, amounts, hours, st.booleans()),
         st.tuples(st.just("work"), app, amounts, costs, policies),
         st.tuples(st.just("settle"), job, costs, policies),
         st.tuples(st.just("release"), job),
-        st.tuples(st.just("consume"), app, some),
+        st.tuples(st.just("consume"), app, some, st.booleans()),
+        st.tuples(st.just("let"), app, mostly),
+        st.tuples(st.just("open"), mostly),
+        st.tuples(st.just("live"), app, mostly, st.booleans()),
         st.tuples(st.just("adjust"), some, st.booleans()),
         st.tuples(st.just("claw_back"), st.integers(0, 4), some),
         st.tuples(st.just("reinstate"), st.integers(0, 3)),
@@ -88,7 +96,14 @@ class TheLedgerAgreesWithTheModel(TestCase):
         # A month ends soon: half an hour from any time at which something happens.
         self.model = Model(limit=limit, months=[MONTH_ENDS_IN])
         self.account = User.objects.create(email=None)
-        self.apps = {slug: App.objects.create(slug=slug, name=slug) for slug in "ab"}
+        self.apps = {
+            slug: App.objects.create(
+                slug=slug, name=slug, owner=User.objects.create(email=None)
+            )
+            for slug in "ab"
+        }
+        for slug in "ab":
+            self.do_let(slug, True)
         self.jobs = []
         # One for each of the model's grants.
         self.grant_keys = []
@@ -124,7 +139,35 @@ class TheLedgerAgreesWithTheModel(TestCase):
         )
         self.grant_keys.append(f"{self.account.pk}:{self.count}")
 
-    def do_reserve(self, app, amount, ttl):
+    def do_let(self, app, yes):
+        """The person lets an app take their credits, or stops it."""
+        if yes and self.model.account_open:
+            consents.record(user=self.account, app_id=self.apps[app].pk)
+            self.model.consents.add(app)
+        elif not yes:
+            consents.revoke(user=self.account, app_id=self.apps[app].pk)
+            self.model.consents.discard(app)
+
+    def do_open(self, yes):
+        """The account is closed, or opened again."""
+        (people.reopen if yes else people.close)(user=self.account, actor="test")
+        self.model.account_open = yes
+
+    def do_live(self, app, yes, owner):
+        """An app is switched off or on, or its owner's account is closed or opened."""
+        row = self.apps[app]
+        assert row.owner is not None
+        if owner:
+            switch = people.reopen if yes else people.close
+            switch(user=row.owner, actor="test")
+            row.owner.is_active = yes
+        else:
+            row.active = yes
+            App.objects.filter(pk=row.pk).update(active=yes)
+        live = row.active and row.owner.is_active
+        (self.model.dead_apps.discard if live else self.model.dead_apps.add)(app)
+
+    def do_reserve(self, app, amount, ttl, by_person=False):
         job_id = uuid.uuid4()
         said = self._said(
             ledger.reserve,
@@ -132,8 +175,9 @@ class TheLedgerAgreesWithTheModel(TestCase):
             job_id=job_id,
             amount_micro=amount,
             ttl_seconds=ttl * HOUR,
+            by_person=by_person,
         )
-        expected = self.model.reserve(len(self.jobs), app, amount, ttl)
+        expected = self.model.reserve(len(self.jobs), app, amount, ttl, by_person)
         if expected == "ok":
             self.jobs.append((job_id, app))
             late_by = said.expires_at - self._time() - timedelta(hours=ttl)
@@ -172,15 +216,16 @@ class TheLedgerAgreesWithTheModel(TestCase):
             said = ("ok", said.returned_micro)
         assert said == self.model.release(job)
 
-    def do_consume(self, app, amount):
+    def do_consume(self, app, amount, by_person):
         said = self._said(
             ledger.consume,
             app=self.apps[app],
             amount_micro=amount,
             reason="",
             key=self._key(),
+            by_person=by_person,
         )
-        expected = self.model.consume(app, amount)
+        expected = self.model.consume(app, amount, by_person)
         assert said == expected or expected == "ok"
 
     def do_adjust(self, amount, give):
@@ -277,6 +322,12 @@ class TheLedgerAgreesWithTheModel(TestCase):
             said = "insufficient"
         except ledger.BudgetExceeded:
             said = "limit"
+        except AppNotGranted:
+            said = "not granted"
+        except AppInactive:
+            said = "inactive"
+        except TokenEnded:
+            said = "closed"
         except ledger.AlreadyResolved:
             said = "already"
         except ledger.AlreadyReinstated:

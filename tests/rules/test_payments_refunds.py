@@ -12,6 +12,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accounts import consents
 from accounts.models import App, User
 from focus.money import MICRO
 from jobs import lifecycle
@@ -45,6 +46,7 @@ def test_parts_never_take_more_than_the_whole_and_the_last_takes_the_rest(
 
 
 def spend(user: User, app: App, amount: int) -> None:
+    consents.record(user=user, app_id=app.pk)
     ledger.consume(
         account_id=user.pk,
         app=app,

@@ -24,6 +24,11 @@ BELOW_USAGE = {name: ALL[name] for name in ALL if not name.startswith("every con
 
 
 @pytest.fixture(autouse=True)
+def _alice_lets_video(alice, video, lets):
+    lets(alice, video)
+
+
+@pytest.fixture(autouse=True)
 def _adds_up(transactional_db):
     yield
     assert invariants.violations(among=BELOW_USAGE) == []
@@ -198,7 +203,8 @@ def test_one_money_key_by_twenty_charges_once(alice, video, give):
     assert len({taken.movement_id for taken in outcomes}) == 1
 
 
-def test_bulk_charges_in_opposite_orders_do_not_deadlock(alice, bob, video, give):
+def test_bulk_charges_in_opposite_orders_do_not_deadlock(alice, bob, video, give, lets):
+    lets(bob, video)
     give(alice, 100)
     give(bob, 100)
 

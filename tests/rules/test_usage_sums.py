@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from rest_framework.test import APIClient
 
-from accounts import user_keys
+from accounts import consents, user_keys
 from accounts.models import App, User
 from focus.money import MICRO
 from jobs import lifecycle, purchases, usage
@@ -59,6 +59,7 @@ def failed(user: User, app: App, amount: int, *, refund: bool) -> Job:
 
 
 def called(user: User, app: App, amount: int, key: str) -> Usage:
+    consents.record(user=user, app_id=app.pk)
     usage.charge(
         account_id=user.pk,
         app=app,

@@ -98,7 +98,8 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
 
     @extend_schema(
         summary="Take an app's permission to spend your credits back",
-        description="Its running jobs keep what they have reserved, and a limit stays.",
+        description="Its running jobs keep what they have reserved and are charged no"
+        " more than that. A limit stays.",
         responses={200: OpenApiResponse(AppBody, "Revoked."), 404: None},
         examples=[
             OpenApiExample(

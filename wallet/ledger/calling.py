@@ -6,6 +6,8 @@ from typing import Any, LiteralString
 
 from django.db import IntegrityError
 
+from accounts.consents import AppNotGranted
+from accounts.principals import AppInactive, TokenEnded
 from focus.database.statements import rows, with_items
 from focus.money import from_micro
 from wallet.outcomes import (
@@ -15,6 +17,10 @@ from wallet.outcomes import (
     DuplicateKey,
     InsufficientCredits,
     Then,
+)
+
+Refusal = (
+    InsufficientCredits | BudgetExceeded | AppNotGranted | AppInactive | TokenEnded
 )
 
 # The unique constraint behind every money key.
@@ -32,16 +38,20 @@ def one_account_a_key() -> Iterator[None]:
 
 
 def covered(row: Mapping[str, Any], required_micro: int) -> None:
-    """Raise what the wallet or the app's budget refused."""
+    """Raise what the wallet, the app's budget or the person's consent refused."""
     if refused := refusal_of(row, required_micro):
         raise refused
 
 
-def refusal_of(
-    row: Mapping[str, Any], required_micro: int
-) -> InsufficientCredits | BudgetExceeded | None:
+def refusal_of(row: Mapping[str, Any], required_micro: int) -> Refusal | None:
     """The refusal of a charge, or None where it was made."""
     match row["outcome"]:
+        case "app_not_granted":
+            return AppNotGranted("This person has not let the app spend their credits.")
+        case "account_closed":
+            return TokenEnded("The account was closed just now.")
+        case "app_inactive":
+            return AppInactive("This app is inactive.")
         case "insufficient_credits":
             return insufficient(required_micro, Balance.of(row).credits_micro)
         case "spending_limit_reached":

@@ -7,6 +7,7 @@ from uuid import UUID
 from accounts.models import App
 from focus.database.statements import rows
 from wallet.ledger.calling import (
+    Refusal,
     call,
     code,
     covered,
@@ -16,10 +17,8 @@ from wallet.ledger.calling import (
 from wallet.models import Grant
 from wallet.outcomes import (
     Balance,
-    BudgetExceeded,
     Charge,
     Granted,
-    InsufficientCredits,
     Taken,
     Then,
 )
@@ -89,12 +88,14 @@ def consume(
     actor: str,
     reason: str,
     key: str,
+    by_person: bool = False,
     then: Then | None = None,
 ) -> Taken:
     """Charge at once, without a job, once per `key` for ever.
 
-    Raises `InsufficientCredits` and `BudgetExceeded`. A repeated key answers with the
-    first movement. `then` must write nothing unless `moved.outcome = 'taken'`.
+    `by_person` is as for `reserve`. Raises `InsufficientCredits`, `BudgetExceeded`,
+    `AppNotGranted` and `AppInactive`. A repeated key answers with the first movement.
+    `then` must write nothing unless `moved.outcome = 'taken'`.
     """
     return _take(
         account_id,
@@ -105,13 +106,14 @@ def consume(
         actor,
         reason,
         key,
-        then,
+        by="person" if by_person else "app",
+        then=then,
     )
 
 
 def consume_many(
     *, app: App, actor: str, charges: Iterable[Charge]
-) -> list[Taken | InsufficientCredits | BudgetExceeded]:
+) -> list[Taken | Refusal]:
     """Many charges in one round trip, answered in the order given.
 
     Each stands for itself: one that cannot be covered is answered with its refusal
@@ -170,13 +172,16 @@ def _take(
     actor: str,
     reason: str,
     key: str,
+    *,
+    by: str = "staff",
     then: Then | None = None,
 ) -> Taken:
     with one_account_a_key():
         row = call(
-            "SELECT * FROM ledger.take(%(account)s, %(app)s, %(kind)s, %(to)s,"
-            " %(amount)s, %(actor)s, %(reason)s, %(key)s)",
+            "SELECT * FROM ledger.take_by(%(by)s, %(account)s, %(app)s, %(kind)s,"
+            " %(to)s, %(amount)s, %(actor)s, %(reason)s, %(key)s)",
             {
+                "by": by,
                 "account": account_id,
                 "app": app and app.pk,
                 "kind": kind,

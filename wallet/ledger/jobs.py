@@ -24,17 +24,23 @@ def reserve(
     ttl_seconds: int,
     actor: str,
     reason: str = "",
+    by_person: bool = False,
     then: Then | None = None,
 ) -> Reserved:
     """Set credits aside for a job. An amount of 0 books nothing.
 
-    Raises `InsufficientCredits` and `BudgetExceeded`; `then` must write nothing unless
-    `moved.outcome = 'reserved'`.
+    `by_person`: they ask for it themselves, which is their consent; the caller records
+    it in the same transaction, after this. Else they must have let the app before, and
+    a revocation that is committed before the wallet was locked is always seen.
+
+    Raises `InsufficientCredits`, `BudgetExceeded`, `AppNotGranted` and `AppInactive`;
+    `then` must write nothing unless `moved.outcome = 'reserved'`.
     """
     row = call(
-        "SELECT * FROM ledger.reserve(%(account)s, %(app)s, %(job)s, %(amount)s,"
-        " %(ttl)s, %(actor)s, %(reason)s)",
+        "SELECT * FROM ledger.reserve_by(%(by)s, %(account)s, %(app)s, %(job)s,"
+        " %(amount)s, %(ttl)s, %(actor)s, %(reason)s)",
         {
+            "by": "person" if by_person else "app",
             "account": account_id,
             "app": app.pk,
             "job": job_id,
@@ -63,11 +69,13 @@ def settle(
     """Charge a job's real cost; return the rest, or charge overage by the app's policy.
 
     With `only_held` nothing beyond the reservation is charged, whatever the policy, and
-    of an expired one nothing at all. A settlement that charges nothing leaves no entry,
-    so the caller must hold a lock of its own against settling the same job twice.
-    Overage stays within the app's monthly limit as within the balance. Raises
-    `InsufficientCredits` and `BudgetExceeded` only under the policy `reject`, and
-    `AlreadyResolved`.
+    of an expired one nothing at all. The same holds where the person has taken their
+    consent back, or the account or the app is closed, by the time that the wallet is
+    locked; the rest of the cost is then uncovered. A settlement that charges nothing
+    leaves no entry, so the caller must hold a lock of its own against settling the same
+    job twice. Overage stays within the app's monthly limit as within the balance.
+    Raises `AlreadyResolved`, and under the policy `reject` `InsufficientCredits` and
+    `BudgetExceeded`.
     `then` must write nothing unless `moved.outcome = 'settled'`.
     """
     row = call(

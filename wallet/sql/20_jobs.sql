@@ -2,9 +2,9 @@
 -- A refusal is an outcome, never an exception; it has moved nothing (what was due by
 -- time may have been booked, as any reader would already have seen it).
 
-CREATE OR REPLACE FUNCTION ledger.reserve(
-  p_account uuid, p_app uuid, p_job uuid, p_amount bigint, p_ttl_seconds int,
-  p_actor text, p_reason text,
+CREATE OR REPLACE FUNCTION ledger.reserve_by(
+  p_by text, p_account uuid, p_app uuid, p_job uuid, p_amount bigint,
+  p_ttl_seconds int, p_actor text, p_reason text,
   OUT outcome text, OUT movement_id uuid, OUT available_micro bigint,
   OUT reserved_micro bigint, OUT debt_micro bigint, OUT restricted_micro bigint,
   OUT expires_at timestamptz, OUT limit_micro bigint, OUT spent_micro bigint
@@ -24,7 +24,10 @@ BEGIN
   END IF;
   restricted_micro := ledger.restricted(w.id, p_app);
   expires_at := e.booked_at + make_interval(secs => p_ttl_seconds);
-  IF p_amount > w.available_micro - w.debt_micro - restricted_micro
+  outcome := ledger.forbidden(p_account, p_app, p_by);
+  IF outcome IS NOT NULL THEN
+    NULL;
+  ELSIF p_amount > w.available_micro - w.debt_micro - restricted_micro
      AND p_amount > 0 THEN
     outcome := 'insufficient_credits';
   ELSIF p_amount > b.limit_micro - b.spent_micro AND p_amount > 0 THEN
@@ -61,6 +64,8 @@ END $$;
 -- Charge what a job really cost. Up to the reservation it comes from there and the
 -- rest goes back; beyond it, and after an expiry (`late`), it is a fresh charge under
 -- the app's overage policy and within its budget. `uncovered` is what nobody paid.
+-- Where the app may not take the person's credits any more, a charge takes what is
+-- still reserved and no more. The policy `held` asks for no more to begin with.
 CREATE OR REPLACE FUNCTION ledger.settle(
   p_account uuid, p_app uuid, p_app_slug text, p_job uuid, p_cost bigint,
   p_policy text, p_actor text, p_reason text,
@@ -92,8 +97,12 @@ BEGIN
   -- `held` takes what is reserved and nothing else, so a late one takes nothing.
   IF p_cost > held AND p_policy <> 'held' THEN
     required_micro := p_cost - held;
-    SELECT * INTO fresh, owed, enough
-    FROM ledger.overage(w, b, restricted_micro, p_policy, required_micro);
+    IF ledger.forbidden(p_account, p_app, 'app') IS NOT NULL THEN
+      p_policy := 'held';
+    ELSE
+      SELECT * INTO fresh, owed, enough
+      FROM ledger.overage(w, b, restricted_micro, p_policy, required_micro);
+    END IF;
     uncovered_micro := required_micro - fresh - owed;
   END IF;
   charged_micro := kept + fresh + owed;
@@ -106,11 +115,8 @@ BEGIN
       END;
   ELSE
     outcome := 'settled';
-    movement_id := gen_random_uuid();
-    e.movement_id := movement_id;
-    e.reservation_id := r.id;
-    e.job_id := p_job;
-    e.app_id := p_app;
+    movement_id := gen_random_uuid(); e.movement_id := movement_id;
+    e.reservation_id := r.id; e.job_id := p_job; e.app_id := p_app;
     e.actor := p_actor;
     e := ledger.say(w, e, p_reason);
     w := ledger.book_settlement(w, e, 'revenue:' || p_app_slug, held, kept, fresh,

@@ -55,10 +55,11 @@ END $$;
 
 -- Take credits at once: `consume` for an app (its own and unrestricted grants, to its
 -- revenue), `adjust` for staff (any grant, back to issuance). The money key makes it
--- happen once, for ever: a second try learns what the first one did.
-CREATE OR REPLACE FUNCTION ledger.take(
-  p_account uuid, p_app uuid, p_kind text, p_to text, p_amount bigint, p_actor text,
-  p_reason text, p_key text,
+-- happen once, for ever: a second try learns what the first one did. An app that may
+-- not take the person's credits learns nothing of an earlier charge either.
+CREATE OR REPLACE FUNCTION ledger.take_by(
+  p_by text, p_account uuid, p_app uuid, p_kind text, p_to text, p_amount bigint,
+  p_actor text, p_reason text, p_key text,
   OUT outcome text, OUT movement_id uuid, OUT available_micro bigint,
   OUT reserved_micro bigint, OUT debt_micro bigint, OUT restricted_micro bigint,
   OUT first_amount_micro bigint, OUT first_balance_micro bigint,
@@ -83,7 +84,10 @@ BEGIN
   SELECT x.movement_id, x.amount_micro, x.available_after - x.debt_after
   INTO movement_id, first_amount_micro, first_balance_micro
   FROM wallet_entry x WHERE x.key = p_key AND x.wallet_id = w.id AND x.kind = p_kind;
-  IF FOUND THEN
+  outcome := ledger.forbidden(p_account, p_app, p_by);
+  IF outcome IS NOT NULL THEN
+    NULL;
+  ELSIF movement_id IS NOT NULL THEN
     outcome := 'duplicate';
   ELSIF p_amount > w.available_micro - w.debt_micro - restricted_micro THEN
     outcome := 'insufficient_credits';
@@ -130,8 +134,8 @@ BEGIN
       WITH ORDINALITY AS item(account, amount, reason, key, place)
     ORDER BY item.account, item.place
   LOOP
-    RETURN QUERY SELECT i.place, t.* FROM ledger.take(i.account, p_app, 'consume',
-      'revenue:' || p_app_slug, i.amount, p_actor, i.reason, i.key) AS t;
+    RETURN QUERY SELECT i.place, t.* FROM ledger.take_by('app', i.account, p_app,
+      'consume', 'revenue:' || p_app_slug, i.amount, p_actor, i.reason, i.key) AS t;
   END LOOP;
 END $$;
 
