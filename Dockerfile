@@ -33,12 +33,17 @@ RUN python -m compileall -q . \
        from cryptography.hazmat.primitives.asymmetric import ec; \
        print(ec.generate_private_key(ec.SECP256R1()).private_bytes( \
        s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()).decode())" > /tmp/key \
+    && python -c "from cryptography.hazmat.primitives import serialization as s; \
+       from cryptography.hazmat.primitives.asymmetric import ed25519; \
+       print(ed25519.Ed25519PrivateKey.generate().private_bytes( \
+       s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()).decode())" > /tmp/anchor \
     && SECRET_KEY="$(python -c 'import secrets; print(secrets.token_hex(32))')" \
     && export SECRET_KEY \
     && TOKEN_PEPPER="$SECRET_KEY" SEALING_KEY="$SECRET_KEY" JWT_PRIVATE_KEY_FILE=/tmp/key \
+       ANCHOR_PRIVATE_KEY_FILE=/tmp/anchor \
        DATABASE_URL=postgresql://build/build REDIS_URL=redis://build \
        python manage.py collectstatic --noinput \
-    && rm /tmp/key
+    && rm /tmp/key /tmp/anchor
 
 USER 10001
 EXPOSE 8000

@@ -38,5 +38,7 @@ SCHEDULE = {
     "forget-stripe-bodies": _slow(3600.0, "payments.forget_bodies", expires=600),
     "sync-links": _slow(5.0, "accounts.sync_links", expires=10),
     "forget-replays": _slow(3600.0, "accounts.forget_replays", expires=600),
+    "anchor-ledger": _slow(3600.0, "wallet.anchor", expires=600),
+    "verify-wallets": _slow(2.0, "wallet.verify", expires=10),
     "check-ledger": _slow(3600.0, "wallet.check_ledger", expires=600),
 }

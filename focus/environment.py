@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 import psycopg
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
@@ -164,22 +164,43 @@ def _strong(name: str, value: str) -> str:
 def signing_keys(name: str) -> str:
     """PEM private keys on the curve P-256, one after another, and nothing else."""
     text = env(name)
-    pems = _PEM.findall(text)
-    if not pems or _PEM.sub("", text).strip():
-        refuse(name, "must hold PEM private keys and nothing else.")
-    for pem in pems:
-        try:
-            key = load_pem_private_key(pem.encode(), password=None)
-        except (ValueError, TypeError) as broken:
-            refuse(name, f"is not a PEM private key without a password: {broken}")
-        except Exception as broken:  # cryptography's own UnsupportedAlgorithm
-            refuse(name, f"is not a key that can be used: {broken}")
+    for key in _pem_keys(name, text):
         curve = getattr(key, "curve", None)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(
             curve, ec.SECP256R1
         ):
-            refuse(name, "must hold keys on the curve P-256 (ES256).")
+            refuse(name, "must hold private keys on the curve P-256 (ES256).")
     return text
+
+
+def anchor_keys(name: str) -> str:
+    """PEM keys of Ed25519: a private one, then others or their public halves."""
+    text = env(name)
+    first, *others = _pem_keys(name, text)
+    kinds = (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey)
+    if not isinstance(first, kinds[0]) or not all(
+        isinstance(key, kinds) for key in others
+    ):
+        refuse(name, "must hold Ed25519 keys, and a private one first.")
+    return text
+
+
+def _pem_keys(name: str, text: str) -> list[object]:
+    pems = _PEM.findall(text)
+    if not pems or _PEM.sub("", text).strip():
+        refuse(name, "must hold PEM private keys and nothing else.")
+    return [_pem_key(name, pem) for pem in pems]
+
+
+def _pem_key(name: str, pem: str) -> object:
+    try:
+        if "PUBLIC KEY" in pem:
+            return load_pem_public_key(pem.encode())
+        return load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError) as broken:
+        refuse(name, f"is not a PEM private key without a password: {broken}")
+    except Exception as broken:  # cryptography's own UnsupportedAlgorithm
+        refuse(name, f"is not a key that can be used: {broken}")
 
 
 def rsa_public_key(name: str) -> str:

@@ -32,6 +32,9 @@ TOKEN_PEPPER = read.secret("TOKEN_PEPPER")
 SEALING_KEYS = read.secrets("SEALING_KEY")
 # One or more PEM private keys, ES256. The first signs; all of them verify.
 JWT_PRIVATE_KEY = read.signing_keys("JWT_PRIVATE_KEY")
+# One or more PEM keys, Ed25519: wallet/anchors.py. The first one signs and is private;
+# all of them verify, and one that is retired stays as its public half.
+ANCHOR_PRIVATE_KEY = read.anchor_keys("ANCHOR_PRIVATE_KEY")
 
 PORT = read.whole("PORT", 8000, most=65535)
 PUBLIC_BASE_URL = read.origin("PUBLIC_BASE_URL", f"http://localhost:{PORT}")

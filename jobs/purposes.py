@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from jobs.models import Job
+from django.db.models import Q
+
+from jobs.models import Job, Usage
 from wallet.models import Adjustment, Entry
 
 
@@ -48,3 +50,15 @@ def _of_job(entry: Entry, jobs: dict[UUID, Job]) -> str:
         return ""
     ended = entry.kind in (Entry.Kind.RELEASE, Entry.Kind.CHARGE)
     return (job.fail_reason if ended else "") or job.action
+
+
+def erase(*, account_id: UUID) -> int:
+    """Erase the free texts of an account's jobs and usage; returns how many rows.
+
+    What a job was (`action`) and what was charged stay. A repeated charge of an erased
+    one still gets its first answer.
+    """
+    said = Q(metadata={}, fail_reason="")
+    jobs = Job.objects.filter(account=account_id).exclude(said)
+    uses = Usage.objects.filter(account=account_id).exclude(reason="")
+    return jobs.update(metadata={}, fail_reason="") + uses.update(reason="")

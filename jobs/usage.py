@@ -131,8 +131,9 @@ def charge(
     if taken.created:
         return Charged(taken.movement_id, taken.balance.credits_micro)
     first = Usage.objects.get(app=app, key=key)
-    same = (first.account_id, first.amount_micro, first.reason)
-    if same != (account_id, amount_micro, reason):
+    same = (first.account_id, first.amount_micro) == (account_id, amount_micro)
+    # The reason of an erased one is empty, and no request's is.
+    if not same or first.reason not in ("", reason):
         raise _used_otherwise()
     return _again(app, first)
 

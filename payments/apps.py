@@ -10,6 +10,10 @@ class PaymentsConfig(AppConfig):
     name = "payments"
 
     def ready(self) -> None:
+        from payments.invariants import INVARIANTS, TABLES
+        from wallet.invariants import register
+
+        register(INVARIANTS, TABLES)
         # Django's own hook for what must follow a migrate; not plumbing of ours.
         post_migrate.connect(put_on_sale, sender=self)
 

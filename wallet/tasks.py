@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 
 from focus import sweeps
-from wallet import invariants, ledger
+from wallet import anchors, invariants, ledger, verifications
 
 log = logging.getLogger(__name__)
 
@@ -21,3 +21,23 @@ def check_ledger(**_newer: object) -> None:
     """Say every broken invariant in the log, where an alert can find it."""
     for violation in invariants.check(actor="system:beat"):
         log.error("ledger invariant broken: %s", violation)
+
+
+@shared_task(name="wallet.verify")
+@sweeps.alone
+def verify(**_newer: object) -> None:
+    """Make the checks that staff asked for."""
+    verifications.run_due()
+
+
+@shared_task(name="wallet.anchor")
+@sweeps.alone
+def anchor(**_newer: object) -> None:
+    """Once a day: sign the heads of the wallets that moved, and say so in the log.
+
+    The log is a place outside the database that keeps what was signed.
+    """
+    ledger.adopt_all()
+    made = anchors.make_if_due()
+    if made is not None:
+        log.info("ledger anchored: %s", made.statement)

@@ -153,6 +153,7 @@ def _throwaway_environment(
 
 PERSONAL = (
     "JWT_PRIVATE_KEY",
+    "ANCHOR_PRIVATE_KEY",
     "PORT",
     "PUBLIC_BASE_URL",
     "FRONTEND_URL",

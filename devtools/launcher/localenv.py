@@ -26,6 +26,7 @@ COMPOSE_SECRETS = (
     "database_password",
     "valkey_password",
     "jwt_private_key",
+    "anchor_private_key",
 )
 
 MAKE_KEY = """
@@ -34,6 +35,16 @@ from cryptography.hazmat.primitives import serialization as form
 print(ec.generate_private_key(ec.SECP256R1()).private_bytes(
     form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode(), end="")
 """
+
+
+MAKE_ANCHOR_KEY = """
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives import serialization as form
+print(ed25519.Ed25519PrivateKey.generate().private_bytes(
+    form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode(), end="")
+"""
+# What makes each key that is a PEM file.
+MAKERS = {"jwt_private_key": MAKE_KEY, "anchor_private_key": MAKE_ANCHOR_KEY}
 
 
 def port() -> int:
@@ -64,7 +75,7 @@ def write(family: Family, addresses: dict[str, str]) -> None:
     values = {**read(), **addresses, "PORT": str(port())}
     for name in SECRETS:
         values.setdefault(name, secrets.token_hex(32))
-    values["JWT_PRIVATE_KEY_FILE"] = str(signing_key(family, VAR / "jwt.pem"))
+    values |= key_files(family, VAR)
     base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port()}"
     values["PUBLIC_BASE_URL"] = base
     values = stripe.settled(values, port())
@@ -74,8 +85,7 @@ def write(family: Family, addresses: dict[str, str]) -> None:
 def throwaway(family: Family, folder: Path) -> dict[str, str]:
     """The same kinds of secrets, for one test run."""
     values = {name: secrets.token_hex(32) for name in SECRETS}
-    values["JWT_PRIVATE_KEY_FILE"] = str(signing_key(family, folder / "jwt.pem"))
-    return values
+    return values | key_files(family, folder)
 
 
 def compose_secrets(family: Family, folder: Path) -> list[str]:
@@ -90,8 +100,8 @@ def compose_secrets(family: Family, folder: Path) -> list[str]:
         path = folder / name
         if path.exists():
             continue
-        if name == "jwt_private_key":
-            signing_key(family, path)
+        if name in MAKERS:
+            key_file(family, path, MAKERS[name])
         else:
             private_file(path, secrets.token_hex(32))
         path.chmod(0o444)
@@ -99,9 +109,15 @@ def compose_secrets(family: Family, folder: Path) -> list[str]:
     return made
 
 
-def signing_key(family: Family, path: Path) -> Path:
+def key_files(family: Family, folder: Path) -> dict[str, str]:
+    jwt = key_file(family, folder / "jwt.pem", MAKE_KEY)
+    anchor = key_file(family, folder / "anchor.pem", MAKE_ANCHOR_KEY)
+    return {"JWT_PRIVATE_KEY_FILE": str(jwt), "ANCHOR_PRIVATE_KEY_FILE": str(anchor)}
+
+
+def key_file(family: Family, path: Path, maker: str) -> Path:
     if not path.exists():
-        status, text = family.run([PYTHON, "-c", MAKE_KEY], os.environ)
+        status, text = family.run([PYTHON, "-c", maker], os.environ)
         if status:
             raise Trouble(f"Cannot make a signing key: {last_lines(text, 1)}")
         private_file(path, text)

@@ -7,7 +7,7 @@ from focus.money import MICRO
 from jobs import lifecycle, purchases, usage
 from jobs.invariants import ALL
 from tests.rewriting import corrupt
-from wallet import invariants, ledger
+from wallet import anchors, invariants, ledger
 
 pytestmark = pytest.mark.django_db
 
@@ -42,6 +42,9 @@ CORRUPTIONS = {
     ),
     "a text is what its entries were told": (
         "UPDATE wallet_text SET said = 'nothing to see here'"
+    ),
+    "a chain contains its anchored heads": (
+        "UPDATE wallet_anchoredhead SET head = sha256('x')"
     ),
     "available is what the grants have left": (
         "UPDATE wallet_grant SET remaining_micro = remaining_micro - 1"
@@ -190,6 +193,7 @@ def history(alice, video, tool, give):
         key="one",
         actor="test",
     )
+    anchors.make()
 
 
 def test_each_invariant_has_its_corruption():

@@ -20,6 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from accounts import audit
+from wallet import anchors
 from wallet.invariants.chain import CHAIN
 from wallet.invariants.credits import CREDITS
 from wallet.invariants.money import MONEY
@@ -40,14 +41,16 @@ class Violation:
     detail: str
 
     def __str__(self) -> str:
-        who = f"wallet {self.wallet_id} (account {self.account_id})"
-        return f"{self.invariant}: {who}: {self.detail}"
+        who = f"wallet {self.wallet_id} (account {self.account_id}): "
+        return f"{self.invariant}: {who if self.wallet_id else ''}{self.detail}"
 
 
 # The ledger's own.
 INVARIANTS: dict[str, str] = {**CHAIN, **CREDITS, **TERMS, **MONEY}
 # And those of the apps above, once Django is set up.
 EVERY: dict[str, str] = dict(INVARIANTS)
+# Of the anchors themselves, which belong to no wallet.
+SIGNED = "the anchors are whole and signed"
 # What `manage.py check_ledger` writes to the audit.
 CHECKED = "ledger_checked"
 
@@ -61,6 +64,7 @@ TABLES: dict[str, tuple[str, str]] = {
     "entries": ("e.*, e AS line FROM wallet_entry e", "wallet_id = %(wallet)s"),
     "grants": ("g.*, g AS line FROM wallet_grant g", "wallet_id = %(wallet)s"),
     "texts": ("* FROM wallet_text", "wallet_id = %(wallet)s"),
+    "anchored": ("* FROM wallet_anchoredhead", "wallet_id = %(wallet)s"),
     "draws": ("* FROM wallet_draw", _OF_ITS_GRANTS),
     "reservations": ("* FROM wallet_reservation", "wallet_id = %(wallet)s"),
     "budgets": ("* FROM wallet_budget", "wallet_id = %(wallet)s"),
@@ -82,11 +86,12 @@ def register(
 def check(*, actor: str) -> list[Violation]:
     """All violations; the audit keeps when that was asked, and what was found."""
     broken = violations(among=EVERY)
+    broken += [Violation(SIGNED, None, None, wrong) for wrong in anchors.broken()]
     wallets = {found.wallet_id for found in broken if found.wallet_id is not None}
     audit.record(
         CHECKED,
         actor=actor,
-        invariants=len(EVERY),
+        invariants=len(EVERY) + 1,
         wallets=sorted(wallets)[:100],
         violations=len(broken),
     )

@@ -105,4 +105,11 @@ CHAIN: dict[str, str] = {
           OR (e.text_id IS NOT NULL AND t.id IS NULL)
           OR ledger.text_digest(t.salt, t.said) <> e.text_digest
     """,
+    "a chain contains its anchored heads": """
+        SELECT h.wallet_id, format('anchor %s was signed with another entry %s',
+          h.anchor_id, h.seq)
+        FROM anchored h LEFT JOIN entries e ON e.wallet_id = h.wallet_id
+          AND e.seq = h.seq
+        WHERE e.hash IS DISTINCT FROM h.head
+    """,
 }

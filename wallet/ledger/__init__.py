@@ -10,7 +10,13 @@ trip: a CTE that reads the one-row table `moved`, so the wallet stays locked no
 longer than the movement needs.
 """
 
-from wallet.ledger.budgets import adopt, set_budget, set_overdraft_limit, spending
+from wallet.ledger.budgets import (
+    adopt,
+    adopt_all,
+    set_budget,
+    set_overdraft_limit,
+    spending,
+)
 from wallet.ledger.claw_backs import claw_back, reinstate
 from wallet.ledger.credits import adjust, balance, consume, consume_many, grant
 from wallet.ledger.jobs import NOW, expire, expire_due, release, reserve, settle
@@ -59,6 +65,7 @@ __all__ = [
     "UnknownPurchase",
     "adjust",
     "adopt",
+    "adopt_all",
     "balance",
     "claw_back",
     "consume",

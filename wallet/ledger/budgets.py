@@ -2,6 +2,7 @@
 debt may become. The chain of entries proves both.
 """
 
+from typing import LiteralString
 from uuid import UUID
 
 from accounts.models import App
@@ -66,3 +67,22 @@ def adopt(*, account_id: UUID) -> int:
     """
     row = call("SELECT * FROM ledger.adopt(%(account)s)", {"account": account_id})
     return int(row["booked"])
+
+
+def adopt_all(*, limit: int = 10_000) -> int:
+    """The same for at most `limit` wallets with a grant that lacks its terms, each in
+    its own transaction. Returns how many there were.
+    """
+    found = rows(_WITHOUT_TERMS, {"limit": limit})
+    for row in found:
+        adopt(account_id=row["account_id"])
+    return len(found)
+
+
+_WITHOUT_TERMS: LiteralString = """
+    SELECT DISTINCT w.account_id FROM wallet_grant g
+    JOIN wallet_wallet w ON w.id = g.wallet_id
+    WHERE g.has_credits AND NOT EXISTS (SELECT FROM wallet_entry e
+      WHERE e.grant_id = g.id AND e.terms IS NOT NULL)
+    LIMIT %(limit)s
+"""

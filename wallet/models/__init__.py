@@ -5,13 +5,17 @@ chain of entries; `manage.py check_ledger` proves that both follow from the entr
 """
 
 from wallet.models.adjustments import Adjustment
+from wallet.models.anchors import Anchor, AnchoredHead
 from wallet.models.entries import Entry, Text
 from wallet.models.grants import ClawBack, Draw, Grant, Reservation
+from wallet.models.verifications import Verification
 from wallet.models.wallets import GENESIS, Budget, Wallet
 
 __all__ = [
     "GENESIS",
     "Adjustment",
+    "Anchor",
+    "AnchoredHead",
     "Budget",
     "ClawBack",
     "Draw",
@@ -19,5 +23,6 @@ __all__ = [
     "Grant",
     "Reservation",
     "Text",
+    "Verification",
     "Wallet",
 ]

@@ -1,0 +1,19 @@
+"""`manage.py anchor_ledger`: sign the heads of the wallets that moved, now."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from wallet import anchors, ledger
+
+
+class Command(BaseCommand):
+    help = "Sign the heads of all wallets that moved since the last anchor, now."
+
+    def handle(self, **_options: Any) -> None:
+        while ledger.adopt_all():
+            pass
+        made = anchors.make()
+        if made is None:
+            raise CommandError("Another process is making an anchor right now.")
+        self.stdout.write(made.statement)
