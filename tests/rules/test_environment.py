@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,8 @@ def public_pem(key: Any) -> str:
 
 
 SIGNING = ec.generate_private_key(ec.SECP256R1())
+ANCHOR = ed25519.Ed25519PrivateKey.generate()
+ANCHOR_BEFORE = ed25519.Ed25519PrivateKey.generate()
 OTHER_CURVE = ec.generate_private_key(ec.SECP384R1())
 RSA = rsa.generate_private_key(65537, 2048)
 WEAK_RSA = rsa.generate_private_key(65537, 1024)
@@ -50,6 +52,7 @@ def production(folder: Path) -> dict[str, str]:
         "TOKEN_PEPPER": STRONG,
         "SEALING_KEY": STRONG,
         "JWT_PRIVATE_KEY": pem(SIGNING),
+        "ANCHOR_PRIVATE_KEY": pem(ANCHOR) + public_pem(ANCHOR_BEFORE),
         "DATABASE_URL": "postgresql://focus@localhost/focus",
         "REDIS_URL": "redis://localhost:6379/0",
         "PUBLIC_BASE_URL": "https://focus.example",
@@ -101,6 +104,17 @@ BAD: dict[str, list[str]] = {
         pem(SIGNING) + pem(OTHER_CURVE),
         pem(SIGNING) + public_pem(SIGNING),
         pem(SIGNING).replace("M", "N", 1),
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+    ],
+    "ANCHOR_PRIVATE_KEY": [
+        "",
+        "garbage",
+        STRONG,
+        pem(SIGNING),
+        public_pem(ANCHOR),
+        public_pem(ANCHOR_BEFORE) + pem(ANCHOR),
+        pem(ANCHOR) + public_pem(SIGNING),
+        pem(ANCHOR) + "more",
         "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
     ],
     "DEBUG": ["1", "yes", "true"],
@@ -159,7 +173,9 @@ BAD: dict[str, list[str]] = {
     "CLERK_JWT_KEY": ["garbage", pem(RSA), public_pem(SIGNING), public_pem(WEAK_RSA)],
     "FOCUS_TESTING": ["1", "yes"],
 }
-SECRET = {"SECRET_KEY", "TOKEN_PEPPER", "SEALING_KEY", "JWT_PRIVATE_KEY"}
+SECRET = {"SECRET_KEY", "TOKEN_PEPPER", "SEALING_KEY", "JWT_PRIVATE_KEY"} | {
+    "ANCHOR_PRIVATE_KEY"
+}
 CLERK = {"CLERK_ISSUER": "https://clerk.example", "CLERK_JWT_KEY": public_pem(RSA)}
 NEEDED = {
     "CLERK_JWKS_URL": CLERK,
@@ -186,6 +202,7 @@ def test_a_bad_value_is_refused_by_name(start: Start, name: str) -> None:
         "TOKEN_PEPPER",
         "SEALING_KEY",
         "JWT_PRIVATE_KEY",
+        "ANCHOR_PRIVATE_KEY",
         "DATABASE_URL",
         "REDIS_URL",
     ],

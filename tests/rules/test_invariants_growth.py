@@ -123,10 +123,20 @@ _MUCH = """
     INSERT INTO jobs_usage (account_id, app_id, key, amount_micro, reason, movement_id,
       balance_after_micro, created_at)
     SELECT %(account)s, %(app)s, 'one', 1000000, '', movement_id, 0, now() FROM moved;
+    INSERT INTO payments_payment (id, account_id, stripe_session_id, amount_cents,
+      granted_micro, taken_back_micro, version)
+    VALUES (md5(%(slug)s)::uuid, %(account)s, %(slug)s, 900, 9000000, 4000000, 1);
     SELECT ledger.grant(%(account)s, 'purchase', 'paid', 9000000, 50, NULL, NULL, NULL,
-      'stripe', 'test', '', format('payment:%%s', %(slug)s));
-    SELECT ledger.claw_back(%(account)s, format('payment:%%s', %(slug)s), 4000000,
-      'test', '', format('back:%%s:%%s', %(slug)s, n)) FROM generate_series(1, 2) n;
-    SELECT ledger.reinstate(%(account)s, format('back:%%s:1', %(slug)s), 'test', '',
-      format('won:%%s', %(slug)s));
+      'stripe', 'test', '', format('payment:%%s', md5(%(slug)s)::uuid));
+    WITH piece AS (
+      INSERT INTO payments_clawedpiece (payment_id, amount_micro, given_back)
+      SELECT md5(%(slug)s)::uuid, 4000000, n = 1 FROM generate_series(1, 2) n
+      RETURNING id, payment_id
+    )
+    SELECT ledger.claw_back(%(account)s, format('payment:%%s', payment_id), 4000000,
+      'test', '', format('payment:%%s:piece:%%s', payment_id, id)) FROM piece;
+    SELECT ledger.reinstate(%(account)s, key, 'test', '', key || ':returned') FROM (
+      SELECT format('payment:%%s:piece:%%s', payment_id, id) AS key
+      FROM payments_clawedpiece WHERE payment_id = md5(%(slug)s)::uuid AND given_back
+    ) piece;
 """
