@@ -34,7 +34,7 @@ def own_keys() -> Keys:
 def make_if_due() -> Anchor | None:
     """Sign an anchor if the last one is a day old, or finish one that was begun."""
     last = Anchor.objects.annotate(now=NOW).order_by("-number").first()
-    if last and last.signature and last.now < last.begun_at + EVERY:  # type: ignore[attr-defined]
+    if last and last.signature and last.now < last.begun_at + EVERY:
         return None
     return make()
 

@@ -31,12 +31,18 @@ def pem(key):
 OLD, NEW = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 
 
+def sign(make=anchors.make):
+    anchor = make()
+    assert anchor is not None
+    return anchor
+
+
 @pytest.fixture
 def history(alice, bob, give):
     give(alice, 5)
     give(alice, 7)
     give(bob, 1)
-    return anchors.make()
+    return sign()
 
 
 def found():
@@ -51,8 +57,8 @@ def test_an_anchor_lists_each_wallet_that_moved_and_the_next_one_only_what_moved
     listed = {head.wallet.account_id: head.seq for head in AnchoredHead.objects.all()}
     assert listed == {alice.pk: 2, bob.pk: 1}
     give(bob, 1)
-    assert [head.seq for head in anchors.heads(anchors.make())] == [2]
-    assert list(anchors.heads(anchors.make())) == []
+    assert [head.seq for head in anchors.heads(sign())] == [2]
+    assert list(anchors.heads(sign())) == []
     assert found() == set()
 
 
@@ -105,7 +111,7 @@ def test_a_changed_anchor_is_noticed(history, change):
 
 def test_an_anchor_from_the_middle_is_missed(history, give, alice):
     give(alice, 1)
-    anchors.make()
+    sign()
     corrupt("DELETE FROM wallet_anchor WHERE number = 1")
     assert (invariants.SIGNED, None) in found()
 
@@ -131,7 +137,7 @@ def test_a_wallet_with_a_broken_head_is_not_vouched_for(alice, bob, give):
     corrupt(
         "UPDATE wallet_wallet SET head = sha256('x') WHERE account_id = %s", [alice.pk]
     )
-    made = anchors.make()
+    made = sign()
     assert [head.wallet_id for head in anchors.heads(made)] == [
         Wallet.objects.get(account=bob).pk
     ]
@@ -142,7 +148,7 @@ def test_one_is_made_a_day(alice, give, time_passes):
     assert anchors.make_if_due() is not None
     assert anchors.make_if_due() is None
     time_passes(int(timedelta(days=1).total_seconds()) + 1)
-    assert anchors.make_if_due().number == 2
+    assert sign(anchors.make_if_due).number == 2
 
 
 def test_one_that_a_dead_worker_began_is_finished(alice, bob, give, monkeypatch):
@@ -151,7 +157,7 @@ def test_one_that_a_dead_worker_began_is_finished(alice, bob, give, monkeypatch)
     begun = Anchor.objects.create(number=1)
     anchors._list_more(begun)
     give(bob, 1)
-    made = anchors.make_if_due()
+    made = sign(anchors.make_if_due)
     assert made.pk == begun.pk
     assert len(list(anchors.heads(made))) == 2
     assert found() == set()
@@ -224,11 +230,11 @@ class TestFile:
 def test_a_retired_key_verifies_by_its_public_half(alice, give, settings):
     give(alice, 1)
     settings.ANCHOR_PRIVATE_KEY = pem(OLD)
-    anchors.make()
+    sign()
     give(alice, 1)
     retired = anchor_files.Keys(pem(OLD)).public()
     settings.ANCHOR_PRIVATE_KEY = pem(NEW) + retired
-    made = anchors.make()
+    made = sign()
     assert f'"key": "{anchor_files.key_id(NEW.public_key())}"' in made.statement
     assert list(anchors.broken()) == []
     settings.ANCHOR_PRIVATE_KEY = pem(NEW)
@@ -274,8 +280,7 @@ def test_anchors_made_beside_movements_and_beside_each_other_hold():
     calls = [*[(moves, user) for user in people], *[(makes, None)] * 2]
     with ThreadPoolExecutor(len(calls)) as pool:
         list(pool.map(run, calls))
-    last = anchors.make()
-    assert last is not None
+    sign()
     numbers = list(Anchor.objects.order_by("number").values_list("number", flat=True))
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 2
