@@ -26,7 +26,7 @@ R = TypeVar("R")
 # Hashing is slow on purpose, so what is hashed must be short.
 LONGEST = 256
 # The lowest priority is 19. Argon2's own threads inherit it.
-NICENESS = 10
+NICENESS = 5
 
 
 class HashingBusy(DomainError):

@@ -74,7 +74,7 @@ def test_the_examples_of_401_413_and_415_are_the_answers(
             assert (answer.status_code, said) == (401, example), path
             met.add(401)
         if 413 in shown and method != "get":
-            long = {"CONTENT_LENGTH": str(10**12)}
+            long: Any = {"CONTENT_LENGTH": str(10**12)}
             answer = anyone.generic(method.upper(), at, headers=signed_in, **long)
             assert (answer.status_code, answer.json()) == (413, shown[413]), path
             met.add(413)
