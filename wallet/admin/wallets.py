@@ -12,11 +12,10 @@ from django.utils.html import format_html
 
 from accounts.models import SecurityEvent, User
 from focus.admin_site import search, shown
-from jobs.invariants import ALL
-from wallet import explain, invariants
+from wallet import explain, verifications
 from wallet.admin import export, page
 from wallet.admin.adjusting import AdjustingPages
-from wallet.admin.frame import with_now
+from wallet.admin.frame import staff_of, with_now
 from wallet.models import Wallet
 
 STAFF_EVENTS = [
@@ -152,22 +151,20 @@ class WalletAdmin(AdjustingPages):
         )
 
     def verify_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
-        """Recompute this wallet from its entries. Only a POST: it is written down."""
+        """Ask a worker to recompute this wallet (POST), and show how far it is."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         if request.method == "POST":
-            broken = invariants.violations(wallet_id=wallet.pk, among=ALL)
-            self.note(request, "wallet_verified", wallet, violations=len(broken))
-            for violation in broken:
-                said = f"{violation.invariant}: {violation.detail}"
-                self.message_user(request, said, messages.ERROR)
-            if not broken:
-                self.message_user(
-                    request,
-                    f"The chain is whole: {len(ALL)} invariants hold"
-                    f" over {wallet.seq:,} entries.",
-                    messages.SUCCESS,
-                )
-        return redirect("admin:wallet_wallet_change", wallet.pk)
+            asked = verifications.ask(wallet=wallet, actor=str(staff_of(request)))
+            self.note(request, "wallet_verified", wallet, verification=asked.pk)
+            return redirect("admin:wallet_wallet_verify", wallet.pk)
+        latest = verifications.latest(wallet=wallet)
+        if latest is None:
+            return redirect("admin:wallet_wallet_change", wallet.pk)
+        answer = self.answer(request, wallet, "verify", verification=latest)
+        if latest.finished_at is None:
+            # The page asks again by itself, without a script.
+            answer["Refresh"] = "2"
+        return answer
 
     def csv_view(self, request: HttpRequest, wallet_id: int) -> StreamingHttpResponse:
         wallet = self.wallet_or_refuse(request, wallet_id)
