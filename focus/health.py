@@ -30,6 +30,7 @@ BUDGET_SECONDS = 1.5
 FRESH_SECONDS = 0.5
 
 OK, ERROR, TIMEOUT, SILENT = "ok", "error", "timeout", "silent"
+READ_ONLY = "read_only"
 
 # Stands beside the checks, and never makes a server unhealthy.
 FAILED = "failed_tasks"
@@ -87,12 +88,17 @@ def _database() -> str:
     # and a server that is out of connections is not healthy.
     params = connection.get_connection_params() | {"connect_timeout": 2}
     with psycopg.connect(**params, autocommit=True) as own:
-        own.execute("SELECT 1")
-    return OK
+        asked = own.execute(
+            "SELECT pg_is_in_recovery()"
+            " OR current_setting('transaction_read_only')::boolean"
+        ).fetchone()
+    # During a fail-over: it answers, and every write is refused.
+    return READ_ONLY if asked and asked[0] else OK
 
 
 def _redis() -> str:
-    pulse().ping()
+    # Not a ping: a replica answers that, and refuses to count and to queue.
+    pulse().set("focus:health", "1", ex=60)
     return OK
 
 
@@ -155,7 +161,7 @@ def _word(*values: str) -> dict[str, Any]:
     return {"type": "string", "enum": [*values]}
 
 
-_CHECK = _word(OK, ERROR, TIMEOUT, SILENT)
+_CHECK = _word(OK, ERROR, TIMEOUT, SILENT, READ_ONLY)
 _ENGINE = _word("connected", "disconnected")
 _FAILED = {
     "type": "array",

@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from rest_framework.exceptions import ValidationError
 
 from focus import fallback, limits, logs
 from focus.contracts import Contract
@@ -163,6 +165,53 @@ def _policy(path: str, headers: Mapping[str, str]) -> str:
     if headers.get("Content-Type") == "application/json":
         return API_POLICY
     return ADMIN_POLICY if path.startswith("/admin/") else PAGE_POLICY
+
+
+class RefuseNul:
+    """Refuses U+0000 wherever a request may hold it: PostgreSQL's text has none.
+
+    Path, query, headers and cookies (quoted ones have octal escapes) are checked here,
+    and the forms of pages. A contract's bodies are checked by its parsers, which read
+    them after the caller is known.
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        meta = request.META
+        if (
+            "%00" in meta.get("QUERY_STRING", "")
+            or any("\x00" in value for value in meta.values() if type(value) is str)
+            or ("\\" in meta.get("HTTP_COOKIE", "") and _holds_nul(request.COOKIES))
+        ):
+            return fallback.bad_request(request, NUL)
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, _view: object, _args: object, _kwargs: object
+    ) -> HttpResponseBase | None:
+        if request.method != "POST" or fallback.contract_of(request.path):
+            return None
+        forms = (request.POST, request.FILES)
+        if any(_holds_nul(dict(form.lists())) for form in forms):
+            return fallback.bad_request(request, NUL)
+        return None
+
+
+NUL = ValidationError("U+0000 is not allowed in text.")
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    # An uploaded file: its name and type are the client's words.
+    said = (getattr(value, "name", ""), getattr(value, "content_type", ""))
+    return any("\x00" in word for word in said if word)
 
 
 class DatabaseGone:

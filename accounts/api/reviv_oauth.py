@@ -13,7 +13,6 @@ from drf_spectacular.utils import (
     extend_schema,
 )
 from rest_framework import serializers
-from rest_framework.parsers import FormParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
@@ -35,7 +34,7 @@ from accounts.authentication import visitor
 from accounts.google import Claims, Flow
 from accounts.models import User
 from focus.contracts.reviv import Person, Reviv
-from focus.contracts.wire import StrictJSONParser
+from focus.contracts.wire import StrictFormParser, StrictJSONParser
 from focus.errors import DomainError
 from focus.limits import AUTH
 from focus.middleware import page_policy
@@ -149,7 +148,7 @@ class InitiateViewSet(Reviv, ViewSet):
 
 class CallbackViewSet(Reviv, ViewSet):
     authentication_classes: list[Any] = []
-    parser_classes = (StrictJSONParser, FormParser)
+    parser_classes = (StrictJSONParser, StrictFormParser)
     # Not HEAD: whoever looks at a link first must not spend it.
     http_method_names = ["get", "post", "options"]
     accepts = {"callback": PUBLIC}

@@ -142,7 +142,7 @@ class Contract(_View):
                 if request.auth is None:
                     raise Unauthenticated("Sign in or send a credential.")
             raise exceptions.MethodNotAllowed(request.method)
-        self._inspect(request.META, request.path)
+        self._inspect(request.META)
         if method != "options":
             super().initial(request, *args, **kwargs)
             # Only now: a caller who is refused has sent a body for nothing.
@@ -182,16 +182,11 @@ class Contract(_View):
     def _tally(self, request: Any) -> Tally:
         return limits.of(request._request)
 
-    def _inspect(self, meta: Mapping[str, Any], path: str) -> None:
+    def _inspect(self, meta: Mapping[str, Any]) -> None:
         sent = meta.get("CONTENT_LENGTH") or "0"
         limit = self.max_body_bytes or settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         if not sent.isdecimal() or int(sent) > limit:
             raise RequestDataTooBig("Content-Length")
-        # PostgreSQL's text has no U+0000, so nothing here can be found by one.
-        if "\x00" in path:
-            raise Http404
-        if "%00" in meta.get("QUERY_STRING", ""):
-            raise exceptions.ValidationError("U+0000 is not allowed in text.")
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Say which methods there are (in `Allow`) to anybody who asks."""

@@ -5,16 +5,18 @@ Errors are `{"success": false, "error": {"code": "UPPER", "message", "data": {}}
 
 from typing import Any, ClassVar
 
-from rest_framework.parsers import FormParser, MultiPartParser
-
 from focus.contracts import Contract, Problem
-from focus.contracts.wire import StrictJSONParser
+from focus.contracts.wire import (
+    StrictFormParser,
+    StrictJSONParser,
+    StrictMultiPartParser,
+)
 
 
 class Cosmiv(Contract):
     slug = "cosmiv"
     # The guide posts JSON, urlencoded and multipart bodies alike.
-    parser_classes = [StrictJSONParser, FormParser, MultiPartParser]
+    parser_classes = [StrictJSONParser, StrictFormParser, StrictMultiPartParser]
 
     # The guide's "Common Error Codes".
     codes: ClassVar[dict[str, str]] = {

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, FormParser, MultiPartParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.utils.serializer_helpers import ReturnDict, ReturnList
 
@@ -46,8 +46,8 @@ class StrictJSONParser(BaseParser):
             # Arithmetic: Decimal has no exponent of twenty digits.
             raise ParseError(f"The body is not valid JSON: {broken}") from broken
         # Only an escape can bring U+0000 in, so most bodies skip the walk.
-        if b"\\u0000" in body and _has_nul(value):
-            raise ParseError("U+0000 is not allowed in text.")
+        if b"\\u0000" in body:
+            _refuse_nul(value)
         if not isinstance(value, dict):
             raise ParseError("The body must be a JSON object.")
         return value
@@ -59,6 +59,31 @@ def _has_nul(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_nul(k) or _has_nul(v) for k, v in value.items())
     return isinstance(value, list) and any(map(_has_nul, value))
+
+
+class StrictFormParser(FormParser):
+    """An urlencoded form without U+0000."""
+
+    def parse(self, stream: Any, media_type: Any = None, context: Any = None) -> Any:
+        form = super().parse(stream, media_type, context)
+        _refuse_nul(dict(form.lists()))
+        return form
+
+
+class StrictMultiPartParser(MultiPartParser):
+    """A multipart form without U+0000, in its files' names neither."""
+
+    def parse(self, stream: Any, media_type: Any = None, context: Any = None) -> Any:
+        form = super().parse(stream, media_type, context)
+        _refuse_nul(dict(form.data.lists()))
+        for name, files in form.files.lists():
+            _refuse_nul([name, *(file.name for file in files)])
+        return form
+
+
+def _refuse_nul(value: Any) -> None:
+    if _has_nul(value):
+        raise ParseError("U+0000 is not allowed in text.")
 
 
 class ExactJSONRenderer(BaseRenderer):

@@ -1,29 +1,78 @@
-"""PostgreSQL, noticing a dead connection without a round trip.
+"""PostgreSQL, noticing a dead or demoted server without a round trip.
 
 CONN_HEALTH_CHECKS asks `is_usable()` at each request's first query. Django sends
 SELECT 1; on a hot path that is one answer more to wait for. An idle connection has
 nothing to read, so a readable socket already says that the server hung up.
+
+After a fail-over an old connection may stay on the server that now only reads.
+PostgreSQL reports that with its answers (`in_hot_standby`), so such a connection is
+replaced before its next use, and so is one whose write was refused for it.
 """
 
 import select
+from types import TracebackType
+from typing import Any
 
 from django.db.backends.postgresql import base
+from django.db.utils import DatabaseErrorWrapper, OperationalError
+from django.utils.functional import cached_property
+from psycopg import errors
 from psycopg.pq import ConnStatus, TransactionStatus
+
+# psycopg calls these internal errors. They pass by themselves, as a lost server does.
+_PASSING = (
+    errors.ReadOnlySqlTransaction,
+    errors.IdleInTransactionSessionTimeout,
+    errors.TransactionTimeout,
+)
+# What PostgreSQL reports, from version 14 on, whenever it changes.
+_READ_ONLY_SIGNS = (b"in_hot_standby", b"default_transaction_read_only")
+
+
+class _Errors(DatabaseErrorWrapper):
+    """Makes an OperationalError, hence a 503, of what passes by itself."""
+
+    wrapper: "DatabaseWrapper"
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None and isinstance(error, _PASSING):
+            self.wrapper.errors_occurred = True
+            self.wrapper.refused_writes = True
+            raise OperationalError(*error.args).with_traceback(traceback) from error
+        super().__exit__(kind, error, traceback)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    # Whether this connection's server has refused to write.
+    refused_writes = False
+
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        return _Errors(self)
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        self.refused_writes = False
+        return super().get_new_connection(conn_params)
+
     def is_usable(self) -> bool:
         """Say whether the next query may use this connection. Costs no round trip.
 
         A false alarm (a notice that nobody read) costs one reconnect. A server that
         vanished without a word stays unseen here; the query's own error finds it.
         """
-        if self.connection is None:
+        if self.connection is None or self.refused_writes:
             return False
         pgconn = self.connection.pgconn
         if pgconn.status != ConnStatus.OK:
             return False
         if pgconn.transaction_status != TransactionStatus.IDLE:
+            return False
+        if any(pgconn.parameter_status(sign) == b"on" for sign in _READ_ONLY_SIGNS):
             return False
         return not _readable(pgconn.socket)
 

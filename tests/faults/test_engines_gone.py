@@ -4,6 +4,7 @@ Real processes: PostgreSQL and Valkey of this module's own, and the web server, 
 is started once; that it recovers by itself is the point.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,10 +13,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import redis
 import requests
 
 from tests import processes
@@ -38,6 +41,7 @@ class House:
     redis: Own
     url: str
     token: str
+    env: dict[str, str]
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         """As alice, on a connection of its own, and never waiting for long."""
@@ -79,7 +83,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         token = _manage(env, "shell", "-v0", "-c", CAST).split()[-1]
         log = tmp_path_factory.mktemp("web") / "log"
         with processes.running("focus.server", log=log, **env):
-            house = House(postgres, redis, f"http://127.0.0.1:{port}", token)
+            house = House(postgres, redis, f"http://127.0.0.1:{port}", token, env)
             processes.until(house.answers, seconds=20)
             yield house
 
@@ -166,6 +170,82 @@ def test_a_connection_that_postgresql_ended_is_not_used_again(house: House) -> N
         assert [house.get("/api/wallet").status_code for _ in range(6)] == [200] * 6
 
 
+def _say(house: House, *statements: str) -> None:
+    """As an administrator, whom the role's setting does not bind."""
+    writes = "-c default_transaction_read_only=off"
+    with psycopg.connect(house.postgres.url, autocommit=True, options=writes) as link:
+        for statement in statements:
+            link.execute(statement.encode())
+
+
+READ_ONLY = "ALTER ROLE focus SET default_transaction_read_only = on"
+WRITABLE = "ALTER ROLE focus RESET default_transaction_read_only"
+CUT = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    " WHERE usename = 'focus' AND pid <> pg_backend_pid()"
+)
+# A write of each guide, and the shape of its 503.
+WRITES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "/api/jobs",
+        {"app": "video", "action": "render", "cost_estimate": 0.5},
+        {"error": "service_unavailable", "message": BUSY},
+    ),
+    (
+        "/api/auth/register",
+        {"email": "new@example.com", "password": "a long password of theirs"},
+        {
+            "success": False,
+            "error": {"code": "SERVICE_UNAVAILABLE", "message": BUSY, "data": {}},
+        },
+    ),
+    (
+        "/v1/auth/register",
+        {"email": "new@example.com", "password": "a long password of theirs"},
+        {"statusCode": 503, "message": BUSY, "error": "Service Unavailable"},
+    ),
+]
+
+
+def test_a_database_that_only_reads_for_a_moment_is_503(house: House) -> None:
+    """A fail-over: connections are cut, and new ones meet a server that only reads."""
+    _say(house, READ_ONLY, CUT)
+    try:
+        for _ in range(3):
+            for path, body, refusal in WRITES:
+                answer = house.call("POST", path, json=body)
+                assert (answer.status_code, answer.json()) == (503, refusal)
+                assert answer.headers["Retry-After"] == "1"
+        page = house.get("/signin")
+        assert page.status_code == 200
+        health = house.get("/api/health/")
+        assert health.status_code == 503
+        assert health.json()["checks"]["database"] == "read_only"
+        assert house.get("/health").json()["database"] == "disconnected"
+    finally:
+        _say(house, WRITABLE)
+    # Every thread's connection has been replaced, and no hand was needed.
+    statuses = [
+        house.call("POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0}).status_code
+        for _ in range(12)
+    ]
+    assert statuses == [201] * 12
+
+
+def test_a_connection_to_a_server_that_was_demoted_is_replaced(house: House) -> None:
+    """It is not cut, and it only read while the server could not write."""
+    _say(house, READ_ONLY, CUT)
+    try:
+        assert [house.get("/api/wallet").status_code for _ in range(8)] == [200] * 8
+    finally:
+        _say(house, WRITABLE)
+    statuses = [
+        house.call("POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0}).status_code
+        for _ in range(12)
+    ]
+    assert statuses == [201] * 12
+
+
 def test_without_redis_credits_still_move(house: House) -> None:
     house.redis.down()
     try:
@@ -192,6 +272,72 @@ def test_without_redis_credits_still_move(house: House) -> None:
     processes.until(
         lambda: house.get("/api/health/").json()["checks"]["cache"] == "ok", seconds=5
     )
+
+
+def test_a_valkey_that_is_a_replica_for_a_moment(house: House) -> None:
+    """Its writes are refused; web goes on, and health says so."""
+    with redis.Redis.from_url(house.redis.url) as store:
+        store.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            job = house.call("POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0})
+            assert job.status_code == 201
+            login = house.call("POST", "/api/auth/login", json=LOGIN)
+            assert login.status_code == 200
+            passkey = house.call("POST", "/api/auth/passkey/login/begin/")
+            assert passkey.status_code == 503
+            assert house.get("/api/health/").json()["checks"]["cache"] == "error"
+        finally:
+            store.execute_command("REPLICAOF", "NO", "ONE")
+    processes.until(
+        lambda: house.get("/api/health/").json()["checks"]["cache"] == "ok", seconds=5
+    )
+
+
+WORKERS = {
+    "worker": ["worker", "-Q", "celery", "--concurrency", "1"],
+    "webhook-worker": [
+        *("worker", "-Q", "webhooks", "-n", "webhooks@%h"),
+        *("-P", "threads", "--concurrency", "4"),
+    ],
+    "beat": ["beat"],
+}
+
+
+def test_workers_wait_for_a_valkey_that_is_a_replica(
+    house: House, tmp_path: Path
+) -> None:
+    """Those that run, and one that is started meanwhile, go on when it writes again."""
+    env = house.env
+    alive = {
+        "worker": "focus:alive:worker",
+        "webhook-worker": "focus:alive:webhooks",
+        "beat": "focus:alive:beat",
+    }
+    celery = ("celery", "-A", "focus.celery")
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(redis.Redis.from_url(house.redis.url))
+        running = [
+            stack.enter_context(
+                processes.running(*celery, *argv, log=tmp_path / name, **env)
+            )
+            for name, argv in WORKERS.items()
+        ]
+        processes.until(lambda: store.exists(*alive.values()) == 3, seconds=90)
+        store.execute_command("REPLICAOF", "127.0.0.1", "1")
+        late = [*WORKERS["webhook-worker"]]
+        late[late.index("webhooks@%h")] = "late@%h"
+        log = tmp_path / "late"
+        running.append(
+            stack.enter_context(processes.running(*celery, *late, log=log, **env))
+        )
+        # Long enough for each of them to have met the refusal several times.
+        processes.until(lambda: "read only replica" in log.read_text(), seconds=60)
+        time.sleep(12)
+        assert [process.poll() for process in running] == [None] * 4
+        store.execute_command("REPLICAOF", "NO", "ONE")
+        store.delete(*alive.values())
+        processes.until(lambda: store.exists(*alive.values()) == 3, seconds=60)
+        assert [process.poll() for process in running] == [None] * 4
 
 
 def test_a_client_that_hangs_up_in_the_middle_costs_nothing(house: House) -> None:

@@ -1,11 +1,9 @@
 """nginx in front of the web server, as docker-compose.yml runs them."""
 
 import contextlib
-import datetime
 import json
 import shutil
 import socket
-import ssl
 import subprocess
 import time
 from collections import Counter
@@ -15,10 +13,6 @@ from typing import Any
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from focus.fallback import contract_of
 from tests import processes
@@ -225,60 +219,6 @@ def test_an_upload_without_a_credential_is_refused_unread(front: nginx.Proxy) ->
     assert answer.json()["error"]["code"] == "AUTHENTICATION_REQUIRED"
 
 
-class Echo:
-    """A web server that says what reached it, header by header."""
-
-    def __init__(self) -> None:
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def heard(self) -> dict[str, str]:
-        link, _ = self.socket.accept()
-        with link:
-            said = link.makefile("rb")
-            said.readline()
-            lines = iter(said.readline, b"\r\n")
-            pairs = (line.decode("latin-1").strip().partition(": ") for line in lines)
-            found = {name.lower(): value for name, _, value in pairs}
-            link.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-        return found
-
-
-FORGED = (
-    "X-Forwarded-For: 198.51.100.7",
-    "X-Forwarded-For: 198.51.100.8",
-    "X_Forwarded_For: 198.51.100.9",
-    "X-Forwarded-Proto: https",
-    "X-Forwarded-Host: evil.example",
-    "X-Forwarded-Port: 1",
-    "X-Real-IP: 198.51.100.7",
-    "Forwarded: for=198.51.100.7",
-    "X_Api_Key: x",
-    "X-Request-ID: bad id",
-    "Via_X: y",
-)
-
-
-def test_what_the_client_says_of_its_address_ends_at_nginx(tmp_path: Path) -> None:
-    with (
-        contextlib.closing(Echo()) as echo,
-        nginx.proxy(tmp_path, echo.port) as proxy,
-        raw.connect(proxy.port) as link,
-    ):
-        link.sendall(raw.head("GET /api/wallet HTTP/1.1", *FORGED))
-        found = echo.heard()
-        assert raw.heard(link).status == 204
-    assert found["x-forwarded-for"] == "127.0.0.1"
-    assert found["x-forwarded-proto"] == "http"
-    assert found["host"] == "localhost"
-    assert len(found["x-request-id"]) == 32
-    written = ("x-forwarded-host", "x-forwarded-port", "x-real-ip", "forwarded")
-    assert not [name for name in found if "_" in name or name in written]
-
-
 def test_the_limit_counts_clients_and_not_the_proxy(
     transactional_db: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -359,57 +299,3 @@ def test_the_dialects_of_nginx_are_the_dialects_of_the_product(
         if answer.headers["content-type"] == "application/json":
             json_keys = set(answer.json())
         assert json_keys == shape, path
-
-
-# --- TLS ---------------------------------------------------------------------------
-
-
-def certificate(folder: Path) -> dict[str, str]:
-    """A key and a certificate for localhost that it signed itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "certificate").write_bytes(made.public_bytes(pem))
-    (folder / "key").write_bytes(
-        key.private_bytes(
-            pem,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return {
-        "/run/secrets/tls_certificate": str(folder / "certificate"),
-        "/run/secrets/tls_key": str(folder / "key"),
-    }
-
-
-def test_tls_ends_here_and_web_is_told(tmp_path: Path) -> None:
-    files = certificate(tmp_path)
-    with (
-        contextlib.closing(Echo()) as echo,
-        nginx.proxy(tmp_path, echo.port, listen="https", files=files) as proxy,
-    ):
-        trusting = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
-        plain = raw.connect(proxy.port)
-        with trusting.wrap_socket(plain, server_hostname="localhost") as link:
-            link.sendall(raw.head("GET / HTTP/1.1", "X-Forwarded-Proto: http"))
-            assert echo.heard()["x-forwarded-proto"] == "https"
-            assert raw.heard(link).status == 204
-        # Plain HTTP on the TLS port is sent to https, and told no more.
-        lost = raw.ask(proxy.port, raw.head("GET /signin?x=1 HTTP/1.1"))
-        assert lost.status == 308
-        assert lost.headers["location"] == "https://localhost/signin?x=1"
