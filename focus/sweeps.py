@@ -83,7 +83,7 @@ def _next_try(failure: Failure) -> datetime:
 
 
 def run(task: str, *steps: Callable[[], object]) -> None:
-    """Run the steps of a task, each whatever becomes of the others."""
+    """Run each step of a task, also after another one has failed."""
     sweep = Sweep(task)
     for step in steps:
         with sweep.each(f"{step.__module__}.{step.__qualname__}"):

@@ -242,7 +242,7 @@ def _look_for(attempt: TopUpAttempt) -> Intent | None:
         elif it.attempt == str(attempt.pk):
             return it
     if unread:
-        # It may be the one that is looked for: nobody is charged by guess.
+        # It may be the one that is looked for: charge no card on a guess.
         raise gateway.StripeBusy("Stripe told of a payment that cannot be read.")
     return None
 

@@ -70,7 +70,7 @@ def choose(*, account: User, slug: str) -> Way:
 
 
 def _way(account: User, customer: Customer, plan: Plan) -> Way:
-    """At most one subscription is paid for, whatever is clicked at the same time:
+    """Let at most one subscription be paid, also under requests at the same time:
 
     1. A subscription that stands at Stripe is changed, or ended if its first payment
        never came.

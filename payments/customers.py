@@ -72,7 +72,7 @@ def _forget(customer: Customer) -> None:
 
 
 def account_of(stands: Subscribed) -> UUID | None:
-    """Whose subscription it is: as we know it, or its customer."""
+    """The account that has the subscription: as we know it, or by its customer."""
     known = Subscription.objects.filter(stripe_subscription_id=stands.id)
     if (account_id := known.values_list("account_id", flat=True).first()) is not None:
         return account_id
@@ -80,7 +80,7 @@ def account_of(stands: Subscribed) -> UUID | None:
 
 
 def account_by(*, customer: str | None) -> UUID | None:
-    """Whose customer it is, or was."""
+    """The account that has the customer, or had it."""
     if customer is None:
         return None
     for model in (Customer, PastCustomer):

@@ -340,7 +340,7 @@ def _each(of: Callable[[Any], T], found: Iterator[Any]) -> Iterator[T | Unread]:
             fact: T | Unread = of(it)
         except PaymentsOff:
             raise
-        # Whatever is wrong with this one, the others are read.
+        # Any error of this object: read the others.
         except Exception as broken:
             name = str(it.get("id") or "") if isinstance(it, dict) else ""
             fact = Unread(name[:255], f"{type(broken).__name__}: {broken}")

@@ -82,7 +82,7 @@ def _store_refused(body: bytes, junk: gateway.NotAnEvent) -> None:
     why = type(junk.__cause__).__name__
     log.error("signed by Stripe, and not an event: %s", why)
     StripeEvent.objects.get_or_create(
-        # By its bytes: whatever id it claims stays free for the real event.
+        # By its bytes: the id that it claims stays free for the real event.
         stripe_id=f"refused:{hashlib.sha256(body).hexdigest()}",
         defaults={
             "type": "unreadable",

@@ -113,7 +113,7 @@ def _make(plan: Plan) -> bool:
             with_price(plan=plan, ask=_check)
             if typed != plan.stripe_price_id:
                 problem = f"Stripe does not sell {typed}: this one was made instead"
-    # Whatever it is, it stops no other plan, and staff read it.
+    # Any error stops no other plan, and staff read it.
     except Exception as failure:
         log.warning("price of %s: %s: %s", plan, type(failure).__name__, failure)
         wait = min(FIRST_WAIT * 2 ** (plan.price_tries - 1), LONGEST_WAIT)

@@ -65,7 +65,7 @@ def know_price(*, plan: Plan, price: str) -> None:
 
 
 def forget_price(*, price: str) -> None:
-    """Stripe does not sell it any more: nobody chooses it, and who has it keeps it."""
+    """Offer a Price no more that Stripe does not sell. Its subscribers keep it."""
     PlanPrice.objects.filter(stripe_price_id=price).update(gone=True)
     Plan.objects.filter(stripe_price_id=price).update(stripe_price_id="")
 

@@ -83,8 +83,8 @@ def reconcile(*, days: int = 3) -> Report:
 
 @contextmanager
 def _guarded(report: Report, kind: Kind, subject: str) -> Iterator[None]:
-    """Whatever goes wrong inside is listed, and what comes after it goes on. Only a
-    Stripe that is switched off here, or never answers, ends the comparison.
+    """List any error inside, and go on after it. Only a Stripe that is switched off
+    here, or never answers, ends the comparison.
     """
     try:
         yield
@@ -137,7 +137,7 @@ def _midnight_after(at: datetime) -> datetime:
 
 
 def _events(report: Report) -> None:
-    """What Stripe told while nobody listened."""
+    """Events that never arrived."""
     types = inbox.known_types()
     for first in range(0, len(types), gateway.TYPES_AT_ONCE):
         some = types[first : first + gateway.TYPES_AT_ONCE]
@@ -207,7 +207,7 @@ def _invoices(report: Report) -> None:
 
 
 def _no_credits(invoice: Invoice) -> bool:
-    """Whatever it was paid for, staff see that it brought nothing."""
+    """Show staff a paid invoice that brought nothing, for any price."""
     known = Payment.objects.filter(stripe_invoice_id=invoice.id)
     if invoice.paid_cents and not known.exists():
         raise Differs(invoices.about(invoice))

@@ -107,7 +107,7 @@ class PlanPrice(models.Model):
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT)
     stripe_price_id = models.CharField(max_length=255, unique=True)
     price_cents = models.PositiveIntegerField()
-    # Stripe does not have it any more, or it is archived there: nobody can choose it.
+    # Deleted or archived at Stripe: no checkout is made with it.
     gone = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(db_default=Now())
 

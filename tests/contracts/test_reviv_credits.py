@@ -258,7 +258,7 @@ class TestReceiver:
             assert answer.json()["error"]["code"] == "INVALID_SIGNATURE"
         row = StripeEvent.objects.get()
         assert (row.state, row.due_at) == ("refused", None)
-        # Whatever id it claimed, the real event of that id is still taken.
+        # The real event with the id that it claimed is still taken.
         assert send(path, event(), signed(event())).status_code == 200
 
     @pytest.mark.parametrize(

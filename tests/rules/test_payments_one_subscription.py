@@ -1,4 +1,4 @@
-"""An account pays for one subscription, whatever stands at Stripe and however many
+"""An account pays for one subscription: with any status at Stripe, and when several
 checkouts are asked for at once.
 """
 

@@ -110,7 +110,7 @@ class TestPlansAmongOthers:
         assert plans.plan_of(account_id=alice.pk) == "creator"
         assert credits_of(alice) == 35
 
-    def test_another_products_subscription_keeps_nobody_from_a_plan(
+    def test_another_products_subscription_does_not_block_a_plan(
         self, till: Till, alice: User
     ) -> None:
         subscribe_by_hand(till, alice, monthly(till.stripe, 500, "Support").id)
