@@ -9,7 +9,12 @@ from focus import sweeps
 @shared_task(name="accounts.forget_replays")
 @sweeps.alone
 def forget_replays(**_newer: object) -> None:
-    steps = (replays.forget_old, mailbox.forget_old, syncs.forget_old)
+    steps = (
+        replays.forget_old,
+        mailbox.forget_old,
+        syncs.forget_old,
+        sweeps.forget_old,
+    )
     sweeps.run("accounts.forget_replays", *steps)
 
 

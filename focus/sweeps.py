@@ -22,6 +22,7 @@ from focus.models import Failure
 log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=4), timedelta(hours=1)
+KEPT = timedelta(days=90)
 
 
 class Sweep:
@@ -112,6 +113,12 @@ def heal(*, task: str, subject: str = "") -> None:
         there.update(healed_at=Now())
     except DatabaseError as away:
         log.warning("success not recorded: %s: %s", task, type(away).__name__)
+
+
+def forget_old() -> int:
+    """Drop what succeeded long ago. Returns how many rows."""
+    old = Failure.objects.filter(healed_at__lt=timezone.now() - KEPT)
+    return old.delete()[0]
 
 
 def alone(work: Callable[..., None]) -> Callable[..., None]:

@@ -86,13 +86,17 @@ def begin(*, rule_id: int) -> TopUpAttempt | None:
         TopUpRule.objects.filter(pk=rule.pk).update(not_before=wait)
         return None
     customer = Customer.objects.get(account=rule.account_id)
+    if customer.stripe_customer_id is None:
+        # Stripe lost the customer, and the card with it.
+        attempts.switch_off(rule=rule, why=Why.CARD)
+        return None
     TopUpRule.objects.filter(pk=rule.pk).update(not_before=now + COOL_DOWN)
     return TopUpAttempt.objects.create(
         account_id=rule.account_id,
         pack=rule.pack,
         credits_micro=rule.credits_micro,
         price_cents=rule.price_cents,
-        stripe_customer_id=str(customer.stripe_customer_id),
+        stripe_customer_id=customer.stripe_customer_id,
         stripe_payment_method_id=rule.stripe_payment_method_id,
         created_at=now,
         due_at=now,
@@ -325,3 +329,9 @@ def _refused(attempt: TopUpAttempt, no: DomainError) -> None:
             reason=no.message,
             why_off=Why.CARD,
         )
+        # Switching on again needs another card: this one would be refused again.
+        TopUpRule.objects.filter(
+            account=attempt.account_id,
+            enabled=False,
+            stripe_payment_method_id=attempt.stripe_payment_method_id,
+        ).update(stripe_payment_method_id="", card="")

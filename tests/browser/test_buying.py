@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from accounts.models import User
-from payments import inbox, tasks
+from payments import inbox, plans, tasks
 from payments.models import StripeEvent
 from tests import processes
 from tests.browser.chromium import CHROMIUM, QUIET
@@ -122,6 +122,33 @@ def test_a_plan_from_the_shop_to_its_first_month(
     assert page.locator("dl.stats .main dd").inner_text() == "10"
     page.get_by_role("button", name="Invoices, payment method, cancelling").click()
     page.wait_for_url(re.compile("/p/session/"))
+
+
+def test_a_change_of_plan_keeps_the_choice_and_is_confirmed_once(
+    shop: str, page: Any, alice: User
+) -> None:
+    page.get_by_role("button", name="Choose Nebula Knight").click()
+    page.wait_for_url(re.compile("/c/pay/"))
+    pay(page)
+    page.wait_for_url("**/payment/success?session_id=cs_test_*")
+    arrived("invoice.paid")
+    page.goto("/credits")
+    page.get_by_role("button", name="Choose Galaxy Guardian").click()
+    page.wait_for_url(re.compile("/p/session/.*/flow"))
+    said = page.locator("main").inner_text()
+    assert "Now: Nebula Knight" in said
+    assert "New: Galaxy Guardian" in said
+    page.get_by_role("button", name="Confirm").click()
+    page.wait_for_url("**/credits")
+
+    def changed() -> bool:
+        inbox.handle_due()
+        on = plans.plan_of(account_id=alice.pk) == "creator"
+        return on and credits_of(alice) == 25
+
+    processes.until(lambda: in_the_worker(changed))
+    page.goto("/credits")
+    assert page.locator("dl.stats .main dd").inner_text() == "25"
 
 
 def test_automatic_top_up_from_the_setting_to_the_charge(

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from payments import choosing, gateway, plan_prices, plans, reconciliation, refunds
-from payments.models import Customer, Drift, Payment, Plan, StripeEvent
+from payments.models import Customer, Drift, Payment, Plan, StripeEvent, TopUpRule
+from tests import top_ups
 from tests.devtools.test_stripe_walks import monthly
 from tests.till import Till, credits_of
 
@@ -328,3 +329,20 @@ class TestLost:
             gateway.open_session(params=params, key="k-1")
         till.stripe.control(f"objects/{pro}/restore", **kept)
         assert gateway.open_session(params=params, key="k-1").url
+
+    def test_a_card_that_went_with_its_customer_is_asked_for_anew(
+        self, till: Till, alice: User
+    ) -> None:
+        till.top_up(alice)
+        old = str(Customer.objects.get().stripe_customer_id)
+        till.stripe.client.v1.customers.delete(old)
+        top_ups.run()
+        rule = TopUpRule.objects.get()
+        assert (rule.off_because, rule.stripe_payment_method_id) == ("card", "")
+        till.top_up(alice, threshold=12)
+        assert TopUpRule.objects.get().enabled
+        assert Customer.objects.get().stripe_customer_id != old
+        top_ups.soon()
+        top_ups.run()
+        assert top_ups.statuses() == ["cancelled", "paid"]
+        assert credits_of(alice) == 15
