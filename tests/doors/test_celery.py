@@ -19,7 +19,18 @@ from tests.processes import running, until
 WORKER = ("celery", "-A", "tests.doors.slow_tasks", "worker", "-c", "1", "-l", "INFO")
 BEAT = ("celery", "-A", "focus.celery", "beat", "-l", "INFO")
 WEBHOOKS = (*BEAT[:3], "worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads")
-SLOW = (*BEAT[:3], "worker", "-Q", "slow", "-n", "slow@%h", "-P", "threads")
+SLOW = (
+    *BEAT[:3],
+    "worker",
+    "-l",
+    "INFO",
+    "-Q",
+    "slow",
+    "-n",
+    "slow@%h",
+    "-P",
+    "threads",
+)
 
 
 @pytest.fixture
