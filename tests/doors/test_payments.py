@@ -3,11 +3,10 @@
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 import payments.tasks
 from accounts.models import SecurityEvent, User
-from payments import drifts, gateway, reconciliation
+from payments import gateway, reconciliation
 from payments.models import (
     Customer,
     Pack,
@@ -315,87 +314,6 @@ class TestStaff:
         assert "That is a Price of" in page or "That Price is" in page
         pro.refresh_from_db()
         assert pro.stripe_price_id == ""
-
-    def form(self, plan: Plan, **changed: Any) -> dict[str, Any]:
-        return {
-            "name": plan.name,
-            "price_cents": plan.price_cents,
-            "credits": plan.credits,
-            "rollover_months": 1,
-            "features": "",
-            "stripe_price_id": plan.stripe_price_id,
-            "active": "on",
-            **changed,
-        }
-
-    def test_a_saved_plan_has_its_price_before_anyone_chooses_it(
-        self, till: Till
-    ) -> None:
-        creator = Plan.objects.get(slug="creator")
-        where = f"/admin/payments/plan/{creator.pk}/change/"
-        finance = browser(in_role("finance"))
-        finance.post(where, self.form(creator, price_cents=2000))
-        assert "being made" in finance.get(where).content.decode()
-        payments.tasks.make_prices()
-        made = PlanPrice.objects.get(plan=creator, price_cents=2000).stripe_price_id
-        assert made in finance.get(where).content.decode()
-        at_stripe = till.stripe.client.v1.prices.retrieve(made)
-        assert (at_stripe.unit_amount, at_stripe.active) == (2000, True)
-        asked = len(till.stripe.requests())
-        payments.tasks.make_prices()
-        assert len(till.stripe.requests()) == asked
-
-    def test_while_stripe_is_down_the_price_waits_and_says_why(
-        self, till: Till
-    ) -> None:
-        creator = Plan.objects.get(slug="creator")
-        where = f"/admin/payments/plan/{creator.pk}/change/"
-        finance = browser(in_role("finance"))
-        finance.post(where, self.form(creator, price_cents=2000))
-        till.fault("/v1/prices", method="post", count=6, status=503)
-        payments.tasks.make_prices()
-        page = finance.get(where).content.decode()
-        assert "being made (The payment service does not answer right now.)" in page
-        Plan.objects.filter(price_due_at__isnull=False).update(
-            price_due_at=timezone.now()
-        )
-        payments.tasks.make_prices()
-        assert "price_" in finance.get(where).content.decode()
-        creator.refresh_from_db()
-        assert (creator.price_problem, creator.price_due_at) == ("", None)
-
-    def test_a_price_that_stripe_does_not_sell_is_replaced_and_told(
-        self, till: Till
-    ) -> None:
-        creator = Plan.objects.get(slug="creator")
-        where = f"/admin/payments/plan/{creator.pk}/change/"
-        finance = browser(in_role("finance"))
-        finance.post(where, self.form(creator, stripe_price_id="price_foreign"))
-        payments.tasks.make_prices()
-        page = finance.get(where).content.decode()
-        assert "Stripe does not sell price_foreign: this one was made instead" in page
-
-    def test_a_plan_of_a_new_installation_gets_its_price(self, till: Till) -> None:
-        payments.tasks.make_prices()
-        assert PlanPrice.objects.count() == 2
-
-    def test_staff_settle_a_difference_by_hand(self, db: None) -> None:
-        drift = drifts.note(
-            kind=drifts.Kind.NO_CREDITS, subject="in_1", detail="500 cents paid"
-        )
-        assert drift is not None
-        act = {"action": "settle", "_selected_action": [drift.pk]}
-        page = "/admin/payments/drift/"
-        browser(in_role("support")).post(page, act)
-        drift.refresh_from_db()
-        assert drift.healed_at is None
-        browser(in_role("finance")).post(page, act)
-        drift.refresh_from_db()
-        assert drift.settled_by
-        assert SecurityEvent.objects.get(kind="stripe_difference_settled")
-        assert (
-            drifts.note(kind=drifts.Kind.NO_CREDITS, subject="in_1", detail="") is None
-        )
 
     def test_another_price_of_a_plan_is_another_price_in_stripe(
         self, till: Till, alice: User, bob: User
