@@ -51,8 +51,9 @@ def signed_in(
     def view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         user = person(request)
         if user is None:
-            back = request.get_full_path() if request.method == "GET" else "/"
-            return redirect(f"/signin?{urlencode({'next': back})}")
+            own = request.get_full_path() if request.method == "GET" else None
+            wish = {"next": own or _form_page(request)}
+            return redirect(f"/signin?{urlencode(wish)}")
         try:
             return page(request, user, *args, **kwargs)
         except SignInAgain:

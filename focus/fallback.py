@@ -49,6 +49,7 @@ _TERRITORY = [(re.compile(pattern), contract) for pattern, contract in TERRITORY
 _SLASHES = re.compile("//+")
 
 BAD_HOST = Problem(400, "invalid_request", "This server has no such host name.")
+WRONG_METHOD = Problem(405, "method_not_allowed", "This address needs a form.")
 FORBIDDEN = Problem(403, "forbidden", "You may not do this.")
 CSRF_FAILED = Problem(
     403, "forbidden", "The form's security token is missing or out of date."
@@ -56,33 +57,36 @@ CSRF_FAILED = Problem(
 # Status: title and advice of the page.
 ADVICE = {
     400: (
-        "That request does not make sense to us",
-        "Go back and try again. If a link brought you here, it may be damaged.",
+        "This request is not valid",
+        "Go back and try again. If you followed a link, it may be incomplete.",
     ),
     403: (
-        "You may not do this",
-        "The form may have been open for too long: reload it and try again, or sign in "
-        "with an account that may.",
+        "You do not have access",
+        "If you sent a form, it may have been open for too long: reload it and try "
+        "again. Otherwise sign in with an account that has access.",
     ),
     404: (
-        "There is nothing here",
-        "The address may be mistyped, or the page has moved.",
+        "Page not found",
+        "The address may be wrong, or what was here is gone.",
     ),
-    405: ("This address does not work that way", "Start again from your account page."),
+    405: (
+        "This page opens from a form",
+        "Go to your account and press the button there again.",
+    ),
     408: ("That took too long", "Your connection may be slow. Try again."),
-    413: ("That is too much at once", "Send less and try again."),
+    413: ("That is too large", "Send less and try again."),
     429: (
-        "That was a little too often",
-        "Nothing was done. Wait for a moment, then try again.",
+        "Too many requests",
+        "Nothing was done. Wait a moment, then try again.",
     ),
     500: (
         "Something went wrong on our side",
-        "It has been noted. Look at your account before you try again: what you did "
-        "may have been done.",
+        "We have logged the error. Check your account before you try again: your "
+        "last action may have worked.",
     ),
     503: (
         "We will be right back",
-        "The service cannot answer just now. Please reload in a moment.",
+        "The service is not available at the moment. Reload in a few seconds.",
     ),
 }
 

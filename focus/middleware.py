@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ValidationError
 
@@ -212,6 +212,25 @@ def _holds_nul(value: Any) -> bool:
     # An uploaded file: its name and type are the client's words.
     said = (getattr(value, "name", ""), getattr(value, "content_type", ""))
     return any("\x00" in word for word in said if word)
+
+
+class WrongMethod:
+    """Gives a page's 405 a body. Django's has none, and browsers then show an error of
+    their own: a reload after a form, or an address typed by hand, would end there.
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if not isinstance(response, HttpResponseNotAllowed) or response.content:
+            return response
+        if fallback.contract_of(request.path) is not None:
+            return response
+        page = fallback.page(fallback.WRONG_METHOD)
+        page.headers["Allow"] = response.headers["Allow"]
+        return page
 
 
 class DatabaseGone:

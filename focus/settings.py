@@ -110,6 +110,7 @@ MIDDLEWARE = [
     "corsheaders.middleware.CorsMiddleware",
     "focus.middleware.RefuseNul",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "focus.middleware.WrongMethod",
     "focus.middleware.DatabaseGone",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

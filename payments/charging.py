@@ -40,7 +40,11 @@ DEBIT_TAKES = timedelta(days=14)
 def begin_due(*, limit: int = 200) -> int:
     """Write an attempt for each wallet that has fallen below its owner's threshold.
     Returns how many. Any number of workers at once begin no more than one.
+
+    First switches off each rule that may not charge again, whatever its balance: its
+    owner must not read "on" where money went back or the pack has changed.
     """
+    _end_what_must()
     sweep, begun = Sweep("payments.begin_top_ups"), 0
     rested = _due().exclude(pk__in=sweep.resting)
     rule_ids = list(rested.values_list("pk", flat=True)[:limit])
@@ -49,6 +53,35 @@ def begin_due(*, limit: int = 200) -> int:
             begun += begin(rule_id=rule_id) is not None
     sweep.end(complete=len(rule_ids) < limit)
     return begun
+
+
+def _end_what_must(*, limit: int = 200) -> None:
+    sweep = Sweep("payments.end_top_ups")
+    rested = _to_end().exclude(pk__in=sweep.resting)
+    rule_ids = list(rested.values_list("pk", flat=True)[:limit])
+    for rule_id in rule_ids:
+        with sweep.each(rule_id), transaction.atomic():
+            rules = TopUpRule.objects.select_for_update(no_key=True, of=("self",))
+            rule = rules.select_related("pack", "account").get(pk=rule_id)
+            if rule.enabled and (why := _must_end(rule)):
+                attempts.switch_off(rule=rule, why=why)
+    sweep.end(complete=len(rule_ids) < limit)
+
+
+def _to_end() -> QuerySet[TopUpRule]:
+    """The rules of which `_must_end` says so."""
+    same_pack = Q(
+        pack__active=True,
+        price_cents=F("pack__price_cents"),
+        credits_micro=F("pack__credits") * MICRO,
+    )
+    went_back = Reversal.objects.filter(
+        payment__account=OuterRef("account"),
+        counts=True,
+        created_at__gte=OuterRef("switched_on_at"),
+    )
+    on = TopUpRule.objects.filter(enabled=True).order_by("pk")
+    return on.filter(~same_pack | Exists(went_back))
 
 
 def _due() -> QuerySet[TopUpRule]:
@@ -149,8 +182,10 @@ def spent_cents(*, account_id: UUID, at: datetime) -> int:
 
 
 def last_of(*, account_id: UUID, count: int = 5) -> QuerySet[TopUpAttempt]:
-    """What happened last, newest first."""
-    mine = TopUpAttempt.objects.filter(account=account_id).select_related("pack")
+    """The last attempts, newest first; `refunded` says that money of one went back."""
+    went_back = Reversal.objects.filter(payment__top_up=OuterRef("pk"), counts=True)
+    attempts_of = TopUpAttempt.objects.filter(account=account_id)
+    mine = attempts_of.select_related("pack").annotate(refunded=Exists(went_back))
     return mine.order_by("-created_at")[:count]
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -100,6 +101,7 @@ def _confirm(
     refusal: DomainError | None = None,
 ) -> HttpResponse:
     balance = ledger.balance(account_id=user.pk, app_id=found.app_id)
+    host = (origins.of(found.app.tool_url) or "").partition("://")[2]
     about: dict[str, Any] = {
         "user": user,
         "purchase": found,
@@ -107,7 +109,8 @@ def _confirm(
         "credits": spell(balance.credits_micro),
         "left": spell(balance.credits_micro - found.price_micro),
         "short": max(0, found.price_micro - balance.credits_micro),
-        "host": (origins.of(found.app.tool_url) or "").partition("://")[2],
+        "host": host,
+        "local": urlsplit(f"//{host}").hostname in ("localhost", "127.0.0.1", "::1"),
         "error": refusal.message if refusal else "",
     }
     status = 400 if refusal else 200

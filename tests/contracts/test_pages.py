@@ -20,10 +20,10 @@ def anyone() -> Client:
 @pytest.mark.parametrize(
     ("where", "status", "says"),
     [
-        ("/nowhere", 404, "There is nothing here"),
-        ("/v10/nowhere", 404, "There is nothing here"),
-        ("/broken-page?raise=http404", 404, "There is nothing here"),
-        ("/broken-page?raise=denied", 403, "You may not do this"),
+        ("/nowhere", 404, "Page not found"),
+        ("/v10/nowhere", 404, "Page not found"),
+        ("/broken-page?raise=http404", 404, "Page not found"),
+        ("/broken-page?raise=denied", 403, "You do not have access"),
         ("/broken-page?raise=fields", 413, "That is too much at once"),
         ("/broken-page?raise=database", 503, "We will be right back"),
         ("/broken-page?raise=bug", 500, "Something went wrong on our side"),

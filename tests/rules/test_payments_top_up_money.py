@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import App, User
 from payments import charging, inbox, packs, reconciliation
-from payments.models import Payment, TopUpAttempt, TopUpRule
-from tests.rules.test_payments_refunds import at_once
+from payments.models import Pack, Payment, TopUpAttempt, TopUpRule
+from tests.rules.test_payments_refunds import at_once, spend
 from tests.till import Till, credits_of
-from tests.top_ups import INTENTS, charged, run, soon, statuses
+from tests.top_ups import INTENTS, charged, letters, run, soon, statuses
 from wallet import invariants
 from wallet.models import Entry
 
@@ -36,6 +37,40 @@ class TestMoneyBack:
         rule = TopUpRule.objects.get()
         assert (rule.off_because, statuses()) == ("reversed", ["paid"])
         assert invariants.violations() == []
+
+    @pytest.mark.parametrize("left", ["above the threshold", "in debt"])
+    def test_it_is_off_at_once_whatever_the_balance(
+        self, till: Till, alice: User, video: App, give: Any, left: str
+    ) -> None:
+        """Its owner must not read "on" of a rule that never charges again."""
+        till.top_up(alice)
+        run()
+        if left == "above the threshold":
+            give(alice, 1000)
+        else:
+            spend(alice, video, int(credits_of(alice)))
+        payment = Payment.objects.get(top_up__isnull=False)
+        till.stripe.control(f"charges/{payment.stripe_payment_intent_id}/refund")
+        till.catch_up()
+        run()
+        rule = TopUpRule.objects.get()
+        assert (rule.enabled, rule.off_because) == (False, "reversed")
+        assert letters()[-1] == "Automatic top-up was switched off"
+        [attempt] = charging.last_of(account_id=alice.pk)
+        assert attempt.refunded
+        run()
+        assert len(letters()) == 1
+
+    def test_a_changed_pack_ends_it_at_once_whatever_the_balance(
+        self, till: Till, alice: User, give: Any
+    ) -> None:
+        till.top_up(alice)
+        run()
+        give(alice, 1000)
+        Pack.objects.update(price_cents=F("price_cents") + 1)
+        run()
+        rule = TopUpRule.objects.get()
+        assert (rule.enabled, rule.off_because) == (False, "pack")
 
     def test_a_refund_heard_of_before_its_payment(
         self, till: Till, alice: User
