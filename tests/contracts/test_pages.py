@@ -24,7 +24,7 @@ def anyone() -> Client:
         ("/v10/nowhere", 404, "Page not found"),
         ("/broken-page?raise=http404", 404, "Page not found"),
         ("/broken-page?raise=denied", 403, "You do not have access"),
-        ("/broken-page?raise=fields", 413, "That is too much at once"),
+        ("/broken-page?raise=fields", 413, "That is too large"),
         ("/broken-page?raise=database", 503, "We will be right back"),
         ("/broken-page?raise=bug", 500, "Something went wrong on our side"),
     ],
@@ -62,7 +62,7 @@ def test_a_page_that_cannot_be_rendered_is_still_a_page(
 def test_an_unknown_host_gets_a_page_on_a_page(anyone: Client) -> None:
     answer = anyone.get("/", HTTP_HOST="evil.example")
     assert answer.status_code == 400
-    assert "does not make sense" in answer.content.decode()
+    assert "request is not valid" in answer.content.decode()
 
 
 def test_the_log_line_of_a_refusal_names_its_request(anyone: Client) -> None:
