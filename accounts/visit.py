@@ -51,9 +51,7 @@ def signed_in(
     def view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         user = person(request)
         if user is None:
-            own = request.get_full_path() if request.method == "GET" else None
-            wish = {"next": own or _form_page(request)}
-            return redirect(f"/signin?{urlencode(wish)}")
+            return redirect(f"/signin?{urlencode({'next': _form_page(request)})}")
         try:
             return page(request, user, *args, **kwargs)
         except SignInAgain:
@@ -64,12 +62,14 @@ def signed_in(
 
 
 def _form_page(request: HttpRequest) -> str:
-    """The page with the form that was sent, as far as the browser says it."""
+    """This page, or the one with the form that was sent, as far as the browser says."""
+    if request.method in ("GET", "HEAD"):
+        return request.get_full_path()
     came = request.META.get("HTTP_REFERER", "")
     if origins.of(came) in origins.ours():
         parts = urlsplit(came)
         return redirects.relative(urlunsplit(("", "", *parts[2:]))) or "/"
-    return request.get_full_path() if request.method == "GET" else "/"
+    return "/"
 
 
 def owners(
