@@ -18,9 +18,9 @@ def erase(*, account_id: UUID, actor: str) -> int:
     What staff wrote to adjustments goes too. Entries of version 1 keep their reasons,
     which are hashed as they are.
     """
-    erased = Text.objects.filter(wallet__account=account_id, said__isnull=False).update(
-        said=None, salt=None, erased_at=NOW
-    )
+    erased = Text.objects.filter(
+        entries__wallet__account=account_id, said__isnull=False
+    ).update(said=None, salt=None, erased_at=NOW)
     Adjustment.objects.filter(account=account_id).update(note="", customer_text="")
     owner = User.objects.get(pk=account_id)
     audit.record("ledger_texts_erased", user=owner, actor=actor, texts=erased)

@@ -63,7 +63,11 @@ TABLES: dict[str, tuple[str, str]] = {
     # With the row as a value, for the functions that take one.
     "entries": ("e.*, e AS line FROM wallet_entry e", "wallet_id = %(wallet)s"),
     "grants": ("g.*, g AS line FROM wallet_grant g", "wallet_id = %(wallet)s"),
-    "texts": ("* FROM wallet_text", "wallet_id = %(wallet)s"),
+    "texts": (
+        "* FROM wallet_text",
+        "id = ANY (ARRAY (SELECT text_id FROM wallet_entry WHERE wallet_id ="
+        " %(wallet)s AND text_id IS NOT NULL))",
+    ),
     "anchored": ("* FROM wallet_anchoredhead", "wallet_id = %(wallet)s"),
     "draws": ("* FROM wallet_draw", _OF_ITS_GRANTS),
     "reservations": ("* FROM wallet_reservation", "wallet_id = %(wallet)s"),

@@ -6,7 +6,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from accounts.models import App
-from focus.database.statements import rows
+from focus.database.statements import rows, tuples
 from wallet.ledger.calling import call
 from wallet.outcomes import Spending
 
@@ -73,9 +73,9 @@ def adopt_all(*, limit: int = 10_000) -> int:
     """The same for at most `limit` wallets with a grant that lacks its terms, each in
     its own transaction. Returns how many there were.
     """
-    found = rows(_WITHOUT_TERMS, {"limit": limit})
-    for row in found:
-        adopt(account_id=row["account_id"])
+    found = tuples(_WITHOUT_TERMS, {"limit": limit})
+    for (account_id,) in found:
+        adopt(account_id=account_id)
     return len(found)
 
 

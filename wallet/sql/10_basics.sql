@@ -80,12 +80,10 @@ CREATE OR REPLACE FUNCTION ledger.say(w wallet_wallet, e wallet_entry, p_text te
 RETURNS wallet_entry LANGUAGE plpgsql AS $$
 DECLARE salt uuid;
 BEGIN
-  IF p_text <> '' THEN
-    salt := gen_random_uuid();
-    INSERT INTO wallet_text (wallet_id, salt, said) VALUES (w.id, salt, p_text)
-    RETURNING id INTO e.text_id;
-    e.text_digest := ledger.text_digest(salt, p_text);
-  END IF;
+  salt := gen_random_uuid();
+  INSERT INTO wallet_text (wallet_id, salt, said) VALUES (w.id, salt, p_text)
+  RETURNING id INTO e.text_id;
+  e.text_digest := ledger.text_digest(salt, p_text);
   RETURN e;
 END $$;
 
@@ -227,7 +225,7 @@ BEGIN
   e.actor := p_actor;
   -- Of an expiry the ledger's own words, which are a code.
   IF p_kind = 'expire' THEN e.reason := p_reason;
-  ELSE e := ledger.say(w, e, p_reason); END IF;
+  ELSIF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
   e := ledger.next_entry(e, p_kind, 'reserved', 'available', r.amount_micro);
   e.resolves := true;
   RETURN ledger.book(w, e);

@@ -45,7 +45,7 @@ BEGIN
       e.job_id := p_job;
       e.app_id := p_app;
       e.actor := p_actor;
-      e := ledger.say(w, e, p_reason);
+      IF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
       e := ledger.next_entry(e, 'reserve', 'available', 'reserved', p_amount);
       e.terms := ledger.reservation_terms(expires_at);
       w := ledger.book(w, e);
@@ -118,7 +118,7 @@ BEGIN
     movement_id := gen_random_uuid(); e.movement_id := movement_id;
     e.reservation_id := r.id; e.job_id := p_job; e.app_id := p_app;
     e.actor := p_actor;
-    e := ledger.say(w, e, p_reason);
+    IF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
     w := ledger.book_settlement(w, e, 'revenue:' || p_app_slug, held, kept, fresh,
       owed, uncovered_micro);
     PERFORM ledger.store(w);

@@ -36,7 +36,7 @@ BEGIN
     e.grant_id := grant_id;
     e.app_id := coalesce(p_app, p_given_by);
     e.actor := p_actor;
-    e := ledger.say(w, e, p_reason);
+    IF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
     e := ledger.next_entry(e, 'grant', p_from, 'available', p_amount);
     e.key := p_key;
     e.terms := ledger.grant_terms(g);
@@ -100,7 +100,7 @@ BEGIN
     e.movement_id := movement_id;
     e.app_id := p_app;
     e.actor := p_actor;
-    e := ledger.say(w, e, p_reason);
+    IF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
     e := ledger.next_entry(e, p_kind, 'available', p_to, p_amount);
     e.key := p_key;
     w := ledger.book(w, e);

@@ -72,7 +72,7 @@ BEGIN
     e.movement_id := c.movement_id;
     e.grant_id := g.id;
     e.actor := p_actor;
-    e := ledger.say(w, e, p_reason);
+    IF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
     w := ledger.book_claw_back(w, e, c, p_key);
     PERFORM ledger.store(w);
   END IF;
@@ -148,7 +148,7 @@ BEGIN
     UPDATE wallet_draw SET returned_micro = amount_micro WHERE claw_back_id = c.id;
     e.grant_id := c.grant_id;
     e.actor := p_actor;
-    e := ledger.say(w, e, p_reason);
+    IF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
     e.key := p_key;
     w := ledger.book_reinstatement(w, e, repaid_micro, returned_micro, granted_micro);
     -- What expired meanwhile is gone: the clock does not stop for a dispute.
