@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from accounts.models import App, Consent, User
 from focus.money import MICRO
@@ -70,9 +70,17 @@ def page_of_app(tmp_path: Path, transactional_db: None) -> Iterator[str]:
     folder = tmp_path / "pages"
     folder.mkdir()
     (folder / "index.html").write_text("<!doctype html><title>Video</title>")
-    command = (sys.executable, "-m", "http.server", str(port), "-d", str(folder))
+    command = ("http.server", str(port), "-d", str(folder))
     with processes.running(*command, log=tmp_path / "pages.log"):
+        processes.until(lambda: processes.answers(port), seconds=20)
         yield f"http://localhost:{port}"
+
+
+@pytest.fixture
+def alice(transactional_db: None) -> User:
+    """A person whose password the server's own process can check."""
+    made = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
+    return User.objects.create(email="alice@example.com", password=made)
 
 
 @pytest.fixture
