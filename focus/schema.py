@@ -17,7 +17,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.serializers import ListSerializer
 
-from accounts.access import PUBLIC, Access
+from accounts.access import PUBLIC, Access, Bound
 from accounts.principals import Kind
 from accounts.replays import LONGEST_KEY
 from focus import schema_examples
@@ -49,6 +49,15 @@ SCHEME_OF = {
     Kind.APP_KEY: APP_KEY,
     Kind.USER_KEY: USER_KEY,
     Kind.SESSION: COOKIE,
+}
+
+
+# What a token that was handed to an app may do here; all other actions refuse it.
+BOUND_SAYS = {
+    Bound.APP: "A token that was handed to an app works here, for that app only.",
+    Bound.FAMILY: "A token that was handed to an app works here if the app is one of"
+    " the Focus family.",
+    Bound.PRODUCT: "A token that was handed to this product's own app works here.",
 }
 
 
@@ -145,6 +154,8 @@ class ContractSchema(AutoSchema):
         said = " ".join(said.split())
         if scope := self._access().scope:
             said += f"\n\nA personal access token needs the scope `{scope}`."
+        if takes := BOUND_SAYS.get(self._access().bound):
+            said += f"\n\n{takes}"
         return said.strip()
 
     def _is_list_view(self, serializer: Any = None) -> bool:
