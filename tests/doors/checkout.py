@@ -41,10 +41,20 @@ url = os.environ["REDIS_URL"].replace("?db=", "?virtual_host=")
 app = Celery("focus", broker="redis+socket://" + url.removeprefix("unix://"))
 app.conf.beat_scheduler = "celery.beat:Scheduler"
 """
-WSGI = """
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"mini"]
+SERVER = """
+import os, signal, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from focus import env
+
+class Mini(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"mini")
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Mini).serve_forever()
 """
 TEST = """
 import os, pathlib, subprocess, time
@@ -88,7 +98,7 @@ class Checkout:
         self.write("focus/env.py", ENV)
         self.write("focus/settings.py", "SECRET_KEY = 'mini'\nUSE_TZ = True\n")
         self.write("focus/celery.py", CELERY)
-        self.write("focus/wsgi.py", WSGI)
+        self.write("focus/server.py", SERVER)
         self.write("test_mini.py", TEST)
 
     def write(self, name: str, text: str) -> None:

@@ -182,7 +182,7 @@ def test_a_dead_service_comes_back_and_ctrl_c_ends_all(checkout):
 
 
 def test_three_deaths_end_the_run_and_name_the_service(checkout):
-    checkout.write("focus/wsgi.py", "raise RuntimeError('no such luck')\n")
+    checkout.write("focus/server.py", "raise RuntimeError('no such luck')\n")
     launcher = checkout.start("run")
     said, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 1
