@@ -212,6 +212,8 @@ CORS_EXPOSE_HEADERS = (
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+# ISO dates with their zone, where a template names no format: the admin.
+FORMAT_MODULE_PATH = ["focus.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env("STATIC_ROOT", str(BASE_DIR / "var" / "static")))
 MEDIA_ROOT = Path(env("MEDIA_ROOT", str(BASE_DIR / "var" / "media")))

@@ -68,4 +68,4 @@ class Session(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.client or self.kind} {self.pk}"
+        return f"{self.client or self.kind}, {self.created_at:%Y-%m-%d %H:%M} UTC"

@@ -15,7 +15,6 @@ from django.db.models import Max, Min, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.functional import cached_property
-from django.utils.text import capfirst
 from unfold.views import ChangeList
 
 from focus.admin_site.base import StaffAdmin, StaffChangeList
@@ -66,10 +65,6 @@ def _rows_in(model: type[Model]) -> int:
 class ReadOnlyChangeList(StaffChangeList):
     """One page of rows, and the calendar above it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.title = capfirst(self.opts.verbose_name_plural)
-
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         # The pages below the list say how many; the heading need not.
@@ -86,6 +81,8 @@ class ReadOnlyChangeList(StaffChangeList):
         year, month, day = (
             self._chosen(part, first, last) for part in ("year", "month", "day")
         )
+        if not (1 <= (month or 1) <= 12 and day in (None, *_days(year, month))):
+            return {"show": False}  # a date that no calendar has
         if year and month and day:
             chosen = date(year, month, day)
             choices = [{"title": f"{chosen:%-d %B}"}]
@@ -140,6 +137,11 @@ class ReadOnlyChangeList(StaffChangeList):
     def _link(self, **parts: int) -> str:
         chosen = {f"{self.date_hierarchy}__{name}": n for name, n in parts.items()}
         return str(self.get_query_string(chosen, [f"{self.date_hierarchy}__"]))
+
+
+def _days(year: int | None, month: int | None) -> range:
+    last = monthrange(year, month)[1] if year and month else 31
+    return range(1, last + 1)
 
 
 class ReadOnly(StaffAdmin):

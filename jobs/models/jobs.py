@@ -92,4 +92,4 @@ class Job(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.app_id} {self.action} {self.pk}"
+        return f"{self.action}, {self.created_at:%Y-%m-%d %H:%M} UTC"

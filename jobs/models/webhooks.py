@@ -92,7 +92,7 @@ class Event(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.type} evt_{self.pk.hex}"
+        return f"{self.type}, {self.created_at:%Y-%m-%d %H:%M} UTC"
 
 
 class Delivery(models.Model):
@@ -165,7 +165,7 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event_id} → {self.endpoint_id}"
+        return f"delivery of {self.created_at:%Y-%m-%d %H:%M} UTC"
 
 
 class Attempt(models.Model):
@@ -198,4 +198,4 @@ class Attempt(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.delivery_id} #{self.n}"
+        return f"attempt {self.n}"

@@ -58,7 +58,7 @@ class Payment(models.Model):
         indexes = [models.Index(fields=["-paid_at"], name="payment_paid")]
 
     def __str__(self) -> str:
-        return f"payment {self.pk}"
+        return f"payment of {self.paid_at:%Y-%m-%d %H:%M} UTC"
 
     @property
     def stripe_subject(self) -> str:

@@ -52,7 +52,7 @@ class Purchase(models.Model):
         indexes = [models.Index(fields=["-created_at"], name="purchase_created")]
 
     def __str__(self) -> str:
-        return f"purchase {self.pk}"
+        return f"purchase of {self.created_at:%Y-%m-%d %H:%M} UTC"
 
     @property
     def price_dollars(self) -> str:

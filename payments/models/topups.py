@@ -80,7 +80,7 @@ class TopUpRule(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"top-up of {self.account_id}"
+        return f"automatic top-up of {self.account}"
 
     @property
     def price_dollars(self) -> str:
@@ -147,7 +147,7 @@ class TopUpAttempt(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"top-up {self.pk}"
+        return f"top-up of {self.created_at:%Y-%m-%d %H:%M} UTC"
 
     @property
     def credits(self) -> int:

@@ -135,7 +135,7 @@ class Reservation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"reservation {self.pk}"
+        return f"reservation of {self.created_at:%Y-%m-%d %H:%M} UTC"
 
 
 class ClawBack(models.Model):
