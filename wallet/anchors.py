@@ -130,6 +130,13 @@ def heads(anchor: Anchor) -> Iterator[Head]:
         yield Head(wallet, seq, bytes(head).hex())
 
 
+def wallets_in(anchor: Anchor) -> int:
+    """How many wallets it lists; 0 while it is being made."""
+    if not anchor.statement:
+        return 0
+    return int(anchor_files.read(anchor.statement)["wallets"])
+
+
 def export(anchor: Anchor) -> Iterator[str]:
     """The lines of its file. The anchor is a signed one."""
     signature = bytes(anchor.signature or b"")

@@ -21,6 +21,7 @@ MENU = [
             ("wallet.Grant", "redeem"),
             ("wallet.Reservation", "hourglass_top"),
             ("wallet.Draw", "call_split"),
+            ("wallet.Anchor", "anchor"),
         ],
     ),
     (

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -13,7 +15,7 @@ from accounts import audit
 from accounts.models import App, SecurityEvent, User
 from focus.money import MICRO
 from tests.doors.staffroom import browser, complete, in_role, start
-from wallet import invariants, ledger, verifications
+from wallet import anchors, invariants, ledger, verifications
 from wallet.models import Wallet
 
 
@@ -246,3 +248,17 @@ def test_staff_without_a_role_see_no_figures(db: None) -> None:
     page = browser(in_role("")).get("/admin/").content.decode()
     assert "You have no role yet" in page
     assert "Credits outstanding" not in page
+
+
+def test_an_anchors_file_is_downloaded_and_verifies(
+    as_staff: Client, wallet: Wallet, tmp_path: Path
+) -> None:
+    anchors.make()
+    listed = as_staff.get("/admin/wallet/anchor/").content.decode()
+    assert "/admin/wallet/anchor/1.txt" in listed
+    answer: Any = as_staff.get("/admin/wallet/anchor/1.txt")
+    assert 'filename="anchor-1.txt"' in answer["Content-Disposition"]
+    file = tmp_path / "anchor"
+    file.write_bytes(b"".join(answer.streaming_content))
+    call_command("verify_anchor", file, database=True)
+    assert as_staff.get("/admin/wallet/anchor/2.txt").status_code == 404

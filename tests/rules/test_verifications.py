@@ -35,7 +35,9 @@ def test_it_says_what_it_found(wallet):
     Wallet.objects.update(available_micro=1)
     verifications.ask(wallet=wallet, actor="staff")
     verifications.run_due()
-    row = verifications.latest(wallet=wallet)
+    latest = verifications.latest(wallet=wallet)
+    assert latest is not None
+    row = latest
     assert row.broken == len(row.found) > 0
     assert any(told.startswith("the wallet shows what") for told in row.found)
 
@@ -68,6 +70,7 @@ def test_each_step_is_seen_by_others_while_the_check_runs(wallet, monkeypatch):
 def test_one_that_a_killed_worker_left_is_begun_anew_after_its_lease(wallet):
     verifications.ask(wallet=wallet, actor="staff")
     dead = verifications._take()
+    assert dead is not None
     Verification.objects.update(step=3)
     # The worker is gone. Within the lease no other takes it.
     assert verifications.run_due() == 0

@@ -1,5 +1,5 @@
 """The ledger for staff: to read, and to adjust with a reason. Nothing is editable."""
 
-from wallet.admin import deciding, ledger, wallets
+from wallet.admin import anchors, deciding, ledger, wallets
 
-__all__ = ["deciding", "ledger", "wallets"]
+__all__ = ["anchors", "deciding", "ledger", "wallets"]
