@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, partners, proofs, tokens
+from accounts import app_names, audit, partners, proofs, tokens
 from accounts.audit import NOBODY, Visitor
 from accounts.models import App, AppKey, User
 from accounts.partners import Offer
@@ -33,7 +33,8 @@ class SwitchedOffBySupport(DomainError):
 
 def offered() -> QuerySet[App]:
     """What people can buy, by name."""
-    return App.objects.live().filter(is_tool=True).order_by("name", "pk")
+    named = App.objects.live().filter(name_needs_approval=False)
+    return named.filter(is_tool=True).order_by("name", "pk")
 
 
 def find_offered(*, tool_id: uuid.UUID) -> App:
@@ -41,9 +42,16 @@ def find_offered(*, tool_id: uuid.UUID) -> App:
     app = App.objects.select_related("owner").filter(pk=tool_id, is_tool=True).first()
     if app is None:
         raise NotFound("There is no such tool.")
-    if not app.is_live:
-        raise AppInactive("This tool is inactive.")
+    require_offered(app)
     return app
+
+
+def require_offered(app: App) -> None:
+    """Raise `AppInactive` where nobody can buy the tool now."""
+    if not app.is_live or not app.is_tool:
+        raise AppInactive("This tool is inactive.")
+    if app.name_needs_approval:
+        raise AppInactive("Nobody can buy this tool until our staff approve its name.")
 
 
 @transaction.atomic
@@ -57,7 +65,14 @@ def publish(*, owner: User, slug: str, name: str, offer: Offer) -> IssuedKey:
     if App.objects.filter(owner=owner).count() >= MOST_TOOLS:
         raise TooMany(f"An account has {MOST_TOOLS} tools at most.")
     app = partners.create(
-        slug=slug, name=name, owner=owner, offer=offer, actor=str(owner)
+        slug=slug,
+        name=name,
+        owner=owner,
+        offer=offer,
+        actor=str(owner),
+        name_needs_approval=app_names.needs_approval(
+            name=name, slug=slug, owner_id=owner.pk
+        ),
     )
     return tokens.issue_app_key(app=app, name="first key", actor=str(owner))
 
@@ -83,18 +98,45 @@ def change(
 ) -> App:
     """Change a tool's name and offer. A checkout under way keeps its price.
 
+    A new name that imitates another app's stops its sale until staff approve it.
     Raises `NotFound`, and what `Offer.to` does.
     """
     app = _locked(owner, app_id)
-    app.name = name or app.name
+    if name and name != app.name:
+        app.name = name
+        app.name_needs_approval = app_names.needs_approval(
+            name=name, slug=app.slug, owner_id=owner.pk, app_id=app.pk
+        )
     offer.to(app)
     app.save(
         update_fields=[
-            *("name", "is_tool", "price_micro", "tool_url"),
+            *("name", "name_needs_approval", "is_tool", "price_micro", "tool_url"),
             *("duplicate_mode", "sold_per_use"),
         ]
     )
     audit.record("app_changed", user=owner, visitor=visitor, app=app.slug)
+    return app
+
+
+@transaction.atomic
+def set_settling(
+    *, owner: User, app_id: uuid.UUID, key_only: bool, visitor: Visitor = NOBODY
+) -> App:
+    """Say whether only the app's keys settle jobs that people started themselves.
+
+    Only its keys ever settle jobs that one of them started. Raises `NotFound`.
+    """
+    app = _locked(owner, app_id)
+    if app.settle_with_app_key_only != key_only:
+        app.settle_with_app_key_only = key_only
+        app.save(update_fields=["settle_with_app_key_only"])
+        audit.record(
+            "app_changed",
+            user=owner,
+            visitor=visitor,
+            app=app.slug,
+            fields=["settle_with_app_key_only"],
+        )
     return app
 
 

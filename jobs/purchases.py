@@ -109,6 +109,8 @@ def process(*, user: User, purchase_id: uuid.UUID, visitor: Visitor = NOBODY) ->
         raise AppInactive("This tool is inactive.")
     if purchase.paid_at is None:
         purchase = _bought(user, app) or purchase
+    if purchase.paid_at is None:
+        tools.require_offered(app)
     if purchase.paid_at is None and purchase.expires_at <= timezone.now():
         raise CheckoutExpired("This checkout has expired; start a new one.")
     if purchase.paid_at is None:

@@ -27,6 +27,8 @@ class Membership:
 def welcome(*, user: User, app: App, actor: str) -> None:
     """Let `app` act for the account, and give its starter credits if it never did.
 
+    They can be spent at that app alone, unless its setting says at every app.
+
     Any number of calls at once grant once: the ledger looks for the money key under
     the wallet's lock. Raises as `consents.record` does.
     """
@@ -42,6 +44,7 @@ def welcome(*, user: User, app: App, actor: str) -> None:
         reason=f"starter credits of {app.slug}",
         key=f"starter:{account_id}:{app.pk}",
         given_by=app,
+        only_for=app if app.starter_credits_at == App.StarterCreditsAt.APP else None,
     )
 
 

@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
+from accounts.models import App
 from wallet.ledger import NOW
 from wallet.models import Draw, Entry, Grant, Reservation, Wallet
 
@@ -119,6 +120,17 @@ def grants_left(*, wallet: Wallet) -> list[GrantLeft]:
         for grant in grants
     ]
     return sorted(left, key=_spending_order)
+
+
+def only_at(*, account_id: UUID) -> list[tuple[App, int]]:
+    """What can be spent at one app only, by app: micro-credits, as of now."""
+    wallet = Wallet.objects.filter(account_id=account_id).first()
+    sums: dict[App, int] = {}
+    for left in grants_left(wallet=wallet) if wallet else []:
+        app = left.grant.app
+        if app is not None and left.left_micro and not left.expired:
+            sums[app] = sums.get(app, 0) + left.left_micro
+    return sorted(sums.items(), key=lambda pair: pair[0].name)
 
 
 def _spending_order(left: GrantLeft) -> tuple[object, ...]:

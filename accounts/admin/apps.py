@@ -24,6 +24,7 @@ MARK_FAMILY = "accounts.mark_family"
 MONEY = {
     "active",
     "starter_credits",
+    "starter_credits_at",
     "overage_policy",
     "max_ttl_seconds",
     "rate_limit_per_minute",
@@ -111,7 +112,7 @@ class AppForm(forms.ModelForm):
 class AppAdmin(StaffAdmin):
     form = AppForm
     list_display = ["slug", "name", "owner", "active", "starter", "created_at"]
-    list_filter = ["active", "is_tool"]
+    list_filter = ["active", "is_tool", "name_needs_approval"]
     list_select_related = ["owner"]
     search_fields = ["slug", "name"]
     ordering = ["slug"]
@@ -119,9 +120,11 @@ class AppAdmin(StaffAdmin):
     fields = [
         "slug",
         "name",
+        "name_needs_approval",
         "owner",
         "active",
         "starter_credits",
+        "starter_credits_at",
         "overage_policy",
         "settle_with_app_key_only",
         "max_ttl_seconds",
@@ -168,6 +171,16 @@ class AppAdmin(StaffAdmin):
             app=obj.slug,
             fields=form.changed_data,
         )
+        if "name_needs_approval" in form.changed_data and not obj.name_needs_approval:
+            # With the name that the form showed: a later change asks anew.
+            audit.record(
+                "app_name_approved",
+                user=obj.owner,
+                actor=str(request.user),
+                visitor=visitor(request),
+                app=obj.slug,
+                name=obj.name,
+            )
 
 
 @admin.register(AppKey)

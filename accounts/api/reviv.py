@@ -187,7 +187,9 @@ class MeViewSet(Reviv, ViewSet):
         `username` as well.
         """
         user = cast(User, _principal(request).user)
-        credits_micro = ledger.balance(account_id=user.pk).credits_micro
+        credits_micro = ledger.balance_at(
+            account_id=user.pk, slug="reviv"
+        ).credits_micro
         person = dict(Person(user, context={"credits_micro": credits_micro}).data)
         if not request.path.endswith("/") and self._is_cosmivs(request):
             person |= {"user_id": str(user.pk), "username": usernames.ensure(user)}

@@ -312,7 +312,7 @@ def _is_a_person(request: Request) -> bool:
 
 
 def _person(user: User) -> Any:
-    credits_micro = ledger.balance(account_id=user.pk).credits_micro
+    credits_micro = ledger.balance_at(account_id=user.pk, slug="reviv").credits_micro
     return Person(user, context={"credits_micro": credits_micro}).data
 
 

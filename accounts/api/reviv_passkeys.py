@@ -231,7 +231,9 @@ class SignInViewSet(Reviv, ViewSet):
             visitor=where,
         )
         user = tokens.session.user
-        credits_micro = ledger.balance(account_id=user.pk).credits_micro
+        credits_micro = ledger.balance_at(
+            account_id=user.pk, slug="reviv"
+        ).credits_micro
         body = {
             "access": tokens.access_token,
             "refresh": tokens.refresh_token,

@@ -38,6 +38,10 @@ class App(models.Model):
         REJECT = "reject", "refuse to settle"
         OVERFLOW = "overflow", "go below zero, down to the overdraft limit"
 
+    class StarterCreditsAt(models.TextChoices):
+        APP = "app", "at this app only"
+        ANY = "any", "at every app"
+
     class DuplicateMode(models.TextChoices):
         CONFLICT = "conflict", "409, with the first answer's facts"
         REPLAY = "replay", "the first answer again, 200"
@@ -45,12 +49,26 @@ class App(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=120)
+    name_needs_approval = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its name imitates another app, or says that it is official. Nobody "
+        "can buy it until this is unticked.",
+    )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True
     )
     active = models.BooleanField(default=True)
     starter_credits_micro = models.BigIntegerField(
         default=0, validators=[MinValueValidator(0)]
+    )
+    # Of the grants that it gives from now on; those that people have keep their terms.
+    starter_credits_at = models.CharField(
+        "starter credits are spent",
+        max_length=3,
+        choices=StarterCreditsAt,
+        default=StarterCreditsAt.APP,
+        db_default=StarterCreditsAt.APP,
     )
     overage_policy = models.CharField(
         max_length=8, choices=OveragePolicy, default=OveragePolicy.CAP

@@ -53,6 +53,7 @@ urlpatterns = [
     path("vendor", vendor.home),
     path("vendor/<uuid:app_id>", vendor.app),
     path("vendor/<uuid:app_id>/switch", vendor.switch),
+    path("vendor/<uuid:app_id>/settling", vendor.settling),
     path("vendor/<uuid:app_id>/keys", vendor.new_key),
     path("vendor/<uuid:app_id>/keys/<uuid:key_id>/rotate", vendor.rotate_key),
     path("vendor/<uuid:app_id>/keys/<uuid:key_id>/revoke", vendor.revoke_key),

@@ -7,12 +7,13 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts import jwt
+from accounts.models import User
 from accounts.pages.tools import allowing
 from accounts.visit import person
 from focus.money import from_micro
 from jobs import lifecycle, purchases, purposes
 from jobs.models import Job
-from wallet import ledger
+from wallet import ledger, statements
 from wallet.models import Entry
 
 RECENT = 10
@@ -54,6 +55,7 @@ def home(request: HttpRequest) -> HttpResponse:
     about = {
         "user": user,
         "available": _credits(balance.credits_micro),
+        "only_at": only_at(user),
         "reserved": _credits(balance.reserved_micro),
         "debt": _credits(balance.debt_micro) if balance.debt_micro else "",
         "movements": [_movement(entry, reasons[entry.pk]) for entry in entries],
@@ -68,6 +70,12 @@ def jwks(request: HttpRequest) -> HttpResponse:
     """The public keys of our JWTs, for whoever wants to verify one."""
     headers = {"Cache-Control": "public, max-age=3600"}
     return JsonResponse(jwt.public_keys(), headers=headers)
+
+
+def only_at(user: User) -> list[dict[str, Any]]:
+    """The part of the credits that one app alone may spend, as the page shows it."""
+    rows = statements.only_at(account_id=user.pk)
+    return [{"app": app, "credits": _credits(micro)} for app, micro in rows]
 
 
 def _movement(entry: Entry, reason: str) -> dict[str, Any]:

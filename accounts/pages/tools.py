@@ -22,7 +22,7 @@ from focus.middleware import page_policy
 from focus.money import from_micro
 from jobs import purchases
 from jobs.models import ToolPurchase
-from wallet import ledger
+from wallet import ledger, statements
 
 
 @require_safe
@@ -102,12 +102,18 @@ def _confirm(
 ) -> HttpResponse:
     balance = ledger.balance(account_id=user.pk, app_id=found.app_id)
     host = (origins.of(found.app.tool_url) or "").partition("://")[2]
+    elsewhere = sum(
+        micro
+        for app, micro in statements.only_at(account_id=user.pk)
+        if app.pk != found.app_id
+    )
     about: dict[str, Any] = {
         "user": user,
         "purchase": found,
         "price": spell(found.price_micro),
         "credits": spell(balance.credits_micro),
         "left": spell(balance.credits_micro - found.price_micro),
+        "elsewhere": spell(elsewhere) if elsewhere else "",
         "short": max(0, found.price_micro - balance.credits_micro),
         "host": host,
         "local": urlsplit(f"//{host}").hostname in ("localhost", "127.0.0.1", "::1"),

@@ -93,6 +93,18 @@ def switch(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 @owners
+def settling(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
+    """Who settles the jobs that people start themselves."""
+    key_only = request.POST.get("settle_with_app_key_only") == "on"
+    tools.set_settling(
+        owner=user, app_id=app_id, key_only=key_only, visitor=visitor(request)
+    )
+    messages.success(request, "Saved.")
+    return redirect(f"/vendor/{app_id}#settling")
+
+
+@require_POST
+@owners
 def new_key(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     name = _name(request.POST.get("name", ""))
     return _issue(

@@ -122,7 +122,7 @@ class Paid(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     tool_url = serializers.CharField(help_text="The tool's own, with `token=` added.")
     tool_access_token = serializers.CharField(help_text="For verify-user; one hour.")
-    new_balance = Credits(help_text="What the buyer has left.")
+    new_balance = Credits(help_text="What the tool may charge the buyer from now on.")
 
 
 class CheckoutViewSet(OneSub, ViewSet):
@@ -161,13 +161,12 @@ class CheckoutViewSet(OneSub, ViewSet):
             purchase_id=asked.validated_data["checkout_id"],
             visitor=visitor(request._request),
         )
-        left = bought.balance.available_micro - bought.balance.debt_micro
         return Response(
             {
                 "success": True,
                 "tool_url": bought.url,
                 "tool_access_token": bought.token,
-                "new_balance": from_micro(left),
+                "new_balance": from_micro(bought.balance.credits_micro),
             }
         )
 

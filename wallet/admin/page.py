@@ -41,6 +41,10 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
     return {
         "balance": shown.credits_of(balance.credits_micro),
         "available": shown.credits_of(balance.available_micro),
+        "only_at": [
+            {"app": app, "credits": shown.credits_of(micro)}
+            for app, micro in statements.only_at(account_id=wallet.account_id)
+        ],
         "reserved": shown.credits_of(balance.reserved_micro),
         "debt": shown.credits_of(balance.debt_micro),
         "in_debt": balance.debt_micro > 0,

@@ -18,7 +18,14 @@ from wallet.ledger.budgets import (
     spending,
 )
 from wallet.ledger.claw_backs import claw_back, reinstate
-from wallet.ledger.credits import adjust, balance, consume, consume_many, grant
+from wallet.ledger.credits import (
+    adjust,
+    balance,
+    balance_at,
+    consume,
+    consume_many,
+    grant,
+)
 from wallet.ledger.jobs import NOW, expire, expire_due, release, reserve, settle
 from wallet.outcomes import (
     AlreadyReinstated,
@@ -67,6 +74,7 @@ __all__ = [
     "adopt",
     "adopt_all",
     "balance",
+    "balance_at",
     "claw_back",
     "consume",
     "consume_many",

@@ -23,12 +23,28 @@ from wallet.outcomes import (
     Then,
 )
 
+# An app's id that no app has.
+NO_APP = UUID(int=0)
+
 
 def balance(*, account_id: UUID, app_id: UUID | None = None) -> Balance:
     """The balance by now. Waits for no lock and for no sweeper."""
     row = call(
         "SELECT * FROM ledger.balance(%(account)s, %(app)s)",
         {"account": account_id, "app": app_id},
+    )
+    return Balance.of(row)
+
+
+def balance_at(*, account_id: UUID, slug: str) -> Balance:
+    """The balance by now as the app `slug` sees it: without what only others may spend.
+
+    Where there is no such app, only what every app may spend is left.
+    """
+    row = call(
+        "SELECT * FROM ledger.balance(%(account)s, coalesce((SELECT id FROM"
+        " accounts_app WHERE slug = %(slug)s), %(none)s))",
+        {"account": account_id, "slug": slug, "none": NO_APP},
     )
     return Balance.of(row)
 

@@ -29,6 +29,12 @@ class Command(BaseCommand):
             help="given once to each account that opens the app",
         )
         parser.add_argument(
+            "--starter-credits-at",
+            choices=App.StarterCreditsAt.values,
+            default=App.StarterCreditsAt.APP,
+            help="where those can be spent: at this app only, or at every app",
+        )
+        parser.add_argument(
             "--origin",
             metavar="URL",
             action="append",
@@ -87,6 +93,7 @@ class Command(BaseCommand):
                     offer=offer,
                     actor="manage.py create_app",
                     family=True,
+                    starter_credits_at=options["starter_credits_at"],
                     overage_policy=options["overage_policy"],
                     settle_with_app_key_only=options["settle_with_app_key_only"],
                     max_ttl_seconds=options["max_ttl_seconds"],

@@ -1,0 +1,81 @@
+"""Names of tools that people could take for another app, or for something official."""
+
+import unicodedata
+import uuid
+from functools import cache
+
+from confusable_homoglyphs.confusables import confusables_data
+from django.db import connection
+
+from accounts.models import App
+
+# Words that a tool has only with the staff's consent.
+RESERVED = ("official",)
+
+
+def needs_approval(
+    *, name: str, slug: str, owner_id: uuid.UUID, app_id: uuid.UUID | None = None
+) -> bool:
+    """Whether staff must see this name before people can buy the tool.
+
+    True where the name or the slug looks like that of another owner's app, or contains
+    "official". Until the transaction ends, this decides no other name, so that of two
+    alike at once the second one is noticed.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('accounts.app_names'))")
+    mine = {look for look in (looks(name), looks(slug)) if look}
+    if any(looks(word) in look for word in RESERVED for look in mine):
+        return True
+    others = App.objects.exclude(owner_id__isnull=False, owner_id=owner_id)
+    if app_id is not None:
+        others = others.exclude(pk=app_id)
+    return any(
+        looks(text) in mine
+        for pair in others.values_list("name", "slug")
+        for text in pair
+    )
+
+
+def looks(text: str) -> str:
+    """What a text looks like: two texts that people could mistake are equal.
+
+    The skeleton of Unicode's UTS 39, and also without case, accents, spaces and
+    punctuation. Capital I, small l and 1 look alike, so small i counts as l too.
+    """
+    prototype = _prototypes()
+    seen = "".join(prototype.get(char, char) for char in _decomposed(text))
+    again = "".join(prototype.get(char, char) for char in _decomposed(seen.casefold()))
+    letters = (char for char in again.casefold() if char.isalnum())
+    return "".join(letters).replace("i", "l")
+
+
+def _decomposed(text: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text))
+
+
+@cache
+def _prototypes() -> dict[str, str]:
+    """Each character's prototype. The data only says which texts are alike, so the
+    prototype is the longest of them ("rn" of "m"), and of equals a plain small letter.
+    """
+    group: dict[str, set[str]] = {}
+    for one, others in confusables_data.items():
+        alike = {_visible(one)} | {_visible(other["c"]) for other in others}
+        for known in [group[each] for each in alike if each in group]:
+            alike |= known
+        for each in alike:
+            group[each] = alike
+    return {
+        each: min(alike, key=_rank) for each, alike in group.items() if len(each) == 1
+    }
+
+
+def _rank(text: str) -> tuple[int, bool, bool, bool, str]:
+    plain = text.isascii()
+    return -len(text), not plain, not text.isalpha(), not text.islower(), text
+
+
+def _visible(text: str) -> str:
+    """Without the marks of direction that the data has around right-to-left letters."""
+    return text.replace("\u200e", "").replace("\u200f", "")
