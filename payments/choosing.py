@@ -269,11 +269,29 @@ def _begin(account: User, plan: Plan) -> PlanCheckout:
 
 
 def _close(checkout: PlanCheckout) -> None:
-    if checkout.stripe_session_id and _is_open(checkout.stripe_session_id):
-        # Refused if it is being paid this very moment; then the next request
-        # finds the subscription.
-        gateway.expire_session(session_id=checkout.stripe_session_id)
-    _closed(checkout)
+    """Close it at Stripe, then here. A session that another request has attached
+    meanwhile is closed too: the row is closed only with the session that was expired.
+    """
+    for _ in range(ATTEMPTS):
+        known = checkout.stripe_session_id
+        if known and _is_open(known):
+            _expire(known)
+        same = PlanCheckout.objects.filter(pk=checkout.pk, closed_at=None)
+        if same.filter(stripe_session_id=known).update(closed_at=Now()):
+            return
+        checkout.refresh_from_db()
+        if checkout.closed_at is not None:
+            return
+    raise gateway.StripeBusy("The same payment is just being set up.")
+
+
+def _expire(session_id: str) -> None:
+    try:
+        gateway.expire_session(session_id=session_id)
+    except gateway.StripeRefused:
+        # Expired by another request, or just paid: then the next look says so.
+        if _is_open(session_id):
+            raise
 
 
 def _closed(checkout: PlanCheckout) -> None:

@@ -310,6 +310,7 @@ def test_roles_are_made_again_as_declared(db: None) -> None:
         "change_pack",
         "change_plan",
         "change_stripeevent",
+        "change_drift",
     }
     assert Group.objects.get(name="viewer").permissions.filter(
         content_type__app_label="wallet"

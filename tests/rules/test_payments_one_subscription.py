@@ -10,7 +10,7 @@ import pytest
 from accounts.models import User
 from focus.errors import DomainError
 from payments import choosing, gateway, plans
-from payments.models import Customer, PlanCheckout
+from payments.models import Customer, Plan, PlanCheckout
 from tests.rules.test_payments_refunds import at_once
 from tests.rules.test_payments_whole_lists import price
 from tests.till import Till, credits_of
@@ -158,3 +158,16 @@ class TestConfirmation:
         way = choosing.choose(account=alice, slug="creator")
         assert "/p/session/" in way.url
         assert not way.url.endswith("/flow")
+
+
+def test_a_session_that_came_while_its_checkout_was_closed_is_expired(
+    till: Till, alice: User
+) -> None:
+    """The race of two plans: the row was read before the other request wrote to it."""
+    plan = Plan.objects.get(slug="pro")
+    stale = PlanCheckout.objects.create(account=alice, plan=plan)
+    way = choosing.choose(account=alice, slug="pro")
+    assert stale.stripe_session_id is None
+    choosing._close(stale)
+    assert gateway.session(session_id=way.session_id).status == "expired"
+    assert not PlanCheckout.objects.filter(closed_at=None).exists()
