@@ -158,6 +158,30 @@ class TestVendor:
         app.refresh_from_db()
         assert not app.sold_per_use
 
+    def test_a_vendor_chooses_who_settles_what_people_start(
+        self, alices: Browser, alice: User
+    ) -> None:
+        alices.fill("/vendor", OFFER)
+        app = App.objects.get(owner=alice)
+        place = f"/vendor/{app.pk}/settling"
+        for sent, wanted in (({"settle_with_app_key_only": "on"}, True), ({}, False)):
+            alices.fill(f"/vendor/{app.pk}", sent, place)
+            app.refresh_from_db()
+            assert app.settle_with_app_key_only == wanted
+            page = alices.get(f"/vendor/{app.pk}").content.decode()
+            ticked = 'name="settle_with_app_key_only" checked' in page
+            assert ticked == wanted
+
+    def test_a_name_that_imitates_says_what_it_waits_for(
+        self, alices: Browser, alice: User, video: App
+    ) -> None:
+        alices.fill("/vendor", OFFER | {"name": "F0cus Video"})
+        app = App.objects.get(owner=alice)
+        page = alices.get(f"/vendor/{app.pk}").content.decode()
+        assert "our staff must approve it" in page
+        assert "awaits approval" in alices.get("/vendor").content.decode()
+        assert "F0cus Video" not in alices.get("/tools").content.decode()
+
     def test_publishing_shows_the_key_once(self, alices: Browser, alice: User) -> None:
         answer = alices.fill("/vendor", OFFER)
         page = answer.content.decode()
