@@ -105,6 +105,9 @@ class TopUpAttempt(models.Model):
         # Nothing was charged, and no bank said no.
         CANCELLED = "cancelled"
 
+    # Whether money of it went back; payments.charging.last_of sets it.
+    refunded: bool
+
     # Stripe's idempotency key is made of it, so it must never be given twice.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
