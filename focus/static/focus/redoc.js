@@ -3,15 +3,21 @@
 // ReDoc's badge loads a logo from its maker's CDN, and no option turns that off. Give any
 // picture from another origin an empty one instead, so that no request leaves ours.
 const EMPTY = "data:image/gif;base64,R0lGODlhAQABAAAAACw=";
-const setAttribute = Element.prototype.setAttribute;
+const inside = (address) =>
+  new URL(address, location.href).origin === location.origin || String(address).startsWith("data:")
+    ? address
+    : EMPTY;
+const { set } = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, "src");
+const { setAttribute } = Element.prototype;
 
+Object.defineProperty(HTMLImageElement.prototype, "src", {
+  set(address) {
+    set.call(this, inside(address));
+  },
+});
 Element.prototype.setAttribute = function (name, value) {
-  const elsewhere =
-    this instanceof HTMLImageElement &&
-    name === "src" &&
-    !value.startsWith("data:") &&
-    new URL(value, location.href).origin !== location.origin;
-  setAttribute.call(this, name, elsewhere ? EMPTY : value);
+  const picture = this instanceof HTMLImageElement && name === "src";
+  setAttribute.call(this, name, picture ? inside(value) : value);
 };
 
 const place = document.getElementById("redoc");
