@@ -15,6 +15,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.views.main import ORDER_VAR
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
 from django.db.models import ForeignKey, QuerySet
 from django.http import HttpRequest, HttpResponseBase
@@ -52,6 +53,22 @@ class StaffChangeList(ChangeList):
             column < len(self.list_display)
             and self.list_display[column] in self.sortable_by
         )
+
+
+class ChosenRow(AutocompleteSelect):
+    """Django's, which shows a refused form again with any text for a row's key."""
+
+    def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
+        key = self.field.remote_field.model._meta.pk
+        return super().optgroups(name, [v for v in value if _fits(key, v)], attrs)
+
+
+def _fits(key: Any, value: Any) -> bool:
+    try:
+        key.run_validators(key.to_python(value))
+    except ValidationError:
+        return False
+    return True
 
 
 class StaffAdmin(ModelAdmin):
@@ -96,14 +113,19 @@ class StaffAdmin(ModelAdmin):
             if isinstance(field, ForeignKey):
                 yield f"{path}__{field.target_field.name}__exact"
 
+    def formfield_for_foreignkey(
+        self, db_field: ForeignKey[Any, Any], request: HttpRequest, **options: Any
+    ) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            options.setdefault("widget", ChosenRow(db_field, self.admin_site))
+        return super().formfield_for_foreignkey(db_field, request, **options)
+
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> HttpResponseBase | None:
         """Refuse ids that cannot be this model's, which Django would query by."""
-        try:
-            for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME):
-                self.opts.pk.run_validators(self.opts.pk.to_python(chosen))
-        except ValidationError:
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if not all(_fits(self.opts.pk, value) for value in chosen):
             self.message_user(request, "Choose rows of this list.", "error")
             return None
         answer: HttpResponseBase | None = super().response_action(request, queryset)
