@@ -109,7 +109,12 @@ class PlanAdmin(ForSale):
 
     @admin.display(description="price at Stripe")
     def price_at_stripe(self, plan: Plan) -> str:
-        """What a checkout of today is made with, or why there is nothing yet."""
+        """What a checkout of today is made with, or why there is nothing yet.
+
+        By the saved row: a refused form's plan has what was typed, and the rule would
+        record that price.
+        """
+        plan = Plan.objects.get(pk=plan.pk)
         if not plan.price_cents:
             return "none: this plan is free"
         found = plans.price_of(plan=plan) or "being made"
