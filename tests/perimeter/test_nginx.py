@@ -163,7 +163,7 @@ def test_an_address_has_so_much_under_way(front: nginx.Proxy) -> None:
 @pytest.mark.parametrize(
     ("path", "outcomes"),
     [
-        ("/api/v2/jobs", {"401 success,error"}),
+        ("/api/v2/jobs", {"401 success,error", "413 success,error"}),
         ("/api/jobs", {"401 error,message", "413 error,message"}),
         ("/api/nothing", {"404 error,message", "413 error,message"}),
         (
