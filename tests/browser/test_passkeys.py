@@ -102,7 +102,7 @@ def test_added_on_the_account_page_signed_in_with_and_removed(
         assert "alice@example.com" in page.inner_text("h1")
         page.goto(f"{web}/security")
         page.click("[aria-label='Remove My laptop']")
-        page.wait_for_selector("text=The passkey “My laptop” no longer works")
+        page.wait_for_selector("text=You removed the passkey “My laptop”")
         # What the passkey had opened ended with it, this browser's own sign-in too.
         page.wait_for_url(f"{web}/signin?next=%2Fsecurity#passkeys")
 
