@@ -185,7 +185,8 @@ def last_of(*, account_id: UUID, count: int = 5) -> QuerySet[TopUpAttempt]:
     """The last attempts, newest first; `refunded` says that money of one went back."""
     went_back = Reversal.objects.filter(payment__top_up=OuterRef("pk"), counts=True)
     attempts_of = TopUpAttempt.objects.filter(account=account_id)
-    mine = attempts_of.select_related("pack").annotate(refunded=Exists(went_back))
+    mine = attempts_of.select_related("pack")
+    mine = mine.annotate(refunded=Exists(went_back))  # type: ignore[no-redef]
     return mine.order_by("-created_at")[:count]
 
 
