@@ -63,7 +63,9 @@ MALFORMED = [
 
 
 @every_dialect
-@pytest.mark.parametrize("shown", MALFORMED, ids=str)
+@pytest.mark.parametrize(
+    "shown", MALFORMED, ids=[str(n) for n in range(len(MALFORMED))]
+)
 def test_a_malformed_credential_is_refused_and_is_no_guess(
     anyone: Client, alice: User, dialect: Dialect, shown: dict[str, str]
 ) -> None:
