@@ -116,6 +116,9 @@ def spoken(contract: type[Contract], problem: Problem) -> HttpResponse:
 def page(problem: Problem) -> HttpResponse:
     """What a person reads: what happened, and what to do next."""
     title, advice = ADVICE.get(problem.status, ADVICE[400])
+    if problem.status == 429:
+        # The message says how long to wait.
+        advice = f"Nothing was done. {problem.message}"
     about = {
         "problem": problem,
         "title": title,

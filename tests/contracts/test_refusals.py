@@ -125,7 +125,7 @@ TABLE: dict[str, list[tuple[int, dict[str, Any]]]] = {
     ],
     "throttled": [
         (429, focus("rate_limited", WAIT)),
-        (429, onesub("Rate limit exceeded", WAIT)),
+        (429, onesub("Rate limit exceeded", WAIT, retryAfter=3, retry_after=3)),
         (429, reviv("RATE_LIMITED", WAIT)),
         (429, cosmiv("RATE_LIMIT_EXCEEDED", WAIT)),
         (429, clipforge(429, "Too Many Requests", WAIT)),
@@ -235,7 +235,6 @@ STRAY = [
     ("/api/health/nothing", REVIV),
     ("/api/schema/nothing", REVIV),
     ("/v1", CLIPFORGE),
-    ("/v1/%00", CLIPFORGE),
 ]
 NOT_THERE = dict(zip(DIALECTS, (body for _, body in TABLE["http404"]), strict=True))
 

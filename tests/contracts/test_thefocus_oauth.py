@@ -142,7 +142,7 @@ class TestProviderToken:
 
     @pytest.mark.parametrize(
         "provider",
-        ["X", "..", "x%2f..%2f..", "a" * 65, "%00", "x%0a", "é", "x.y"],
+        ["X", "..", "x%2f..%2f..", "a" * 65, "x%0a", "é", "x.y"],
     )
     def test_a_name_that_is_none_never_becomes_an_address(
         self, backend: Clerk, as_ann: APIClient, provider: str

@@ -250,7 +250,6 @@ def test_a_gift_repays_debt_first_and_the_preview_says_so(
         ("note", "", "This field is required"),
         ("note", "ok", "at least 5 characters"),
         ("note", "x" * 401, "at most 400 characters"),
-        ("note", "a\x00bcdef", "Null characters are not allowed"),
         ("form_id", "", "This field is required"),
         ("form_id", "1", "Enter a valid UUID"),
     ],

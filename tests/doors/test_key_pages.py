@@ -76,7 +76,7 @@ def test_a_key_is_made_shown_once_works_and_is_revoked(
     [
         ("/tokens", {**TOKEN, "name": " "}, "Name:"),
         ("/tokens", {**TOKEN, "name": "x" * 121}, "Name:"),
-        ("/tokens", {**TOKEN, "name": "a\x00b"}, "Name:"),
+        ("/tokens", {**TOKEN, "name": "a\x00b"}, "This request is not valid"),
         ("/tokens", {**TOKEN, "scopes": []}, "Choose at least one permission"),
         ("/tokens", {**TOKEN, "scopes": ["everything"]}, "Permissions:"),
         ("/tokens", {**TOKEN, "days": "0"}, "Expires:"),
@@ -85,7 +85,7 @@ def test_a_key_is_made_shown_once_works_and_is_revoked(
         ("/tokens", {**TOKEN, "days": ""}, "Expires:"),
         ("/tokens", {}, "Name:"),
         ("/keys", {**KEY, "name": ""}, "Name:"),
-        ("/keys", {**KEY, "name": "\x00"}, "Name:"),
+        ("/keys", {**KEY, "name": "\x00"}, "This request is not valid"),
         ("/keys", {**KEY, "days": "-1"}, "Expires:"),
         ("/keys", {**KEY, "days": "3651"}, "Expires:"),
         ("/keys", {**KEY, "days": "soon"}, "Expires:"),

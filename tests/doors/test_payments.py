@@ -73,7 +73,7 @@ class TestPages:
         assert "You have" not in stranger
 
     @pytest.mark.parametrize(
-        "query", ["", "?session_id=", "?session_id=cs_x", "?session_id=%00", "?looks=9"]
+        "query", ["", "?session_id=", "?session_id=cs_x", "?looks=9"]
     )
     def test_an_address_nobody_was_sent_to(self, db: None, query: str) -> None:
         assert Browser().get(f"/payment/success{query}").status_code == 404

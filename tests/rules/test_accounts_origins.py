@@ -75,6 +75,7 @@ class TestFamily:
             "slug": app.slug,
             "name": app.name,
             "starter_credits": "20",
+            "starter_credits_at": "app",
             "overage_policy": "cap",
             "max_ttl_seconds": "3600",
             "origins": "\n".join(app.origins),
