@@ -59,8 +59,12 @@ def page(request: HttpRequest) -> HttpResponse:
         link = mailbox.look(secret=code)
         if request.method == "POST":
             return _use(request, link, code)
-    except (mailbox.InvalidLink, Limited) as refusal:
+    except mailbox.InvalidLink as refusal:
         return _refuse(request, "accounts/mailbox_dead.html", refusal)
+    except Limited as too_many:
+        # The code was not looked up, so the page must not call the link dead.
+        about = {"error": too_many.message, "wait": True, "code": code}
+        return say_when(render(request, "accounts/mailbox_dead.html", about), too_many)
     return render(request, "accounts/mailbox.html", _about(request, link, code))
 
 

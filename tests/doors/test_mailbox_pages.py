@@ -132,6 +132,21 @@ class TestForgotten:
         assert int(answer["Retry-After"]) >= 1
         assert MailboxProof.objects.exclude(due_at=None).count() == 3
 
+    @pytest.mark.usefixtures("real_limits")
+    def test_too_many_requests_do_not_call_a_good_link_dead(self, alice: User) -> None:
+        browser = Browser()
+        forgotten(browser)
+        path = path_in_mail()
+        for _ in range(9):
+            assert browser.get(path).status_code == 200
+        answer = browser.get(path)
+        assert answer.status_code == 429
+        assert int(answer["Retry-After"]) >= 1
+        page = answer.content.decode()
+        assert "Too many requests" in page
+        assert "This link does not work" not in page
+        assert f'href="{path}"' in page
+
     def test_a_form_from_elsewhere_asks_for_nothing(self, alice: User) -> None:
         answer = Browser().post("/forgot", {"email": "alice@example.com"})
         assert answer.status_code == 403
