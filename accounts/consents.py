@@ -20,14 +20,22 @@ class AppNotGranted(DomainError):
     code = "app_not_granted"
 
 
-def record(*, user: User, app_id: uuid.UUID) -> bool:
+def record(*, user: User, app_id: uuid.UUID, after_movement: bool = False) -> bool:
     """Let the app act for the person. Returns whether that is new.
 
     Writes nothing where it is granted already, so it may be called on every use. Safe
     under any number of parallel calls. Raises `TokenEnded` where all that opened the
     account was ended since `user` was read.
+
+    `after_movement`: the caller's transaction holds the wallet's lock and has moved
+    credits on this consent. A live consent is then locked. So this call waits for a
+    revocation that has not committed yet, and renews the consent after it. Without the
+    lock, the consent would end before the movement that it allowed.
     """
-    if is_granted(user_id=user.pk, app_id=app_id):
+    live = Consent.objects.filter(user=user, app_id=app_id, revoked_at=None)
+    if after_movement:
+        live = live.select_for_update(no_key=True)
+    if live.values_list("pk").first() is not None:
         return False
     with transaction.atomic(), connection.cursor() as cursor:
         proofs.hold(user=user)

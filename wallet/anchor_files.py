@@ -180,7 +180,10 @@ class File:
 
 def verify(text: str, *, by: Keys) -> File:
     """The anchor in a file's text. Raises `NotAnAnchor`, saying what is wrong."""
-    first, *middle, last = text.splitlines() or ["", ""]
+    whole = text.splitlines()
+    if len(whole) < 2:
+        raise NotAnAnchor("The file ends before its signature.")
+    first, *middle, last = whole
     facts = read(first)
     try:
         word, signed = last.split(" ")

@@ -208,7 +208,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             )
             if not granted:
                 # After the wallet is locked, as everywhere, so that no two deadlock.
-                consents.record(user=cast(User, request.user), app_id=app.pk)
+                consents.record(
+                    user=cast(User, request.user), app_id=app.pk, after_movement=True
+                )
         job = outcome.job
         if app.owner_id:
             nudges.wake_courier()

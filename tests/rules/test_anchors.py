@@ -205,6 +205,12 @@ class TestFile:
         with pytest.raises(CommandError):
             call_command("verify_anchor", file)
 
+    @pytest.mark.parametrize("lines", [0, 1])
+    def test_a_file_that_was_cut_off_is_refused(self, file, lines):
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:lines]))
+        with pytest.raises(CommandError):
+            call_command("verify_anchor", file)
+
     def test_it_is_held_against_the_ledger(self, file, alice, capsys):
         call_command("verify_anchor", file, database=True)
         corrupt("UPDATE wallet_entry SET actor = 'user:mallory' WHERE seq = 1")

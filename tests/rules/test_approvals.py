@@ -207,7 +207,9 @@ class TestFourEyes:
         approvals.approve(adjustment_id=row.pk, staff=approver)
         assert balance(alice) == 5000
 
-    @pytest.mark.parametrize("change", [{"is_active": False}, {"groups": []}])
+    @pytest.mark.parametrize(
+        "change", [{"is_active": False}, {"is_staff": False}, {"groups": []}]
+    )
     def test_a_requester_who_lost_the_right_meanwhile(
         self, change: dict[str, Any], alice: User
     ) -> None:

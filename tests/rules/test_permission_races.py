@@ -254,3 +254,31 @@ def test_buying_again_and_settling_at_once_do_not_deadlock(alice, app, give):
             settled = pool.submit(on_its_own, lambda job=job: complete(job, app, 3))
             assert bought.result(20).purchase.paid_at is not None
             assert settled.result(20).job.charged_micro in (MICRO, 3 * MICRO)
+
+
+def test_a_purchase_waits_for_a_revocation_that_came_before_it(alice, app):
+    """The purchase is consent, so the later of the two decides whether the app may act.
+
+    Without the lock, the purchase would read the consent as it was before.
+    """
+    purchase = purchases.create(user=alice, tool_id=app.pk)
+    revoked, go_on = threading.Event(), threading.Event()
+
+    def revoke():
+        with transaction.atomic():
+            consents.revoke(user=alice, app_id=app.pk)
+            revoked.set()
+            go_on.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        revoking = pool.submit(on_its_own, revoke)
+        assert revoked.wait(10)
+        buying = pool.submit(
+            on_its_own,
+            lambda: purchases.process(user=alice, purchase_id=purchase.pk),
+        )
+        until(lambda: waiters() == 1 or buying.done())
+        go_on.set()
+        revoking.result(10)
+        assert buying.result(10).purchase.paid_at is not None
+    assert Consent.objects.get(user=alice, app=app).revoked_at is None
