@@ -85,8 +85,14 @@ def wants_token(target: str) -> bool:
 
 def app_of(target: str) -> App | None:
     """The app at this allowed `target`, None for our own pages."""
-    origin = origins.of(target) or ""
-    return None if origins.is_first_party(origin) else origins.app_of(origin)
+    if is_first_party(target):
+        return None
+    return origins.app_of(origins.of(target) or "")
+
+
+def is_first_party(target: str) -> bool:
+    """Whether this allowed `target` is a page of our own origins."""
+    return origins.is_first_party(origins.of(target) or "")
 
 
 def _encoded(raw: str) -> str:

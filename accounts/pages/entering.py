@@ -81,6 +81,8 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
         return redirect(goal.page)
     target = goal.target
     app = redirects.app_of(target)
+    if app is None and not redirects.is_first_party(target):
+        return _app_gone()
     if app is not None and consents.is_revoked(user=session.user, app_id=app.pk):
         # That page asks whether the app may come back.
         return redirect(f"/signin?{goal.query}")
@@ -109,8 +111,11 @@ def pass_on(request: HttpRequest, guest: Principal, goal: Destination) -> HttpRe
     it: Clerk's own where that was made for the app's page.
     """
     target = goal.target
+    app = redirects.app_of(target)
+    if app is None and not redirects.is_first_party(target):
+        return _app_gone()
     if redirects.wants_token(target):
-        text, app = guest.token, redirects.app_of(target)
+        text = guest.token
         if app is not None and guest.bound_to != app:
             text = bound.clerks_token(
                 user=cast(User, guest.user),
@@ -120,6 +125,14 @@ def pass_on(request: HttpRequest, guest: Principal, goal: Destination) -> HttpRe
             ).text
         target = redirects.with_token(target, text)
     return _go(target)
+
+
+def _app_gone() -> HttpResponse:
+    """The app was switched off, or lost its origin, while the person signed in.
+
+    A token for it would have no app to be bound to, so it would open the whole account.
+    """
+    return redirect("/")
 
 
 def _go(target: str) -> HttpResponse:

@@ -99,6 +99,7 @@ def go_on(request: HttpRequest) -> HttpResponse:
         return _refuse(request, refusal)
 
 
+@limits.refuses_unread(AUTH)
 @require_POST
 @signed_in
 def begin_link(request: HttpRequest, user: User) -> HttpResponse:

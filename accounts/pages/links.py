@@ -83,6 +83,7 @@ def told(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
     return "", ""
 
 
+@limits.refuses_unread(AUTH)
 @require_POST
 @signed_in
 def connect(request: HttpRequest, user: User, provider: str) -> HttpResponse:

@@ -35,6 +35,7 @@ def forgot(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/forgot.html", {"asked": True})
 
 
+@limits.refuses_unread(AUTH)
 @require_POST
 @signed_in
 def ask(request: HttpRequest, user: User) -> HttpResponse:

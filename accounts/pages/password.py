@@ -20,6 +20,7 @@ from focus.limits import SIGN_IN
 BACK = "/security#password"
 
 
+@limits.refuses_unread(*SIGN_IN)
 @require_http_methods(["GET", "HEAD", "POST"])
 @sensitive_post_parameters("current", "new")
 @signed_in

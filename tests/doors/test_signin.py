@@ -46,6 +46,26 @@ def test_who_comes_too_late_is_signed_in_nowhere(alice: User, rf: Any) -> None:
     assert not StoredSession.objects.exists()
 
 
+@pytest.mark.parametrize("ending", [{"active": False}, {"origins": []}], ids=str)
+def test_an_app_that_is_gone_when_the_sign_in_ends_gets_no_token(
+    browser: Browser,
+    alice: User,
+    video: App,
+    monkeypatch: Any,
+    ending: dict[str, Any],
+) -> None:
+    """A token for it would be bound to no app, and open the whole account."""
+    opened = entering.open_session
+
+    def end_the_app_meanwhile(*args: Any) -> Session:
+        App.objects.filter(pk=video.pk).update(**ending)
+        return opened(*args)
+
+    monkeypatch.setattr(entering, "open_session", end_the_app_meanwhile)
+    answer = browser.sign_in(redirect_to=TARGET)
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+
+
 @pytest.mark.parametrize(
     ("intent", "email", "password", "wrong"),
     [

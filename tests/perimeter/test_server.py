@@ -148,6 +148,10 @@ def test_a_spent_limit_refuses_before_the_body(
             ("/api/auth/login", [JSON_BODY]),
             ("/signin", [FORM, CSRF]),
             ("/forgot", [FORM, CSRF]),
+            ("/security/password", [FORM, CSRF]),
+            ("/email/verify", [FORM, CSRF]),
+            ("/identities/google/link", [FORM, CSRF]),
+            ("/links/github/connect", [FORM, CSRF]),
         ):
             with raw.connect(port, timeout=4) as link:
                 link.sendall(half_sent(path, *headers))
