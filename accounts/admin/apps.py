@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.postgres.forms import SimpleArrayField
 from django.db.models import QuerySet
@@ -94,7 +95,15 @@ class AppForm(forms.ModelForm):
         return cleaned
 
     def clean_starter_credits(self) -> Any:
-        self.instance.starter_credits_micro = self._micro("starter_credits")
+        micro = self._micro("starter_credits")
+        # As an overdraft limit: one person gives an account no more than one person
+        # may by an adjustment, or starter credits would pass decision 18.
+        most = to_micro(settings.STAFF_APPROVAL_ABOVE_CREDITS)
+        if micro > max(most, self.instance.starter_credits_micro):
+            raise forms.ValidationError(
+                f"Starter credits set here are at most {from_micro(most):,} credits."
+            )
+        self.instance.starter_credits_micro = micro
         return self.cleaned_data["starter_credits"]
 
     def clean_price(self) -> Any:
@@ -170,6 +179,7 @@ class AppAdmin(StaffAdmin):
             visitor=visitor(request),
             app=obj.slug,
             fields=form.changed_data,
+            starter_credits=str(from_micro(obj.starter_credits_micro)),
         )
         if "name_needs_approval" in form.changed_data and not obj.name_needs_approval:
             # With the name that the form showed: a later change asks anew.

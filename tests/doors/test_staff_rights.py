@@ -6,7 +6,15 @@ import pytest
 from django.contrib.auth.models import Group
 
 from accounts import sessions, tokens
-from accounts.models import App, AppKey, PersonalAccessToken, Session, User
+from accounts.models import (
+    App,
+    AppKey,
+    PersonalAccessToken,
+    SecurityEvent,
+    Session,
+    User,
+)
+from focus.money import MICRO
 from tests.doors.staffroom import browser, in_role
 
 LESSER = ["viewer", "support", "finance"]
@@ -118,6 +126,27 @@ class TestAppFields:
         video.refresh_from_db()
         assert video.overage_policy == "reject"
         assert video.starter_credits_micro == 3_000_000
+
+    @pytest.mark.parametrize("role", ["finance", "superuser"])
+    def test_starter_credits_are_no_way_around_four_eyes(
+        self, role: str, video: App
+    ) -> None:
+        person = in_role(role)
+        answer = self.fill(person, video, starter_credits="1000.000001")
+        assert "at most 1,000 credits" in answer.content.decode()
+        assert self.fill(person, video, starter_credits="1000").status_code == 302
+        video.refresh_from_db()
+        assert video.starter_credits_micro == 1000 * MICRO
+        event = SecurityEvent.objects.filter(kind="app_changed").latest("pk")
+        assert event.facts["starter_credits"] == "1000"
+
+    def test_starter_credits_that_the_shell_set_stay(self, video: App) -> None:
+        App.objects.filter(pk=video.pk).update(starter_credits_micro=2000 * MICRO)
+        answer = self.fill(in_role("finance"), video, overage_policy="reject")
+        assert answer.status_code == 302
+        self.fill(in_role("superuser"), video, starter_credits="1500")
+        video.refresh_from_db()
+        assert video.starter_credits_micro == 1500 * MICRO
 
     def test_finance_changes_no_owner_address_or_name(
         self, video: App, bob: User
