@@ -60,8 +60,10 @@ def test_create_app_sets_how_its_jobs_are_settled(db: None) -> None:
         "--overage-policy=reject",
         "--settle-with-app-key-only",
         "--max-ttl-seconds=600",
+        "--starter-credits-at=any",
     )
     app = App.objects.get()
+    assert app.starter_credits_at == "any"
     assert app.overage_policy == "reject"
     assert app.settle_with_app_key_only
     assert app.max_ttl_seconds == 600

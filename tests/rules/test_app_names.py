@@ -1,6 +1,7 @@
 """Tool names that people could take for another app's wait for the staff's approval."""
 
 import pytest
+from django.test import Client
 
 from accounts import app_names, partners, tools
 from accounts.models import App, SecurityEvent, User
@@ -115,3 +116,22 @@ def test_a_vendor_says_who_settles_what_people_start(vendor):
         assert App.objects.get(pk=app.pk).settle_with_app_key_only == wanted
     kinds = SecurityEvent.objects.filter(kind="app_changed", user=vendor)
     assert kinds.count() == 2
+
+
+def test_staff_approve_a_name_in_the_admin(vendor, staff, alice):
+    app = publish(vendor, "Official tools")
+    client = Client()
+    client.force_login(staff)
+    page = f"/admin/accounts/app/{app.pk}/change/"
+    shown = client.get(page).context["adminform"].form
+    form = {name: shown[name].value() for name in shown.fields}
+    form = {k: v for k, v in form.items() if v is not None and v is not False}
+    del form["name_needs_approval"]
+    answer = client.post(page, form)
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    app.refresh_from_db()
+    assert not app.name_needs_approval
+    assert app in tools.offered()
+    event = SecurityEvent.objects.get(kind="app_name_approved")
+    assert (event.user, event.facts["name"]) == (vendor, "Official tools")
+    assert purchases.create(user=alice, tool_id=app.pk)
