@@ -34,6 +34,14 @@ class GuestGone(DomainError):
     """Clerk's token has run out since the page was shown."""
 
 
+class BoundGuest(DomainError):
+    """Clerk's token was made for an app's page, and that app's server has it too.
+
+    A session would turn a credential that is bound to the app into the whole account:
+    the server could send the token here as a cookie.
+    """
+
+
 @limits.refuses_unread(*SIGN_IN)
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
@@ -165,6 +173,10 @@ def _enter(request: HttpRequest) -> Session:
         guest = clerks_guest(request)
         if guest is None or not isinstance(guest.user, User) or guest.read_only:
             raise GuestGone("That sign-in has ended. Sign in again.")
+        if guest.bound_to is not None:
+            raise BoundGuest(
+                "Your sign-in at an app does not open your whole account. Sign in here."
+            )
         return entering.open_session(request, guest.user, ["clerk"])
     enter = passwords.register if intent == "create" else passwords.authenticate
     email, password = request.POST.get("email", ""), request.POST.get("password", "")
@@ -205,9 +217,10 @@ def _form(
     refusal: DomainError | None = None,
     guest: Principal | None = None,
 ) -> HttpResponse:
+    # Support that acts in a person's place, and an app, must not become the person.
+    opens = guest is not None and not guest.read_only and guest.bound_to is None
     about = {
-        # Whoever acts in somebody's place must not become them.
-        "guest": guest.user if guest is not None and not guest.read_only else None,
+        "guest": guest.user if guest is not None and opens else None,
         "destination": destination,
         "limit": request.POST.get(limiting.FIELD) or limiting.suggested(),
         "no_limit": limiting.NONE in request.POST,

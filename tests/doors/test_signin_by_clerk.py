@@ -53,8 +53,8 @@ def test_nothing_is_sent_to_anybody_else() -> None:
     assert token not in answer.content.decode()
 
 
-def test_one_click_signs_in_here_and_the_device_page_opens() -> None:
-    guest, _ = browser()
+def test_one_click_signs_in_here_and_the_device_page_opens(settings: Any) -> None:
+    guest, _ = browser(azp=settings.PUBLIC_BASE_URL)
     assert CONTINUE in guest.get("/signin?next=/device").content.decode()
     answer = guest.fill("/signin", {"intent": "clerk", "next": "/device"})
     assert (answer.status_code, answer["Location"]) == (302, "/device")
@@ -63,8 +63,19 @@ def test_one_click_signs_in_here_and_the_device_page_opens() -> None:
     assert guest.get("/device").status_code == 200
 
 
-def test_looking_at_the_page_signs_nobody_in() -> None:
+def test_a_token_that_is_bound_to_an_app_opens_no_session_here() -> None:
+    """The app's server has this token too, and could send it as the cookie."""
     guest, _ = browser()
+    assert CONTINUE not in guest.get("/signin?next=/device").content.decode()
+    answer = guest.fill("/signin", {"intent": "clerk", "next": "/device"})
+    assert answer.status_code == 400
+    assert "does not open your whole account" in answer.content.decode()
+    assert not Session.objects.exists()
+    assert guest.get("/device").status_code == 302
+
+
+def test_looking_at_the_page_signs_nobody_in() -> None:
+    guest, _ = browser(azp=GONE)
     guest.get("/signin")
     assert not Session.objects.exists()
     # And without the form's own token a click is none.
