@@ -51,6 +51,20 @@ def history(alice, video, tool, give):
         key="one",
         actor="app:tool",
     )
+    whole = lifecycle.start(
+        account_id=alice.pk,
+        app=tool,
+        action="draw",
+        estimate_micro=2 * MICRO,
+        metadata={},
+        actor=f"user:{alice.pk}",
+    ).job
+    lifecycle.complete(
+        job_id=whole.pk,
+        caller=lifecycle.Caller(f"user:{alice.pk}", account_id=alice.pk),
+        cost_micro=None,
+        metadata={},
+    )
     assert invariants.violations(among=ALL) == []
 
 
@@ -96,6 +110,17 @@ CORRUPTIONS = {
     ),
     "a budget's limit raised": ("UPDATE wallet_budget SET limit_micro = 10^12", False),
     "a budget removed": ("DELETE FROM wallet_budget", False),
+    "what a restricted grant got back moved to an unrestricted one": (
+        "WITH settled AS (SELECT d.id, d.grant_id, g.app_id IS NULL AS gets"
+        " FROM wallet_draw d JOIN wallet_grant g ON g.id = d.grant_id"
+        " JOIN wallet_reservation r ON r.id = d.reservation_id"
+        " WHERE r.status = 'settled'), moved AS (UPDATE wallet_draw d"
+        " SET returned_micro = CASE WHEN s.gets THEN 2000000 ELSE 0 END"
+        " FROM settled s WHERE s.id = d.id) UPDATE wallet_grant g"
+        " SET remaining_micro = remaining_micro + CASE WHEN s.gets THEN 2000000"
+        " ELSE -2000000 END FROM settled s WHERE s.grant_id = g.id",
+        False,
+    ),
     "a usage row lost": ("DELETE FROM jobs_usage", False),
     "a purchase lost": ("DELETE FROM jobs_toolpurchase", False),
     "a money key dropped and rehashed": (

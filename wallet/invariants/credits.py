@@ -37,14 +37,20 @@ CREDITS: dict[str, str] = {
         WHERE (e.times, e.amount) IS DISTINCT FROM (1, g.granted_micro)
     """,
     "a reservation's draws add up to what it took": """
-        SELECT r.wallet_id, format('%s reservation %s of %s drew %s and returned %s',
-          r.status, r.id, r.amount_micro, coalesce(d.drawn, 0), coalesce(d.returned, 0))
+        SELECT r.wallet_id, format('%s reservation %s of %s drew %s and returned %s,'
+          ' its entries returned %s', r.status, r.id, r.amount_micro,
+          coalesce(d.drawn, 0), coalesce(d.returned, 0), coalesce(e.returned, 0))
         FROM reservations r LEFT JOIN (
           SELECT reservation_id, sum(amount_micro) AS drawn,
             sum(returned_micro) AS returned
           FROM draws WHERE reservation_id IS NOT NULL GROUP BY 1
         ) d ON d.reservation_id = r.id
+        LEFT JOIN (
+          SELECT wallet_id, reservation_id, sum(amount_micro) AS returned FROM entries
+          WHERE debit = 'reserved' AND credit = 'available' GROUP BY 1, 2
+        ) e ON e.wallet_id = r.wallet_id AND e.reservation_id = r.id
         WHERE coalesce(d.drawn, 0) <> r.amount_micro
+          OR coalesce(d.returned, 0) <> coalesce(e.returned, 0)
           OR (r.status = 'open' AND d.returned <> 0)
           OR (r.status IN ('released', 'expired') AND d.returned <> r.amount_micro)
     """,
