@@ -325,6 +325,18 @@ class TestFourEyes:
         event = SecurityEvent.objects.get(kind="credits_adjusted")
         assert (event.actor, event.facts["amount"]) == ("shell:root", "50000")
 
+    @pytest.mark.parametrize("login", ["ops@corp.example.com", "o" * 200])
+    def test_a_long_login_or_a_domain_login_may_adjust(
+        self, login: str, alice: User
+    ) -> None:
+        adjustments.adjust_from_shell(
+            owner=alice, amount_micro=MICRO, reason="x", key="adjust:x", login=login
+        )
+        entry = Entry.objects.get()
+        assert entry.actor in ("shell:ops", "shell:" + "o" * 100)
+        event = SecurityEvent.objects.get(kind="credits_adjusted")
+        assert event.actor == f"shell:{login[:120]}"
+
 
 def at_once(acts: list[Callable[[], Any]]) -> tuple[list[Any], list[DomainError]]:
     """Run them together, each on a connection of its own: what came, what refused."""
