@@ -6,11 +6,13 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.utils import timezone
 
 from accounts import consents, devices, tokens, user_keys
 from accounts.models import App, User
 from focus.money import MICRO
 from jobs import lifecycle, purchases
+from payments.models import Plan, Subscription
 from tests import webhooks
 from tests.browser.chromium import CHROMIUM, visit
 
@@ -55,6 +57,13 @@ def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
     tokens.issue(user=alice, name=LONG, scopes=["account:read", "jobs:write"])
     user_keys.issue(user=alice, name=LONG)
     endpoint = webhooks.made(alice)
+    Subscription.objects.create(
+        account=alice,
+        stripe_subscription_id="sub_test_none",
+        plan=Plan.objects.get(slug="pro"),
+        status="active",
+        current_period_end=timezone.now(),
+    )
     [delivery] = webhooks.told(endpoint)
     code = devices.spell(devices.start(client_name=LONG).grant.user_code)
     return [

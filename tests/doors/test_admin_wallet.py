@@ -226,7 +226,10 @@ def test_the_first_page_shows_the_state_of_things(
     as_staff: Client, wallet: Wallet
 ) -> None:
     invariants.check(actor="system:beat")
-    shown = as_staff.get("/admin/").context["focus"]
+    answer = as_staff.get("/admin/")
+    assert ">Failed tasks</a>" in answer.content.decode()
+    assert "Failed_tasks" not in answer.content.decode()
+    shown = answer.context["focus"]
     assert shown["totals"]["outstanding"] == "17"
     assert shown["totals"]["reserved"] == "4"
     assert shown["earned"] == [{"app": "video", "amount": "3", "share": 100}]

@@ -66,7 +66,7 @@ class AdjustForm(forms.Form):
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget,
-        help_text="The customer reads it beside the movement. Empty says nothing.",
+        help_text="The customer reads it in their activity. Optional.",
     )
     form_id = forms.UUIDField(initial=uuid.uuid4, widget=forms.HiddenInput)
     # The balance that the preview showed, to say so if it has moved since.
