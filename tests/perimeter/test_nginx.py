@@ -88,6 +88,35 @@ def test_without_web_it_is_503_in_kind(
     in_shape(answer, keys)
 
 
+@every_dialect
+def test_a_full_disk_is_503_in_kind(
+    nowhere: nginx.Proxy, path: str, keys: set[str]
+) -> None:
+    # A folder that is gone, for a disk that has no room.
+    shutil.rmtree(nowhere.log.parent / "run" / "bodies")
+    answer = requests.post(nowhere.url + path, data=b"x" * 100_000, timeout=10)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
+    in_shape(answer, keys)
+
+
+@every_dialect
+def test_what_nginx_does_not_speak_is_refused_in_kind(
+    nowhere: nginx.Proxy, path: str, keys: set[str]
+) -> None:
+    for sent, status in (
+        (raw.head(f"TRACE {path} HTTP/1.1"), 405),
+        (raw.head(f"POST {path} HTTP/1.1", "Transfer-Encoding: gzip"), 400),
+    ):
+        answer = raw.ask(nowhere.port, sent)
+        assert answer.status == status
+        assert set(answer.json()) == keys
+    # Without a version that it knows, nginx does not read the path.
+    answer = raw.ask(nowhere.port, raw.head(f"GET {path} HTTP/3.0"))
+    assert answer.status == 400
+    assert set(answer.json()) == {"error", "message"}
+
+
 def test_a_person_reads_a_page(nowhere: nginx.Proxy) -> None:
     answer = requests.get(f"{nowhere.url}/signin", timeout=10)
     assert answer.status_code == 502
