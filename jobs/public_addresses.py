@@ -101,7 +101,7 @@ def parsed(url: str) -> SplitResult:
     if "#" in url:
         raise BadAddress("The url must not have a #fragment.")
     if port in _DENIED_PORTS or (port < 1024 and port not in (80, 443)):
-        raise BadAddress(f"Port {port} is not one for webhooks.")
+        raise BadAddress(f"Webhooks cannot use port {port}.")
     _check_host(parts)
     return parts
 

@@ -20,7 +20,7 @@ from focus.money import MICRO, from_micro
 from payments import charging, choosing, packs, plans, topups
 from payments.models import Purchase, TopUpRule
 from payments.models.packs import dollars
-from wallet import ledger
+from wallet import ledger, statements
 
 # How often the page of a payment that is under way looks again, and for how long.
 EVERY_SECONDS = 3
@@ -36,6 +36,10 @@ def shop(request: HttpRequest, user: User) -> HttpResponse:
     about = {
         "user": user,
         "available": f"{from_micro(balance.credits_micro):,}",
+        "only_at": [
+            {"app": app, "credits": f"{from_micro(micro):,}"}
+            for app, micro in statements.only_at(account_id=user.pk)
+        ],
         "debt": from_micro(balance.debt_micro),
         "packs": [(pack, uuid.uuid4().hex) for pack in packs.on_sale()],
         "plans": plans.offered(),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import payments.tasks
-from accounts.models import SecurityEvent, User
+from accounts.models import App, SecurityEvent, User
 from payments import gateway, reconciliation
 from payments.models import (
     Customer,
@@ -21,6 +21,7 @@ from payments.models import (
 from tests.doors.browsing import Browser
 from tests.doors.staffroom import browser, in_role
 from tests.till import Till, credits_of
+from wallet import starters
 
 
 @pytest.fixture
@@ -33,6 +34,13 @@ def alices(alice: User) -> Browser:
 class TestPages:
     def test_a_stranger_signs_in_before_buying(self, db: None) -> None:
         assert "/signin" in Browser().get("/credits")["Location"]
+
+    def test_the_shop_names_credits_that_one_app_alone_may_spend(
+        self, alice: User, alices: Browser, video: App
+    ) -> None:
+        starters.welcome(user=alice, app=video, actor="test")
+        page = alices.get("/credits").content.decode()
+        assert f"20 of them at {video.name} only" in page
 
     def test_a_double_click_is_one_purchase(self, till: Till, alices: Browser) -> None:
         form = {"sku": "PACK_5", "form": "ab12"}
