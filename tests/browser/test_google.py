@@ -63,7 +63,7 @@ def test_signing_in_linking_and_unlinking(web_with_google: str, google: str) -> 
         page.click("text=Allow")
         page.wait_for_selector("text=Google · second@example.org")
         page.click("[aria-label='Unlink google · second@example.org']")
-        page.wait_for_selector("text=Google no longer signs in to your account.")
+        page.wait_for_selector("text=Google can no longer sign in to your account.")
 
     visit(acts)
     assert Identity.objects.get().email == "ada@gmail.com"

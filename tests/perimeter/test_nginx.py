@@ -248,6 +248,7 @@ def test_an_upload_without_a_credential_is_refused_unread(front: nginx.Proxy) ->
     assert answer.json()["error"]["code"] == "AUTHENTICATION_REQUIRED"
 
 
+@pytest.mark.usefixtures("real_limits")  # Tests before this one signed in, too.
 def test_the_limit_counts_clients_and_not_the_proxy(
     transactional_db: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
