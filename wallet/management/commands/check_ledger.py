@@ -19,6 +19,6 @@ class Command(BaseCommand):
             wallets = len({violation.wallet_id for violation in broken})
             raise CommandError(f"The ledger does not add up in {wallets} wallet(s).")
         self.stdout.write(
-            f"{len(invariants.EVERY)} invariants hold over"
+            f"{invariants.count()} invariants hold over"
             f" {Wallet.objects.count()} wallets and {Entry.objects.count()} entries."
         )
