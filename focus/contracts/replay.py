@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import replays
+from accounts.authentication import require_second_proof
 from accounts.models import User
 from accounts.principals import Principal
 from accounts.replays import Answer, Asked
@@ -101,6 +102,9 @@ def _replaying(
             permitted(request)
         with transaction.atomic():
             if stored := replays.find(asked):
+                if secret is not None:
+                    # A stored secret asks for the sign-in that a new one asks for.
+                    require_second_proof(request)
                 return _again(stored)
             response = action(view, request, *args, **kwargs)
             if response.status_code < 300 and not hasattr(response, "unchanged"):

@@ -238,6 +238,23 @@ class TestApi:
                 answer = client.post(path, body)
                 assert answer.status_code == 403, (path, answer.content)
 
+    def test_a_stored_secret_is_not_repeated_to_an_old_sign_in(
+        self, alices: Browser
+    ) -> None:
+        token = alices.get("/api/sessionToken").json()["token"]
+        client = APIClient(headers={"Authorization": f"Bearer {token}"})
+        again = {"Idempotency-Key": "one-key-of-mine"}
+        for path in ("/v1/api-keys", "/api/tokens"):
+            first = client.post(path, {"name": "x"}, headers=again)
+            second = client.post(path, {"name": "x"}, headers=again)
+            assert first.status_code == second.status_code == 201
+            assert second.content == first.content
+        age(11)
+        for path in ("/v1/api-keys", "/api/tokens"):
+            refused = client.post(path, {"name": "x"}, headers=again)
+            assert refused.status_code == 403
+            assert b"a sign-in of the last 10 minutes" in refused.content
+
     def test_what_the_guides_print_goes_on(
         self, alice: User, own: dict[str, Any]
     ) -> None:
