@@ -32,6 +32,8 @@ class ForSale(StaffAdmin):
             visitor=visitor(request),
             name=str(obj),
             fields=form.changed_data,
+            credits=obj.credits,
+            price_cents=obj.price_cents,
         )
 
 

@@ -292,6 +292,8 @@ class TestStaff:
         assert finance.post(f"{where}change/", form).status_code == 302
         pack.refresh_from_db()
         assert (pack.sku, pack.credits, pack.price_dollars) == ("PACK_5", 6, "$5.99")
+        told = SecurityEvent.objects.get(kind="pack_changed").facts
+        assert (told["credits"], told["price_cents"]) == (6, 599)
         assert finance.post(f"{where}delete/", {"post": "yes"}).status_code == 403
         support = browser(in_role("support"))
         assert support.post(f"{where}change/", form).status_code == 403
