@@ -261,7 +261,11 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
         raise NotAuthenticated(revoked.message) from revoked
     calling = _calling_app(request, cast(User, principal.user))
     if calling is not None and calling != principal.bound_to:
-        # The page must not get the token of another page.
+        if principal.bound_to is not None:
+            # The server of the app that it was made for has this token too, and can
+            # write any Origin: it must not become a token of another app.
+            return None
+        # The page must not get the token of our own page.
         principal = replace(principal, bound_to=calling, token="")
     may_consent = same_site.may_consent(request.META)
     return user, replace(principal, may_consent=may_consent)

@@ -88,10 +88,10 @@ _BY_ORIGIN: LiteralString = f"""
 def clerks_token(
     *, user: User, app: App, seconds: int, visitor: Visitor
 ) -> AccessToken:
-    """A token for an app whose person Clerk signed in, at another page than the app's.
+    """A token for an app whose person Clerk signed in at a page of ours.
 
-    Clerk's own token would be bound to that page, or to none. A sign-in of half an hour
-    carries ours, and an app that asks again gets a token of the same one.
+    Clerk's own token would be bound to no app. A sign-in of half an hour carries ours,
+    and an app that asks again gets a token of the same one.
     """
     now = timezone.now()
     about: dict[str, Any] = {"user": user, "client": app.slug, "methods": ["clerk"]}

@@ -97,12 +97,14 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
 
 
 def may_pass_on(guest: Principal, goal: Destination) -> bool:
-    """Whether Clerk's sign-in is enough for this app: support that acts in a person's
-    place gets no token of ours, which would not say so.
+    """Whether Clerk's sign-in is enough for this app. A token of another app is not.
+    Support that acts in a person's place gets no token of ours, which would not say so.
     """
     if not goal.target:
         return False
     app = redirects.app_of(goal.target)
+    if guest.bound_to not in (None, app):
+        return False
     return not guest.read_only or app is None or guest.bound_to == app
 
 

@@ -305,14 +305,32 @@ class TestClerk:
         refused(client.get("/api/wallet?app=video"), 403, "app_not_granted")
         assert Consent.objects.get().revoked_at is not None
 
-    @pytest.mark.parametrize(
-        "party", ["https://photo.example.com", "http://localhost:8000"]
-    )
-    def test_the_cookie_of_another_page_gives_an_app_a_token_of_its_own(
-        self, video: App, photo: App, party: str
+    @pytest.mark.parametrize("origin", [{}, PAGE])
+    def test_the_cookie_of_another_app_gives_an_app_nothing(
+        self, video: App, photo: App, origin: dict[str, str]
+    ) -> None:
+        """The other app's server has the token, and can write any Origin."""
+        client = APIClient()
+        theirs = session_token(SIGNER, azp="https://photo.example.com")
+        client.cookies["__session"] = theirs
+        answer = client.get("/api/sessionToken", headers=origin)
+        if origin:
+            refused(answer, 401, "unauthenticated")
+            assert "signin_url" in answer.json()
+        else:
+            assert answer.json()["token"] == theirs
+        video_only = client.get("/api/wallet?app=video", headers=origin)
+        assert video_only.status_code == (401 if origin else 403)
+        page = client.get("/signin?redirect_to=https://video.example.com/back")
+        assert page.status_code == 200
+        assert not Session.objects.exists()
+        assert not Consent.objects.exists()
+
+    def test_the_cookie_of_our_page_gives_an_app_a_token_of_its_own(
+        self, video: App
     ) -> None:
         client = APIClient()
-        client.cookies["__session"] = session_token(SIGNER, azp=party)
+        client.cookies["__session"] = session_token(SIGNER, azp="http://localhost:8000")
         first, second = (
             client.get("/api/sessionToken", headers=PAGE).json()["token"]
             for _ in range(2)
@@ -328,12 +346,10 @@ class TestClerk:
         assert bearer(first).get("/api/wallet?app=video").status_code == 200
         refused(bearer(first).get("/api/tokens"), 403, "token_bound_to_app")
 
-    def test_support_in_a_persons_place_gets_no_token_of_ours(
-        self, video: App, photo: App
-    ) -> None:
+    def test_support_in_a_persons_place_gets_no_token_of_ours(self, video: App) -> None:
         client = APIClient()
         client.cookies["__session"] = session_token(
-            SIGNER, azp="https://photo.example.com", act={"sub": "user_admin"}
+            SIGNER, azp="http://localhost:8000", act={"sub": "user_admin"}
         )
         answer = client.get("/api/sessionToken", headers=PAGE)
         refused(answer, 403, "read_only")
