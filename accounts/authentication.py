@@ -62,7 +62,7 @@ class Credentials(BaseAuthentication):
     A header is never backed up by the cookie: a bad one is 401. `request.user` becomes
     the person, or the `Principal` itself for an app's key; `request.auth` is always the
     `Principal`. Costs one query; none for a secret that cannot be ours, and a few once
-    for somebody whom Clerk vouches for and we have not met. Raises `Limited` before the
+    for a newcomer whom Clerk has verified. Raises `Limited` before the
     query where the caller's address has sent too many wrong secrets.
     """
 

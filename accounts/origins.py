@@ -116,7 +116,7 @@ def ours() -> set[str]:
 
 
 def is_first_party(origin: str) -> bool:
-    """Whether pages of this origin are Focus itself, whatever an app registered."""
+    """Whether pages of this origin are Focus itself, even if an app registered it."""
     return origin in ours() or origin in settings.CORS_ALLOWED_ORIGINS
 
 

@@ -47,7 +47,7 @@ def find_offered(*, tool_id: uuid.UUID) -> App:
 
 
 def require_offered(app: App) -> None:
-    """Raise `AppInactive` where nobody can buy the tool now."""
+    """Raise `AppInactive` if the tool is not for sale now."""
     if not app.is_live or not app.is_tool:
         raise AppInactive("This tool is inactive.")
     if app.name_needs_approval:

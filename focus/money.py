@@ -21,7 +21,7 @@ def to_micro(value: object) -> int:
 
     Drops the noise of binary floats: 0.30000000000000004 is 0.3, because it is within
     1e-9 of a multiple of 0.000001. Raises `NotAnAmount` for any other seventh decimal
-    and for whatever is no number.
+    and for a value that is no number.
     """
     if isinstance(value, bool):
         raise NotAnAmount("must be a number, not true or false.")

@@ -1,4 +1,4 @@
-"""Who calls the Focus guide's jobs: for whom, as which actor, within which app."""
+"""The caller of the Focus guide's jobs: the account, the actor and the app."""
 
 from typing import Any, cast
 from uuid import UUID

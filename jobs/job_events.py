@@ -8,7 +8,7 @@ from jobs.models import Job
 
 
 def tell(job: Job) -> None:
-    """Tell how the job ended: one statement, and none where nobody listens."""
+    """Tell how the job ended: one statement, and none where no endpoint listens."""
     if job.listens:
         name = f"job.{job.status}"
         outbox.write(app=job.app, name=name, about=job.pk, data=told(job))

@@ -41,7 +41,7 @@ def begin_due(*, limit: int = 200) -> int:
     """Write an attempt for each wallet that has fallen below its owner's threshold.
     Returns how many. Any number of workers at once begin no more than one.
 
-    First switches off each rule that may not charge again, whatever its balance: its
+    First switches off each rule that may not charge again, at any balance: its
     owner must not read "on" where money went back or the pack has changed.
     """
     _end_what_must()

@@ -27,7 +27,7 @@ OPEN_FOR = timedelta(hours=23)
 
 
 class FreePlan(DomainError):
-    """Nobody pays for the free plan; it is what is left when a paid one ends."""
+    """The free plan has no price; it is what is left when a paid one ends."""
 
     code = "free_plan"
 
@@ -250,7 +250,7 @@ def _is_open(session_id: str) -> bool:
 
 def _begin(account: User, plan: Plan) -> PlanCheckout:
     """The account's open checkout of this plan. One of another plan is closed first, at
-    Stripe too, so that nobody can pay for both.
+    Stripe too, so that the person cannot pay for both.
     """
     for _ in range(ATTEMPTS):
         begun = PlanCheckout.objects.filter(account=account, closed_at=None).first()

@@ -223,7 +223,7 @@ def set_overdraft_limit(
     if staff.pk == wallet.account_id:
         raise NotAllowed("You may not set the overdraft limit of your own wallet.")
     if limit_micro > (most := to_micro(settings.STAFF_APPROVAL_ABOVE_CREDITS)):
-        # A debt is credits spent: nobody hands out more of it alone than of credits.
+        # Debt is spent credits: one person grants no more of it than of credits.
         raise NotAllowed(f"An overdraft limit is at most {from_micro(most):,} credits.")
     with transaction.atomic():
         old = ledger.set_overdraft_limit(

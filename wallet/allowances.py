@@ -1,6 +1,6 @@
 """How much one member of staff may move alone.
 
-Gifts and takings of the last 24 hours are added up, whatever wallets they went to, so
+Gifts and takings of the last 24 hours are added up over all wallets, so
 that many small adjustments are no way around a limit. What a second person approved is
 not counted.
 """

@@ -118,7 +118,7 @@ def wait(client: Client, challenge: Challenge) -> Grant:
 def giving_back(client: Client, challenge: Challenge) -> Iterator[None]:
     """Where the wait is stopped (Ctrl-C, SIGTERM, SIGHUP), end the code on the server.
 
-    It would count as waiting for a while, and somebody could still approve it.
+    It would count as waiting for a while, and a person could still approve it.
     """
     before = {kind: signal.signal(kind, _stop) for kind in _STOPPING}
     try:

@@ -23,7 +23,7 @@ DRAIN_SECONDS = 10.0
 DRAIN_IDLE_SECONDS = 5.0
 # A body that has arrived within this time costs its thread no waiting.
 PROMPT_SECONDS = 0.02
-# Whoever waits longer than this gives the database's connection back meanwhile.
+# A request that waits longer than this returns its database connection meanwhile.
 BRIEF_SECONDS = 0.05
 
 Message = dict[str, Any]

@@ -171,7 +171,7 @@ def test_a_connection_that_postgresql_ended_is_not_used_again(house: House) -> N
 
 
 def _say(house: House, *statements: str) -> None:
-    """As an administrator, whom the role's setting does not bind."""
+    """As an administrator: the role's setting does not bind this connection."""
     writes = "-c default_transaction_read_only=off"
     with psycopg.connect(house.postgres.url, autocommit=True, options=writes) as link:
         for statement in statements:

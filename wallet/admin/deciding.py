@@ -22,7 +22,7 @@ PENDING = Adjustment.State.PENDING
 
 
 class ByState(admin.SimpleListFilter):
-    """The state as time sees it: a request that nobody decided has lapsed."""
+    """The state as time sees it: an undecided request lapses."""
 
     title = "state"
     parameter_name = "state"

@@ -98,7 +98,7 @@ class Adjustment(models.Model):
 
     @property
     def lapsed(self) -> bool:
-        """Whether nobody decided in time."""
+        """Whether the time to decide has passed."""
         if self.state != self.State.PENDING or self.lapses_at is None:
             return False
         return self.lapses_at <= timezone.now()
