@@ -31,7 +31,7 @@ from accounts.principals import Kind, Principal
 from focus import chunked, limits
 from focus.errors import DomainError
 from focus.limits import FAILURES, GENERAL, Policy, Standing, Tally
-from focus.server.unread import TooBusy, TooSlow
+from focus.unread import TooBusy, TooSlow
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView as _View

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from focus.server.threads import Busy, Slots
-from focus.server.unread import TooBusy, TooSlow, Unread
+from focus.unread import TooBusy, TooSlow, Unread
 
 # The longest silence.
 IDLE_SECONDS = 10.0

@@ -15,7 +15,7 @@ from focus.contracts import BAD_REQUEST, TOO_SLOW, Problem
 from focus.contracts import BUSY as BUSY
 from focus.contracts import SERVER_ERROR as SERVER_ERROR
 from focus.contracts.thefocus import TheFocus
-from focus.server.unread import TooBusy, TooSlow, Unread
+from focus.unread import TooBusy, TooSlow, Unread
 
 MOST_TARGET_BYTES = 8 * 1024
 MOST_HEADER_BYTES = 32 * 1024
