@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
+from psycopg.errors import DeadlockDetected
 
 from accounts import audit, mails, passwords, sessions
 from accounts.audit import NOBODY, Visitor
@@ -45,10 +46,13 @@ class Claim:
 
 
 def settled(arrive: Callable[[], T]) -> T:
-    """What `arrive` comes to in a transaction of its own, where no twin was faster.
+    """Run `arrive` in a transaction of its own and return its result.
 
-    Each try that fails has lost a race to somebody who has committed, so the next one
-    sees what they did.
+    A lost race is retried up to five times; the next try reads what the winner wrote.
+    Two arrivals of one person can also deadlock. An account has two unique columns
+    (`email`, `clerk_id`), so an insert that waits for one of them can wait for an
+    update that waits for the other. PostgreSQL then ends one of the two transactions,
+    and that one starts again.
     """
     for _ in range(_TRIES - 1):
         try:
@@ -56,6 +60,9 @@ def settled(arrive: Callable[[], T]) -> T:
                 return arrive()
         except (IntegrityError, Again):
             continue
+        except OperationalError as refusal:
+            if not isinstance(refusal.__cause__, DeadlockDetected):
+                raise
     with transaction.atomic(durable=True):
         return arrive()
 

@@ -1,5 +1,6 @@
 """First sight of a person of Clerk's: one account, and an email where it is proved."""
 
+import threading
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts import arrivals, clerk_backend
+from accounts import arrivals, clerk_backend, holders
 from accounts.google import Claims
 from accounts.models import ClerkLookup, Identity, Mail, SecurityEvent, User
 from tests.clerk import Clerk
@@ -101,6 +102,26 @@ def test_of_clerk_and_google_at_once_one_account_has_the_email(backend: Clerk):
         owner = User.objects.with_email(email).get()
         assert (owner.pk, owner.clerk_id) == (user.pk, f"user_b{turn}")
         assert Identity.objects.get(subject=f"g{turn}").user == owner
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_arrival_that_postgresql_ends_in_a_deadlock_starts_again():
+    """Two transactions lock two accounts in opposite orders; both still finish."""
+    pair = [User.objects.create_user(f"{name}@example.com") for name in ("a", "b")]
+    orders, tries = iter([pair, pair[::-1]]), []
+    both_hold_one = threading.Barrier(2)
+
+    def arrive(order: list[User]) -> bool:
+        tries.append(order)
+        for user in order:
+            User.objects.select_for_update().get(pk=user.pk)
+            if len(tries) <= 2 and user is order[0]:
+                both_hold_one.wait(10)
+        return True
+
+    outcomes = at_once(2, lambda: holders.settled(partial(arrive, next(orders))))
+    assert outcomes == [True, True]
+    assert len(tries) == 3
 
 
 @pytest.mark.django_db(transaction=True)
