@@ -19,7 +19,9 @@ class AccountsConfig(AppConfig):
         from accounts import roles
 
         # django-cors-headers' only way to ask for origins that settings do not know.
-        check_request_enabled.connect(is_from_an_app, dispatch_uid="accounts.origins")
+        check_request_enabled.connect(
+            is_from_an_app, dispatch_uid="accounts.partners.origins"
+        )
         post_migrate.connect(
             roles.make, sender=roles.last_app(), dispatch_uid="accounts.roles"
         )
@@ -27,7 +29,7 @@ class AccountsConfig(AppConfig):
 
 def is_from_an_app(sender: Any, request: HttpRequest, **_newer: Any) -> bool:
     """Whether this API request comes from a page of a registered app."""
-    from accounts import origins
+    from accounts.partners import origins
 
     # It is asked about pages as well, and those are nobody else's to read.
     if not re.match(settings.CORS_URLS_REGEX, request.path_info):

@@ -19,26 +19,10 @@ from rest_framework.exceptions import (
 )
 from rest_framework.permissions import BasePermission
 
-from accounts import (
-    access,
-    arrivals,
-    bound,
-    clerk,
-    clerk_cookie,
-    jwt,
-    opaque,
-    origins,
-    proofs,
-    same_site,
-    sessions,
-    tokens,
-    user_keys,
-)
+from accounts import same_site
 from accounts.audit import Visitor
-from accounts.consents import AppNotGranted
-from accounts.models import App, Session, User
-from accounts.outbound import ServiceDown
-from accounts.principals import (
+from accounts.credentials import access, jwt, opaque, proofs, tokens, user_keys
+from accounts.credentials.principals import (
     AppInactive,
     InvalidToken,
     KeyInactive,
@@ -48,7 +32,13 @@ from accounts.principals import (
     Principal,
     TokenExpired,
 )
-from focus import addresses, limits
+from accounts.models import App, Session, User
+from accounts.partners import origins
+from accounts.partners.consents import AppNotGranted
+from accounts.providers import arrivals, clerk, clerk_cookie
+from accounts.providers.outbound import ServiceDown
+from accounts.signin import bound_tokens, sessions
+from focus.limiting import addresses, limits
 
 Believed = tuple[User | Principal, Principal]
 
@@ -175,7 +165,7 @@ def _by_bearer(header: str, request: HttpRequest) -> Believed:
         claims = jwt.read(jwt.ACCESS, secret)
         session_id, app = uuid.UUID(claims["sid"]), None
         if "azp" in claims:
-            session, app = bound.find(session_id=session_id, app=claims["azp"])
+            session, app = bound_tokens.find(session_id=session_id, app=claims["azp"])
         else:
             session = sessions.find(session_id=session_id)
         return session.user, Principal(
@@ -228,7 +218,7 @@ def _calling_app(request: HttpRequest, user: User) -> App | None:
     if origin is None or origins.is_first_party(origin):
         return None
     try:
-        app = bound.by_origin(origin=origin, user=user)
+        app = bound_tokens.by_origin(origin=origin, user=user)
     except AppNotGranted as revoked:
         raise NotAuthenticated(revoked.message) from revoked
     if app is None:
@@ -299,7 +289,7 @@ def _visiting(
     """
     met = clerk.find(visit=visit)
     if met.app is not None and check_app:
-        bound.require(met.app, live=True, revoked=met.revoked)
+        bound_tokens.require(met.app, live=True, revoked=met.revoked)
     user = met.user or arrivals.by_clerk(
         clerk_id=visit.clerk_id, visitor=visitor(request)
     )

@@ -10,7 +10,7 @@ from typing import Any
 from django.http import HttpRequest
 from rest_framework.exceptions import PermissionDenied
 
-from accounts import origins
+from accounts.partners import origins
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _OURS = ("same-origin", "none")

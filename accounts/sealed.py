@@ -1,6 +1,7 @@
 """Secrets that we must be able to read again: encrypted at rest, one key a purpose.
 
-What only has to be recognised is kept as a digest instead (`accounts.opaque`).
+A secret that only has to be recognised is kept as a digest instead:
+`accounts.credentials.opaque`.
 """
 
 import base64

@@ -2,8 +2,12 @@
 
 from celery import shared_task
 
-from accounts import arrivals, expiry, mailbox, mails, replays, syncs
-from focus import sweeps
+from accounts import mails, replays
+from accounts.credentials import expiry
+from accounts.links import syncs
+from accounts.providers import arrivals
+from accounts.recovery import mailbox
+from focus.background import sweeps
 
 
 @shared_task(name="accounts.forget_replays")

@@ -84,7 +84,7 @@ def _prepare(wallets: int) -> list[tuple[str, str]]:
     """People with credits in both kinds of wallet; (account id, token) of each."""
     from django.core.management import call_command
 
-    from accounts import scopes, tokens
+    from accounts.credentials import scopes, tokens
     from accounts.models import App, User
     from benchmarks.models import HabitWallet
     from focus.money import MICRO

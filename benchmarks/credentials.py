@@ -102,9 +102,10 @@ def _shown() -> dict[str, dict[str, str]]:
     from cryptography.hazmat.primitives.asymmetric import rsa
     from django.conf import settings
 
-    from accounts import scopes, sessions, tokens
-    from accounts.browser_sessions import SessionStore
+    from accounts.credentials import scopes, tokens
     from accounts.models import App, User
+    from accounts.signin import sessions
+    from accounts.signin.browser_sessions import SessionStore
 
     key = rsa.generate_private_key(65537, 2048)
     settings.CLERK_ISSUER = "https://clerk.example.com"

@@ -15,11 +15,12 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework import viewsets
 from rest_framework.response import Response
 
-from accounts import access, partners
+from accounts.credentials import access
+from accounts.partners import apps as partner_apps
 from benchmarks.models import HabitEntry, HabitJob, HabitWallet
 from focus.contracts.thefocus import TheFocus
 from focus.money import from_micro
-from jobs.api.thefocus import WRITE, FinishedJob, NewJob
+from jobs.api.thefocus.jobs import WRITE, FinishedJob, NewJob
 from wallet.ledger import InsufficientCredits
 
 
@@ -30,7 +31,7 @@ class HabitViewSet(TheFocus, viewsets.ViewSet):
         asked = NewJob(data=request.data)
         asked.is_valid(raise_exception=True)
         new = asked.validated_data
-        app = partners.find_active(new["app"])
+        app = partner_apps.find_active(new["app"])
         with transaction.atomic():
             wallet = HabitWallet.objects.select_for_update().get(account=request.user)
             if wallet.balance_micro < new["cost_estimate"]:

@@ -87,7 +87,7 @@ def person() -> Any:
 
 
 def endpoint(owner: Any, url: str, *events: str) -> Any:
-    from jobs import endpoints
+    from jobs.webhooks import endpoints
 
     return endpoints.register(user=owner, url=url, events=[*events]).endpoint
 
@@ -189,7 +189,7 @@ def owner_of(n: int, first: Any) -> Any:
 def tell(to: Any, times: int) -> list[Any]:
     from django.db import transaction
 
-    from jobs import redelivery
+    from jobs.webhooks import redelivery
 
     with transaction.atomic():
         return [
@@ -199,8 +199,8 @@ def tell(to: Any, times: int) -> list[Any]:
 
 def deliver(count: int) -> float:
     """All that waits, by a courier of this process; deliveries a second."""
-    from jobs.courier import Courier
     from jobs.models import Delivery
+    from jobs.webhooks.courier import Courier
 
     waiting = Delivery.objects.filter(state="pending", event__type="test")
     Delivery.objects.filter(state="pending").exclude(event__type="test").update(
@@ -225,8 +225,8 @@ def wait_for(true: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def hanging(url: str) -> None:
-    from jobs.courier import Courier
     from jobs.models import Delivery
+    from jobs.webhooks.courier import Courier
 
     print("\n1000 healthy deliveries, 50 a    done after, ms    later, ms")
     print("second each to 4 endpoints          p50      max    p50      max")
@@ -274,8 +274,8 @@ def hanging(url: str) -> None:
 
 
 def lateness(url: str) -> None:
-    from jobs.courier import Courier
     from jobs.models import Attempt
+    from jobs.webhooks.courier import Courier
 
     courier = Courier(threads=THREADS)
     courier.start()

@@ -1,1 +1,5 @@
-"""The project: settings, URL map, Celery app, and what the five contracts share."""
+"""The project, in two layers.
+
+Composition, above the apps: settings, URL map, contracts, OpenAPI, health, web. Ground,
+below them: errors, money, limits, outgoing connections, background work, database.
+"""

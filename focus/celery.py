@@ -69,14 +69,14 @@ UNRECORDED = {"jobs.wake_courier"}
 
 @task_failure.connect
 def _task_failed(sender: Any, exception: BaseException, **_more: Any) -> None:
-    from focus import sweeps
+    from focus.background import sweeps
 
     sweeps.note(task=sender.name, failure=exception)
 
 
 @task_success.connect
 def _task_succeeded(sender: Any, **_more: Any) -> None:
-    from focus import sweeps
+    from focus.background import sweeps
 
     if sender.name not in UNRECORDED:
         sweeps.heal(task=sender.name)

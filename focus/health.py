@@ -24,7 +24,7 @@ from focus.celery import BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, p
 from focus.contracts import Open
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.reviv import Reviv
-from focus.routing import either_slash
+from focus.web.routing import either_slash
 
 BUDGET_SECONDS = 1.5
 FRESH_SECONDS = 0.5

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-# Set by focus.middleware.RequestId for the time of one request.
+# Set by focus.web.middleware.RequestId for the time of one request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 MASK = "***"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from focus import beat
 from focus import environment as read
 from focus.admin_site import UNFOLD as UNFOLD
+from focus.background import beat
 from focus.environment import env
 from focus.logs import logging_to_console
 
@@ -40,7 +40,8 @@ PORT = read.whole("PORT", 8000, most=65535)
 PUBLIC_BASE_URL = read.origin("PUBLIC_BASE_URL", f"http://localhost:{PORT}")
 FRONTEND_URL = read.origin("FRONTEND_URL", PUBLIC_BASE_URL)
 HTTPS = PUBLIC_BASE_URL.startswith("https://")
-# The domain passkeys belong to, where the two above do not tell: accounts/ceremony.py.
+# The domain of passkeys, where the two above do not tell.
+# accounts/passkeys/ceremony.py reads it.
 PASSKEY_RP_ID = read.domain("PASSKEY_RP_ID")
 _PUBLIC_HOST = PUBLIC_BASE_URL.split("://", 1)[-1].split("/", 1)[0]
 # Where people's accounts elsewhere are proven and read. Constants, but for a test's.
@@ -60,7 +61,7 @@ ALLOWED_HOSTS = read.hosts("ALLOWED_HOSTS", local=LOCAL) or [
 if LOCAL:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]", "testserver"]
 
-# People whom Clerk signs in; unset, its tokens are refused. accounts/clerk.py.
+# Sign-in by Clerk (accounts/providers/clerk.py); its tokens are refused while unset.
 CLERK_ISSUER = read.url("CLERK_ISSUER", "", local=LOCAL)
 read.needs("CLERK_ISSUER", "CLERK_JWT_KEY", "CLERK_JWKS_URL")
 for _name in ("CLERK_JWT_KEY", "CLERK_JWKS_URL", "CLERK_SECRET_KEY"):
@@ -103,15 +104,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "focus.middleware.RequestId",
-    "focus.middleware.RateLimits",
+    "focus.web.middleware.RequestId",
+    "focus.web.middleware.RateLimits",
     "django.middleware.security.SecurityMiddleware",
-    "focus.middleware.SecurityHeaders",
+    "focus.web.middleware.SecurityHeaders",
     "corsheaders.middleware.CorsMiddleware",
-    "focus.middleware.RefuseNul",
+    "focus.web.middleware.RefuseNul",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "focus.middleware.WrongMethod",
-    "focus.middleware.DatabaseGone",
+    "focus.web.middleware.WrongMethod",
+    "focus.web.middleware.DatabaseGone",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -148,7 +149,7 @@ SILENCED_SYSTEM_CHECKS = [
     # Emails are unique by the constraint `an_email_has_one_account`, whatever their
     # capitals; the check only knows `unique=True`.
     "auth.E003",
-    # focus.middleware.SecurityHeaders sends X-Frame-Options.
+    # focus.web.middleware.SecurityHeaders sends X-Frame-Options.
     "security.W002",
 ]
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
@@ -159,14 +160,14 @@ PASSWORD_HASHERS = [
 LOGIN_URL = "/signin"
 
 # Django's own engine keeps the cookie's key as it is.
-SESSION_ENGINE = "accounts.browser_sessions"
+SESSION_ENGINE = "accounts.signin.browser_sessions"
 SESSION_COOKIE_NAME = "__Host-focus_session" if HTTPS else "focus_session"
 SESSION_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_NAME = "__Host-focus_csrf" if HTTPS else "focus_csrf"
 CSRF_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_HTTPONLY = True
-CSRF_FAILURE_VIEW = "focus.fallback.csrf_failure"
+CSRF_FAILURE_VIEW = "focus.web.fallback.csrf_failure"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
@@ -178,7 +179,7 @@ SECURE_REDIRECT_EXEMPT = [r"^health/?$", r"^api/health/?$"]
 if read.flag("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# Exact origins only; accounts/origins.py adds those of registered apps.
+# Exact origins only; accounts/partners/origins.py adds those of registered apps.
 CORS_ALLOWED_ORIGINS = sorted(
     {PUBLIC_BASE_URL, FRONTEND_URL, *read.origins("CORS_ALLOWED_ORIGINS")}
 )
@@ -231,7 +232,7 @@ LOCAL_MAIL_FOLDER = VAR / "mail"
 LOCAL_MAIL_PAGE = LOCAL and _AT_HOME and not HTTPS
 EMAIL_BACKEND = read.backend(
     "EMAIL_BACKEND",
-    "focus.local_mail.Backend"
+    "focus.outgoing.local_mail.Backend"
     if LOCAL
     else "django.core.mail.backends.smtp.EmailBackend",
 )
@@ -257,7 +258,7 @@ WEB_ACCESS_LOG = read.flag("WEB_ACCESS_LOG", LOCAL)
 # Proxies whose X-Forwarded-For is believed: CIDRs, and "unix" for a unix socket's peer.
 TRUSTED_PROXIES: list[str] = read.networks("TRUSTED_PROXIES")
 # How many requests in how many seconds. An account's or app's own figure goes before
-# `general` and `consume`; focus/limits.py says who is limited by what.
+# `general` and `consume`; focus/limiting/limits.py says who is limited by what.
 RATE_LIMITS = {
     "general": (100, 60),
     "auth": (10, 60),
@@ -305,7 +306,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["focus.contracts.wire.ExactJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["focus.contracts.wire.StrictJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "focus.contracts.wire.AlwaysJSON",
-    "DEFAULT_SCHEMA_CLASS": "focus.schema.ContractSchema",
+    "DEFAULT_SCHEMA_CLASS": "focus.openapi.schema.ContractSchema",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

@@ -8,7 +8,7 @@ from django.core.handlers.wsgi import WSGIHandler
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "focus.settings")
 django.setup(set_prefix=False)
 
-from focus.chunked import Request  # noqa: E402 — it reads the settings
+from focus.bodies.chunked import Request  # noqa: E402 — it reads the settings
 
 
 class Application(WSGIHandler):

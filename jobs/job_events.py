@@ -3,8 +3,8 @@
 from typing import Any
 
 from focus.money import from_micro
-from jobs import outbox
 from jobs.models import Job
+from jobs.webhooks import outbox
 
 
 def tell(job: Job) -> None:

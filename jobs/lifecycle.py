@@ -16,11 +16,12 @@ from django.db.models import Q, QuerySet
 from psycopg.types.json import Jsonb
 
 from accounts.models import App
+from focus.background.sweeps import Sweep
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
-from focus.sweeps import Sweep
-from jobs import job_events, outbox
+from jobs import job_events
 from jobs.models import Job
+from jobs.webhooks import outbox
 from wallet import ledger
 from wallet.ledger import NOW, Balance
 

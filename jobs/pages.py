@@ -22,13 +22,14 @@ from rest_framework.exceptions import ValidationError
 
 from accounts.authentication import visitor
 from accounts.models import User
-from accounts.visit import owners, person, require_second_proof
-from focus import limits, nudges
+from accounts.pages.visit import owners, person, require_second_proof
+from focus import nudges
 from focus.contracts import cursors
 from focus.errors import DomainError, NotFound
-from focus.limits import GENERAL, Limited
-from jobs import endpoints, outbox, redelivery, signatures
+from focus.limiting import limits
+from focus.limiting.limits import GENERAL, Limited
 from jobs.models import Attempt, Delivery, Endpoint
+from jobs.webhooks import endpoints, outbox, redelivery, signatures
 
 R = TypeVar("R")
 

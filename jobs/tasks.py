@@ -1,7 +1,7 @@
 """What beat runs for jobs. Due times live in rows; a lost run costs nothing.
 
-A worker that takes the queue `webhooks` has a courier (`jobs.courier`) from its start
-to its end; the task of that queue only wakes it.
+A worker that takes the queue `webhooks` runs a courier (`jobs.webhooks.courier`) from
+its start to its end; the task of that queue only wakes it.
 """
 
 from typing import Any
@@ -14,11 +14,12 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from focus import sweeps
+from focus.background import sweeps
 from focus.celery import WEBHOOKS_ALIVE, alive
-from jobs import endpoints, forgetting, lifecycle
-from jobs.courier import Courier
-from jobs.safe_http import SECONDS
+from focus.outgoing.safe_http import SECONDS
+from jobs import lifecycle
+from jobs.webhooks import endpoints, retention
+from jobs.webhooks.courier import Courier
 
 _couriers: list[Courier] = []
 
@@ -37,7 +38,7 @@ def wake_courier(**_newer: object) -> None:
 @shared_task(name="jobs.tidy_webhooks")
 @sweeps.alone
 def tidy_webhooks(**_newer: object) -> None:
-    steps = (endpoints.promote_due, forgetting.forget_old)
+    steps = (endpoints.promote_due, retention.forget_old)
     sweeps.run("jobs.tidy_webhooks", *steps)
 
 

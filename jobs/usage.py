@@ -17,8 +17,8 @@ from accounts.models import App
 from focus.database.statements import rows, tuples
 from focus.errors import DomainError
 from focus.money import from_micro
-from jobs import outbox
 from jobs.models import Usage
+from jobs.webhooks import outbox
 from wallet import ledger
 
 # What one charge may take, in credits.

@@ -20,7 +20,8 @@ class PaymentsConfig(AppConfig):
 
 def put_on_sale(**_signal: Any) -> None:
     """What the guides show for sale, where it is missing. Staff's changes stay."""
-    from payments import packs, plans
+    from payments import packs
+    from payments.plans import catalog as plan_catalog
 
     packs.seed()
-    plans.seed()
+    plan_catalog.seed()

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from payments import gateway
-from payments.facts import Subscribed
 from payments.models import Customer, PastCustomer, Subscription
+from payments.stripe_objects import Subscribed
 
 # Stripe forgets an idempotency key after 24 hours.
 RESUMABLE = timedelta(hours=23)

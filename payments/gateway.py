@@ -1,9 +1,9 @@
 """What we ask of Stripe, each thing by its name. Only this file and
 `payments.stripe_client` talk to it.
 
-Answers are `payments.facts`; refusals are domain errors. A call takes seconds at worst
-and must never be made while a transaction is open. What changes something in Stripe
-takes an idempotency key of ours, so that asking again after a crash does it once.
+Answers are `payments.stripe_objects`; refusals are domain errors. A call takes seconds
+at worst and must never be made while a transaction is open. A call that changes an
+object in Stripe carries our idempotency key, so a retry after a crash changes it once.
 
 A function that lists yields `Unread` for an object that it could not read: one bad
 object keeps no other from being compared.
@@ -18,7 +18,15 @@ import stripe
 from django.conf import settings
 
 from focus.errors import DomainError
-from payments.facts import (
+from payments.stripe_client import Declined as Declined
+from payments.stripe_client import Missing as Missing
+from payments.stripe_client import PaymentsOff as PaymentsOff
+from payments.stripe_client import StripeBusy as StripeBusy
+from payments.stripe_client import StripeDown as StripeDown
+from payments.stripe_client import StripeRefused as StripeRefused
+from payments.stripe_client import ask, named, once, our_words, pages, v1, whole
+from payments.stripe_client import digest as digest
+from payments.stripe_objects import (
     Event,
     Intent,
     Invoice,
@@ -29,14 +37,6 @@ from payments.facts import (
     card_of,
     id_of,
 )
-from payments.stripe_client import Declined as Declined
-from payments.stripe_client import Missing as Missing
-from payments.stripe_client import PaymentsOff as PaymentsOff
-from payments.stripe_client import StripeBusy as StripeBusy
-from payments.stripe_client import StripeDown as StripeDown
-from payments.stripe_client import StripeRefused as StripeRefused
-from payments.stripe_client import ask, named, once, our_words, pages, v1, whole
-from payments.stripe_client import digest as digest
 
 # How old a signature may be: Stripe's own figure.
 TOLERANCE_SECONDS = 300

@@ -22,9 +22,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from focus.errors import DomainError
-from payments import gateway, invoices, packs, refunds, subscriptions
-from payments.facts import Event
+from payments import gateway, packs, refunds
 from payments.models import StripeEvent
+from payments.plans import invoices, subscriptions
+from payments.stripe_objects import Event
 
 log = logging.getLogger(__name__)
 

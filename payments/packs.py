@@ -16,8 +16,8 @@ from accounts.models import User
 from focus.errors import DomainError, NotFound
 from focus.money import MICRO
 from payments import customers, gateway
-from payments.facts import Session
 from payments.models import Pack, Payment, Purchase
+from payments.stripe_objects import Session
 from wallet import ledger
 from wallet.models import Grant
 

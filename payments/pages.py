@@ -14,12 +14,16 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.authentication import visitor
 from accounts.models import User
-from accounts.visit import person, signed_in
+from accounts.pages.visit import person, signed_in
 from focus.errors import DomainError, NotFound
 from focus.money import MICRO, from_micro
-from payments import charging, choosing, packs, plans, topups
+from payments import packs
 from payments.models import Purchase, TopUpRule
 from payments.models.packs import dollars
+from payments.plans import catalog as plan_catalog
+from payments.plans import choosing
+from payments.topups import charging
+from payments.topups import setup as topup_setup
 from wallet import ledger, statements
 
 # How often the page of a payment that is under way looks again, and for how long.
@@ -42,9 +46,9 @@ def shop(request: HttpRequest, user: User) -> HttpResponse:
         ],
         "debt": from_micro(balance.debt_micro),
         "packs": [(pack, uuid.uuid4().hex) for pack in packs.on_sale()],
-        "plans": plans.offered(),
-        "plan": plans.plan_of(account_id=user.pk),
-        "subscription": plans.subscription_of(account_id=user.pk),
+        "plans": plan_catalog.offered(),
+        "plan": plan_catalog.plan_of(account_id=user.pk),
+        "subscription": plan_catalog.subscription_of(account_id=user.pk),
         **_top_up(user),
     }
     return render(request, "payments/credits.html", about)
@@ -79,7 +83,7 @@ def top_up(request: HttpRequest, user: User) -> HttpResponse:
     """Set automatic top-up: to Stripe where a card is to be saved, else done."""
     given = request.POST
     try:
-        till = topups.set_up(
+        till = topup_setup.set_up(
             account=user,
             sku=given.get("sku", ""),
             threshold=_number(given.get("threshold", "")),
@@ -101,7 +105,7 @@ def top_up(request: HttpRequest, user: User) -> HttpResponse:
 @signed_in
 def top_up_off(request: HttpRequest, user: User) -> HttpResponse:
     """Switch it off; with `forget`, the card goes too."""
-    end = topups.forget if request.POST.get("forget") else topups.switch_off
+    end = topup_setup.forget if request.POST.get("forget") else topup_setup.switch_off
     try:
         end(account=user, visitor=visitor(request))
     except DomainError as refusal:
@@ -162,7 +166,7 @@ def _once(request: HttpRequest, user: User) -> bytes | None:
 
 
 def _top_up(user: User) -> dict[str, Any]:
-    rule = topups.rule_of(account=user)
+    rule = topup_setup.rule_of(account=user)
     spent = charging.spent_cents(account_id=user.pk, at=timezone.now())
     return {
         "rule": rule,

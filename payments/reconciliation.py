@@ -15,18 +15,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from focus.errors import DomainError
-from payments import (
-    attempts,
-    drifts,
-    gateway,
-    inbox,
-    invoices,
-    packs,
-    refunds,
-    subscriptions,
-)
-from payments.facts import Intent, Invoice, Session, UnknownStatus, Unread
+from payments import drifts, gateway, inbox, packs, refunds
 from payments.models import Drift, Payment, Subscription
+from payments.plans import invoices, subscriptions
+from payments.stripe_objects import Intent, Invoice, Session, UnknownStatus, Unread
+from payments.topups import outcomes as topup_outcomes
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +209,7 @@ def _no_credits(invoice: Invoice) -> bool:
 
 def _top_ups(report: Report) -> None:
     for intent in _each(report, "payments", gateway.intents_between):
-        if intent.made_for != attempts.TOP_UP or intent.status != "succeeded":
+        if intent.made_for != topup_outcomes.TOP_UP or intent.status != "succeeded":
             continue
         report.paid_cents[intent.id] = intent.received_cents
 
@@ -224,7 +217,7 @@ def _top_ups(report: Report) -> None:
             paid = Payment.objects.filter(stripe_payment_intent_id=intent.id)
             if paid.exists():
                 return False
-            said = attempts.record(intent=intent)
+            said = topup_outcomes.record(intent=intent)
             if not paid.exists():
                 raise Differs(said)
             return True

@@ -14,9 +14,11 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from focus.errors import DomainError
-from payments import attempts, gateway, invoices, packs
-from payments.facts import Reversed
+from payments import gateway, packs
 from payments.models import ClawedPiece, Payment, Reversal
+from payments.plans import invoices
+from payments.stripe_objects import Reversed
+from payments.topups import outcomes as topup_outcomes
 from wallet import ledger
 
 # Another worker compared the same payment meanwhile; then the reading is made anew.
@@ -73,7 +75,7 @@ def payment_of(*, payment_intent: str) -> Payment | None:
     elif invoice := gateway.invoice_paid_by(payment_intent=payment_intent):
         invoices.record(invoice=invoice)
     else:
-        attempts.record(intent=gateway.intent(intent_id=payment_intent))
+        topup_outcomes.record(intent=gateway.intent(intent_id=payment_intent))
     return known.first()
 
 

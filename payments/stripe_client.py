@@ -16,8 +16,8 @@ from typing import Any
 import stripe
 from django.conf import settings
 
-from focus import final_answers
 from focus.errors import DomainError
+from focus.outgoing import final_answers
 
 log = logging.getLogger(__name__)
 

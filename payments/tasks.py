@@ -8,15 +8,11 @@ from collections.abc import Callable
 
 from celery import shared_task
 
-from focus import sweeps
-from payments import (
-    charging,
-    gateway,
-    inbox,
-    plan_prices,
-    reconciliation,
-    topups,
-)
+from focus.background import sweeps
+from payments import gateway, inbox, reconciliation
+from payments.plans import prices as plan_prices
+from payments.topups import charging
+from payments.topups import setup as topup_setup
 
 
 def _unless_off(work: Callable[[], object]) -> None:
@@ -39,7 +35,7 @@ def top_up(**_newer: object) -> None:
 
 
 def keep_cards() -> None:
-    _unless_off(topups.keep_cards)
+    _unless_off(topup_setup.keep_cards)
 
 
 @shared_task(name="payments.make_prices")
@@ -52,7 +48,7 @@ def make_prices(**_newer: object) -> None:
 @shared_task(name="payments.retire_top_ups")
 @sweeps.alone
 def retire_top_ups(**_newer: object) -> None:
-    _unless_off(topups.retire)
+    _unless_off(topup_setup.retire)
 
 
 @shared_task(name="payments.forget_bodies")

@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework.test import APIClient
 
-from accounts import sessions
 from accounts.models import User
+from accounts.signin import sessions
 from tests.softauth import Authenticator
 
 ADD = "/api/auth/passkey/register"

@@ -10,9 +10,12 @@ from django.db import connection
 from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
-from accounts import consents, jwks, partners, scopes, tokens
+from accounts.credentials import scopes, tokens
 from accounts.models import App, User
-from focus.limiter import of_this_process as limiter
+from accounts.partners import apps as partner_apps
+from accounts.partners import consents
+from accounts.providers import jwks
+from focus.limiting.limiter import of_this_process as limiter
 from focus.money import MICRO
 from tests import googling
 from tests.clerk import ISSUER, Clerk, stub
@@ -27,13 +30,13 @@ SLOW = (
     "tests/devtools/test_stripe_process.py",
     "tests/doors/cli/",
     "tests/doors/test_celery.py",
-    "tests/doors/test_dev_mail.py::test_only_a_local_server",
+    "tests/doors/pages/test_dev_mail.py::test_only_a_local_server",
     "tests/doors/test_launcher.py",
     "tests/doors/test_webhook_receivers.py",
     "tests/faults/",
     "tests/linking/",
     "tests/perimeter/",
-    "tests/rules/test_payments_table.py",
+    "tests/rules/payments/test_table.py",
 )
 
 
@@ -123,8 +126,10 @@ def video(db: None) -> App:
 @pytest.fixture
 def tool(db: None) -> App:
     """A tool of 1sub's guide: 25 credits."""
-    offer = partners.Offer(price_micro=25 * MICRO, url="https://your-tool.com?lang=en")
-    return partners.create(slug="tool", name="Your Tool", offer=offer)
+    offer = partner_apps.Offer(
+        price_micro=25 * MICRO, url="https://your-tool.com?lang=en"
+    )
+    return partner_apps.create(slug="tool", name="Your Tool", offer=offer)
 
 
 @pytest.fixture

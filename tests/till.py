@@ -12,8 +12,11 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from focus.money import from_micro
-from payments import choosing, gateway, inbox, packs, plan_prices, topups
+from payments import gateway, inbox, packs
 from payments.models import Plan
+from payments.plans import choosing
+from payments.plans import prices as plan_prices
+from payments.topups import setup as topup_setup
 from tests.stripe import WEBHOOK_SECRET, Emulator
 from wallet import ledger
 
@@ -41,7 +44,7 @@ class Till:
         self, user: User, *, threshold: int = 8, ceiling_cents: int = 5000, **how: Any
     ) -> None:
         """Automatic top-up by PACK_5, on by a first one paid on Stripe's page."""
-        way = topups.set_up(
+        way = topup_setup.set_up(
             account=user,
             sku="PACK_5",
             threshold=threshold,
@@ -53,7 +56,7 @@ class Till:
         opened = str(way.purchase.stripe_session_id)
         assert self.stripe.pay(opened, **how)["error"] is None
         self.catch_up()
-        assert topups.keep_cards() == 1
+        assert topup_setup.keep_cards() == 1
 
     def move(self, subscription: str, item: str, plan: str) -> None:
         """To another plan at once, as the portal does it where it is confirmed."""

@@ -5,8 +5,9 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.models import Mail
-from payments import charging, topups
 from payments.models import TopUpAttempt, TopUpRule
+from payments.topups import charging
+from payments.topups import setup as topup_setup
 from tests.till import Till
 
 INTENTS = "/v1/payment_intents"
@@ -14,7 +15,7 @@ INTENTS = "/v1/payment_intents"
 
 def run() -> None:
     """What beat runs."""
-    topups.keep_cards()
+    topup_setup.keep_cards()
     charging.begin_due()
     charging.charge_due()
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from accounts.models import User
-from jobs import endpoints, redelivery
 from jobs.models import Delivery, Endpoint
+from jobs.webhooks import endpoints, redelivery
 
 
 def made(user: User, url: str = "http://127.0.0.1:1099/", **more: Any) -> Endpoint:

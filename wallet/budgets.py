@@ -6,9 +6,10 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts import audit, consents
+from accounts import audit
 from accounts.audit import NOBODY, Visitor
 from accounts.models import App, User
+from accounts.partners import consents
 from focus.money import from_micro
 from wallet import ledger
 from wallet.ledger import Spending

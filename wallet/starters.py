@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from accounts import consents
 from accounts.models import App, Consent, User
+from accounts.partners import consents
 from wallet import ledger
 from wallet.models import Grant
 

@@ -4,7 +4,7 @@ import logging
 
 from celery import shared_task
 
-from focus import sweeps
+from focus.background import sweeps
 from wallet import anchors, invariants, ledger, verifications
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from accounts import sessions
 from accounts.admin import apps, groups, links, mails, people, secrets
 from accounts.authentication import browser_session, visitor
+from accounts.signin import sessions
 
 __all__ = ["apps", "groups", "links", "mails", "people", "secrets"]
 

@@ -10,10 +10,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
-from accounts import audit, origins, partners, roles, tokens
+from accounts import audit, roles
 from accounts.admin.kept import Kept
 from accounts.authentication import visitor
+from accounts.credentials import tokens
 from accounts.models import App, AppKey
+from accounts.partners import apps as partner_apps
+from accounts.partners import origins
 from focus.admin_site.base import StaffAdmin
 from focus.errors import DomainError
 from focus.money import NotAnAmount, from_micro, to_micro
@@ -45,7 +48,7 @@ class AppForm(forms.ModelForm):
     price = forms.DecimalField(
         label="price (credits)",
         min_value=0,
-        max_value=partners.MAX_PRICE,
+        max_value=partner_apps.MAX_PRICE,
         decimal_places=6,
         max_digits=16,
         initial=0,

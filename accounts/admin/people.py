@@ -6,10 +6,11 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts import audit, people, roles
+from accounts import audit, roles
 from accounts.admin.kept import ONLY_SUPERUSERS, Kept
 from accounts.authentication import visitor
 from accounts.models import Consent, Identity, SecurityEvent, User
+from accounts.signin import closing
 
 
 @admin.register(User)
@@ -78,7 +79,7 @@ class UserAdmin(Kept):
             elif user == request.user:
                 self.message_user(request, "That is you.", messages.ERROR)
             else:
-                people.close(
+                closing.close(
                     user=user, actor=str(request.user), visitor=visitor(request)
                 )
                 self.message_user(request, f"{user} is closed.", messages.SUCCESS)
@@ -90,7 +91,7 @@ class UserAdmin(Kept):
                 told = f"You may not reopen {user}. {ONLY_SUPERUSERS}"
                 self.message_user(request, told, messages.ERROR)
                 continue
-            people.reopen(user=user, actor=str(request.user), visitor=visitor(request))
+            closing.reopen(user=user, actor=str(request.user), visitor=visitor(request))
             self.message_user(request, f"{user} is open.", messages.SUCCESS)
 
 

@@ -4,9 +4,10 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts import roles, sessions, tokens
+from accounts import roles
 from accounts.admin.kept import ONLY_SUPERUSERS, Kept
 from accounts.authentication import visitor
+from accounts.credentials import tokens
 from accounts.models import (
     DeviceGrant,
     MailboxProof,
@@ -14,6 +15,7 @@ from accounts.models import (
     Session,
     UserKey,
 )
+from accounts.signin import sessions
 
 
 @admin.register(Session)

@@ -9,17 +9,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import passwords, sessions, user_keys
-from accounts.access import KEY_OR_JWT, PUBLIC, Access
 from accounts.authentication import person, require_second_proof, visitor
+from accounts.credentials import user_keys
+from accounts.credentials.access import KEY_OR_JWT, PUBLIC, Access
+from accounts.credentials.principals import Kind
 from accounts.models import User, UserKey
-from accounts.principals import Kind
-from focus import limits
+from accounts.signin import passwords, sessions
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.fields import Line, Text
 from focus.contracts.replay import replayable_secret
-from focus.limits import AUTH, SIGN_IN
-from focus.routing import either_slash
+from focus.limiting import limits
+from focus.limiting.limits import AUTH, SIGN_IN
+from focus.web.routing import either_slash
 
 # The guide has no refresh in its flow, so a login lasts a day without one.
 ACCESS_SECONDS = 24 * 3600

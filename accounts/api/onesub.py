@@ -9,12 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import PUBLIC
+from accounts.credentials.access import PUBLIC
 from focus.contracts.fields import Text
 from focus.contracts.onesub import OneSub
-from focus.limits import VERIFY_USER
-from focus.routing import either_slash
-from jobs import purchases
+from focus.limiting.limits import VERIFY_USER
+from focus.web.routing import either_slash
+from jobs import tool_purchases
 
 LONGEST_TOKEN = 4096
 
@@ -66,7 +66,7 @@ class VerifyUserViewSet(OneSub, ViewSet):
         """Whose token this is. It may be asked again until the token expires."""
         asked = Asked(data=request.data)
         asked.is_valid(raise_exception=True)
-        found = purchases.verify(token=asked.validated_data["token"])
+        found = tool_purchases.verify(token=asked.validated_data["token"])
         return Response(
             {
                 "valid": True,

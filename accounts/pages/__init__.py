@@ -7,17 +7,13 @@ from accounts.pages import (
     apps,
     dev_mail,
     device,
-    google,
     keys,
     links,
-    mailbox,
-    passkeys,
-    password,
     security,
-    signin,
     tools,
     vendor,
 )
+from accounts.pages.signin import google, mailbox, passkeys, password, signing_in
 
 urlpatterns = [
     path("", account.home),
@@ -32,7 +28,7 @@ urlpatterns = [
     path("security", security.page),
     path("security/password", password.page),
     path("passkeys/<uuid:passkey_id>/remove", passkeys.remove),
-    path("signin", signin.page),
+    path("signin", signing_in.page),
     path("signin/google", google.callback),
     path("signin/continue", google.go_on),
     path("forgot", mailbox.forgot),
@@ -44,7 +40,7 @@ urlpatterns = [
     path("links/sync", links.sync),
     path("links/<slug:provider>/connect", links.connect),
     path("links/<slug:provider>/disconnect", links.disconnect),
-    path("signout", signin.sign_out),
+    path("signout", signing_in.sign_out),
     path("device", device.page),
     path("dev/mail", dev_mail.page),
     path("tools", tools.listed),

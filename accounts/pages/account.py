@@ -6,12 +6,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from accounts import jwt
+from accounts.credentials import jwt
 from accounts.models import User
 from accounts.pages.tools import allowing
-from accounts.visit import person
+from accounts.pages.visit import person
 from focus.money import from_micro
-from jobs import lifecycle, purchases, purposes
+from jobs import lifecycle, purposes, tool_purchases
 from jobs.models import Job
 from wallet import ledger, statements
 from wallet.models import Entry
@@ -51,7 +51,7 @@ def home(request: HttpRequest) -> HttpResponse:
     reasons = purposes.for_owner(entries)
     themselves = lifecycle.Caller(actor=str(user), account_id=user.pk)
     jobs = lifecycle.listed(caller=themselves)[:RECENT]
-    bought = list(purchases.owned(user=user)[:RECENT])
+    bought = list(tool_purchases.owned(user=user)[:RECENT])
     about = {
         "user": user,
         "available": _credits(balance.credits_micro),

@@ -8,12 +8,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import consents
 from accounts.authentication import visitor
+from accounts.credentials.proofs import SecondProofRequired
 from accounts.models import App, User
-from accounts.pages import limiting
-from accounts.proofs import SecondProofRequired
-from accounts.visit import require_second_proof, signed_in
+from accounts.pages.signin import limiting
+from accounts.pages.visit import require_second_proof, signed_in
+from accounts.partners import consents
 from focus.money import from_micro
 from wallet import budgets
 

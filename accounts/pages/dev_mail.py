@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from focus import local_mail
+from focus.outgoing import local_mail
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # A tunnel or a proxy adds one of these: then the reader is not on this machine.

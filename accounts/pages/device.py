@@ -6,10 +6,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from accounts import devices, proofs, scopes
 from accounts.authentication import visitor
+from accounts.credentials import proofs, scopes
 from accounts.models import DeviceGrant, User
-from accounts.visit import require_second_proof, signed_in
+from accounts.pages.visit import require_second_proof, signed_in
+from accounts.signin import devices
 from focus.errors import DomainError
 
 

@@ -9,15 +9,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from accounts import scopes, tokens, user_keys
 from accounts.authentication import visitor
+from accounts.credentials import scopes, tokens, user_keys
 from accounts.models import User
 from accounts.pages import security
+from accounts.pages.visit import require_second_proof, signed_in
 from accounts.pages.waiting import say_when
-from accounts.visit import require_second_proof, signed_in
-from focus import limits
 from focus.errors import DomainError, NotFound
-from focus.limits import AUTH
+from focus.limiting import limits
+from focus.limiting.limits import AUTH
 
 # What the page calls a field, where that is not its name.
 _LABELS = {"scopes": "Permissions", "days": "Expires"}

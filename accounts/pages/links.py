@@ -10,14 +10,17 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from accounts import link_cookie, links, origins, providers, syncs
 from accounts.authentication import visitor
+from accounts.links import cookie as link_cookie
+from accounts.links import linking, syncs
+from accounts.links import registry as link_registry
+from accounts.links.registry import Provider
 from accounts.models import Link, Sync, User
-from accounts.providers import Provider
-from accounts.visit import require_second_proof, signed_in
-from focus import limits
+from accounts.pages.visit import require_second_proof, signed_in
+from accounts.partners import origins
 from focus.errors import DomainError, NotFound
-from focus.limits import AUTH
+from focus.limiting import limits
+from focus.limiting.limits import AUTH
 
 HERE = "/security#links"
 FAILED = "The account could not be linked. Try again."
@@ -46,7 +49,7 @@ class Row:
 
 def rows(*, user: User) -> list[Row]:
     """What is linked or can be, in the order of the providers."""
-    linked = {link.provider: link for link in links.of(user=user)}
+    linked = {link.provider: link for link in linking.of(user=user)}
     newest = {
         sync.link_id: sync
         for sync in Sync.objects.filter(link__in=linked.values())
@@ -54,7 +57,7 @@ def rows(*, user: User) -> list[Row]:
         .distinct("link_id")
     }
     shown = []
-    for provider in providers.PROVIDERS:
+    for provider in link_registry.PROVIDERS:
         link = linked.get(provider.id)
         if link is not None or provider.available:
             shown.append(Row(provider, link, newest.get(link.pk) if link else None))
@@ -65,7 +68,7 @@ def targets() -> list[str]:
     """Where forms that connect an account end: browsers hold the page to these."""
     ways = (
         one.service.origin()
-        for one in providers.PROVIDERS
+        for one in link_registry.PROVIDERS
         if one.available and one.service
     )
     return sorted(filter(None, map(origins.of, ways)))
@@ -90,7 +93,7 @@ def connect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
     try:
         limits.of(request).count((AUTH,))
         require_second_proof(request)
-        started = links.start(user=user, provider=provider, in_browser=True)
+        started = linking.start(user=user, provider=provider, in_browser=True)
     except DomainError as refusal:
         messages.error(request, refusal.message)
         return redirect(HERE)
@@ -103,8 +106,8 @@ def connect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
 @signed_in
 def disconnect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
     try:
-        link = links.unlink(user=user, provider=provider, visitor=visitor(request))
-    except links.NotLinked:
+        link = linking.unlink(user=user, provider=provider, visitor=visitor(request))
+    except linking.NotLinked:
         messages.error(request, "That account is not linked.")
     else:
         said = f"{link.username or link.subject} is no longer linked to your account."

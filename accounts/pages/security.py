@@ -8,23 +8,18 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import (
-    audit,
-    google,
-    identities,
-    passkeys,
-    scopes,
-    sessions,
-    tokens,
-    user_keys,
-)
+from accounts import audit
 from accounts.authentication import browser_session, visitor
+from accounts.credentials import scopes, tokens, user_keys
 from accounts.models import User
-from accounts.pages import google as by_google
 from accounts.pages import links as elsewhere
-from accounts.visit import signed_in
+from accounts.pages.signin import google as by_google
+from accounts.pages.visit import signed_in
+from accounts.passkeys import signin as passkey_signin
+from accounts.providers import google, identities
+from accounts.signin import sessions
 from focus.errors import NotFound
-from focus.middleware import page_policy
+from focus.web.middleware import page_policy
 
 RECENT = 20
 # What the forms offer; the rules allow any number of days between their bounds.
@@ -90,7 +85,7 @@ def shown(
         "syncable": any(row.link and row.link.is_active for row in linked),
         "identities": identities.of(user=user),
         "google": google.is_configured(),
-        "passkeys": passkeys.of(user=user),
+        "passkeys": passkey_signin.of(user=user),
         "has_password": user.has_usable_password(),
         "kept": kept or {"ticked": ["account:read"]},
         "tokens": tokens.live(user=user)[:50],

@@ -12,15 +12,15 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from accounts import consents, origins, tools
 from accounts.authentication import visitor
+from accounts.credentials.principals import AppInactive
 from accounts.models import User
-from accounts.principals import AppInactive
-from accounts.visit import person, require_second_proof, signed_in
+from accounts.pages.visit import person, require_second_proof, signed_in
+from accounts.partners import consents, origins, tools
 from focus.errors import DomainError, NotFound
-from focus.middleware import page_policy
 from focus.money import from_micro
-from jobs import purchases
+from focus.web.middleware import page_policy
+from jobs import tool_purchases
 from jobs.models import ToolPurchase
 from wallet import ledger, statements
 
@@ -45,7 +45,7 @@ def listed(request: HttpRequest) -> HttpResponse:
 def buy(request: HttpRequest, user: User, tool_id: uuid.UUID) -> HttpResponse:
     """A click charges nothing yet: it leads to the price."""
     try:
-        purchase = purchases.create(user=user, tool_id=tool_id)
+        purchase = tool_purchases.create(user=user, tool_id=tool_id)
     except NotFound:
         raise Http404 from None
     except AppInactive as refusal:
@@ -58,13 +58,15 @@ def buy(request: HttpRequest, user: User, tool_id: uuid.UUID) -> HttpResponse:
 def purchase(request: HttpRequest, user: User, purchase_id: uuid.UUID) -> HttpResponse:
     """The price and what it means; a click pays, once, and leads to the tool."""
     try:
-        found = purchases.find(user=user, purchase_id=purchase_id)
+        found = tool_purchases.find(user=user, purchase_id=purchase_id)
         if request.method != "POST":
             return _confirm(request, user, found)
         if not consents.is_granted(user_id=user.pk, app_id=found.app_id):
             require_second_proof(request)
         where = visitor(request)
-        bought = purchases.process(user=user, purchase_id=purchase_id, visitor=where)
+        bought = tool_purchases.process(
+            user=user, purchase_id=purchase_id, visitor=where
+        )
     except NotFound:
         raise Http404 from None
     except ledger.InsufficientCredits as refusal:
@@ -91,7 +93,7 @@ def allowing(response: HttpResponse, bought: list[ToolPurchase]) -> HttpResponse
 
 def _bought(user: User) -> dict[uuid.UUID, ToolPurchase]:
     """The newest purchase of each tool."""
-    return {it.app_id: it for it in reversed(purchases.owned(user=user)[:200])}
+    return {it.app_id: it for it in reversed(tool_purchases.owned(user=user)[:200])}
 
 
 def _confirm(

@@ -10,14 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import tools
 from accounts.authentication import visitor
+from accounts.credentials.proofs import SecondProofRequired
+from accounts.credentials.tokens import IssuedKey
 from accounts.models import App, User
 from accounts.pages.tools import spell
-from accounts.partners import Offer
-from accounts.proofs import SecondProofRequired
-from accounts.tokens import IssuedKey
-from accounts.visit import owners, require_second_proof
+from accounts.pages.visit import owners, require_second_proof
+from accounts.partners import tools
+from accounts.partners.apps import Offer
 from focus.errors import DomainError, NotFound
 from focus.money import NotAnAmount, to_micro
 from jobs import usage

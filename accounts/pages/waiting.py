@@ -3,7 +3,7 @@
 from django.http import HttpResponse
 
 from focus.errors import DomainError
-from focus.limits import Limited
+from focus.limiting.limits import Limited
 
 
 def say_when(response: HttpResponse, refusal: DomainError | None) -> HttpResponse:

@@ -25,13 +25,14 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from accounts.access import PUBLIC, Access, Unauthenticated
 from accounts.authentication import Accepts, Credentials
-from accounts.principals import Kind, Principal
-from focus import chunked, limits
+from accounts.credentials.access import PUBLIC, Access, Unauthenticated
+from accounts.credentials.principals import Kind, Principal
+from focus.bodies import chunked
+from focus.bodies.unread import TooBusy, TooSlow
 from focus.errors import DomainError
-from focus.limits import FAILURES, GENERAL, Policy, Standing, Tally
-from focus.unread import TooBusy, TooSlow
+from focus.limiting import limits
+from focus.limiting.limits import FAILURES, GENERAL, Policy, Standing, Tally
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView as _View

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from focus import limits
 from focus.contracts import Contract, Problem
+from focus.limiting import limits
 from focus.money import from_micro, to_micro
 
 

@@ -19,8 +19,8 @@ from rest_framework.response import Response
 
 from accounts import replays
 from accounts.authentication import require_second_proof
+from accounts.credentials.principals import Principal
 from accounts.models import User
-from accounts.principals import Principal
 from accounts.replays import Answer, Asked
 from focus.contracts.wire import encode
 

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from focus.bodies.unread import TooBusy, TooSlow, Unread
 from focus.server.threads import Busy, Slots
-from focus.unread import TooBusy, TooSlow, Unread
 
 # The longest silence.
 IDLE_SECONDS = 10.0

@@ -17,8 +17,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-from focus import addresses
 from focus.contracts import Problem
+from focus.limiting import addresses
 from focus.server import environ, refusals
 from focus.server.body import Body, Message
 from focus.server.threads import Busy, Pool, Slots

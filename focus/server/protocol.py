@@ -17,7 +17,7 @@ import focus.wsgi  # noqa: F401 — first of ours
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from focus import addresses
+from focus.limiting import addresses
 from focus.server import refusals
 
 # From the connection, or the answer before, to the end of the next head.

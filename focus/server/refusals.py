@@ -10,12 +10,13 @@ from typing import Any, cast
 from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 
-from focus import fallback, limits, middleware
+from focus.bodies.unread import TooBusy, TooSlow, Unread
 from focus.contracts import BAD_REQUEST, TOO_SLOW, Problem
 from focus.contracts import BUSY as BUSY
 from focus.contracts import SERVER_ERROR as SERVER_ERROR
 from focus.contracts.thefocus import TheFocus
-from focus.unread import TooBusy, TooSlow, Unread
+from focus.limiting import limits
+from focus.web import fallback, middleware
 
 MOST_TARGET_BYTES = 8 * 1024
 MOST_HEADER_BYTES = 32 * 1024

@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
-from jobs import purchases
+from jobs import tool_purchases
 from jobs.models import ToolPurchase, Usage
 
 
@@ -101,7 +101,7 @@ class ToolPurchaseAdmin(ReadOnly):
     )
     def revoke(self, request: HttpRequest, queryset: QuerySet[ToolPurchase]) -> None:
         for purchase in queryset:
-            purchases.revoke(purchase_id=purchase.pk, actor=str(request.user))
+            tool_purchases.revoke(purchase_id=purchase.pk, actor=str(request.user))
         self.message_user(
             request,
             "Revoked. Their credits are given back by adjusting the wallet.",

@@ -19,8 +19,8 @@ from focus import nudges
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
 from focus.errors import DomainError
-from jobs import endpoints, outbox, redelivery, signatures
 from jobs.models import Attempt, Delivery, Endpoint, Event
+from jobs.webhooks import endpoints, outbox, redelivery, signatures
 
 SNIPPET = 1000
 STATES = {

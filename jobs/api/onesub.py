@@ -8,18 +8,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts import consents
-from accounts.access import APPS, PRESENT, Access
 from accounts.authentication import person, visitor
+from accounts.credentials.access import APPS, PRESENT, Access
+from accounts.credentials.principals import Principal
 from accounts.models import App
-from accounts.principals import Principal
+from accounts.partners import consents
 from focus import nudges
 from focus.contracts.fields import Credits, Id, Text
 from focus.contracts.onesub import OneSub
-from focus.limits import CONSUME
+from focus.limiting.limits import CONSUME
 from focus.money import from_micro
-from focus.routing import either_slash
-from jobs import purchases, usage
+from focus.web.routing import either_slash
+from jobs import tool_purchases, usage
 
 
 class Charge(serializers.Serializer[Any]):
@@ -139,7 +139,7 @@ class CheckoutViewSet(OneSub, ViewSet):
         """
         asked = NewCheckout(data=request.data)
         asked.is_valid(raise_exception=True)
-        purchase = purchases.create(
+        purchase = tool_purchases.create(
             user=person(request), tool_id=asked.validated_data["tool_id"]
         )
         return Response({"checkout_id": purchase.pk})
@@ -156,7 +156,7 @@ class CheckoutViewSet(OneSub, ViewSet):
         """
         asked = Checkout(data=request.data)
         asked.is_valid(raise_exception=True)
-        bought = purchases.process(
+        bought = tool_purchases.process(
             user=person(request),
             purchase_id=asked.validated_data["checkout_id"],
             visitor=visitor(request._request),

@@ -9,9 +9,10 @@ from django.http import HttpRequest
 from accounts import audit
 from accounts.authentication import visitor
 from focus.admin_site.base import StaffAdmin
-from payments import plan_prices, plans
 from payments.models import Pack, Plan
 from payments.models.packs import dollars
+from payments.plans import catalog as plan_catalog
+from payments.plans import prices as plan_prices
 
 
 class ForSale(StaffAdmin):
@@ -54,7 +55,7 @@ class PlanForm(forms.ModelForm):
         """A Price in Stripe has one amount and one plan for ever: credits go by it."""
         cleaned = super().clean() or self.cleaned_data
         typed = cleaned.get("stripe_price_id")
-        known = plans.of_price(price=typed) if typed else None
+        known = plan_catalog.of_price(price=typed) if typed else None
         if known is None or "stripe_price_id" not in self.changed_data:
             return cleaned
         if known.plan_id != self.instance.pk:
@@ -106,7 +107,7 @@ class PlanAdmin(ForSale):
             obj.stripe_price_id = ""
         super().save_model(request, obj, form, change)
         if obj.stripe_price_id:
-            plans.know_price(plan=obj, price=obj.stripe_price_id)
+            plan_catalog.know_price(plan=obj, price=obj.stripe_price_id)
         plan_prices.look_again(plan=obj)
 
     @admin.display(description="price at Stripe")
@@ -119,5 +120,5 @@ class PlanAdmin(ForSale):
         plan = Plan.objects.get(pk=plan.pk)
         if not plan.price_cents:
             return "none: this plan is free"
-        found = plans.price_of(plan=plan) or "being made"
+        found = plan_catalog.price_of(plan=plan) or "being made"
         return f"{found} ({plan.price_problem})" if plan.price_problem else found

@@ -10,10 +10,10 @@ from unfold.decorators import display
 from accounts.authentication import visitor
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
-from payments import topups
 from payments.admin.books import accounts_of
 from payments.models import TopUpAttempt, TopUpRule
 from payments.models.packs import dollars
+from payments.topups import setup as topup_setup
 
 
 @admin.register(TopUpRule)
@@ -50,9 +50,9 @@ class TopUpRuleAdmin(ReadOnly):
     @admin.action(description="Switch off", permissions=["act"])
     def switch_off(self, request: HttpRequest, queryset: QuerySet[TopUpRule]) -> None:
         for rule in queryset.select_related("account"):
-            topups.switch_off(
+            topup_setup.switch_off(
                 account=rule.account,
-                why=topups.Why.STAFF,
+                why=topup_setup.Why.STAFF,
                 actor=str(request.user),
                 visitor=visitor(request),
             )

@@ -16,16 +16,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import PUBLIC, Access
-from accounts.principals import Kind
+from accounts.credentials.access import PUBLIC, Access
+from accounts.credentials.principals import Kind
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.fields import Line
 from focus.contracts.replay import resumable
-from focus.routing import either_slash
-from payments import choosing, plans, subscriptions
+from focus.web.routing import either_slash
+from payments.api.receiving import Receipt, Receiver
 from payments.models import Plan as PlanRow
 from payments.models import Subscription as SubscriptionRow
-from payments.receiving import Receipt, Receiver
+from payments.plans import catalog as plan_catalog
+from payments.plans import choosing, subscriptions
 
 PERSON = Access(frozenset({Kind.JWT}))
 
@@ -116,7 +117,7 @@ class PlanViewSet(Cosmiv, ViewSet):
     )
     def read(self, request: Request) -> Response:
         """What there is to subscribe to, and the plan that everybody has."""
-        return Response({"plans": [_plan(each) for each in plans.offered()]})
+        return Response({"plans": [_plan(each) for each in plan_catalog.offered()]})
 
 
 class BillingViewSet(Cosmiv, ViewSet):
@@ -268,15 +269,15 @@ def _plan(plan: PlanRow) -> dict[str, Any]:
         "price": Decimal(plan.price_cents) / 100 if cents else whole,
         "features": plan.features,
         "credits": plan.credits,
-        "stripe_price_id": plans.price_of(plan=plan) or None,
+        "stripe_price_id": plan_catalog.price_of(plan=plan) or None,
     }
 
 
 def _subscription(request: Request) -> dict[str, Any]:
-    row = plans.subscription_of(account_id=request.auth.user.pk)
+    row = plan_catalog.subscription_of(account_id=request.auth.user.pk)
     if row is None:
-        free = PlanRow.objects.filter(slug=plans.FREE).first()
-        return _standing(plans.FREE, "active", free.credits if free else 0, None)
+        free = PlanRow.objects.filter(slug=plan_catalog.FREE).first()
+        return _standing(plan_catalog.FREE, "active", free.credits if free else 0, None)
     return _standing(row.plan.slug, row.status, row.plan.credits, row)
 
 

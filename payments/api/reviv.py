@@ -14,15 +14,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import Access
-from accounts.principals import Kind
+from accounts.credentials.access import Access
+from accounts.credentials.principals import Kind
 from focus.contracts.fields import Line
 from focus.contracts.replay import resumable
 from focus.contracts.reviv import Reviv
-from focus.routing import either_slash
+from focus.web.routing import either_slash
 from payments import packs
+from payments.api.receiving import Receipt, Receiver
 from payments.models import Pack as PackRow
-from payments.receiving import Receipt, Receiver
 
 PERSON = Access(frozenset({Kind.JWT}))
 

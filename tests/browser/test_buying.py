@@ -13,8 +13,9 @@ import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from accounts.models import User
-from payments import inbox, plans, tasks
+from payments import inbox, tasks
 from payments.models import StripeEvent
+from payments.plans import catalog as plan_catalog
 from tests import processes
 from tests.browser.chromium import CHROMIUM, QUIET
 from tests.browser.conftest import serving
@@ -143,7 +144,7 @@ def test_a_change_of_plan_keeps_the_choice_and_is_confirmed_once(
 
     def changed() -> bool:
         inbox.handle_due()
-        on = plans.plan_of(account_id=alice.pk) == "creator"
+        on = plan_catalog.plan_of(account_id=alice.pk) == "creator"
         return on and credits_of(alice) == 25
 
     processes.until(lambda: in_the_worker(changed))

@@ -8,10 +8,12 @@ import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.utils import timezone
 
-from accounts import consents, devices, tokens, user_keys
+from accounts.credentials import tokens, user_keys
 from accounts.models import App, User
+from accounts.partners import consents
+from accounts.signin import devices
 from focus.money import MICRO
-from jobs import lifecycle, purchases
+from jobs import lifecycle, tool_purchases
 from payments.models import Plan, Subscription
 from tests import webhooks
 from tests.browser.chromium import CHROMIUM, visit
@@ -37,8 +39,8 @@ def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
     give(alice, 1_234_567)
     App.objects.update(name=LONG, owner=alice)
     consents.record(user=alice, app_id=video.pk)
-    bought = purchases.create(user=alice, tool_id=tool.pk)
-    purchases.process(user=alice, purchase_id=bought.pk)
+    bought = tool_purchases.create(user=alice, tool_id=tool.pk)
+    tool_purchases.process(user=alice, purchase_id=bought.pk)
     started = lifecycle.start(
         account_id=alice.pk,
         app=video,

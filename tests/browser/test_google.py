@@ -11,8 +11,9 @@ import pytest
 from django.core import mail
 from django.db import connections
 
-from accounts import mailbox, mails
+from accounts import mails
 from accounts.models import App, Identity, Session, User
+from accounts.recovery import mailbox
 from tests.browser.chromium import CHROMIUM, visit
 
 pytestmark = [

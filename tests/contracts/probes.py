@@ -15,7 +15,7 @@ from rest_framework.exceptions import Throttled, ValidationError
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import PEOPLE, PUBLIC, Access
+from accounts.credentials.access import PEOPLE, PUBLIC, Access
 from focus import urls
 from focus.contracts import Contract
 from focus.contracts.clipforge import ClipForge

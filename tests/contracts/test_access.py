@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from accounts import scopes, sessions, tokens, user_keys
-from accounts.access import PUBLIC, Access, Bound
-from accounts.browser_sessions import SessionStore
+from accounts.credentials import scopes, tokens, user_keys
+from accounts.credentials.access import PUBLIC, Access, Bound
+from accounts.credentials.principals import Kind
 from accounts.models import App, User
-from accounts.principals import Kind
-from focus import schema
+from accounts.signin import sessions
+from accounts.signin.browser_sessions import SessionStore
+from focus.openapi import schema
 from tests.clerk import ISSUER, SIGNER, public_pem, session_token
 
 NOT_THIS_KIND = "This kind of credential is not accepted here."

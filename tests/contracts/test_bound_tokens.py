@@ -8,11 +8,14 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import consents, links, sessions, tokens
+from accounts.credentials import tokens
+from accounts.links import linking
 from accounts.models import App, Consent, Session, User
+from accounts.partners import consents
+from accounts.signin import sessions
 from focus.money import MICRO
 from tests.clerk import ISSUER, SIGNER, public_pem, session_token
-from tests.contracts.test_thefocus_identity import in_browser
+from tests.contracts.thefocus.test_identity import in_browser
 from wallet.models import Grant
 
 PAGE = {"Origin": "https://video.example.com", "Sec-Fetch-Site": "same-site"}
@@ -368,4 +371,4 @@ def test_a_pat_and_a_link_stay_what_they_are(alice: User, video: App) -> None:
     """What is not handed to an app is not bound."""
     pat = tokens.issue(user=alice, name="x", scopes=["account:read"])
     assert bearer(pat.secret).get("/api/tokens").status_code == 200
-    assert not links.of(user=alice).exists()
+    assert not linking.of(user=alice).exists()

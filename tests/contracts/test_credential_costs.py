@@ -8,11 +8,12 @@ from django.test import RequestFactory
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts import opaque, sessions, tokens, user_keys
 from accounts.authentication import Credentials
-from accounts.browser_sessions import SessionStore
+from accounts.credentials import opaque, tokens, user_keys
+from accounts.credentials.principals import Kind, Principal
 from accounts.models import App, User
-from accounts.principals import Kind, Principal
+from accounts.signin import sessions
+from accounts.signin.browser_sessions import SessionStore
 from tests.clerk import ISSUER, SIGNER, public_pem, session_token
 from tests.counting import statements
 

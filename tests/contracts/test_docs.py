@@ -14,9 +14,10 @@ from django.urls import path
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import PUBLIC
-from focus import schema, urls
+from accounts.credentials.access import PUBLIC
+from focus import urls
 from focus.contracts.thefocus import TheFocus
+from focus.openapi import schema
 
 CONTRACTS = ["focus", "onesub", "reviv", "cosmiv", "clipforge"]
 PAGES = ["/api/docs", "/api/docs/", "/api/redoc/"]

@@ -6,9 +6,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.test import Client
 from rest_framework.test import APIClient
 
-from accounts import opaque, scopes, tokens
+from accounts.credentials import opaque, scopes, tokens
 from accounts.models import App, User
-from focus.limiter import of_this_process
+from focus.limiting.limiter import of_this_process
 from tests.contracts.probes import FOCUS, Dialect, every_dialect
 from tests.contracts.test_rate_limits import LOGIN, left
 

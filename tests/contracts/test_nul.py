@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from focus.fallback import contract_of
+from focus.web.fallback import contract_of
 
 ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 

@@ -10,9 +10,9 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from accounts import sessions
 from accounts.models import User
-from focus.schema import document
+from accounts.signin import sessions
+from focus.openapi.schema import document
 
 pytestmark = pytest.mark.django_db
 SLUGS = ("focus", "onesub", "reviv", "cosmiv", "clipforge")

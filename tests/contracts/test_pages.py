@@ -7,7 +7,8 @@ from io import StringIO
 import pytest
 from django.test import Client
 
-from focus import fallback, logs
+from focus import logs
+from focus.web import fallback
 
 pytestmark = pytest.mark.urls("tests.contracts.probes")
 

@@ -10,9 +10,9 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
-from accounts import opaque, tokens
+from accounts.credentials import opaque, tokens
 from accounts.models import App, User
-from focus.limiter import of_this_process
+from focus.limiting.limiter import of_this_process
 from tests.contracts.probes import (
     DIALECTS,
     FOCUS,

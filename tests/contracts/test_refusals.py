@@ -10,7 +10,7 @@ from focus.contracts.clipforge import ClipForge
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.reviv import Reviv
 from focus.contracts.thefocus import TheFocus
-from focus.fallback import contract_of
+from focus.web.fallback import contract_of
 from tests.contracts.probes import (
     CLIPFORGE,
     COSMIV,

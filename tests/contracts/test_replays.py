@@ -8,7 +8,8 @@ import pytest
 from django.db import connection, connections, transaction
 from rest_framework.test import APIClient
 
-from accounts import replays, scopes, tokens
+from accounts import replays
+from accounts.credentials import scopes, tokens
 from accounts.models import Replay
 from accounts.replays import Answer, Asked
 from jobs.models import Job

@@ -17,9 +17,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from accounts import consents, scopes, sessions, tokens
+from accounts.credentials import scopes, tokens
 from accounts.models import App, User
-from focus.schema import document
+from accounts.partners import consents
+from accounts.signin import sessions
+from focus.openapi.schema import document
 from tests.stripe import Emulator
 
 CHECKS = [

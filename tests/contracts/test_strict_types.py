@@ -9,8 +9,8 @@ import pytest
 from rest_framework import serializers
 from rest_framework.test import APIClient
 
-from accounts import sessions
 from accounts.models import User
+from accounts.signin import sessions
 from focus.contracts.fields import Text, Uuid
 
 pytestmark = pytest.mark.django_db

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.access import Access
-from focus import schema
+from accounts.credentials.access import Access
 from focus.contracts import Contract
 from focus.contracts.reviv import Reviv
-from focus.fallback import contract_of
-from focus.routing import ALIAS
+from focus.openapi import schema
+from focus.web.fallback import contract_of
+from focus.web.routing import ALIAS
 
 # The one pair that only its slash tells apart: Focus's page, and reviv's.
 TWO_PAGES = {"api/docs", "api/docs/"}

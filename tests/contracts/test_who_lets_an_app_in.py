@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from accounts import sessions, tokens
+from accounts.credentials import tokens
 from accounts.models import App, Consent, SecurityEvent, User
+from accounts.signin import sessions
 from tests.clerk import GONE, ISSUER, SIGNER, public_pem, session_token
-from tests.contracts.test_thefocus_identity import in_browser
+from tests.contracts.thefocus.test_identity import in_browser
 from wallet.models import Grant
 
 HERE = "http://localhost:8000"

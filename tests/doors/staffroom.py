@@ -3,8 +3,9 @@
 from django.contrib.auth.models import Group
 from django.test import Client
 
-from accounts import consents, roles
+from accounts import roles
 from accounts.models import App, User
+from accounts.partners import consents
 from focus.money import MICRO
 from jobs import lifecycle
 from jobs.models import Job

@@ -6,8 +6,8 @@ from django.contrib.sessions.models import Session as StoredSession
 from django.db import connection
 from django.test import Client
 
-from accounts.browser_sessions import digest
 from accounts.models import Session, User
+from accounts.signin.browser_sessions import digest
 from tests.doors.browsing import Browser
 
 COOKIE = "focus_session"

@@ -13,10 +13,10 @@ import redis
 import requests
 from django.conf import settings
 
-from accounts import user_keys
+from accounts.credentials import user_keys
 from accounts.models import User
-from jobs import endpoints, redelivery, signatures
 from jobs.models import Delivery
+from jobs.webhooks import endpoints, redelivery, signatures
 from tests.browser.conftest import serving
 from tests.processes import ROOT, answers, free_port, kill, running, until
 

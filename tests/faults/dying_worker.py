@@ -15,7 +15,8 @@ from focus.celery import app as app
 
 django.setup()
 
-from jobs import delivery, safe_http  # noqa: E402 — its models need what is above
+from focus.outgoing import safe_http  # noqa: E402 — its models need what is above
+from jobs.webhooks import delivery  # noqa: E402
 
 STEP, MARK = os.environ["DIE_AT"], Path(os.environ["DIE_MARK"])
 

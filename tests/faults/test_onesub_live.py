@@ -20,10 +20,11 @@ import pytest
 import requests
 from django.conf import settings
 
-from accounts import consents, tokens
+from accounts.credentials import tokens
 from accounts.models import App, User
+from accounts.partners import consents
 from focus.money import MICRO
-from jobs import purchases
+from jobs import tool_purchases
 from jobs.invariants import ALL
 from jobs.models import Usage
 from tests import processes
@@ -192,8 +193,8 @@ def _sample(after: str, language: str, url: str) -> str:
 def token(alice: User, tool: App, give: Any) -> str:
     """What alice brings from her purchase; she has 10 credits left."""
     give(alice, 35)
-    purchase = purchases.create(user=alice, tool_id=tool.pk)
-    return purchases.process(user=alice, purchase_id=purchase.pk).token
+    purchase = tool_purchases.create(user=alice, tool_id=tool.pk)
+    return tool_purchases.process(user=alice, purchase_id=purchase.pk).token
 
 
 def test_the_guides_flask_client(

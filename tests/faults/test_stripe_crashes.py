@@ -10,8 +10,10 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from payments import charging, inbox, topups
+from payments import inbox
 from payments.models import Payment, StripeEvent, TopUpAttempt, TopUpRule
+from payments.topups import charging
+from payments.topups import setup as topup_setup
 from tests import processes
 from tests.till import Till, credits_of
 from wallet import invariants
@@ -46,7 +48,7 @@ def charges(till: Till) -> int:
 
 
 def charged_and_credited_once(till: Till, alice: User) -> None:
-    assert topups.keep_cards() == charging.begin_due() == 0
+    assert topup_setup.keep_cards() == charging.begin_due() == 0
     TopUpAttempt.objects.update(due_at=timezone.now())
     assert charging.charge_due() == 1
     assert charging.charge_due() == 0

@@ -15,8 +15,8 @@ import redis
 from django.conf import settings
 
 from accounts.models import User
-from jobs import endpoints, redelivery
 from jobs.models import Attempt, Delivery
+from jobs.webhooks import endpoints, redelivery
 from tests import endpoint
 from tests.endpoint import Heard
 from tests.faults.engines import own_engines

@@ -13,9 +13,9 @@ from django.conf import settings as ours
 from django.test import Client
 from rest_framework.test import APIClient
 
-from accounts import sessions
-from accounts.browser_sessions import SessionStore
 from accounts.models import User
+from accounts.signin import sessions
+from accounts.signin.browser_sessions import SessionStore
 from tests import processes
 from tests.linking import x as x_stub
 

@@ -6,11 +6,13 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import link_cookie, links, mailbox, syncs
+from accounts.links import cookie as link_cookie
+from accounts.links import linking, syncs
 from accounts.models import Link, SecurityEvent, Sync, User
+from accounts.recovery import mailbox
 from tests.doors.browsing import Browser
 from tests.linking.conftest import Stand, come_back
-from tests.rules.test_accounts_mailbox import secret_for
+from tests.rules.accounts.test_mailbox import secret_for
 
 PAGE = "/security"
 CONNECT = "/links/steam/connect"
@@ -181,7 +183,7 @@ def test_what_was_begun_before_everything_ended_links_nothing(
     steam: Stand, alice: User
 ) -> None:
     """Whoever had the account begins with a bearer, and keeps the cookie for later."""
-    started = links.start(user=alice, provider="steam", in_browser=False)
+    started = linking.start(user=alice, provider="steam", in_browser=False)
     back = steam.visit(started.url)
     User.objects.filter(pk=alice.pk).update(epoch=alice.epoch + 1)
     stranger = Browser()

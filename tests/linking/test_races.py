@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from accounts import links, syncs
+from accounts.links import linking, syncs
 from accounts.models import Link, Mail, SecurityEvent, Sync, User
 from tests.linking.conftest import Stand, bearer, begin, come_back
 from tests.linking.test_x import _grow_old, _link
-from tests.rules.test_accounts_races import at_once, of
+from tests.rules.accounts.test_races import at_once, of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,7 +23,7 @@ def test_of_eight_callbacks_with_one_state_one_links(steam: Stand, alice: User) 
         assert sorted(answers) == [302] + [400] * 7
         # And Steam was asked once.
         assert steam.seen("POST /openid/login") == turn
-        links.unlink(user=alice, provider="steam")
+        linking.unlink(user=alice, provider="steam")
     assert SecurityEvent.objects.filter(kind="account_linked").count() == 5
 
 
@@ -40,7 +40,7 @@ def test_of_two_people_with_one_steam_account_one_gets_it(
         answers = at_once(2, partial(_next, each))
         assert sorted(answers) == [302, 409], answers
         link = Link.objects.get()
-        links.unlink(user=link.user, provider="steam")
+        linking.unlink(user=link.user, provider="steam")
     assert steam.seen("valid") == 20
 
 
@@ -56,7 +56,7 @@ def test_two_tabs_of_one_person_are_one_link(steam: Stand, alice: User) -> None:
         assert at_once(2, partial(_next, ways)) == [302, 302]
         assert Link.objects.count() == 1
         assert Mail.objects.filter(subject__contains="Steam").count() == turn
-        links.unlink(user=alice, provider="steam")
+        linking.unlink(user=alice, provider="steam")
 
 
 def test_of_eight_who_need_the_token_one_renews_it(x: Stand, alice: User) -> None:
@@ -64,12 +64,12 @@ def test_of_eight_who_need_the_token_one_renews_it(x: Stand, alice: User) -> Non
     x.knobs(slow=0.3)
     for turn in range(1, 6):
         _grow_old(link)
-        outcomes = at_once(8, partial(links.token, user=alice, provider="x"))
-        assert len(of(links.ProviderToken, outcomes)) == 8, outcomes
+        outcomes = at_once(8, partial(linking.token, user=alice, provider="x"))
+        assert len(of(linking.ProviderToken, outcomes)) == 8, outcomes
         assert len({outcome.token for outcome in outcomes}) == 1
         assert x.seen("grant refresh_token") == turn
     assert x.seen("refused") == 0
-    assert links.token(user=alice, provider="x")
+    assert linking.token(user=alice, provider="x")
 
 
 def test_a_token_renewed_while_it_is_unlinked_is_given_back(
@@ -80,12 +80,12 @@ def test_a_token_renewed_while_it_is_unlinked_is_given_back(
     _grow_old(link)
     acts = iter(
         [
-            partial(links.token, user=alice, provider="x"),
+            partial(linking.token, user=alice, provider="x"),
             partial(_unlink_while_renewing, alice),
         ]
     )
     outcomes = at_once(2, partial(_next, acts))
-    assert len(of(links.NotLinked, outcomes)) == 1, outcomes
+    assert len(of(linking.NotLinked, outcomes)) == 1, outcomes
     assert not Link.objects.exists()
     # The old access token by unlinking, the two new ones by whoever renewed them.
     assert x.seen("revoked") == 3
@@ -95,7 +95,7 @@ def _unlink_while_renewing(user: User) -> Any:
     from tests.processes import until
 
     until(lambda: Link.objects.filter(renewing_until__isnull=False).exists())
-    return links.unlink(user=user, provider="x")
+    return linking.unlink(user=user, provider="x")
 
 
 def test_eight_requests_for_a_sync_are_one(steam: Stand, alice: User) -> None:

@@ -8,8 +8,8 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from rest_framework.test import APIClient
 
-from accounts import links
-from accounts import steam as rules
+from accounts.links import linking
+from accounts.links import steam as rules
 from accounts.models import Link, User
 from tests.linking.conftest import Stand, bearer, begin, come_back, query_of
 
@@ -57,9 +57,11 @@ FORGED: dict[str, Callable[[str], dict[str, str | None]]] = {
     "no identity": lambda base: {"identity": None},
     "no claimed_id": lambda base: {"claimed_id": None},
     "return_to of another site": lambda base: {"return_to": "https://evil.example/"},
-    "return_to without our state": lambda base: {"return_to": links.callback("steam")},
+    "return_to without our state": lambda base: {
+        "return_to": linking.callback("steam")
+    },
     "return_to with another state": lambda base: {
-        "return_to": f"{links.callback('steam')}?state={'x' * 43}"
+        "return_to": f"{linking.callback('steam')}?state={'x' * 43}"
     },
     "no return_to": lambda base: {"return_to": None},
     "nonce of long ago": lambda base: {
@@ -190,7 +192,7 @@ def test_a_nonce_is_taken_once_for_ever(steam: Stand, alice: User) -> None:
     first = steam.visit(begin(client, "steam"))
     nonce = query_of(first)["openid.response_nonce"]
     assert come_back(client, first).status_code == 302
-    links.unlink(user=alice, provider="steam")
+    linking.unlink(user=alice, provider="steam")
     second = steam.visit(begin(client, "steam"))
     _refused(client, _forge(second, steam, response_nonce=nonce), steam)
 

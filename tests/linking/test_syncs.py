@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts import link_tokens, links, syncs, tasks
+from accounts import tasks
+from accounts.links import linking, syncs
+from accounts.links import tokens as link_tokens
 from accounts.models import Link, Sync, User
 from tests.linking.conftest import HERE, Stand, bearer, begin, come_back
 from tests.linking.test_x import _link
@@ -130,7 +132,7 @@ def test_pressed_again_it_waits_a_minute(steam: Stand, link: Link) -> None:
 def test_unlinked_while_it_runs(steam: Stand, link: Link) -> None:
     claimed = syncs._claim(timezone.now())
     assert claimed is not None
-    links.unlink(user=link.user, provider="steam")
+    linking.unlink(user=link.user, provider="steam")
     assert syncs._close(claimed, found={}) is False
     assert not Sync.objects.exists()
 
@@ -148,7 +150,7 @@ def test_x_is_looked_at_with_its_token(x: Stand, alice: User) -> None:
 
 def test_a_token_that_x_refuses_early_is_renewed(x: Stand, alice: User) -> None:
     link = _link(alice, x)
-    x.knobs(refused=[links.token(user=alice, provider="x").token])
+    x.knobs(refused=[linking.token(user=alice, provider="x").token])
     assert syncs.run_due() == 0
     Sync.objects.update(due_at=timezone.now())
     assert syncs.run_due() == 1

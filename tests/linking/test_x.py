@@ -7,9 +7,11 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import link_tokens, links, sealed
+from accounts import sealed
+from accounts.links import linking
+from accounts.links import tokens as link_tokens
 from accounts.models import Link, User
-from accounts.outbound import ServiceDown
+from accounts.providers.outbound import ServiceDown
 from tests.linking.conftest import (
     HERE,
     Stand,
@@ -60,7 +62,7 @@ def test_a_browser_links_an_account(x: Stand, alice: User) -> None:
     assert said["platform_username"] == "dev"
     assert said["expires_at"] is not None
     # No token in what anybody reads, nor in the row as it lies there.
-    token = links.token(user=alice, provider="x")
+    token = linking.token(user=alice, provider="x")
     assert token.scopes == link.scopes
     assert token.token not in str(said)
     assert token.token.encode() not in bytes(link.sealed_tokens or b"")
@@ -124,7 +126,7 @@ def test_our_own_wrong_secret_is_nobodys_consent_gone(
     _grow_old(link)
     settings.X_CLIENT_SECRET = "wrong"  # type: ignore[attr-defined]
     with pytest.raises(ServiceDown):
-        links.token(user=alice, provider="x")
+        linking.token(user=alice, provider="x")
     link.refresh_from_db()
     assert (link.is_active, link.renewing_until) == (True, None)
 
@@ -133,13 +135,13 @@ def test_a_token_is_handed_out_until_it_is_over_and_then_renewed(
     x: Stand, alice: User
 ) -> None:
     link = _link(alice, x)
-    first = links.token(user=alice, provider="x")
-    assert links.token(user=alice, provider="x") == first
+    first = linking.token(user=alice, provider="x")
+    assert linking.token(user=alice, provider="x") == first
     assert x.seen("grant refresh_token") == 0
     for turn in (1, 2, 3):
         # Each time with the refresh token of the time before: X takes each once.
         _grow_old(link)
-        renewed = links.token(user=alice, provider="x")
+        renewed = linking.token(user=alice, provider="x")
         assert renewed.token != first.token
         assert renewed.expires_at is not None
         assert renewed.expires_at > timezone.now() + timedelta(hours=1)
@@ -155,8 +157,8 @@ def test_a_refused_refresh_token_asks_the_person(x: Stand, alice: User) -> None:
     link_tokens.give_back("x", tokens)
     _grow_old(link)
     for _ in range(3):
-        with pytest.raises(links.ReconnectRequired) as refusal:
-            links.token(user=alice, provider="x")
+        with pytest.raises(linking.ReconnectRequired) as refusal:
+            linking.token(user=alice, provider="x")
     assert refusal.value.facts == {
         "reconnect_url": "http://localhost:8000/security#links"
     }
@@ -166,16 +168,16 @@ def test_a_refused_refresh_token_asks_the_person(x: Stand, alice: User) -> None:
     assert said["is_active"] is False
     # Linked again, it works again.
     assert _link(alice, x).pk == link.pk
-    assert links.token(user=alice, provider="x").token
+    assert linking.token(user=alice, provider="x").token
 
 
 def test_without_a_refresh_token_the_end_is_the_end(x: Stand, alice: User) -> None:
     x.knobs(no_refresh=True)
     link = _link(alice, x)
-    assert links.token(user=alice, provider="x").token
+    assert linking.token(user=alice, provider="x").token
     _grow_old(link)
-    with pytest.raises(links.ReconnectRequired):
-        links.token(user=alice, provider="x")
+    with pytest.raises(linking.ReconnectRequired):
+        linking.token(user=alice, provider="x")
 
 
 def test_x_being_down_changes_nothing(x: Stand, alice: User) -> None:
@@ -183,31 +185,31 @@ def test_x_being_down_changes_nothing(x: Stand, alice: User) -> None:
     _grow_old(link)
     x.knobs(down=True)
     with pytest.raises(ServiceDown):
-        links.token(user=alice, provider="x")
+        linking.token(user=alice, provider="x")
     x.knobs(down=False)
-    assert links.token(user=alice, provider="x").token
+    assert linking.token(user=alice, provider="x").token
 
 
 def test_a_renewer_that_died_costs_only_its_lease(x: Stand, alice: User) -> None:
     link = _link(alice, x)
     _grow_old(link)
     Link.objects.update(renewing_until=timezone.now() - timedelta(seconds=1))
-    assert links.token(user=alice, provider="x").token
+    assert linking.token(user=alice, provider="x").token
 
 
 def test_a_key_that_is_gone_asks_the_person(x: Stand, alice: User) -> None:
     link = _link(alice, x)
     link.sealed_tokens = sealed.seal(b"{}", purpose="something else")
     link.save()
-    with pytest.raises(links.ReconnectRequired):
-        links.token(user=alice, provider="x")
+    with pytest.raises(linking.ReconnectRequired):
+        linking.token(user=alice, provider="x")
 
 
 def test_nothing_linked_has_no_token(x: Stand, alice: User, bob: User) -> None:
     _link(alice, x)
     for user, provider in ((bob, "x"), (alice, "steam"), (alice, "nonsense")):
-        with pytest.raises(links.NotLinked):
-            links.token(user=user, provider=provider)
+        with pytest.raises(linking.NotLinked):
+            linking.token(user=user, provider=provider)
 
 
 def test_unlinking_gives_the_tokens_back(x: Stand, alice: User) -> None:
@@ -229,7 +231,7 @@ def test_unlinking_works_while_x_does_not(x: Stand, alice: User) -> None:
 
 def test_the_focus_guide_hands_the_linked_token_over(x: Stand, alice: User) -> None:
     _link(alice, x)
-    token = links.token(user=alice, provider="x")
+    token = linking.token(user=alice, provider="x")
     for path in ("/api/xToken", "/api/oauthToken/x"):
         said = bearer(alice).get(path).json()
         assert (said["provider"], said["token"]) == ("x", token.token)

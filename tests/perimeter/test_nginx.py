@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from focus.fallback import contract_of
+from focus.web.fallback import contract_of
 from tests import processes
 from tests.perimeter import nginx, raw
 from tests.perimeter.conftest import serving

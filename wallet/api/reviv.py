@@ -8,11 +8,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.access import Access
-from accounts.principals import Kind
+from accounts.credentials.access import Access
+from accounts.credentials.principals import Kind
 from focus.contracts.reviv import Reviv
 from focus.money import from_micro
-from focus.routing import either_slash
+from focus.web.routing import either_slash
 from wallet import statements
 from wallet.models import Entry, Grant
 

@@ -6,8 +6,8 @@ from typing import Any, LiteralString
 
 from django.db import IntegrityError
 
-from accounts.consents import AppNotGranted
-from accounts.principals import AppInactive, TokenEnded
+from accounts.credentials.principals import AppInactive, TokenEnded
+from accounts.partners.consents import AppNotGranted
 from focus.database.statements import rows, with_items
 from focus.money import from_micro
 from wallet.outcomes import (

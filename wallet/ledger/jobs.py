@@ -6,7 +6,7 @@ from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
 from accounts.models import App
-from focus.sweeps import Sweep
+from focus.background.sweeps import Sweep
 from wallet.ledger.calling import call, covered, insufficient, not_resolved
 from wallet.models import Grant
 from wallet.outcomes import Balance, Released, Reserved, Settled, Then

@@ -15,7 +15,7 @@ $$;
 -- account's closing wait for this movement's commit, so each of them either comes
 -- before this decision, and is seen, or after the charge. FOR SHARE conflicts with any
 -- UPDATE of the consent. KEY SHARE conflicts only with the FOR UPDATE of
--- `accounts.people.close`, not with a sign-in that locks the account, which may itself
+-- `accounts.signin.closing.close`, not with a sign-in that locks the account, which may itself
 -- go on to wait for the wallet. An app's row is not locked: it is every wallet's, and
 -- a movement that is deciding while the app is switched off may still finish.
 CREATE OR REPLACE FUNCTION ledger.forbidden(p_account uuid, p_app uuid, p_by text)

@@ -7,10 +7,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from accounts import allowances, partners, tokens
+from accounts.credentials import tokens
 from accounts.models import App, User
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
-from accounts.partners import Offer
+from accounts.partners import allowances
+from accounts.partners import apps as partner_apps
+from accounts.partners.apps import Offer
 from focus.errors import DomainError
 from focus.money import NotAnAmount, from_micro, to_micro
 
@@ -84,7 +86,7 @@ class Command(BaseCommand):
         offer = self._offer(options)
         try:
             with transaction.atomic():
-                app = partners.create(
+                app = partner_apps.create(
                     slug=options["slug"],
                     name=options["name"],
                     owner=owner,

@@ -6,8 +6,10 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import origins, partners, tokens
+from accounts.credentials import tokens
 from accounts.models import App, AppKey, User
+from accounts.partners import apps as partner_apps
+from accounts.partners import origins
 from focus.money import MICRO
 from wallet import ledger
 
@@ -32,7 +34,7 @@ class Command(BaseCommand):
         if not settings.LOCAL:
             raise CommandError("Demo accounts have printed passwords: local mode only.")
         if not App.objects.filter(slug="video").exists():
-            partners.create(
+            partner_apps.create(
                 slug="video",
                 name="Focus Video",
                 starter_credits_micro=20 * MICRO,
@@ -61,11 +63,13 @@ class Command(BaseCommand):
             approver.groups.add(Group.objects.get(name="finance"))
         if not App.objects.filter(slug=TOOL).exists():
             # Where the samples of 1sub's guide listen.
-            partners.create(
+            partner_apps.create(
                 slug=TOOL,
                 name="Demo Image Tool",
                 owner=User.objects.with_email(PERSON[0]).first(),
-                offer=partners.Offer(5 * MICRO, "http://localhost:3000/auth/callback"),
+                offer=partner_apps.Offer(
+                    5 * MICRO, "http://localhost:3000/auth/callback"
+                ),
                 family=True,
                 actor="manage.py demo",
             )

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import allowances
+from accounts.partners import allowances
 from focus.errors import DomainError
 
 USUAL = "usual"

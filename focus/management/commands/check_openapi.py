@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from drf_spectacular.drainage import GENERATOR_STATS
 
-from focus import schema
+from focus.openapi import schema
 
 
 class Command(BaseCommand):

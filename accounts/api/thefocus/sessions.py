@@ -1,0 +1,82 @@
+"""Where a person is signed in, beyond the guides: listed, and ended one by one."""
+
+import uuid
+from typing import cast
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts.authentication import visitor
+from accounts.credentials.access import PRESENT, Access
+from accounts.credentials.principals import Principal
+from accounts.models import Session, User
+from accounts.signin import sessions
+from focus.contracts.thefocus import TheFocus
+from focus.web.routing import either_slash
+
+
+class SignIn(serializers.ModelSerializer[Session]):
+    expires_at = serializers.DateTimeField(source="idle_expires_at")
+    current = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Session
+        fields = [
+            "id",
+            "kind",
+            "client",
+            "ip",
+            "user_agent",
+            "created_at",
+            "last_used_at",
+            "expires_at",
+            "current",
+        ]
+
+    def get_current(self, session: Session) -> bool:
+        return bool(session.pk == self.context["current"])
+
+
+class SignIns(serializers.Serializer):
+    sessions = SignIn(many=True)
+
+
+class SessionViewSet(TheFocus, ViewSet):
+    accepts = {"list": Access(PRESENT), "end": Access(PRESENT)}
+
+    @extend_schema(
+        summary="List sessions",
+        responses={200: OpenApiResponse(SignIns, "The last used first.")},
+    )
+    def list(self, request: Request) -> Response:
+        """Where you are signed in; the 200 last used. `current` is this request's."""
+        principal = cast(Principal, request.auth)
+        rows = sessions.live(user=cast(User, principal.user))[:200]
+        about = {"current": principal.session_id}
+        return Response({"sessions": SignIn(rows, many=True, context=about).data})
+
+    @extend_schema(
+        summary="End a session",
+        responses={200: OpenApiResponse(SignIn, "Ended.")},
+    )
+    def end(self, request: Request, session_id: uuid.UUID) -> Response:
+        """Sign out there: its tokens and its cookie work no more."""
+        principal = cast(Principal, request.auth)
+        row = sessions.end(
+            user_id=cast(User, principal.user).pk,
+            session_id=session_id,
+            visitor=visitor(request._request),
+        )
+        about = {"current": principal.session_id}
+        return Response(SignIn(row, context=about).data)
+
+
+urlpatterns = [
+    *either_slash("sessions", SessionViewSet.as_view({"get": "list"})),
+    *either_slash(
+        "sessions/<uuid:session_id>", SessionViewSet.as_view({"delete": "end"})
+    ),
+]

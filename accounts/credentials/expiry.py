@@ -1,0 +1,83 @@
+"""Tokens and keys that will stop working soon: whoever depends on one is told once.
+
+A row is looked at while it has not been told of; telling it marks it, in the one
+transaction that writes the letter.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from accounts import mails
+from accounts.models import AppKey, PersonalAccessToken, UserKey
+from focus.background.sweeps import Sweep
+
+BEFORE = timedelta(days=7)
+
+
+def warn_due(*, limit: int = 1000) -> int:
+    """Write the letters about what ends within a week. Returns how many were written.
+
+    None about what was made to live no longer than that, is replaced already, or
+    belongs to nobody whose account is open.
+    """
+    return sum(_warn(model, limit) for model in (PersonalAccessToken, UserKey, AppKey))
+
+
+def _warn(model: type[Any], limit: int) -> int:
+    """One that cannot be written is recorded and keeps no other waiting."""
+    sweep, told = Sweep(f"accounts.warn_of_expiry {model._meta.model_name}"), 0
+    due = _ending(model, timezone.now()).exclude(pk__in=sweep.resting)
+    row_ids = list(due.values_list("pk", flat=True)[:limit])
+    for row_id in row_ids:
+        with sweep.each(row_id):
+            told += _warn_one(model, row_id, timezone.now())
+    sweep.end(complete=len(row_ids) < limit)
+    return told
+
+
+@transaction.atomic
+def _warn_one(model: type[Any], row_id: Any, now: datetime) -> bool:
+    waiting = _ending(model, now).select_for_update(
+        no_key=True, skip_locked=True, of=("self",)
+    )
+    row = waiting.filter(pk=row_id).first()
+    if row is None:
+        return False
+    row.expiry_mailed_at = now
+    row.save(update_fields=["expiry_mailed_at"])
+    owner, words, what = _about(row)
+    mails.remind(
+        user=owner,
+        subject=f"{words} expires soon",
+        what=f"{what} expires on {row.expires_at:%Y-%m-%d %H:%M} UTC. If you still use "
+        "it, replace it before then.",
+        page="/vendor" if isinstance(row, AppKey) else "/security",
+    )
+    return True
+
+
+def _ending(model: type[Any], now: datetime) -> QuerySet[Any]:
+    owner = "app__owner" if model is AppKey else "user"
+    rows: QuerySet[Any] = model.objects.select_related(owner).filter(
+        expires_at__gt=now,
+        expires_at__lte=now + BEFORE,
+        created_at__lt=F("expires_at") - BEFORE,
+        revoked_at=None,
+        expiry_mailed_at=None,
+        **{f"{owner}__is_active": True},
+    )
+    if model is not UserKey:
+        rows = rows.filter(replaced_by=None)
+    return rows.order_by("expires_at", "pk")
+
+
+def _about(row: Any) -> tuple[Any, str, str]:
+    """Who is told, of what: nothing that somebody else may have named."""
+    if isinstance(row, AppKey):
+        return row.app.owner, "A key of your app", f"The key {row} of {row.app.slug}"
+    words = "access token" if isinstance(row, PersonalAccessToken) else "API key"
+    return row.user, f"Your {words}", f"The {words} {row}"

@@ -1,0 +1,1 @@
+"""Accounts at Steam and X that a person links to their own."""

@@ -1,0 +1,171 @@
+"""Steam as an OpenID 2.0 provider: whose Steam account is it?
+
+Steam's signature can only be checked by Steam (`check_authentication`), and it only
+says that Steam signed *something*. That it speaks of this account, to us, now and for
+the first time is ours to check, and each line of `_inspect` is an attack that worked
+on somebody (python-social-auth/social-core#538, liamcurry/passport-steam#120).
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import nonces
+from accounts.links.protocol import Answer, Declined, NotProven, Proven, only
+from accounts.providers import outbound
+
+NAMESPACE = "http://specs.openid.net/auth/2.0"
+ANYBODY = f"{NAMESPACE}/identifier_select"
+SIGNED = {
+    "op_endpoint",
+    "claimed_id",
+    "identity",
+    "return_to",
+    "response_nonce",
+    "assoc_handle",
+}
+# How old an answer may be, and how far Steam's clock may be ahead of ours.
+FRESH = timedelta(minutes=5)
+AHEAD = timedelta(minutes=1)
+# Longer than any nonce is fresh, so that none is ever taken twice.
+REMEMBERED_SECONDS = 3600
+LONGEST = 2048
+_NONCE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)[\x21-\x7e]{0,235}", re.ASCII)
+# communityvisibilitystate of the Web API.
+_VISIBILITY = {1: "private", 3: "public"}
+
+
+def configured() -> bool:
+    """OpenID needs no agreement with Steam."""
+    return True
+
+
+def origin() -> str:
+    return settings.STEAM_OPENID_BASE
+
+
+def address(*, callback: str, state: str, verifier: str) -> str:
+    """Where to send the person. `state` comes back with them, signed."""
+    return f"{_endpoint()}?" + urlencode(
+        {
+            "openid.ns": NAMESPACE,
+            "openid.mode": "checkid_setup",
+            "openid.claimed_id": ANYBODY,
+            "openid.identity": ANYBODY,
+            "openid.return_to": _return_to(callback, state),
+            "openid.realm": f"{settings.PUBLIC_BASE_URL}/",
+        }
+    )
+
+
+def prove(*, answer: Answer, callback: str, state: str, verifier: str) -> Proven:
+    """The Steam account that came back with `answer`.
+
+    Raises `Declined`, `NotProven`, and `ServiceDown` or `Unavailable`.
+    """
+    said = {name: only(answer, name) for name in answer if name.startswith("openid.")}
+    if said.get("openid.mode") == "cancel":
+        raise Declined("Steam says that you did not sign in there.")
+    subject = _inspect(said, _return_to(callback, state))
+    nonce = said["openid.response_nonce"]
+    # Before Steam is asked: of two copies one gets as far as that.
+    if not nonces.spend(purpose="steam", nonce=nonce, seconds=REMEMBERED_SECONDS):
+        raise NotProven("Steam's answer was used before.")
+    reply = outbound.post(_endpoint(), {**said, "openid.mode": "check_authentication"})
+    lines = reply.body.decode("utf-8", "replace").splitlines()
+    if reply.status != 200 or "is_valid:true" not in lines:
+        raise NotProven("Steam does not stand by this answer.")
+    return Proven(subject)
+
+
+def look_up(*, subject: str, access_token: str | None) -> dict[str, Any]:
+    """What Steam tells about an account: its name, and whether others see it.
+
+    Without a key for the Web API only what is known anyway. Raises `ServiceDown`.
+    """
+    known = {"profile_url": f"https://steamcommunity.com/profiles/{subject}"}
+    if not settings.STEAM_API_KEY:
+        return known
+    query = urlencode({"key": settings.STEAM_API_KEY, "steamids": subject})
+    reply = outbound.get(
+        f"{settings.STEAM_API_BASE}/ISteamUser/GetPlayerSummaries/v2/?{query}"
+    )
+    if reply.status != 200:
+        raise outbound.ServiceDown(f"Steam answered {reply.status}.")
+    player = _player(reply.json(), subject)
+    if player is None:
+        return known
+    visibility = player.get("communityvisibilitystate")
+    return {
+        **known,
+        "username": str(player.get("personaname", ""))[:120],
+        "visibility": _VISIBILITY.get(
+            visibility if isinstance(visibility, int) else 0, "unknown"
+        ),
+    }
+
+
+def _player(answered: dict[str, Any], subject: str) -> dict[str, Any] | None:
+    response = answered.get("response")
+    players = response.get("players") if isinstance(response, dict) else None
+    if not isinstance(players, list):
+        raise outbound.ServiceDown("Steam gave an answer we cannot read.")
+    return next(
+        (
+            player
+            for player in players
+            if isinstance(player, dict) and player.get("steamid") == subject
+        ),
+        None,
+    )
+
+
+def _endpoint() -> str:
+    return f"{settings.STEAM_OPENID_BASE}/login"
+
+
+def _return_to(callback: str, state: str) -> str:
+    return f"{callback}?{urlencode({'state': state})}"
+
+
+def _inspect(said: dict[str, str], return_to: str) -> str:
+    """The SteamID, if all is as it must be (OpenID 2.0, section 11)."""
+    if any(len(value) > LONGEST for value in said.values()):
+        raise NotProven("Steam's answer is too long.")
+    _must(said, "openid.ns", NAMESPACE)
+    _must(said, "openid.mode", "id_res")
+    _must(said, "openid.op_endpoint", _endpoint())
+    _must(said, "openid.return_to", return_to)
+    if lacking := SIGNED - set(said.get("openid.signed", "").split(",")):
+        raise NotProven(f"Steam did not sign {', '.join(sorted(lacking))}.")
+    claimed = said.get("openid.claimed_id", "")
+    _must(said, "openid.identity", claimed)
+    one = re.escape(f"{settings.STEAM_OPENID_BASE}/id/")
+    # The whole of it: `…/id/7656…/../somebody` also starts and ends well.
+    found = re.fullmatch(rf"{one}(7656[0-9]{{13}})", claimed)
+    if found is None:
+        raise NotProven("This is no Steam account.")
+    _must_be_fresh(said.get("openid.response_nonce", ""))
+    return found[1]
+
+
+def _must(said: dict[str, str], name: str, value: str) -> None:
+    if said.get(name) != value:
+        raise NotProven(f"Steam's answer has the wrong {name}.")
+
+
+def _must_be_fresh(nonce: str) -> None:
+    found = _NONCE.fullmatch(nonce)
+    try:
+        made_at = datetime.strptime(
+            found[1] if found else "", "%Y-%m-%dT%H:%M:%SZ"
+        ).replace(tzinfo=UTC)
+    except ValueError:
+        raise NotProven("Steam's answer has no readable response_nonce.") from None
+    now = timezone.now()
+    if not now - FRESH <= made_at <= now + AHEAD:
+        raise NotProven("Steam's answer is too old, or not from now.")

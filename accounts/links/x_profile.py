@@ -1,0 +1,87 @@
+"""X's answer to "who am I", for whoever holds a token of X's."""
+
+import re
+
+from django.conf import settings
+
+from accounts.credentials import opaque
+from accounts.providers import outbound
+from accounts.providers.outbound import Reply
+from focus.errors import DomainError
+
+MAX_BYTES = 64 * 1024
+# What X's documentation lists; nothing else of a caller's is passed on.
+FIELDS = frozenset(
+    [
+        "affiliation",
+        "connection_status",
+        "created_at",
+        "description",
+        "entities",
+        "id",
+        "is_identity_verified",
+        "location",
+        "most_recent_tweet_id",
+        "name",
+        "parody",
+        "pinned_tweet_id",
+        "profile_banner_url",
+        "profile_image_url",
+        "protected",
+        "public_metrics",
+        "receives_your_dm",
+        "subscription",
+        "subscription_type",
+        "url",
+        "username",
+        "verified",
+        "verified_followers_count",
+        "verified_type",
+        "withheld",
+    ]
+)
+_TOKEN = re.compile(r"[!-~]{1,1024}")
+# Ours, Stripe's and Clerk's, wherever they stand in it, and every JWT: X's is none.
+_NOT_XS = re.compile(
+    rf"{opaque.PAT}|{opaque.APP_KEY}|[sprw]k_(live|test)_|whsec_|eyJ|[^.]\.[^.]+\.[^.]",
+    re.IGNORECASE,
+)
+_breaker = outbound.Breaker()
+
+
+class NotAnXToken(DomainError):
+    """Something else, which is not passed on: it could be a secret of somebody's."""
+
+    code = "invalid_token"
+
+
+class InvalidFields(DomainError):
+    code = "invalid_request"
+
+
+def me(*, token: str, fields: str | None) -> Reply:
+    """What X says of the person with this `token`: any status but a 5xx.
+
+    `fields` is `user.fields` as X takes it. Raises `NotAnXToken`, `InvalidFields` and
+    `ServiceDown`.
+    """
+    if not _TOKEN.fullmatch(token) or _NOT_XS.search(token):
+        raise NotAnXToken("Send your X (Twitter) access token here, and nothing else.")
+    return _breaker.get(
+        f"{settings.X_API_BASE}/users/me{_query(fields)}",
+        headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+        max_bytes=MAX_BYTES,
+    )
+
+
+def _query(fields: str | None) -> str:
+    if fields is None:
+        return ""
+    wanted = fields.split(",")
+    if unknown := sorted(set(wanted) - FIELDS):
+        raise InvalidFields(
+            f"X has no such user.fields: {', '.join(unknown)[:200]}.",
+            allowed=sorted(FIELDS),
+        )
+    # Every one is a plain word.
+    return f"?user.fields={','.join(dict.fromkeys(wanted))}"

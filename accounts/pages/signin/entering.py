@@ -1,0 +1,146 @@
+"""What every way into our pages ends in: a session of this browser, and a redirect."""
+
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import urlencode
+
+from django.contrib.auth import login
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+
+from accounts.authentication import browser_session, visitor
+from accounts.credentials.principals import Principal, TokenEnded
+from accounts.models import Passkey, Session, User
+from accounts.partners import consents, origins, redirects
+from accounts.signin import bound_tokens, sessions
+
+# Guide 1A: "your landing URL may include a `token`". It is on its way for seconds.
+REDIRECT_TOKEN_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the person goes afterwards: an app (`target`) or a page of ours."""
+
+    target: str = ""
+    page: str = "/"
+
+    @property
+    def query(self) -> str:
+        if self.target:
+            return urlencode({"redirect_to": self.target})
+        return urlencode({"next": self.page}) if self.page != "/" else ""
+
+    @property
+    def of_an_app(self) -> bool:
+        """Whether the person goes to an app's page, and not to one of ours."""
+        return bool(self.target) and redirects.app_of(self.target) is not None
+
+    @property
+    def app(self) -> str:
+        """The host that a person reads before typing a password."""
+        return (origins.of(self.target) or "").partition("://")[2]
+
+
+def destination(redirect_to: str | None, next_page: str | None) -> Destination | None:
+    """None for a target that is not registered: then nothing is sent anywhere."""
+    if redirect_to is None:
+        return Destination(page=redirects.relative(next_page or "") or "/")
+    target = redirects.absolute(redirect_to)
+    return Destination(target=target) if target else None
+
+
+def open_session(
+    request: HttpRequest,
+    user: User,
+    methods: list[str],
+    passkey: Passkey | None = None,
+) -> Session:
+    old = browser_session(request)
+    if old is not None:
+        sessions.revoke(session=old, visitor=visitor(request))
+    # A key that was known before the sign-in must not be worth anything after it.
+    request.session.flush()
+    login(request, user)
+    request.session.set_expiry(int(sessions.ABSOLUTE.total_seconds()))
+    try:
+        return sessions.begin_in_browser(
+            user=user,
+            browser_key=str(request.session.session_key),
+            methods=methods,
+            passkey=passkey,
+            visitor=visitor(request),
+        )
+    except TokenEnded:
+        # Who comes too late must not stay signed in for Django either.
+        request.session.flush()
+        raise
+
+
+def leave(session: Session, goal: Destination) -> HttpResponse:
+    if not goal.target:
+        return redirect(goal.page)
+    target = goal.target
+    app = redirects.app_of(target)
+    if app is None and not redirects.is_first_party(target):
+        return _app_gone()
+    if app is not None and consents.is_revoked(user=session.user, app_id=app.pk):
+        # That page asks whether the app may come back.
+        return redirect(f"/signin?{goal.query}")
+    if redirects.wants_token(target):
+        token = sessions.access_token(
+            session=session,
+            seconds=REDIRECT_TOKEN_SECONDS,
+            azp=app.slug if app else "",
+        )
+        target = redirects.with_token(target, token.text)
+    return _go(target)
+
+
+def may_pass_on(guest: Principal, goal: Destination) -> bool:
+    """Whether Clerk's sign-in is enough for this app. A token of another app is not.
+    Support that acts in a person's place gets no token of ours, which would not say so.
+    """
+    if not goal.target:
+        return False
+    app = redirects.app_of(goal.target)
+    if guest.bound_to not in (None, app):
+        return False
+    return not guest.read_only or app is None or guest.bound_to == app
+
+
+def pass_on(request: HttpRequest, guest: Principal, goal: Destination) -> HttpResponse:
+    """Send a person whom Clerk has signed in to the app, with a token that is bound to
+    it: Clerk's own where that was made for the app's page.
+    """
+    target = goal.target
+    app = redirects.app_of(target)
+    if app is None and not redirects.is_first_party(target):
+        return _app_gone()
+    if redirects.wants_token(target):
+        text = guest.token
+        if app is not None and guest.bound_to != app:
+            text = bound_tokens.clerks_token(
+                user=cast(User, guest.user),
+                app=app,
+                seconds=REDIRECT_TOKEN_SECONDS,
+                visitor=visitor(request),
+            ).text
+        target = redirects.with_token(target, text)
+    return _go(target)
+
+
+def _app_gone() -> HttpResponse:
+    """The app was switched off, or lost its origin, while the person signed in.
+
+    A token for it would have no app to be bound to, so it would open the whole account.
+    """
+    return redirect("/")
+
+
+def _go(target: str) -> HttpResponse:
+    response = HttpResponseRedirect(target)
+    response["Cache-Control"] = "no-store"
+    # Not on the form itself: its POST would come with `Origin: null`, and be refused.
+    response["Referrer-Policy"] = "no-referrer"
+    return response

@@ -1,0 +1,218 @@
+"""Google on our own pages: signing in to them, linked on /security, asked about first.
+
+The address that Google sends people back to is a page of ours, so that what goes wrong
+is said on one.
+"""
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.authentication import browser_session, visitor
+from accounts.credentials.proofs import SecondProofRequired
+from accounts.models import Session, User
+from accounts.pages.signin import entering
+from accounts.pages.signin.entering import Destination
+from accounts.pages.visit import require_second_proof, signed_in
+from accounts.partners import origins, redirects
+from accounts.passkeys import signin as passkey_signin
+from accounts.providers import arrivals, google, identities, oauth_cookie
+from accounts.providers.google import Asked, Claims, Flow
+from accounts.signin import sessions, tickets
+from focus.errors import DomainError, NotFound
+from focus.limiting import limits
+from focus.limiting.limits import AUTH
+from focus.web.middleware import page_policy
+
+CALLBACK = "/signin/google"
+DOOR, REVIV = "page", "reviv"
+# RFC 8176 has no word for "another provider says so"; this is the usual one.
+METHODS = ["fed"]
+# What the front end's own page, where it is ours, says of `?error=`.
+MEANINGS = {
+    "access_denied": "You did not go on at Google, so you are not signed in.",
+    "account_closed": "This account is closed.",
+    "email_in_use": "An account has this email already. Sign in to it as you did "
+    "before, then link Google on its security page.",
+}
+FAILED = "Google could not sign you in. Please try again."
+
+
+def origin() -> str | None:
+    """Where a form that ends at Google goes, if there is one."""
+    return origins.of(settings.GOOGLE_AUTHORIZE_URL) if google.is_configured() else None
+
+
+def send(goal: Destination) -> HttpResponse:
+    """To Google, to come back and go on to `goal`."""
+    return _send({"target": goal.target, "page": goal.page})
+
+
+@require_GET
+def callback(request: HttpRequest) -> HttpResponse:
+    """Somebody comes back from Google: into this browser's session, or a new link."""
+    state, error = request.GET.get("state", ""), request.GET.get("error", "")
+    wish: dict[str, Any] = {}
+    try:
+        limits.of(request).count((AUTH,))
+        flow = google.resume(door=DOOR, state=state)
+        wish = flow.wish
+        if error:
+            raise google.ExchangeFailed(MEANINGS.get(error, FAILED))
+        claims = google.finish(flow=flow, code=request.GET.get("code", ""))
+        began_here = flow.began_in(oauth_cookie.read(request, state))
+        if "user" in wish:
+            response = _link(request, flow, claims, began_here)
+        elif began_here:
+            response = _enter(request, claims, wish)
+        else:
+            response = _ask(request, flow, claims)
+    except DomainError as refusal:
+        response = _refuse(request, refusal, wish)
+    oauth_cookie.drop(response, state)
+    return response
+
+
+@limits.refuses_unread(AUTH)
+@require_POST
+def go_on(request: HttpRequest) -> HttpResponse:
+    """The person says that a sign-in which began in another browser is theirs."""
+    try:
+        limits.of(request).count((AUTH,))
+        asked = google.answered(nonce=request.POST.get("asked"))
+        if asked.door == REVIV:
+            return _to_front(request, asked)
+        return _enter(request, asked.claims, asked.wish)
+    except DomainError as refusal:
+        return _refuse(request, refusal)
+
+
+@limits.refuses_unread(AUTH)
+@require_POST
+@signed_in
+def begin_link(request: HttpRequest, user: User) -> HttpResponse:
+    try:
+        limits.of(request).count((AUTH,))
+        require_second_proof(request)
+        return _send({"user": str(user.pk), "page": "/security"})
+    except DomainError as refusal:
+        return _refuse(request, refusal)
+
+
+@require_POST
+@signed_in
+def unlink(request: HttpRequest, user: User, identity_id: uuid.UUID) -> HttpResponse:
+    try:
+        require_second_proof(request)
+        row = identities.unlink(
+            user=user, identity_id=identity_id, visitor=visitor(request)
+        )
+    except NotFound:
+        messages.error(request, "Linked sign-in not found.")
+    except (passkey_signin.LastWayIn, SecondProofRequired) as refusal:
+        messages.error(request, refusal.message)
+    else:
+        name = row.get_provider_display()
+        messages.success(request, f"{name} can no longer sign in to your account.")
+    return redirect("/security#identities")
+
+
+@require_GET
+def arrived(request: HttpRequest) -> HttpResponse:
+    """The front end's page after a sign-in, for a server that is its own front end."""
+    error = request.GET.get("error")
+    about = {"error": MEANINGS.get(error, FAILED) if error else ""}
+    response = render(request, "accounts/arrived.html", about)
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _send(wish: dict[str, Any]) -> HttpResponse:
+    uri = f"{settings.PUBLIC_BASE_URL}{CALLBACK}"
+    begun = google.begin(door=DOOR, redirect_uri=uri, wish=wish)
+    response = redirect(begun.url)
+    oauth_cookie.put(response, begun)
+    return response
+
+
+def _enter(request: HttpRequest, claims: Claims, wish: dict[str, Any]) -> HttpResponse:
+    def begin(user: User) -> Session:
+        return entering.open_session(request, user, METHODS)
+
+    session = arrivals.by_google(claims=claims, begin=begin, visitor=visitor(request))
+    return entering.leave(session, _goal(wish))
+
+
+def _link(
+    request: HttpRequest, flow: Flow, claims: Claims, began_here: bool
+) -> HttpResponse:
+    session = browser_session(request)
+    same = session is not None and str(session.user_id) == flow.wish["user"]
+    if session is None or not (same and began_here):
+        raise google.InvalidState("This was begun by somebody else. Please try again.")
+    arrivals.link_google(user=session.user, claims=claims, visitor=visitor(request))
+    messages.success(request, "You can now sign in with Google.")
+    return redirect("/security#identities")
+
+
+def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
+    """Somebody may have begun this for the person who is here now."""
+    target = flow.wish["target"]
+    home = settings.PUBLIC_BASE_URL
+    where = origins.of(target or home) or ""
+    about = {
+        "who": claims.email or "a Google account",
+        "where": where.partition("://")[2],
+        "asked": google.ask_again(door=DOOR, wish=flow.wish, claims=claims),
+    }
+    response = render(request, "accounts/continue.html", about)
+    response["Content-Security-Policy"] = page_policy(where)
+    return response
+
+
+def _to_front(request: HttpRequest, asked: Asked) -> HttpResponse:
+    """reviv's redirect, a moment later."""
+
+    def begin(user: User) -> Session:
+        return sessions.begin(
+            user=user,
+            client=REVIV,
+            access_seconds=0,
+            methods=METHODS,
+            visitor=visitor(request),
+        ).session
+
+    session = arrivals.by_google(
+        claims=asked.claims, begin=begin, visitor=visitor(request)
+    )
+    target = redirects.front(asked.wish["return_to"])
+    ticket = tickets.issue(session=session, origin=origins.of(target) or "")
+    response = redirect(redirects.with_last(target, "ticket", ticket))
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _refuse(
+    request: HttpRequest, refusal: DomainError, wish: dict[str, Any] | None = None
+) -> HttpResponse:
+    """A page that says it. Nothing of what Google or a caller wrote is on it."""
+    goal = _goal(wish or {})
+    about = {"error": refusal.message, "again": f"/signin?{goal.query}"}
+    if wish and "user" in wish:
+        about["again"] = "/security#identities"
+    response = render(request, "accounts/arrived.html", about, status=400)
+    if refusal.retry_after_seconds is not None:
+        response.status_code = 429 if isinstance(refusal, limits.Limited) else 503
+        response["Retry-After"] = str(refusal.retry_after_seconds)
+    return response
+
+
+def _goal(wish: dict[str, Any]) -> Destination:
+    """Where it was to end. The app may have been taken off the list meanwhile."""
+    target, page = wish.get("target") or None, wish.get("page", "")
+    return entering.destination(target, page) or Destination()

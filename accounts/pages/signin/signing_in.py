@@ -1,0 +1,237 @@
+"""/signin and /signout: the shared sign-in that apps send their people to."""
+
+import json
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from accounts.authentication import browser_session, clerks_guest, visitor
+from accounts.credentials.principals import Principal
+from accounts.models import App, Session, User
+from accounts.pages.signin import entering, limiting
+from accounts.pages.signin import google as by_google
+from accounts.pages.visit import SignInAgain, require_second_proof
+from accounts.pages.waiting import say_when
+from accounts.partners import consents, origins, redirects
+from accounts.passkeys import signin as passkey_signin
+from accounts.providers import google
+from accounts.signin import passwords, sessions
+from focus.errors import DomainError
+from focus.limiting import limits
+from focus.limiting.limits import SIGN_IN, Limited
+from focus.money import from_micro
+from focus.web.middleware import page_policy
+from wallet import budgets
+
+
+class GuestGone(DomainError):
+    """Clerk's token has run out since the page was shown."""
+
+
+class BoundGuest(DomainError):
+    """Clerk's token was made for an app's page, and that app's server has it too.
+
+    A session would turn a credential that is bound to the app into the whole account:
+    the server could send the token here as a cookie.
+    """
+
+
+@limits.refuses_unread(*SIGN_IN)
+@require_http_methods(["GET", "HEAD", "POST"])
+def page(request: HttpRequest) -> HttpResponse:
+    """Sign in or create an account, then go where the app or our page asked for."""
+    wish = request.POST if request.method == "POST" else request.GET
+    destination = entering.destination(wish.get("redirect_to"), wish.get("next", ""))
+    if destination is None:
+        return render(request, "accounts/bad_redirect.html", status=400)
+    if request.method == "POST":
+        return _answer(request, destination)
+    session = browser_session(request)
+    # Django must agree, or a page that asks Django would send them back here for ever.
+    if session is not None and request.user == session.user:
+        if "again" in wish:
+            return _form(request, destination)
+        if (app := _revoked_app(session, destination)) is not None:
+            return _allow(request, session, destination, app)
+        return entering.leave(session, destination)
+    guest = clerks_guest(request)
+    if guest is not None and entering.may_pass_on(guest, destination):
+        return entering.pass_on(request, guest, destination)
+    return _form(request, destination, guest=guest)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End this browser's session. Only a form can: a link from elsewhere must not."""
+    if request.method == "POST":
+        session = browser_session(request)
+        if session is not None:
+            sessions.revoke(session=session, visitor=visitor(request))
+        request.session.flush()
+    return redirect(redirects.relative(request.POST.get("next", "")) or "/")
+
+
+def _answer(request: HttpRequest, destination: entering.Destination) -> HttpResponse:
+    tally = limits.of(request)
+    if request.POST.get("intent") == "allow":
+        return _allowed(request, destination)
+    try:
+        limiting.read(request.POST)
+        tally.count(SIGN_IN)
+        if request.POST.get("intent") == google.PROVIDER:
+            return by_google.send(destination)
+        session = _enter(request)
+    except DomainError as refusal:
+        try:
+            if limits.is_wrong_guess(refusal):
+                tally.failed()
+        except Limited as too_many:
+            refusal = too_many
+        return _form(request, destination, refusal)
+    app = redirects.app_of(destination.target) if destination.target else None
+    if app is not None:
+        limiting.set_first(
+            user=session.user, app=app, form=request.POST, visitor=visitor(request)
+        )
+    return entering.leave(session, destination)
+
+
+def _revoked_app(session: Session, destination: entering.Destination) -> App | None:
+    """The app at the destination, if this person took its permission back."""
+    app = redirects.app_of(destination.target) if destination.target else None
+    if app is None or not consents.is_revoked(user=session.user, app_id=app.pk):
+        return None
+    return app
+
+
+def _allow(
+    request: HttpRequest,
+    session: Session,
+    destination: entering.Destination,
+    app: App,
+    refusal: DomainError | None = None,
+) -> HttpResponse:
+    """Ask whether an app may come back that the person sent away."""
+    limit_micro = budgets.limit_of(user=session.user, app=app)
+    now = None if limit_micro is None else str(from_micro(limit_micro))
+    about = {
+        "user": session.user,
+        "app": app,
+        "destination": destination,
+        "limit": request.POST.get(limiting.FIELD) or now or limiting.suggested(),
+        "error": refusal.message if refusal else "",
+    }
+    status = 400 if refusal else 200
+    response = render(request, "accounts/allow.html", about, status=status)
+    origin = origins.of(destination.target) or ""
+    response["Content-Security-Policy"] = page_policy(origin)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _allowed(request: HttpRequest, destination: entering.Destination) -> HttpResponse:
+    """The person's yes, by a recent sign-in, with the limit that they chose."""
+    session = browser_session(request)
+    app = _revoked_app(session, destination) if session else None
+    if session is None or app is None:
+        return redirect(f"/signin?{destination.query}")
+    try:
+        require_second_proof(request)
+        limit_micro = limiting.read(request.POST)
+        consents.record(user=session.user, app_id=app.pk)
+        budgets.set_limit(
+            user=session.user,
+            app=app,
+            limit_micro=limit_micro,
+            visitor=visitor(request),
+        )
+    except SignInAgain:
+        return redirect(f"/signin?again=1&{destination.query}")
+    except DomainError as refusal:
+        return _allow(request, session, destination, app, refusal)
+    return entering.leave(session, destination)
+
+
+def _enter(request: HttpRequest) -> Session:
+    intent, where = request.POST.get("intent"), visitor(request)
+    if intent == "passkey":
+        return passkey_signin.sign_in(
+            nonce=request.POST.get("authentication_id"),
+            credential=_credential(request.POST.get("credential", "")),
+            begin=lambda passkey, methods: entering.open_session(
+                request, passkey.user, methods, passkey
+            ),
+            visitor=where,
+        )
+    if intent == "clerk":
+        guest = clerks_guest(request)
+        if guest is None or not isinstance(guest.user, User) or guest.read_only:
+            raise GuestGone("That sign-in has ended. Sign in again.")
+        if guest.bound_to is not None:
+            raise BoundGuest(
+                "Your sign-in at an app does not open your whole account. Sign in here."
+            )
+        return entering.open_session(request, guest.user, ["clerk"])
+    enter = passwords.register if intent == "create" else passwords.authenticate
+    email, password = request.POST.get("email", ""), request.POST.get("password", "")
+    return entering.open_session(
+        request, enter(email=email, password=password, visitor=where), ["pwd"]
+    )
+
+
+def _email(request: HttpRequest) -> str:
+    """The address of the person who is asked to sign in again."""
+    return getattr(request.user, "email", "") or ""
+
+
+def _credential(text: str) -> object:
+    """What our script put into the form; None for anything else."""
+    if "\\u0000" in text:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _wrong_fields(refusal: DomainError | None) -> tuple[str, ...]:
+    """The fields that `refusal` is about. Of a wrong sign-in it may be either."""
+    if isinstance(refusal, passwords.WeakPassword):
+        return ("password",)
+    if isinstance(refusal, passwords.InvalidEmail | passwords.EmailTaken):
+        return ("email",)
+    if isinstance(refusal, passwords.InvalidCredentials):
+        return ("email", "password")
+    return ()
+
+
+def _form(
+    request: HttpRequest,
+    destination: entering.Destination,
+    refusal: DomainError | None = None,
+    guest: Principal | None = None,
+) -> HttpResponse:
+    # Support that acts in a person's place, and an app, must not become the person.
+    opens = guest is not None and not guest.read_only and guest.bound_to is None
+    about = {
+        "guest": guest.user if guest is not None and opens else None,
+        "destination": destination,
+        "limit": request.POST.get(limiting.FIELD) or limiting.suggested(),
+        "no_limit": limiting.NONE in request.POST,
+        "again": "again" in request.GET or "again" in request.POST,
+        "error": refusal.message if refusal else "",
+        "wrong": _wrong_fields(refusal),
+        "creating": request.POST.get("intent") == "create" or "create" in request.GET,
+        "email": request.POST.get("email", "") or _email(request),
+        "google": google.is_configured(),
+    }
+    status = 400 if refusal else 200
+    response = render(request, "accounts/signin.html", about, status=status)
+    say_when(response, refusal)
+    origin = origins.of(destination.target) if destination.target else None
+    # Browsers hold a form to this through every redirect that follows it.
+    ways = [origin, by_google.origin()]
+    response["Content-Security-Policy"] = page_policy(*filter(None, ways))
+    response["Cache-Control"] = "no-store"
+    return response

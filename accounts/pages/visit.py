@@ -1,0 +1,90 @@
+"""Who is looking at a page."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from accounts.authentication import browser_session
+from accounts.credentials import proofs
+from accounts.credentials.principals import TokenEnded
+from accounts.models import User
+from accounts.partners import origins, redirects
+from focus.errors import NotFound
+
+P = ParamSpec("P")
+
+
+def person(request: HttpRequest) -> User | None:
+    """The person behind the browser's session, while that session lives."""
+    session = browser_session(request)
+    return session.user if session else None
+
+
+class SignInAgain(Exception):
+    """The sign-in is too old for what a page was asked; `signed_in` sees to it."""
+
+
+def require_second_proof(request: HttpRequest) -> None:
+    """For what changes who may act for the account, before it is done.
+
+    Raises `SignInAgain`, which leads the person to the sign-in page and back;
+    `SecondProofRequired`; and `TokenEnded` where the session has ended meanwhile.
+    """
+    session = browser_session(request)
+    if session is None:
+        raise TokenEnded("You were signed out just now.")
+    try:
+        proofs.require_second(session=session)
+    except proofs.ProofTooOld:
+        raise SignInAgain from None
+
+
+def signed_in(
+    page: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """Give the page its person; a stranger signs in first and comes back."""
+
+    @wraps(page)
+    def view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        user = person(request)
+        if user is None:
+            return redirect(f"/signin?{urlencode({'next': _form_page(request)})}")
+        try:
+            return page(request, user, *args, **kwargs)
+        except SignInAgain:
+            wish = {"again": "1", "next": _form_page(request)}
+            return redirect(f"/signin?{urlencode(wish)}")
+
+    return view
+
+
+def _form_page(request: HttpRequest) -> str:
+    """This page, or the one with the form that was sent, as far as the browser says."""
+    if request.method in ("GET", "HEAD"):
+        return request.get_full_path()
+    came = request.META.get("HTTP_REFERER", "")
+    if origins.of(came) in origins.ours():
+        parts = urlsplit(came)
+        return redirects.relative(urlunsplit(("", "", *parts[2:]))) or "/"
+    return "/"
+
+
+def owners(
+    page: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """A page about somebody's own: what is not theirs is not there."""
+
+    @wraps(page)
+    def view(
+        request: HttpRequest, user: User, *args: P.args, **kwargs: P.kwargs
+    ) -> HttpResponse:
+        try:
+            return page(request, user, *args, **kwargs)
+        except NotFound:
+            raise Http404 from None
+
+    return signed_in(view)

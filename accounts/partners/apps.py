@@ -1,0 +1,136 @@
+"""Partner apps: registered by staff, found by slug, deactivated rather than deleted."""
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from django.db import IntegrityError, transaction
+
+from accounts import audit
+from accounts.models import App, User
+from accounts.models.apps import LIVE
+from accounts.partners import origins
+from focus.database.statements import columns, instance, tuples
+from focus.errors import DomainError
+from focus.money import MICRO
+
+# What one purchase may cost, in credits.
+MAX_PRICE = 1_000_000
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_LONGEST_SLUG = 64
+
+
+class UnknownApp(DomainError):
+    code = "unknown_app"
+
+
+class InvalidSlug(DomainError):
+    code = "invalid_slug"
+
+
+class SlugTaken(DomainError):
+    code = "slug_taken"
+
+
+class InvalidPrice(DomainError):
+    code = "invalid_price"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What makes an app a tool: its price, and where a buyer is sent with a token."""
+
+    price_micro: int
+    url: str
+    duplicate_mode: str = App.DuplicateMode.CONFLICT
+    sold_per_use: bool = False
+
+    def to(self, app: App) -> None:
+        """Write it on `app`, unsaved. Raises `InvalidPrice`, `InvalidRedirectUrl`."""
+        if not 0 <= self.price_micro <= MAX_PRICE * MICRO:
+            raise InvalidPrice(f"A price is 0 to {MAX_PRICE} credits.")
+        app.is_tool = True
+        app.price_micro = self.price_micro
+        app.tool_url = origins.redirect_url(self.url)
+        app.duplicate_mode = self.duplicate_mode
+        app.sold_per_use = self.sold_per_use
+
+
+def find_active(slug: str) -> App:
+    """The app with this slug: one query, none if it cannot be a slug.
+
+    Raises `UnknownApp`, also for an app that is not live.
+    """
+    if _is_slug(slug):
+        app = App.objects.live().filter(slug=slug).first()
+        if app is not None:
+            return app
+    raise UnknownApp("There is no such app.")
+
+
+def find_for(slug: str, *, user_id: uuid.UUID) -> tuple[App, bool]:
+    """The live app with this slug, and whether this person lets it act for them.
+
+    One query. Raises `UnknownApp`.
+    """
+    found = _is_slug(slug) and tuples(_FIND_FOR, {"slug": slug, "user": user_id})
+    if not found:
+        raise UnknownApp("There is no such app.")
+    app, place = instance(App, found[0])
+    return app, found[0][place]
+
+
+_FIND_FOR: LiteralString = f"""
+    SELECT {columns(App, "a")}, EXISTS (SELECT FROM accounts_consent c
+      WHERE c.user_id = %(user)s AND c.app_id = a.id AND c.revoked_at IS NULL)
+    FROM accounts_app a WHERE a.slug = %(slug)s AND {LIVE}
+"""  # noqa: S608 — only our own text is put in
+
+
+def create(
+    *,
+    slug: str,
+    name: str = "",
+    owner: User | None = None,
+    starter_credits_micro: int = 0,
+    allowed_origins: Sequence[str] = (),
+    offer: Offer | None = None,
+    actor: str = "",
+    **rules: Any,
+) -> App:
+    """Register an app; with an `offer` it is a tool that people can buy.
+
+    `rules` are further columns of it, such as `overage_policy`.
+
+    Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin`, `origins.OriginTaken` or
+    what `Offer.to` does.
+    """
+    if not _is_slug(slug):
+        raise InvalidSlug("A slug is made of a-z, 0-9 and single hyphens, 64 at most.")
+    exact = list(dict.fromkeys(map(origins.exact, allowed_origins)))
+    origins.require_free(exact)
+    app = App(
+        slug=slug,
+        name=name or slug.replace("-", " ").capitalize(),
+        owner=owner,
+        starter_credits_micro=starter_credits_micro,
+        origins=exact,
+        **rules,
+    )
+    if offer is not None:
+        offer.to(app)
+    try:
+        with transaction.atomic():
+            app.save(force_insert=True)
+            audit.record("app_created", user=owner, actor=actor, app=slug)
+    except IntegrityError as twin:
+        if not App.objects.filter(slug=slug).exists():
+            raise
+        raise SlugTaken(f"There is already an app {slug!r}.") from twin
+    return app
+
+
+def _is_slug(text: str) -> bool:
+    return len(text) <= _LONGEST_SLUG and _SLUG.fullmatch(text) is not None

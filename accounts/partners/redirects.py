@@ -1,0 +1,119 @@
+"""Where a browser may be sent after a sign-in: registered origins, compared exactly."""
+
+import re
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from django.conf import settings
+
+from accounts.models import App
+from accounts.partners import origins
+
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
+_RAW = re.compile(r"[\u0080-\U0010ffff]+")
+# Never passed on: only we put these into a target.
+_OURS = frozenset({"token", "ticket"})
+
+
+def absolute(raw: str) -> str | None:
+    """`raw` if its origin is ours or a live app's, without `token` and `ticket`.
+
+    The path is free, the origin exact: no wildcard, suffix or relative form. None means
+    that nothing may be sent there. Raw letters beyond ASCII mean their encoded form.
+    """
+    raw = _encoded(raw)
+    if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
+        return None
+    origin = origins.of(raw)
+    if origin is None or not _is_registered(origin):
+        return None
+    return _without_secrets(raw)
+
+
+def relative(raw: str) -> str | None:
+    """`raw` if it is a path on this server, else None. `//host` is not a path."""
+    raw = _encoded(raw)
+    if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
+        return None
+    return raw if raw[0] == "/" and raw[1:2] != "/" else None
+
+
+def front(raw: object) -> str:
+    """The page of the front end that `raw` means: a path there, or its whole address.
+
+    Its `/auth/callback` for anything else. Without `token`, `ticket` and `error`.
+    """
+    default = f"{settings.FRONTEND_URL}/auth/callback"
+    if not isinstance(raw, str):
+        return default
+    if (path := relative(raw)) is not None:
+        # Joined as text: what begins with a slash can change no host before it.
+        raw = f"{settings.FRONTEND_URL}{path}"
+    raw = _encoded(raw)
+    if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
+        return default
+    origin = origins.of(raw)
+    if origin is None or origin != origins.of(settings.FRONTEND_URL):
+        return default
+    return _without_secrets(raw, _OURS | {"error"})
+
+
+def with_token(target: str, token: str) -> str:
+    """`target` with `token=` as the last of its query."""
+    return with_last(target, "token", token)
+
+
+def with_last(target: str, name: str, value: str) -> str:
+    """`target` with `name=value`, which need no escaping, as the last of its query."""
+    parts = urlsplit(target)
+    query = f"{parts.query}&{name}={value}" if parts.query else f"{name}={value}"
+    return urlunsplit(parts._replace(query=query))
+
+
+def wants_token(target: str) -> bool:
+    """Whether the app at this allowed `target` gets `?token=` after a sign-in.
+
+    Always where our cookie cannot go; elsewhere as its app's setting says, and never to
+    our own pages, which have the cookie.
+    """
+    origin = origins.of(target) or ""
+    if origins.is_another_site(origin):
+        return True
+    apps = App.objects.live().filter(origins__contains=[origin])
+    settings_of_apps = apps.values_list("redirect_token", flat=True)
+    return bool(settings_of_apps) and all(settings_of_apps)
+
+
+def app_of(target: str) -> App | None:
+    """The app at this allowed `target`, None for our own pages."""
+    if is_first_party(target):
+        return None
+    return origins.app_of(origins.of(target) or "")
+
+
+def is_first_party(target: str) -> bool:
+    """Whether this allowed `target` is a page of our own origins."""
+    return origins.is_first_party(origins.of(target) or "")
+
+
+def _encoded(raw: str) -> str:
+    """UTF-8, percent-encoded, as a browser sends it. In a host this gives no origin."""
+    try:
+        return _RAW.sub(lambda found: quote(found[0]), raw)
+    except UnicodeEncodeError:
+        # A lone surrogate has no UTF-8; `_UNSAFE` refuses it.
+        return raw
+
+
+def _is_registered(origin: str) -> bool:
+    return origin in origins.ours() or origins.of_an_app(origin)
+
+
+def _without_secrets(url: str, ours: frozenset[str] = _OURS) -> str:
+    """Cut, never re-encoded: the rest of the app's query comes back byte by byte."""
+    parts = urlsplit(url)
+    kept = [
+        pair
+        for pair in parts.query.split("&")
+        if unquote(pair.partition("=")[0].replace("+", " ")) not in ours
+    ]
+    return urlunsplit(parts._replace(query="&".join(kept)))

@@ -1,0 +1,1 @@
+"""Passkeys: the WebAuthn ceremonies, enrolment, and signing in."""

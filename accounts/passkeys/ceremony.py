@@ -1,0 +1,286 @@
+"""What an authenticator answered, checked: the `webauthn` package and what it omits.
+
+It leaves to its caller: who may embed the page (`crossOrigin`), the sizes of what is
+parsed, the strength of a public key, and whether the id that was sent is the id that
+was attested. Nothing here knows an account or a row.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import webauthn
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from django.conf import settings
+from webauthn.helpers import (
+    bytes_to_base64url,
+    decode_credential_public_key,
+    decoded_public_key_to_cryptography,
+)
+from webauthn.helpers.cose import COSEAlgorithmIdentifier
+from webauthn.helpers.structs import (
+    AuthenticationCredential,
+    AuthenticatorAssertionResponse,
+    AuthenticatorAttestationResponse,
+    AuthenticatorTransport,
+    CredentialDeviceType,
+    RegistrationCredential,
+)
+
+from accounts.models.passkeys import HANDLE_BYTES, LONGEST_CREDENTIAL_ID
+from accounts.partners import origins
+from focus.errors import DomainError
+
+ALGORITHMS = [
+    COSEAlgorithmIdentifier.EDDSA,
+    COSEAlgorithmIdentifier.ECDSA_SHA_256,
+    COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
+]
+CLIENT_DATA_BYTES = 8 * 1024
+ATTESTATION_BYTES = 64 * 1024
+AUTHENTICATOR_DATA_BYTES = 8 * 1024
+SIGNATURE_BYTES = 1024
+# An RSA key of 4096 bits in COSE, with room to spare.
+PUBLIC_KEY_BYTES = 1024
+RSA_BITS = range(2048, 4097)
+RSA_EXPONENTS = (3, 65537)
+
+_BASE64URL = re.compile(r"([A-Za-z0-9_-]*)={0,2}")
+_TRANSPORTS = {transport.value for transport in AuthenticatorTransport}
+
+T = TypeVar("T")
+
+
+class Unverified(DomainError):
+    """The answer is malformed, or it is not the answer to our question."""
+
+    code = "unverified"
+
+
+class MissingCredentialId(DomainError):
+    code = "missing_credential_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new key pair, as its authenticator describes it."""
+
+    credential_id: bytes
+    public_key: bytes
+    sign_count: int
+    transports: list[str]
+    backup_eligible: bool
+    backed_up: bool
+    user_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Proof that a key pair was used just now, for our question."""
+
+    sign_count: int
+    backup_eligible: bool
+    backed_up: bool
+    user_verified: bool
+
+
+def rp_id() -> str:
+    """The domain passkeys belong to: the longest that our origins have in common.
+
+    `PASSKEY_RP_ID` says it outright. Changing it makes every passkey unusable.
+    """
+    if settings.PASSKEY_RP_ID:
+        return str(settings.PASSKEY_RP_ID)
+    home = urlsplit(settings.PUBLIC_BASE_URL).hostname or ""
+    front = urlsplit(settings.FRONTEND_URL).hostname or ""
+    common: list[str] = []
+    for mine, theirs in zip(
+        reversed(home.split(".")), reversed(front.split(".")), strict=False
+    ):
+        if mine != theirs:
+            break
+        common.insert(0, mine)
+    named = len(common) > 1 and not common[-1].isdigit()
+    return ".".join(common) if named else home
+
+
+def made(credential: object, *, challenge: bytes) -> Made:
+    """Check the answer to `navigator.credentials.create()`. Raises `Unverified`."""
+    return _believe(lambda: _made(credential, challenge))
+
+
+def shown(credential: object, *, challenge: bytes, public_key: bytes) -> Shown:
+    """Check the answer to `navigator.credentials.get()`. Raises `Unverified`."""
+    return _believe(lambda: _shown(credential, challenge, public_key))
+
+
+def credential_id(credential: dict[str, Any]) -> bytes:
+    """Which key pair it claims to be. Raises `MissingCredentialId` or `Unverified`."""
+    sent = credential.get("id") or credential.get("rawId")
+    if not sent:
+        raise MissingCredentialId("The credential has no id.")
+    return _believe(lambda: _same_id(credential))
+
+
+def user_handle(credential: dict[str, Any]) -> bytes | None:
+    """Whose key pair the authenticator says it is, where it says so."""
+    return _believe(lambda: _handle(credential))
+
+
+def _believe(check: Callable[[], T]) -> T:
+    try:
+        return check()
+    except Unverified:
+        raise
+    # Nothing in here but parsing and arithmetic on what a stranger sent: whatever it
+    # trips over, in our code or three packages down, is that stranger's doing.
+    except Exception as broken:
+        raise Unverified("The credential could not be verified.") from broken
+
+
+def _made(credential: object, challenge: bytes) -> Made:
+    answer, response = _parts(credential)
+    client_data = _bytes(response["clientDataJSON"], CLIENT_DATA_BYTES)
+    _not_embedded(client_data)
+    verified = webauthn.verify_registration_response(
+        # The guide sends no id. The package compares `id` with `raw_id` and neither
+        # with the attested one, which alone counts and is compared below.
+        credential=RegistrationCredential(
+            id="",
+            raw_id=b"",
+            response=AuthenticatorAttestationResponse(
+                client_data_json=client_data,
+                attestation_object=_bytes(
+                    response["attestationObject"], ATTESTATION_BYTES
+                ),
+            ),
+        ),
+        expected_challenge=challenge,
+        expected_rp_id=rp_id(),
+        expected_origin=sorted(origins.ours()),
+        supported_pub_key_algs=ALGORITHMS,
+    )
+    attested = verified.credential_id
+    if len(attested) > LONGEST_CREDENTIAL_ID:
+        raise Unverified("The credential id is too long.")
+    if (answer.get("id") or answer.get("rawId")) and _same_id(answer) != attested:
+        raise Unverified("The credential id is not the attested one.")
+    _strong(verified.credential_public_key)
+    return Made(
+        credential_id=attested,
+        public_key=verified.credential_public_key,
+        sign_count=verified.sign_count,
+        transports=_transports(answer.get("transports", response.get("transports"))),
+        backup_eligible=_eligible(verified.credential_device_type),
+        backed_up=verified.credential_backed_up,
+        user_verified=verified.user_verified,
+    )
+
+
+def _shown(credential: object, challenge: bytes, public_key: bytes) -> Shown:
+    answer, response = _parts(credential)
+    raw_id = _same_id(answer)
+    client_data = _bytes(response["clientDataJSON"], CLIENT_DATA_BYTES)
+    _not_embedded(client_data)
+    verified = webauthn.verify_authentication_response(
+        credential=AuthenticationCredential(
+            id=bytes_to_base64url(raw_id),
+            raw_id=raw_id,
+            response=AuthenticatorAssertionResponse(
+                client_data_json=client_data,
+                authenticator_data=_bytes(
+                    response["authenticatorData"], AUTHENTICATOR_DATA_BYTES
+                ),
+                signature=_bytes(response["signature"], SIGNATURE_BYTES),
+            ),
+        ),
+        expected_challenge=challenge,
+        expected_rp_id=rp_id(),
+        expected_origin=sorted(origins.ours()),
+        credential_public_key=public_key,
+        # It would judge the counter before the signature, so that anybody could have
+        # a passkey flagged. The row's compare-and-set judges it afterwards.
+        credential_current_sign_count=0,
+    )
+    return Shown(
+        sign_count=verified.new_sign_count,
+        backup_eligible=_eligible(verified.credential_device_type),
+        backed_up=verified.credential_backed_up,
+        user_verified=verified.user_verified,
+    )
+
+
+def _parts(credential: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The credential and its response: nested as browsers' `toJSON` makes it, or the
+    guide's flat form, where both are one."""
+    if not isinstance(credential, dict):
+        raise Unverified("The credential must be an object.")
+    if credential.get("type", "public-key") != "public-key":
+        raise Unverified("The credential is not a public key.")
+    response = credential.get("response", credential)
+    if not isinstance(response, dict):
+        raise Unverified("The credential's response must be an object.")
+    return credential, response
+
+
+def _bytes(text: object, limit: int) -> bytes:
+    """Base64url, padded or not, of at most `limit` bytes."""
+    if not isinstance(text, str) or len(text) > limit * 4 // 3 + 4:
+        raise Unverified("A part of the credential is missing or too long.")
+    spelled = _BASE64URL.fullmatch(text)
+    if spelled is None:
+        raise Unverified("A part of the credential is not base64url.")
+    decoded = base64.urlsafe_b64decode(spelled[1] + "=" * (-len(spelled[1]) % 4))
+    if len(decoded) > limit:
+        raise Unverified("A part of the credential is too long.")
+    return decoded
+
+
+def _same_id(answer: dict[str, Any]) -> bytes:
+    """The id that was sent; `id` and `rawId` must agree where both were."""
+    given = [answer[name] for name in ("id", "rawId") if answer.get(name)]
+    sent = {_bytes(text, LONGEST_CREDENTIAL_ID) for text in given}
+    if len(sent) != 1:
+        raise Unverified("The credential's id and rawId differ.")
+    return sent.pop()
+
+
+def _handle(credential: dict[str, Any]) -> bytes | None:
+    answer, response = _parts(credential)
+    sent = response.get("userHandle", answer.get("userHandle"))
+    return _bytes(sent, HANDLE_BYTES) if sent else None
+
+
+def _not_embedded(client_data: bytes) -> None:
+    """Refuse an answer that was made inside somebody else's page."""
+    said = json.loads(client_data)
+    if said.get("crossOrigin") not in (None, False) or "topOrigin" in said:
+        raise Unverified("Passkeys are not used inside another site's page.")
+
+
+def _strong(public_key: bytes) -> None:
+    """Refuse a key that is weak, or slow to verify with. The package checks neither."""
+    if len(public_key) > PUBLIC_KEY_BYTES:
+        raise Unverified("The public key is too long.")
+    # A point that is not on its curve raises here.
+    key = decoded_public_key_to_cryptography(decode_credential_public_key(public_key))
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name != "secp256r1":
+        raise Unverified("ES256 keys are on P-256.")
+    if isinstance(key, rsa.RSAPublicKey):
+        usual = key.public_numbers().e in RSA_EXPONENTS
+        if key.key_size not in RSA_BITS or not usual:
+            raise Unverified("RSA keys have 2048 to 4096 bits.")
+
+
+def _transports(sent: object) -> list[str]:
+    """Hints for a later sign-in; what is unknown is left out."""
+    hints = sent if isinstance(sent, list) else []
+    return sorted({hint for hint in hints if isinstance(hint, str)} & _TRANSPORTS)
+
+
+def _eligible(kind: CredentialDeviceType) -> bool:
+    return kind == CredentialDeviceType.MULTI_DEVICE

@@ -1,0 +1,257 @@
+"""Signing in at Google: OpenID Connect's code flow with PKCE, `state` and `nonce`.
+
+`begin`, then `resume` with the state that came back, then `finish` with the code. The
+state is taken before Google is asked anything, so of however many callbacks one goes
+on. Nothing of Google's is kept: its tokens are read once and forgotten.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+
+from accounts import nonces
+from accounts.credentials.principals import InvalidToken, TokenExpired
+from accounts.providers import jwks, outbound
+from focus.errors import DomainError
+
+PROVIDER = "google"
+LIVES_SECONDS = 600
+# Google documents both spellings.
+ISSUERS = ("https://accounts.google.com", "accounts.google.com")
+SCOPES = "openid email profile"
+_REQUIRED = ["iss", "aud", "sub", "exp", "iat", "nonce"]
+ASKED_SECONDS = 300
+_ASKED = "google-asked"
+_LONGEST_CODE = 2048
+_LONGEST_TOKEN = 16 * 1024
+
+
+class NotConfigured(DomainError):
+    code = "provider_not_configured"
+
+
+class InvalidState(DomainError):
+    """Never begun here, begun too long ago, or come back before."""
+
+    code = "invalid_state"
+
+
+class ExchangeFailed(DomainError):
+    """Google did not give us an ID token that we believe."""
+
+    code = "oauth_exchange_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Where to send the browser, and what it should keep until it comes back."""
+
+    url: str = field(repr=False)
+    state: str = field(repr=False)
+    browser: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What was begun under a state that has just come back, and is spent now."""
+
+    wish: dict[str, Any]
+    _nonce: str = field(repr=False)
+    _verifier: str = field(repr=False)
+    _browser: str = field(repr=False)
+    _redirect_uri: str = field(repr=False)
+
+    def began_in(self, browser: str) -> bool:
+        """Whether `browser` is what the browser was given that this began in."""
+        return _is_same(browser, self._browser)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Who signed in. Only `subject` identifies them."""
+
+    subject: str
+    email: str
+    # Google itself vouches for the mailbox, and not only for having mailed it once.
+    proves_email: bool
+    first_name: str = ""
+    last_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A finished sign-in that a person was asked about, and the door it goes on at."""
+
+    door: str
+    wish: dict[str, Any]
+    claims: Claims
+
+
+def is_configured() -> bool:
+    return bool(settings.GOOGLE_CLIENT_ID)
+
+
+def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> Begun:
+    """Send somebody to Google. `wish` comes back with them, to the same `door` only.
+
+    Raises `NotConfigured`, and `nonces.Unavailable` without Redis.
+    """
+    if not is_configured():
+        raise NotConfigured("Signing in with Google is not set up here.")
+    nonce, verifier, browser = (secrets.token_urlsafe(32) for _ in range(3))
+    state = nonces.keep(
+        purpose=_purpose(door),
+        facts={
+            "wish": wish,
+            "nonce": nonce,
+            "verifier": verifier,
+            "browser": _digest(browser),
+            "redirect_uri": redirect_uri,
+        },
+        seconds=LIVES_SECONDS,
+    )
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+    query = {
+        "response_type": "code",
+        "client_id": settings.GOOGLE_CLIENT_ID,
+        "redirect_uri": redirect_uri,
+        "scope": SCOPES,
+        "state": state,
+        "nonce": nonce,
+        "code_challenge": challenge.rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        # A shared computer must not sign in whoever used Google last.
+        "prompt": "select_account",
+    }
+    url = f"{settings.GOOGLE_AUTHORIZE_URL}?{urlencode(query)}"
+    return Begun(url, state, browser)
+
+
+def resume(*, door: str, state: object) -> Flow:
+    """What was begun under `state`, for the first who asks. Raises `InvalidState`."""
+    try:
+        facts = nonces.take(purpose=_purpose(door), nonce=state)
+    except nonces.OtherPurpose as other:
+        raise _invalid() from other
+    if facts is None:
+        raise _invalid()
+    return Flow(
+        wish=facts["wish"],
+        _nonce=facts["nonce"],
+        _verifier=facts["verifier"],
+        _browser=facts["browser"],
+        _redirect_uri=facts["redirect_uri"],
+    )
+
+
+def finish(*, flow: Flow, code: str) -> Claims:
+    """Ask Google who it was. Raises `ExchangeFailed`. Not inside a transaction."""
+    if not 0 < len(code) <= _LONGEST_CODE:
+        raise ExchangeFailed("Google's code is not one.")
+    try:
+        reply = outbound.post(
+            settings.GOOGLE_TOKEN_URL,
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": flow._redirect_uri,
+                "client_id": settings.GOOGLE_CLIENT_ID,
+                "client_secret": settings.GOOGLE_CLIENT_SECRET,
+                "code_verifier": flow._verifier,
+            },
+        )
+        token = reply.json().get("id_token") if reply.status == 200 else None
+        if not isinstance(token, str) or len(token) > _LONGEST_TOKEN:
+            raise ExchangeFailed("Google did not accept the code.")
+        return _claims(_believed(token, flow._nonce))
+    except outbound.ServiceDown as down:
+        raise ExchangeFailed("Google did not answer. Please try again.") from down
+
+
+def ask_again(*, door: str, wish: dict[str, Any], claims: Claims) -> str:
+    """Keep who it was until the person says that it is them: a nonce for one answer.
+
+    For a browser that the sign-in did not begin in.
+    """
+    facts = {"door": door, "wish": wish, "claims": asdict(claims)}
+    return nonces.keep(purpose=_ASKED, facts=facts, seconds=ASKED_SECONDS)
+
+
+def answered(*, nonce: object) -> Asked:
+    """What the person has said yes to. Raises `InvalidState`."""
+    try:
+        facts = nonces.take(purpose=_ASKED, nonce=nonce)
+    except nonces.OtherPurpose as other:
+        raise _invalid() from other
+    if facts is None:
+        raise _invalid()
+    return Asked(facts["door"], facts["wish"], Claims(**facts["claims"]))
+
+
+def _invalid() -> InvalidState:
+    return InvalidState("This sign-in was not begun, or too long ago. Start again.")
+
+
+def _believed(token: str, nonce: str) -> dict[str, Any]:
+    """The claims of an ID token that Google made for us, for this very sign-in."""
+    unbelievable = ExchangeFailed("Google's answer could not be verified.")
+    ours = settings.GOOGLE_CLIENT_ID
+    try:
+        claims = jwks.read(
+            token,
+            url=settings.GOOGLE_JWKS_URL,
+            issuer=ISSUERS,
+            required=_REQUIRED,
+            audience=ours,
+        )
+    except (InvalidToken, TokenExpired) as broken:
+        raise unbelievable from broken
+    azp, said = claims.get("azp"), claims["nonce"]
+    several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+    if (azp is not None or several) and azp != ours:
+        raise unbelievable
+    if not isinstance(said, str) or not _is_same(said, _digest(nonce)):
+        raise unbelievable
+    return claims
+
+
+def _claims(claims: dict[str, Any]) -> Claims:
+    subject, email = claims["sub"], _text(claims, "email", 254)
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        raise ExchangeFailed("Google's answer could not be verified.")
+    # https://developers.google.com/identity/gsi/web/guides/verify-google-id-token
+    # "Google is authoritative" for its own mailboxes and for a Workspace's.
+    is_googles = email.lower().endswith("@gmail.com") or bool(_text(claims, "hd", 255))
+    verified = claims.get("email_verified") in (True, "true")
+    return Claims(
+        subject=subject,
+        email=email,
+        proves_email=bool(email) and verified and is_googles,
+        first_name=_text(claims, "given_name", 150),
+        last_name=_text(claims, "family_name", 150),
+    )
+
+
+def _text(claims: dict[str, Any], name: str, longest: int) -> str:
+    said = claims.get(name)
+    if not isinstance(said, str) or len(said) > longest or "\x00" in said:
+        return ""
+    return said
+
+
+def _purpose(door: str) -> str:
+    return f"{PROVIDER}:{door}"
+
+
+def _is_same(text: str, digest: str) -> bool:
+    return hmac.compare_digest(_digest(text), digest)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

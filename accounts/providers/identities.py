@@ -1,0 +1,48 @@
+"""Providers that sign a person in: listed, and unlinked. arrivals.py links them."""
+
+import uuid
+
+from django.db import transaction
+
+from accounts import audit, mails
+from accounts.audit import NOBODY, Visitor
+from accounts.models import Identity, Passkey, User
+from accounts.passkeys import signin as passkey_signin
+from focus.errors import NotFound
+
+
+def of(*, user: User) -> list[Identity]:
+    """What signs `user` in besides their own means, oldest first."""
+    return list(Identity.objects.filter(user=user).order_by("created_at"))
+
+
+@transaction.atomic
+def unlink(
+    *, user: User, identity_id: uuid.UUID, visitor: Visitor = NOBODY
+) -> Identity:
+    """Forget that this provider signs `user` in. Sign-ins that are open stay open.
+
+    Raises `NotFound`, and `passkeys.LastWayIn` where nothing else opens the account.
+    """
+    owner = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    row = Identity.objects.filter(user=owner, pk=identity_id).first()
+    if row is None:
+        raise NotFound("There is no such link.")
+    others = Identity.objects.filter(user=owner).exclude(pk=row.pk).exists()
+    has_passkey = Passkey.objects.filter(user=owner).exists()
+    if not (
+        others or has_passkey or owner.clerk_id or passkey_signin.has_password(owner)
+    ):
+        raise passkey_signin.LastWayIn(
+            f"{row.get_provider_display()} is the only way into your account."
+        )
+    Identity.objects.filter(pk=row.pk).delete()
+    provider = row.provider
+    audit.record("identity_unlinked", user=owner, visitor=visitor, provider=provider)
+    mails.write(
+        user=owner,
+        subject=f"{row.get_provider_display()} can no longer sign in to your account",
+        what="The linked sign-in was removed from your account.",
+        visitor=visitor,
+    )
+    return row

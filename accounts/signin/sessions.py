@@ -1,0 +1,402 @@
+"""Sign-ins: opened once, refreshed by acknowledged rotation, revoked for good.
+
+A refresh token is superseded only when its successor is used. Until then presenting it
+again gives the same successor: an answer may be lost, two tabs may ask at once, a
+client may go on using its first token. Once the successor has been used, an older token
+can only be a stolen one, and the whole sign-in ends.
+"""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import LiteralString
+
+from django.contrib.sessions.models import Session as BrowserSession
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from accounts import audit, mails
+from accounts.audit import NOBODY, Visitor
+from accounts.credentials import jwt, proofs
+from accounts.credentials.principals import InvalidToken, TokenEnded, TokenExpired
+from accounts.models import Passkey, Session, User
+from accounts.signin import browser_sessions
+from focus.database.statements import columns, instance, tuples
+from focus.errors import NotFound
+
+IDLE = timedelta(days=7)
+ABSOLUTE = timedelta(days=30)
+# An answer lost on the way is asked for again within this.
+GRACE = timedelta(seconds=10)
+TOUCH_AFTER = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a sign-in hands out. The tokens are the only copies."""
+
+    session: Session
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    text: str = field(repr=False)
+    expires_at: datetime
+
+
+def begin(
+    *,
+    user: User,
+    client: str,
+    access_seconds: int,
+    methods: list[str],
+    passkey: Passkey | None = None,
+    visitor: Visitor = NOBODY,
+) -> Tokens:
+    """Open a sign-in that lives in an access and a refresh token."""
+    with transaction.atomic():
+        session = _create(
+            user,
+            Session.Kind.TOKENS,
+            client,
+            methods,
+            visitor,
+            passkey=passkey,
+            tip=uuid.uuid4(),
+        )
+    return _tokens(session, access_seconds, session.created_at)
+
+
+def begin_in_browser(
+    *,
+    user: User,
+    browser_key: str,
+    methods: list[str],
+    passkey: Passkey | None = None,
+    visitor: Visitor = NOBODY,
+) -> Session:
+    """Open a sign-in that rides on the Django session with this key."""
+    with transaction.atomic():
+        return _create(
+            user,
+            Session.Kind.BROWSER,
+            "browser",
+            methods,
+            visitor,
+            passkey=passkey,
+            browser_key=browser_sessions.digest(browser_key),
+        )
+
+
+def tokens(*, session: Session, access_seconds: int) -> Tokens:
+    """The pair of a live sign-in by tokens that has not handed out any yet."""
+    return _tokens(session, access_seconds, timezone.now())
+
+
+def access_token(*, session: Session, seconds: int, azp: str = "") -> AccessToken:
+    """A JWT for a live session. It dies with the session, or in `seconds`.
+
+    `azp` is the slug of the app that the token is bound to, if any
+    (accounts/signin/bound_tokens.py).
+    """
+    return _access_token(session, seconds, timezone.now(), azp)
+
+
+def refresh(
+    *, refresh_token: str, access_seconds: int, visitor: Visitor = NOBODY
+) -> Tokens:
+    """Exchange a refresh token for the next pair.
+
+    Raises `TokenExpired` for a sign-in that lay idle too long, `InvalidToken` for all
+    else. A superseded token also ends its sign-in, and that stands although the answer
+    is a refusal: never call this inside a transaction of your own.
+    """
+    claims = jwt.read(jwt.REFRESH, refresh_token)
+    presented = uuid.UUID(claims["jti"])
+    with transaction.atomic(durable=True):
+        # The row is the family. Everybody who refreshes it stands in line here.
+        session = (
+            Session.objects.select_for_update(no_key=True, of=("self",))
+            .select_related("user")
+            .filter(pk=claims["sid"], kind=Session.Kind.TOKENS)
+            .first()
+        )
+        now = timezone.now()
+        session = living(session, now)
+        reused = not _rotate(session, presented, now)
+        if reused:
+            _end(session, now)
+            audit.record(
+                "refresh_reused",
+                user=session.user,
+                visitor=visitor,
+                session_id=str(session.pk),
+                client=session.client,
+            )
+            mails.write(
+                user=session.user,
+                subject="One of your sessions was signed out",
+                what="A refresh token was used again after it was replaced. It may "
+                "have been stolen, so we signed this session out. Sign in again to "
+                "continue.",
+                visitor=visitor,
+            )
+    if reused:
+        raise TokenEnded("The token is invalid.")
+    return _tokens(session, access_seconds, now)
+
+
+def find(*, session_id: uuid.UUID) -> Session:
+    """The live session with this id, its person loaded: one query.
+
+    Raises `InvalidToken` if it was revoked or its person's account is closed, and
+    `TokenExpired` if it ran out.
+    """
+    found = tuples(_FIND, {"session": session_id})
+    if not found:
+        return living(None, timezone.now())
+    session, place = instance(Session, found[0])
+    session.user, _ = instance(User, found[0], place)
+    return living(session, timezone.now())
+
+
+_FIND: LiteralString = f"""
+    SELECT {columns(Session, "s")}, {columns(User, "u")}
+    FROM accounts_session s JOIN accounts_user u ON u.id = s.user_id
+    WHERE s.id = %(session)s
+"""  # noqa: S608 — only column names are put in
+
+
+def find_in_browser(*, browser_key: str) -> Session | None:
+    """The live session that rides on this Django session, if both are there."""
+    now = timezone.now()
+    row_key = browser_sessions.digest(browser_key)
+    session = (
+        Session.objects.select_related("user")
+        .filter(Exists(_carrier(now)), browser_key=row_key)
+        .first()
+    )
+    try:
+        session = living(session, now)
+    except (InvalidToken, TokenExpired):
+        return None
+    if now - session.last_used_at >= TOUCH_AFTER:
+        _touch(session, now)
+    return session
+
+
+def live(*, user: User) -> QuerySet[Session]:
+    """The sign-ins of `user` that still work, the last used first."""
+    now = timezone.now()
+    return Session.objects.filter(
+        Q(kind=Session.Kind.TOKENS) | Exists(_carrier(now)),
+        user=user,
+        revoked_at=None,
+        idle_expires_at__gt=now,
+        absolute_expires_at__gt=now,
+    ).order_by("-last_used_at", "-id")
+
+
+def revoke(*, session: Session, actor: str = "", visitor: Visitor = NOBODY) -> None:
+    """End one sign-in: its JWTs, refresh tokens and cookie, at once. Twice is once."""
+    end(user_id=session.user_id, session_id=session.pk, actor=actor, visitor=visitor)
+
+
+@transaction.atomic
+def end(
+    *,
+    user_id: uuid.UUID,
+    session_id: uuid.UUID,
+    actor: str = "",
+    visitor: Visitor = NOBODY,
+) -> Session:
+    """End the sign-in with this id, as `revoke` does.
+
+    Raises `NotFound` for an id that is not this person's.
+    """
+    row = (
+        Session.objects.select_for_update(no_key=True, of=("self",))
+        .select_related("user")
+        .filter(pk=session_id, user_id=user_id)
+        .first()
+    )
+    if row is None:
+        raise NotFound("There is no such session.")
+    if row.revoked_at is None:
+        _end(row, timezone.now())
+        audit.record(
+            "session_revoked",
+            user=row.user,
+            actor=actor,
+            visitor=visitor,
+            session_id=str(row.pk),
+            client=row.client,
+        )
+    return row
+
+
+@transaction.atomic
+def revoke_all(
+    *,
+    user: User,
+    opened_by: Passkey | None = None,
+    actor: str = "",
+    visitor: Visitor = NOBODY,
+) -> int:
+    """End every sign-in of `user`, or those that one passkey opened.
+
+    Returns how many there were.
+    """
+    live = Session.objects.filter(user=user, revoked_at=None)
+    if opened_by is not None:
+        live = live.filter(passkey=opened_by)
+    rows = list(live.select_for_update(no_key=True).order_by("pk"))
+    now = timezone.now()
+    for row in rows:
+        _end(row, now)
+    if rows:
+        audit.record(
+            "sessions_revoked",
+            user=user,
+            actor=actor,
+            visitor=visitor,
+            count=len(rows),
+        )
+    return len(rows)
+
+
+def _create(
+    user: User,
+    kind: Session.Kind,
+    client: str,
+    methods: list[str],
+    visitor: Visitor,
+    passkey: Passkey | None = None,
+    tip: uuid.UUID | None = None,
+    browser_key: str | None = None,
+) -> Session:
+    proofs.hold(user=user)
+    now = timezone.now()
+    session = Session.objects.create(
+        user=user,
+        kind=kind,
+        client=client,
+        methods=methods,
+        passkey=passkey,
+        tip=tip,
+        browser_key=browser_key,
+        ip=visitor.ip,
+        user_agent=visitor.user_agent,
+        created_at=now,
+        last_used_at=now,
+        idle_expires_at=now + IDLE,
+        absolute_expires_at=now + ABSOLUTE,
+    )
+    audit.record(
+        "signed_in",
+        user=user,
+        visitor=visitor,
+        session_id=str(session.pk),
+        client=client,
+        methods=methods,
+    )
+    return session
+
+
+def _carrier(now: datetime) -> QuerySet[BrowserSession]:
+    """The Django session that a browser's sign-in rides on, while it is there.
+
+    Signing out of the admin ends that one and knows nothing of ours.
+    """
+    return BrowserSession.objects.filter(
+        session_key=OuterRef("browser_key"), expire_date__gt=now
+    )
+
+
+def living(session: Session | None, now: datetime) -> Session:
+    if session is None or session.revoked_at or not session.user.is_active:
+        raise TokenEnded("The token is invalid.")
+    if session.idle_expires_at <= now or session.absolute_expires_at <= now:
+        raise TokenExpired("The session has expired. Please sign in again.")
+    return session
+
+
+def _rotate(session: Session, presented: uuid.UUID, now: datetime) -> bool:
+    """Move the family on, or say that this token should have been forgotten."""
+    if presented == session.tip:
+        session.prev2, session.prev_retired_at = session.prev, now
+        session.prev, session.tip = presented, uuid.uuid4()
+    elif presented != session.prev:
+        retired = session.prev_retired_at
+        lost = retired is not None and now - retired < GRACE
+        if presented != session.prev2 or not lost:
+            return False
+    session.last_used_at = now
+    session.idle_expires_at = min(now + IDLE, session.absolute_expires_at)
+    session.save(
+        update_fields=[
+            "tip",
+            "prev",
+            "prev2",
+            "prev_retired_at",
+            "last_used_at",
+            "idle_expires_at",
+        ]
+    )
+    return True
+
+
+def _end(session: Session, now: datetime) -> None:
+    session.revoked_at = now
+    session.save(update_fields=["revoked_at"])
+    if session.browser_key:
+        BrowserSession.objects.filter(session_key=session.browser_key).delete()
+
+
+def _tokens(session: Session, access_seconds: int, now: datetime) -> Tokens:
+    access = _access_token(session, access_seconds, now)
+    # Signed anew each time, so nothing to steal is stored. It runs as long as the
+    # session may; lying idle is the row's business, since a client may keep an old one.
+    claims = _claims(session, session.tip, now, session.absolute_expires_at)
+    refresh_token = jwt.sign(jwt.REFRESH, claims)
+    return Tokens(session, access.text, refresh_token, access.expires_at)
+
+
+def _access_token(
+    session: Session, seconds: int, now: datetime, azp: str = ""
+) -> AccessToken:
+    expires_at = min(now + timedelta(seconds=seconds), session.absolute_expires_at)
+    expires_at = expires_at.replace(microsecond=0)
+    claims = _claims(session, uuid.uuid4(), now, expires_at)
+    claims["amr"] = session.methods
+    claims["auth_time"] = int(session.created_at.timestamp())
+    claims |= {"azp": azp} if azp else {}
+    return AccessToken(jwt.sign(jwt.ACCESS, claims), expires_at)
+
+
+def _claims(
+    session: Session, token_id: uuid.UUID | None, now: datetime, expires_at: datetime
+) -> dict[str, object]:
+    return {
+        "sub": str(session.user_id),
+        "sid": str(session.pk),
+        "jti": str(token_id),
+        "iat": int(now.timestamp()),
+        "exp": int(expires_at.timestamp()),
+    }
+
+
+def _touch(session: Session, now: datetime) -> None:
+    """Note the use, at most once a minute and without waiting for anybody."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE accounts_session SET last_used_at = %s, "
+            "idle_expires_at = LEAST(%s, absolute_expires_at) WHERE id = "
+            "(SELECT id FROM accounts_session WHERE id = %s AND last_used_at <= %s "
+            "FOR NO KEY UPDATE SKIP LOCKED)",
+            [now, now + IDLE, session.pk, now - TOUCH_AFTER],
+        )

@@ -1,0 +1,1 @@
+"""Background work: what beat starts, how sweeps record failures, and nudges."""

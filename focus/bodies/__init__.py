@@ -1,0 +1,1 @@
+"""Request bodies: chunked encoding, and the reasons why a body was not read."""

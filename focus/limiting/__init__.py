@@ -1,0 +1,1 @@
+"""Rate limits: the sliding window, the policies, and the address of a request."""

@@ -1,0 +1,1 @@
+"""The OpenAPI documents: schema, examples, and the pages that show them."""

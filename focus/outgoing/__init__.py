@@ -1,0 +1,1 @@
+"""Connections that this server opens: safe HTTP to unknown hosts, and local mail."""

@@ -1,0 +1,191 @@
+"""Which addresses a stranger may have us call: public ones, in one plain spelling.
+
+`parsed` judges what is written. What a name stands for is judged by `allow`, for every
+address that is really about to be connected to (`focus.outgoing.safe_http`).
+"""
+
+import contextlib
+import ipaddress
+import re
+import socket
+import threading
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings
+
+from focus.errors import DomainError
+
+LONGEST_URL = 2048
+# How long a registration waits for a name server.
+LOOKUP_SECONDS = 2.0
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _networks(text: str) -> list[_Network]:
+    return [ipaddress.ip_network(part) for part in text.split()]
+
+
+# Private, shared, link-local, reserved, documentation, multicast, and the metadata
+# services of clouds (169.254/16, 168.63.129.16).
+_DENIED_4 = _networks(
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16"
+    " 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24"
+    " 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24"
+    " 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4"
+)
+# Of IPv6 only global unicast, without what carries an IPv4 address inside (Teredo,
+# 6to4), and documentation.
+_ALLOWED_6 = ipaddress.ip_network("2000::/3")
+_DENIED_6 = _networks("2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20")
+# Services that take a line of HTTP for a command.
+_DENIED_PORTS = {
+    *(1433, 1521, 1719, 1720, 1723, 2049, 2181, 2375, 2376, 2379, 2380, 3306, 3389),
+    *(3659, 4045, 4190, 5060, 5061, 5432, 5672, 5900, 5984, 5985, 5986, 6000, 6379),
+    *(6380, 6443, 6566, 6665, 6666, 6667, 6668, 6669, 6697, 7000, 7001, 8086, 8500),
+    *(9042, 9092, 9200, 9300, 10050, 10051, 10080, 10250, 10255, 11211, 27017, 50000),
+}
+_VISIBLE = re.compile(r"[!-~]+")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class BadAddress(DomainError):
+    """It can never be delivered to. The message says why."""
+
+    code = "bad_webhook_url"
+
+
+def check(url: str) -> None:
+    """Refuse an address that could never be delivered to. Raises `BadAddress`.
+
+    A name that nobody knows yet is let through: each attempt asks again.
+    """
+    parts = parsed(url)
+    try:
+        found = look_up(parts.hostname or "", port_of(parts), LOOKUP_SECONDS)
+    except OSError:
+        return
+    for address in found:
+        allow(parts.scheme, address[4][0])
+
+
+def is_public(ip: str) -> bool:
+    """Whether this address may be anybody's on the open internet."""
+    address = _plain(ip)
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in _DENIED_4)
+    denied = any(address in network for network in _DENIED_6)
+    return address in _ALLOWED_6 and not denied
+
+
+def parsed(url: str) -> SplitResult:
+    if len(url) > LONGEST_URL or not _VISIBLE.fullmatch(url) or "\\" in url:
+        raise BadAddress(
+            f"The url must be at most {LONGEST_URL} visible ASCII characters."
+        )
+    try:
+        parts = urlsplit(url)
+        port = port_of(parts)
+    except ValueError:
+        raise BadAddress("The url cannot be read.") from None
+    if parts.scheme not in ("https", "http") or not url.lower().startswith(
+        f"{parts.scheme}://"
+    ):
+        raise BadAddress("The url must begin with https://.")
+    if parts.scheme == "http" and not settings.WEBHOOK_ALLOW_PRIVATE:
+        raise BadAddress("The url must begin with https://.")
+    if "@" in parts.netloc:
+        raise BadAddress("The url must not hold a user name or password.")
+    if "#" in url:
+        raise BadAddress("The url must not have a #fragment.")
+    if port in _DENIED_PORTS or (port < 1024 and port not in (80, 443)):
+        raise BadAddress(f"Webhooks cannot use port {port}.")
+    _check_host(parts)
+    return parts
+
+
+def port_of(parts: SplitResult) -> int:
+    if parts.netloc.endswith(":") or parts.port == 0:
+        raise ValueError
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _check_host(parts: SplitResult) -> None:
+    """One spelling for each host: what libraries read in two ways is refused."""
+    host = (parts.hostname or "").lower()
+    if literal := _literal(parts.netloc, host):
+        allow(parts.scheme, literal)
+        return
+    labels = host.split(".")
+    if host == "localhost":
+        if not settings.WEBHOOK_ALLOW_PRIVATE:
+            raise BadAddress("The url must be a public address.")
+        return
+    named = len(labels) > 1 and len(host) <= 253 and all(map(_LABEL.fullmatch, labels))
+    # What ends in a number is an IPv4 address to some: 0x7f.1, 127.1, 2130706433.
+    if not named or re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
+        raise BadAddress("The url's host must be a public domain name.")
+
+
+def _literal(netloc: str, host: str) -> str | None:
+    """The IP address that `host` is in its one plain spelling; None for a name."""
+    if netloc.startswith("["):
+        try:
+            # A zone would be a name for something on this machine.
+            address = ipaddress.IPv6Address(host)
+        except ValueError:
+            address = None
+        if address is None or str(address) != host or address.ipv4_mapped:
+            raise BadAddress("The url's host is not a plain IPv6 address.")
+        return host
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.IPv4Address(host))
+    return None
+
+
+def allow(scheme: str, ip: str) -> None:
+    """Raises `BadAddress` unless this address may be connected to."""
+    if settings.WEBHOOK_ALLOW_PRIVATE and _plain(ip).is_loopback:
+        return
+    if scheme != "https" or not is_public(ip):
+        raise BadAddress("The url must be a public https address.")
+
+
+def _plain(ip: str) -> _Address:
+    address = ipaddress.ip_address(ip.split("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def look_up(host: str, port: int, seconds: float) -> list[Any]:
+    """Every address of `host`, in time. Raises `OSError`: `gaierror` or a timeout."""
+    literal = re.fullmatch(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:.]*", host)
+    if literal:
+        return _resolve(host, port)
+    answer: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answer.append(_resolve(host, port))
+        except OSError as unknown:
+            answer.append(unknown)
+
+    # The resolver takes its own time, and cannot be told to stop.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    if not answer:
+        raise socket.gaierror(socket.EAI_AGAIN, "the name servers are silent")
+    if isinstance(answer[0], OSError):
+        raise answer[0]
+    found: list[Any] = answer[0]
+    return found
+
+
+def _resolve(host: str, port: int) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    except UnicodeError as odd:
+        raise socket.gaierror(socket.EAI_NONAME, "not a name") from odd

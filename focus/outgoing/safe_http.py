@@ -1,0 +1,222 @@
+"""POST to an address that a stranger chose, and reach nothing of ours by it.
+
+Only public addresses are connected to. That is checked where the connection is made,
+for the very address it is made to, so no answer of a name server given a moment later
+matters. Nothing is followed, no proxy and no `.netrc` has a say, and one deadline
+bounds all of it: the look-up, the handshake, and an answer that drips.
+"""
+
+import contextlib
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import SplitResult
+
+from urllib3.exceptions import HTTPError
+from urllib3.response import HTTPResponse
+
+from focus.outgoing.final_answers import FinalHTTPConnection, FinalHTTPSConnection
+from focus.outgoing.public_addresses import BadAddress, allow, look_up, parsed, port_of
+
+SECONDS = 30.0
+# What is kept of an answer, and how long it is waited for once its status is there.
+ANSWER_BYTES = 8 * 1024
+ANSWER_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one POST: a `status`, or an `error` in one word.
+
+    `blocked_address` and `bad_url` will not get better by trying again.
+    """
+
+    status: int | None = None
+    error: str = ""
+    ip: str | None = None
+    duration_ms: int = 0
+    headers: Mapping[str, str] | None = None
+    body: bytes = b""
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    """POST `body` once and wait `SECONDS` at most for the answer. Never raises."""
+    begun = time.monotonic()
+    deadline = _Deadline(SECONDS)
+    link: Any = None
+    try:
+        parts = parsed(url)
+        link = _connection(parts, deadline)
+        link.request(
+            "POST",
+            _target(parts),
+            body=body,
+            headers={**headers},
+            preload_content=False,
+            decode_content=False,
+            enforce_content_length=False,
+        )
+        wire = link.sock
+        answer = link.getresponse()
+        # A block of headers that was cut short still reads as one: who cut it matters.
+        if not deadline.passed:
+            said = _some_of(answer, wire, deadline)
+            return Answer(
+                answer.status,
+                ip=deadline.ip,
+                duration_ms=_ms(begun),
+                headers={name.lower(): value for name, value in answer.headers.items()},
+                body=said,
+            )
+        error = "timeout"
+    except Exception as failed:
+        error = "timeout" if deadline.passed else _word(failed)
+    finally:
+        deadline.over()
+        if link is not None:
+            with contextlib.suppress(OSError):
+                link.close()
+    return Answer(error=error, ip=deadline.ip, duration_ms=_ms(begun))
+
+
+class _Deadline:
+    """Cuts the connection when the time is up, wherever it is waited for.
+
+    Timeouts of sockets are for one read: a peer that drips would never meet them.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.at = time.monotonic() + seconds
+        self.passed = False
+        self.ip: str | None = None
+        self._wire: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def left(self) -> float:
+        return max(0.001, self.at - time.monotonic())
+
+    def watch(self, wire: socket.socket) -> None:
+        # TLS takes the socket's descriptor away; a second one to it stays.
+        self._wire = socket.socket(fileno=os.dup(wire.fileno()))
+
+    def _cut(self) -> None:
+        self.passed = True
+        with self._lock, contextlib.suppress(OSError):
+            if self._wire is not None:
+                self._wire.shutdown(socket.SHUT_RDWR)
+
+    def over(self) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._wire is not None:
+                self._wire.close()
+                self._wire = None
+
+
+class _Checked:
+    """Makes an HTTP connection look before it leaps. Put it left of urllib3's."""
+
+    deadline: _Deadline
+    scheme: str
+
+    def _new_conn(self: Any) -> socket.socket:
+        found = look_up(self.host.strip("[]"), self.port, self.deadline.left())
+        for address in found:
+            # One that is not public condemns them all: it is somebody's trick.
+            allow(self.scheme, address[4][0])
+        failure: OSError = OSError("no address")
+        for family, kind, protocol, _, address in found:
+            wire = socket.socket(family, kind, protocol)
+            try:
+                wire.settimeout(self.deadline.left())
+                wire.connect(address)
+                wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.deadline.watch(wire)
+                self.deadline.ip = address[0]
+                return wire
+            except OSError as refused:
+                wire.close()
+                failure = refused
+        raise failure
+
+
+class _Plain(_Checked, FinalHTTPConnection):
+    pass
+
+
+class _Secure(_Checked, FinalHTTPSConnection):
+    pass
+
+
+def _connection(parts: SplitResult, deadline: _Deadline) -> Any:
+    host, port = (parts.hostname or "").lower(), port_of(parts)
+    link: Any
+    if parts.scheme == "https":
+        link = _Secure(host, port, timeout=deadline.left(), ssl_context=_tls())
+    else:
+        link = _Plain(host, port, timeout=deadline.left())
+    link.deadline, link.scheme = deadline, parts.scheme
+    return link
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _target(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _some_of(answer: HTTPResponse, wire: socket.socket, deadline: _Deadline) -> bytes:
+    """The beginning of the body, if it comes soon. The status has decided already."""
+    until = time.monotonic() + min(ANSWER_SECONDS, deadline.left())
+    said = b""
+    try:
+        while len(said) < ANSWER_BYTES and (left := until - time.monotonic()) > 0:
+            wire.settimeout(left)
+            part = answer.read1(ANSWER_BYTES - len(said))
+            if not part:
+                break
+            said += part
+    except (OSError, HTTPError, HTTPException, ValueError):
+        pass
+    return said[:ANSWER_BYTES]
+
+
+def _word(failed: Exception) -> str:
+    """Why there was no answer, in one word that its owner can act on."""
+    causes: list[BaseException] = [failed]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    for kind, word in _WORDS:
+        if any(isinstance(cause, kind) for cause in causes):
+            return word
+    return "no_answer"
+
+
+_WORDS: list[tuple[type[BaseException], str]] = [
+    (BadAddress, "blocked_address"),
+    (socket.gaierror, "dns"),
+    (ssl.SSLError, "tls"),
+    (TimeoutError, "timeout"),
+    (ConnectionRefusedError, "refused"),
+    (ConnectionError, "reset"),
+    (OSError, "unreachable"),
+    (HTTPException, "bad_http"),
+    (HTTPError, "bad_http"),
+]
+
+
+def _ms(begun: float) -> int:
+    return int((time.monotonic() - begun) * 1000)

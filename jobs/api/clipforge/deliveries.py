@@ -1,0 +1,240 @@
+"""ClipForge guide, "Webhook Integration": what was sent, and sending it again.
+
+Beyond the guide, whose receivers only hear.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts.authentication import person
+from accounts.credentials.access import KEY_OR_JWT, Access
+from focus import nudges
+from focus.contracts import cursors
+from focus.contracts.clipforge import ClipForge
+from focus.contracts.replay import replayable, unchanged
+from focus.web.routing import either_slash
+from jobs.models import Attempt, Delivery
+from jobs.webhooks import redelivery, signatures
+
+MAX_LIMIT = 200
+MINE = Access(KEY_OR_JWT)
+
+
+class DeliveryBody(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    endpointId = serializers.CharField(source="endpoint_id")  # noqa: N815
+    eventId = serializers.SerializerMethodField(  # noqa: N815
+        help_text="The webhook-id of every attempt."
+    )
+    event = serializers.CharField(source="event.type")
+    state = serializers.ChoiceField(choices=Delivery.State.choices)
+    trigger = serializers.ChoiceField(choices=Delivery.Trigger.choices)
+    attempts = serializers.IntegerField(help_text="Requests made so far.")
+    lastStatus = serializers.IntegerField(  # noqa: N815
+        source="last_status", allow_null=True
+    )
+    lastError = serializers.CharField(source="last_error")  # noqa: N815
+    nextAttemptAt = serializers.SerializerMethodField()  # noqa: N815
+    createdAt = serializers.DateTimeField(source="created_at")  # noqa: N815
+    endedAt = serializers.DateTimeField(source="ended_at", allow_null=True)  # noqa: N815
+
+    def get_eventId(self, delivery: Delivery) -> str:  # noqa: N802
+        return signatures.message_id(delivery.event_id)
+
+    def get_nextAttemptAt(self, delivery: Delivery) -> datetime | None:  # noqa: N802
+        waits = delivery.state == Delivery.State.PENDING and delivery.lease is None
+        return delivery.due_at if waits else None
+
+
+class AttemptBody(serializers.Serializer[Any]):
+    n = serializers.IntegerField()
+    trigger = serializers.ChoiceField(choices=Delivery.Trigger.choices)
+    state = serializers.ChoiceField(choices=Attempt.State.choices)
+    startedAt = serializers.DateTimeField(source="started_at")  # noqa: N815
+    durationMs = serializers.IntegerField(  # noqa: N815
+        source="duration_ms", allow_null=True
+    )
+    status = serializers.IntegerField(allow_null=True)
+    error = serializers.CharField(
+        help_text="Such as timeout, dns, tls, refused, reset."
+    )
+    ip = serializers.IPAddressField(allow_null=True)
+    answer = serializers.SerializerMethodField(help_text="The beginning of its body.")
+
+    def get_answer(self, attempt: Attempt) -> str:
+        return bytes(attempt.answer).decode(errors="replace").replace("\0", "�")
+
+
+class DeliveryWithAttempts(DeliveryBody):
+    body = serializers.SerializerMethodField(help_text="What is sent, as text.")
+    attemptList = AttemptBody(many=True)  # noqa: N815
+
+    def get_body(self, delivery: Delivery) -> str:
+        return bytes(delivery.event.body).decode()
+
+
+class Deliveries(serializers.Serializer[Any]):
+    deliveries = DeliveryBody(many=True)
+    nextCursor = serializers.CharField(allow_null=True)  # noqa: N815
+
+
+class ListedDeliveries(serializers.Serializer[Any]):
+    state = serializers.ChoiceField(choices=Delivery.State.choices, required=False)
+    limit = serializers.IntegerField(min_value=1, default=50)
+    cursor = serializers.CharField(required=False)
+
+
+class Range(serializers.Serializer[Any]):
+    since = serializers.DateTimeField(required=False, help_text="From then on.")
+    until = serializers.DateTimeField(required=False, help_text="Before then.")
+
+
+class Recovered(serializers.Serializer[Any]):
+    recovered = serializers.IntegerField(help_text="How many are sent again.")
+
+
+NOT_THERE = OpenApiResponse(description="There is no such endpoint of yours.")
+
+
+class DeliveryViewSet(ClipForge, ViewSet):
+    statuses = {**ClipForge.statuses, "endpoint_disabled": 409}
+    accepts = {
+        "list": MINE,
+        "test": MINE,
+        "recover": MINE,
+        "retrieve": MINE,
+        "copy": MINE,
+        "resend": MINE,
+    }
+
+    @extend_schema(
+        summary="List an endpoint's deliveries",
+        parameters=[
+            OpenApiParameter("state", str, enum=Delivery.State.values),
+            OpenApiParameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "default": 50},
+                description="How many; 200 at most, however many are asked for.",
+            ),
+            OpenApiParameter(
+                "cursor", str, description="`nextCursor` of the page before."
+            ),
+        ],
+        responses={200: Deliveries, 404: NOT_THERE},
+    )
+    def list(self, request: Request, endpoint_id: UUID) -> Response:
+        """Newest first; ended ones are kept for 30 days."""
+        asked = ListedDeliveries(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        wish = asked.validated_data
+        limit = min(wish["limit"], MAX_LIMIT)
+        found = redelivery.listed(
+            user=person(request), endpoint_id=endpoint_id, state=wish.get("state")
+        )
+        if "cursor" in wish:
+            found = found.filter(cursors.rest(wish["cursor"]))
+        page = [*found[: limit + 1]]
+        more = page[limit - 1] if len(page) > limit else None
+        return Response(
+            {
+                "deliveries": DeliveryBody(page[:limit], many=True).data,
+                "nextCursor": cursors.after(more.created_at, more.pk) if more else None,
+            }
+        )
+
+    @extend_schema(
+        summary="Send a test event",
+        request=None,
+        responses={201: DeliveryBody, 404: NOT_THERE, 409: None},
+    )
+    @replayable
+    def test(self, request: Request, endpoint_id: UUID) -> Response:
+        """Send `test`, signed like any other. Its delivery tells what came of it."""
+        made = redelivery.test(user=person(request), endpoint_id=endpoint_id)
+        nudges.wake_courier()
+        return Response(DeliveryBody(made).data, status=201)
+
+    @extend_schema(
+        summary="Send failed deliveries again",
+        request=Range,
+        responses={200: Recovered, 404: NOT_THERE, 409: None},
+    )
+    @replayable
+    def recover(self, request: Request, endpoint_id: UUID) -> Response:
+        """All that failed of the events of a while, oldest first; 10,000 at a time."""
+        wish = Range(data=request.data)
+        wish.is_valid(raise_exception=True)
+        count = redelivery.recover(
+            user=person(request), endpoint_id=endpoint_id, **wish.validated_data
+        )
+        nudges.wake_courier()
+        answer = Response({"recovered": count})
+        return answer if count else unchanged(answer)
+
+    @extend_schema(
+        summary="Read a delivery and its attempts",
+        responses={
+            200: DeliveryWithAttempts,
+            404: OpenApiResponse(description="There is no such delivery of yours."),
+        },
+    )
+    def retrieve(self, request: Request, delivery_id: UUID) -> Response:
+        """What is sent, and what came of each attempt."""
+        found = redelivery.find(user=person(request), delivery_id=delivery_id)
+        attempts = redelivery.attempts(delivery=found)
+        found.attemptList = attempts  # type: ignore[attr-defined]
+        return Response(DeliveryWithAttempts(found).data)
+
+    @extend_schema(
+        summary="Read a delivery's exact body",
+        responses={
+            200: OpenApiResponse(
+                OpenApiTypes.OBJECT, "The very bytes, under the headers that sign them."
+            ),
+            404: OpenApiResponse(description="There is no such delivery of yours."),
+        },
+    )
+    def copy(self, request: Request, delivery_id: UUID) -> HttpResponse:
+        """What every attempt sends, byte for byte, signed as one made now would be:
+        to check a receiver with.
+        """
+        body, headers = redelivery.copy(user=person(request), delivery_id=delivery_id)
+        return HttpResponse(body, content_type="application/json", headers=headers)
+
+    @extend_schema(
+        summary="Send a delivery again",
+        request=None,
+        responses={
+            200: DeliveryBody,
+            404: OpenApiResponse(description="There is no such delivery of yours."),
+            409: None,
+        },
+    )
+    @replayable
+    def resend(self, request: Request, delivery_id: UUID) -> Response:
+        """The same bytes under the same `webhook-id`, with five new tries."""
+        made = redelivery.resend(user=person(request), delivery_id=delivery_id)
+        nudges.wake_courier()
+        return Response(DeliveryBody(made).data)
+
+
+_ENDPOINT = "webhooks/endpoints/<uuid:endpoint_id>"
+_ONE = "webhooks/deliveries/<uuid:delivery_id>"
+
+urlpatterns = [
+    *either_slash(f"{_ENDPOINT}/deliveries", DeliveryViewSet.as_view({"get": "list"})),
+    *either_slash(f"{_ENDPOINT}/test", DeliveryViewSet.as_view({"post": "test"})),
+    *either_slash(f"{_ENDPOINT}/recover", DeliveryViewSet.as_view({"post": "recover"})),
+    *either_slash(_ONE, DeliveryViewSet.as_view({"get": "retrieve"})),
+    *either_slash(f"{_ONE}/body", DeliveryViewSet.as_view({"get": "copy"})),
+    *either_slash(f"{_ONE}/resend", DeliveryViewSet.as_view({"post": "resend"})),
+]

@@ -1,0 +1,108 @@
+"""ClipForge guide, "Create API Client": the first call that every sample makes."""
+
+from typing import cast
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from accounts.credentials.access import KEY_OR_JWT, Access, Bound
+from accounts.credentials.principals import Principal
+from accounts.models import User
+from focus.contracts.clipforge import ClipForge
+from focus.money import from_micro
+from focus.web.routing import either_slash
+from jobs import usage
+
+
+class Project(serializers.Serializer):
+    id = serializers.CharField()
+    title = serializers.CharField()
+    sourceUrl = serializers.CharField(allow_null=True)  # noqa: N815
+    status = serializers.ChoiceField(
+        ["CREATED", "INGESTING", "DETECTING", "READY", "FAILED"]
+    )
+    createdAt = serializers.DateTimeField()  # noqa: N815
+    updatedAt = serializers.DateTimeField()  # noqa: N815
+
+
+class ProjectViewSet(ClipForge, ViewSet):
+    accepts = {"list": Access(KEY_OR_JWT, bound=Bound.PRODUCT)}
+
+    @extend_schema(
+        summary="List projects",
+        responses={200: OpenApiResponse(Project(many=True), "Your projects.")},
+    )
+    def list(self, request: Request) -> Response:
+        """Your projects. None can be made here yet, so there are none."""
+        return Response([])
+
+
+class AppUsage(serializers.Serializer):
+    app = serializers.CharField(help_text="The app's short name.")
+    jobs = serializers.IntegerField(help_text="Jobs that were settled.")
+    calls = serializers.IntegerField(help_text="Charges without a job.")
+    sales = serializers.IntegerField(help_text="Tools bought.")
+    credits = serializers.FloatField(help_text="Credits charged for all of them.")
+
+
+class UsageBody(serializers.Serializer):
+    period = serializers.CharField(help_text="The month, UTC.")
+    minutesProcessed = serializers.FloatField()  # noqa: N815
+    exportsCount = serializers.IntegerField()  # noqa: N815
+    minutesLimit = serializers.IntegerField()  # noqa: N815
+    exportsLimit = serializers.IntegerField()  # noqa: N815
+    quotaMinutes = serializers.IntegerField()  # noqa: N815
+    quotaExports = serializers.IntegerField()  # noqa: N815
+    resetDate = serializers.DateTimeField()  # noqa: N815
+    creditsCharged = serializers.FloatField(  # noqa: N815
+        help_text="What all apps together charged your account."
+    )
+    apps = AppUsage(many=True)
+
+
+class UsageViewSet(ClipForge, ViewSet):
+    accepts = {"read": Access(KEY_OR_JWT, bound=Bound.PRODUCT)}
+
+    @extend_schema(summary="This month's usage", responses=UsageBody)
+    def read(self, request: Request) -> Response:
+        """This calendar month (UTC). `minutesProcessed` and `exportsCount` come from
+        your completed jobs with ClipForge; `quota…` is the same as the limit. `apps`
+        lists what each app charged you: settled jobs, charges without a job, and sales.
+        A job counts in the month in which it is settled.
+        """
+        person = cast(User, cast(Principal, request.auth).user)
+        used = usage.this_month(account_id=person.pk, hosted_by="clipforge")
+        minutes, exports = settings.CLIPFORGE_QUOTA
+        return Response(
+            {
+                "period": f"{used.begins:%Y-%m}",
+                "minutesProcessed": used.minutes,
+                "exportsCount": used.exports,
+                "minutesLimit": minutes,
+                "exportsLimit": exports,
+                "quotaMinutes": minutes,
+                "quotaExports": exports,
+                "resetDate": used.ends,
+                "creditsCharged": from_micro(sum(it.charged_micro for it in used.apps)),
+                "apps": [
+                    {
+                        "app": it.app,
+                        "jobs": it.jobs,
+                        "calls": it.calls,
+                        "sales": it.sales,
+                        "credits": from_micro(it.charged_micro),
+                    }
+                    for it in used.apps
+                ],
+            }
+        )
+
+
+urlpatterns = [
+    *either_slash("usage", UsageViewSet.as_view({"get": "read"})),
+    *either_slash("projects", ProjectViewSet.as_view({"get": "list"})),
+]

@@ -1,0 +1,389 @@
+"""Focus guide, sections 3 to 5: create, complete, fail and list jobs."""
+
+from contextlib import nullcontext
+from typing import Any, cast
+from uuid import UUID
+
+from django.db import transaction
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.credentials import access
+from accounts.credentials.access import Access, Bound
+from accounts.credentials.principals import Principal
+from accounts.models import User
+from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
+from accounts.partners import consents
+from focus import nudges
+from focus.contracts import cursors
+from focus.contracts.fields import Credits, Line, Metadata, Uuid
+from focus.contracts.replay import replayable, unchanged
+from focus.contracts.thefocus import TheFocus
+from focus.money import from_micro
+from focus.web.routing import either_slash
+from jobs import lifecycle
+from jobs.api.thefocus import callers
+from jobs.lifecycle import JobNotFound
+from jobs.models import Job
+
+READ = Access(access.PEOPLE | access.APPS, "jobs:read", Bound.APP)
+WRITE = Access(access.PEOPLE | access.APPS, "jobs:write", Bound.APP)
+MAX_LIMIT = 200
+
+
+class NewJob(serializers.Serializer[Any]):
+    app = Line(
+        max_length=64, required=False, help_text="Needed unless an app's key calls."
+    )
+    action = Line(max_length=120)
+    cost_estimate = Credits(help_text="Credits to reserve; 0 reserves nothing.")
+    metadata = Metadata(default=dict)
+    ttl_seconds = serializers.IntegerField(
+        min_value=SHORTEST_TTL_SECONDS,
+        max_value=LONGEST_TTL_SECONDS,
+        required=False,
+        help_text="How long the credits stay reserved: 3600 unless given. An app may"
+        " allow less; then its most is the usual, and more is refused.",
+    )
+    user_id = Uuid(
+        required=False, help_text="For whom; only with an app's key, and needed there."
+    )
+
+
+class JobCreated(serializers.Serializer[Any]):
+    job_id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=["started"])
+    reserved = Credits()
+    credits_remaining = Credits()
+    expires_at = serializers.DateTimeField()
+
+
+class FinishedJob(serializers.Serializer[Any]):
+    job_id = Uuid()
+    actual_cost = Credits(required=False, help_text="The estimate unless given.")
+    metadata = Metadata(default=dict, help_text="Merged into the job's; new keys win.")
+
+
+class FailedJob(serializers.Serializer[Any]):
+    job_id = Uuid()
+    refund = serializers.BooleanField(
+        default=True, help_text="false charges the reservation."
+    )
+    reason = Line(
+        max_length=500, default="", allow_blank=True, help_text="Kept with the job."
+    )
+
+
+class JobBody(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    job_id = serializers.UUIDField(help_text="The same as id.")
+    app = serializers.SlugField()
+    action = serializers.CharField()
+    status = serializers.ChoiceField(choices=Job.Status.values)
+    cost_estimate = Credits()
+    reserved = Credits(help_text="What was set aside when it started.")
+    actual_cost = Credits(allow_null=True)
+    charged = Credits()
+    refunded = Credits()
+    uncovered = Credits(help_text="Cost that was not, or could not be, charged.")
+    late = serializers.BooleanField(help_text="Settled after it had expired.")
+    metadata = Metadata()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    settled_at = serializers.DateTimeField(allow_null=True)
+
+
+class Settled(serializers.Serializer[Any]):
+    job = JobBody()
+    charged = Credits()
+    refunded = Credits()
+    uncovered = Credits()
+    credits_remaining = Credits()
+
+
+class Jobs(serializers.Serializer[Any]):
+    jobs = JobBody(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class ListedJobs(serializers.Serializer[Any]):
+    app = serializers.CharField(required=False)
+    status = serializers.ChoiceField(choices=Job.Status.values, required=False)
+    limit = serializers.IntegerField(min_value=1, default=50)
+    cursor = serializers.CharField(required=False)
+
+
+JOB = {
+    "id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "job_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "app": "video",
+    "action": "render",
+    "status": "completed",
+    "cost_estimate": 5,
+    "reserved": 5,
+    "actual_cost": 3,
+    "charged": 3,
+    "refunded": 2,
+    "uncovered": 0,
+    "late": False,
+    "metadata": {"description": "Render completed (1080p)", "durationMs": 1200},
+    "created_at": "2026-10-28T10:00:00Z",
+    "expires_at": "2026-10-28T11:00:00Z",
+    "settled_at": "2026-10-28T10:00:42Z",
+}
+SETTLED = {
+    "job": JOB,
+    "charged": 3,
+    "refunded": 2,
+    "uncovered": 0,
+    "credits_remaining": 17,
+}
+
+
+class JobViewSet(TheFocus, viewsets.ViewSet):
+    accepts = {
+        "create": WRITE,
+        "complete": WRITE,
+        "fail": WRITE,
+        "list": READ,
+        "retrieve": READ,
+    }
+
+    def permit_replay(self, request: Request) -> None:
+        """A person may have taken their consent back since the first answer."""
+        caller = cast(Principal, request.auth)
+        if caller.app is not None and self.action == "create":
+            sent = cast(dict[str, Any], request.data).get("user_id")
+            whose = Uuid().run_validation(sent)
+            consents.require(user_id=whose, app_id=caller.app.pk)
+
+    @extend_schema(
+        summary="Reserve credits for a job",
+        request=NewJob,
+        responses={201: JobCreated, 402: None},
+        examples=[
+            OpenApiExample(
+                "Reserve 5 credits",
+                {
+                    "app": "video",
+                    "action": "render",
+                    "cost_estimate": 5,
+                    "metadata": {"description": "Render preview clip"},
+                },
+                request_only=True,
+            ),
+            OpenApiExample(
+                "Reserved",
+                {
+                    "job_id": JOB["job_id"],
+                    "status": "started",
+                    "reserved": 5,
+                    "credits_remaining": 15,
+                    "expires_at": "2026-10-28T11:00:00Z",
+                },
+                response_only=True,
+                status_codes=["201"],
+            ),
+        ],
+    )
+    @replayable
+    def create(self, request: Request) -> Response:
+        asked = NewJob(data=request.data)
+        asked.is_valid(raise_exception=True)
+        new = asked.validated_data
+        app, account_id, granted = callers.for_whom(request, new)
+        caller = callers.caller(request)
+        # Both or neither: a job without a consent could only be charged what it holds.
+        with nullcontext() if granted else transaction.atomic():
+            outcome = lifecycle.start(
+                account_id=account_id,
+                app=app,
+                action=new["action"],
+                estimate_micro=new["cost_estimate"],
+                metadata=new["metadata"],
+                ttl_seconds=new.get("ttl_seconds"),
+                actor=caller.actor,
+                by_app=caller.app_id is not None,
+                needs_consent=granted,
+            )
+            if not granted:
+                # After the wallet is locked, as everywhere, so that no two deadlock.
+                consents.record(
+                    user=cast(User, request.user), app_id=app.pk, after_movement=True
+                )
+        job = outcome.job
+        if app.owner_id:
+            nudges.wake_courier()
+        return Response(
+            {
+                "job_id": job.pk,
+                "status": job.status,
+                "reserved": from_micro(job.reserved_micro),
+                "credits_remaining": from_micro(outcome.balance.credits_micro),
+                "expires_at": job.expires_at,
+            },
+            status=201,
+        )
+
+    @extend_schema(
+        summary="Complete a job and settle its cost",
+        description="Beyond the reservation the app's overage policy decides. Where the"
+        " person no longer lets the app, or the account or the app is closed, at most"
+        " what is still reserved is charged and the rest is `uncovered`. Only an app's"
+        " key settles a job that such a key started.",
+        request=FinishedJob,
+        responses={200: Settled, 402: None},
+        examples=[
+            OpenApiExample(
+                "Settle 3 of 5",
+                {"job_id": JOB["job_id"], "actual_cost": 3, "metadata": {}},
+                request_only=True,
+            ),
+            OpenApiExample("Settled", SETTLED, response_only=True),
+        ],
+    )
+    @replayable
+    def complete(self, request: Request) -> Response:
+        asked = FinishedJob(data=request.data)
+        asked.is_valid(raise_exception=True)
+        done = asked.validated_data
+        outcome = lifecycle.complete(
+            job_id=done["job_id"],
+            caller=callers.of_job(request, done["job_id"]),
+            cost_micro=done.get("actual_cost"),
+            metadata=done["metadata"],
+        )
+        return _settled(outcome)
+
+    @extend_schema(
+        summary="Fail a job and give its credits back",
+        request=FailedJob,
+        responses=Settled,
+        examples=[
+            OpenApiExample(
+                "Fail with a refund",
+                {"job_id": JOB["job_id"], "refund": True, "reason": "out of memory"},
+                request_only=True,
+            ),
+        ],
+    )
+    @replayable
+    def fail(self, request: Request) -> Response:
+        asked = FailedJob(data=request.data)
+        asked.is_valid(raise_exception=True)
+        failed = asked.validated_data
+        outcome = lifecycle.fail(
+            job_id=failed["job_id"],
+            caller=callers.of_job(request, failed["job_id"]),
+            refund=failed["refund"],
+            fail_reason=failed["reason"],
+        )
+        return _settled(outcome)
+
+    @extend_schema(
+        summary="List jobs, newest first",
+        parameters=[
+            OpenApiParameter("app", str, description="Only this app's."),
+            OpenApiParameter("status", str, enum=Job.Status.values),
+            OpenApiParameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "default": 50},
+                description="How many; 200 at most, however many are asked for.",
+            ),
+            OpenApiParameter(
+                "cursor", str, description="`next_cursor` of the page before."
+            ),
+        ],
+        responses=Jobs,
+        examples=[
+            OpenApiExample(
+                "One page", {"jobs": [JOB], "next_cursor": None}, response_only=True
+            )
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        asked = ListedJobs(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        wish = asked.validated_data
+        limit = min(wish["limit"], MAX_LIMIT)
+        jobs = lifecycle.listed(
+            caller=callers.caller(request),
+            app=callers.listed_app(request, wish.get("app")),
+            status=wish.get("status"),
+        )
+        if "cursor" in wish:
+            jobs = jobs.filter(cursors.rest(wish["cursor"]))
+        page = list(jobs[: limit + 1])
+        more = page[limit - 1] if len(page) > limit else None
+        return Response(
+            {
+                "jobs": [_body(job) for job in page[:limit]],
+                "next_cursor": cursors.after(more.created_at, more.pk)
+                if more
+                else None,
+            }
+        )
+
+    @extend_schema(
+        summary="Read one job",
+        parameters=[OpenApiParameter("job_id", UUID, OpenApiParameter.PATH)],
+        responses=JobBody,
+        examples=[OpenApiExample("A completed job", JOB, response_only=True)],
+    )
+    def retrieve(self, request: Request, job_id: str) -> Response:
+        try:
+            wanted = UUID(job_id)
+        except ValueError:
+            raise JobNotFound("There is no such job.") from None
+        caller = callers.of_job(request, wanted)
+        return Response(_body(lifecycle.find(job_id=wanted, caller=caller)))
+
+
+def _settled(outcome: lifecycle.Outcome) -> Response:
+    job = outcome.job
+    if outcome.changed and job.app.owner_id:
+        nudges.wake_courier()
+    response = Response(
+        {
+            "job": _body(job),
+            "charged": from_micro(job.charged_micro),
+            "refunded": from_micro(job.refunded_micro),
+            "uncovered": from_micro(job.uncovered_micro),
+            "credits_remaining": from_micro(outcome.balance.credits_micro),
+        }
+    )
+    return response if outcome.changed else unchanged(response)
+
+
+def _body(job: Job) -> dict[str, Any]:
+    status = lifecycle.status_of(job, now=job.now)
+    expired = status == Job.Status.EXPIRED
+    cost = job.actual_cost_micro
+    return {
+        "id": job.pk,
+        "job_id": job.pk,
+        "app": job.app.slug,
+        "action": job.action,
+        "status": status,
+        "cost_estimate": from_micro(job.reserved_micro),
+        "reserved": from_micro(job.reserved_micro),
+        "actual_cost": None if cost is None else from_micro(cost),
+        "charged": from_micro(job.charged_micro),
+        "refunded": from_micro(job.reserved_micro if expired else job.refunded_micro),
+        "uncovered": from_micro(job.uncovered_micro),
+        "late": job.late,
+        "metadata": job.metadata,
+        "created_at": job.created_at,
+        "expires_at": job.expires_at,
+        "settled_at": job.expires_at if expired else job.settled_at,
+    }
+
+
+urlpatterns = [
+    *either_slash("jobs", JobViewSet.as_view({"get": "list", "post": "create"})),
+    *either_slash("jobs/complete", JobViewSet.as_view({"post": "complete"})),
+    *either_slash("jobs/fail", JobViewSet.as_view({"post": "fail"})),
+    *either_slash("jobs/<str:job_id>", JobViewSet.as_view({"get": "retrieve"})),
+]

@@ -1,0 +1,1 @@
+"""Plans: what there is, how one is chosen and paid, and its months' credits."""

@@ -1,0 +1,121 @@
+"""Subscriptions: Stripe keeps them; `Subscription` is what it last told."""
+
+from uuid import UUID
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from accounts.models import User
+from focus.errors import DomainError, NotFound
+from payments import customers, gateway
+from payments.models import PlanCheckout, PlanPrice, Subscription
+from payments.plans import catalog as plan_catalog
+from payments.stripe_objects import Session, Subscribed
+
+PLAN = "plan"
+ATTEMPTS = 5
+
+
+class UnknownPlan(NotFound):
+    """There is no such plan, or nobody can choose it any more."""
+
+    code = "unknown_plan"
+
+
+class NotSubscribed(NotFound):
+    """The account has no paid plan."""
+
+    code = "not_subscribed"
+
+
+def set_ending(*, account: User, ends: bool) -> Subscription:
+    """Let the plan end with the month that is paid, or let it go on after all. Raises
+    `NotSubscribed`.
+    """
+    row = plan_catalog.subscription_of(account_id=account.pk)
+    if row is None:
+        raise NotSubscribed("There is no paid plan to cancel.")
+    subscription_id = row.stripe_subscription_id
+    refused: DomainError | None = None
+    try:
+        gateway.end_at_period_end(subscription_id=subscription_id, ends=ends)
+    except (gateway.Missing, gateway.StripeRefused) as no:
+        refused = no
+    sync(subscription_id=subscription_id)
+    row.refresh_from_db()
+    if refused and not row.live:
+        raise NotSubscribed("The plan has ended already.")
+    if refused:
+        raise refused
+    return row
+
+
+def record_checkout(*, session: Session) -> str:
+    """A checkout was paid, or has expired."""
+    closed = PlanCheckout.objects.filter(stripe_session_id=session.id, closed_at=None)
+    if session.status in ("complete", "expired"):
+        closed.update(closed_at=Now())
+    if session.subscription is None:
+        return f"{session.status}, no subscription"
+    return sync(subscription_id=session.subscription)
+
+
+def sync(*, subscription_id: str) -> str:
+    """Write down how a subscription stands. Asks Stripe, so no transaction may be open.
+
+    Of two readings the later wins, whoever is slower to write.
+    """
+    for _ in range(ATTEMPTS):
+        known = Subscription.objects.filter(stripe_subscription_id=subscription_id)
+        version = known.values_list("version", flat=True).first()
+        try:
+            stands = gateway.subscription(subscription_id=subscription_id)
+        except gateway.Missing:
+            if version is None:
+                raise
+            return _gone(subscription_id)
+        account_id = customers.account_of(stands)
+        if account_id is None:
+            return "not a subscription of ours"
+        price = plan_catalog.dearest_of(prices=[item.price for item in stands.items])
+        if price is None:
+            listed = ", ".join(item.price for item in stands.items)
+            raise UnknownPlan(f"No plan has one of the prices {listed}.")
+        if _write(stands, account_id, price, version):
+            return f"{price.plan.slug}: {stands.status}"
+    raise gateway.StripeBusy("The subscription is being worked on.")
+
+
+def _gone(subscription_id: str) -> str:
+    """Stripe has it no more under our key: the plan ends. It is looked at again by each
+    reconciliation, and lives again if Stripe finds it again.
+    """
+    there = Subscription.objects.filter(stripe_subscription_id=subscription_id)
+    there.exclude(status__in=Subscription.ENDED).update(
+        status=Subscription.GONE, version=F("version") + 1, read_at=Now()
+    )
+    return "Stripe has no such subscription"
+
+
+def _write(
+    stands: Subscribed, account_id: UUID, price: PlanPrice, version: int | None
+) -> bool:
+    ends = [it.ends_at for it in stands.items if it.price == price.stripe_price_id]
+    said = {
+        "plan": price.plan,
+        "status": stands.status,
+        "current_period_end": ends[0],
+        "cancel_at_period_end": stands.cancel_at_period_end,
+        "read_at": Now(),
+        "version": (version or 0) + 1,
+    }
+    if version is None:
+        _, new = Subscription.objects.get_or_create(
+            stripe_subscription_id=stands.id,
+            defaults={**said, "account_id": account_id},
+        )
+        return new
+    unread = Subscription.objects.filter(
+        stripe_subscription_id=stands.id, version=version
+    )
+    return bool(unread.update(**said))

@@ -1,0 +1,1 @@
+"""Automatic top-ups: how an owner sets them, when they charge, and what came of it."""

@@ -1,0 +1,127 @@
+"""Notices: written with what they tell of, sent once, tried again, never lost."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+
+import pytest
+import time_machine
+from django.core import mail as outbox
+from django.core.mail import EmailMessage
+from django.db import transaction
+
+from accounts import mails, tasks
+from accounts.audit import Visitor
+from accounts.credentials import tokens, user_keys
+from accounts.models import Mail, User
+from tests.rules.accounts.test_races import at_once
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+HOME = Visitor(ip="203.0.113.9", user_agent="Your account is closed: http://evil")
+
+
+def test_a_new_token_is_told_of(alice: User) -> None:
+    with time_machine.travel(START, tick=False):
+        issued = tokens.issue(
+            user=alice, name="Win http://evil", scopes=[], visitor=HOME
+        )
+        tasks.send_mails()
+    (sent,) = outbox.outbox
+    assert sent.to == ["alice@example.com"]
+    assert sent.from_email == "Focus <no-reply@thefocus.ai>"
+    assert sent.subject == "A new access token can use your account"
+    assert sent.body == (
+        f"The access token focus_pat_…{issued.token.last4} was created. Anyone who "
+        "has it can use your account until 2026-05-30.\n\n"
+        "When: 2026-03-01 12:00 UTC from 203.0.113.9.\n\n"
+        "If this was not you, sign out sessions you don't recognise and change your "
+        "password on your security page:\nhttp://localhost:8000/security\n"
+    )
+    # Neither the secret nor what a stranger may have chosen.
+    assert issued.secret not in sent.body
+    assert "evil" not in sent.body
+    row = Mail.objects.get()
+    assert (row.due_at, row.sent_at, row.tries) == (None, START, 1)
+
+
+def test_sent_once(alice: User) -> None:
+    user_keys.issue(user=alice, name="server")
+    assert mails.send_due() == 1
+    assert mails.send_due() == 0
+    assert len(outbox.outbox) == 1
+
+
+def test_what_is_rolled_back_is_not_told(alice: User) -> None:
+    with transaction.atomic():
+        tokens.issue(user=alice, name="ci", scopes=[])
+        transaction.set_rollback(True)
+    assert mails.send_due() == 0
+    assert not Mail.objects.exists()
+
+
+def test_nobody_is_written_to_without_an_address(alice: User) -> None:
+    User.objects.update(email=None)
+    tokens.issue(user=User.objects.get(), name="ci", scopes=[])
+    assert not Mail.objects.exists()
+
+
+def test_a_mail_server_that_is_down_is_tried_again_ever_later(alice: User) -> None:
+    with time_machine.travel(START, tick=False) as clock:
+        mails.write(user=alice, subject="Hello", what="Something happened.")
+        waits = []
+        with mock.patch.object(EmailMessage, "send", side_effect=OSError("down")):
+            for _ in range(mails.TRIES):
+                assert mails.send_due() == 0
+                row = Mail.objects.get()
+                if row.due_at is None:
+                    break
+                waits.append(row.due_at - datetime.now(UTC))
+                clock.move_to(row.due_at - timedelta(seconds=1))
+                assert mails.send_due() == 0
+                assert Mail.objects.get().tries == row.tries
+                clock.move_to(row.due_at)
+        assert waits[:3] == [timedelta(minutes=m) for m in (1, 2, 4)]
+        assert max(waits) == timedelta(hours=6)
+        row = Mail.objects.get()
+        assert (row.tries, row.due_at, row.sent_at) == (mails.TRIES, None, None)
+        clock.shift(timedelta(days=9))
+        assert mails.send_due() == 0
+
+
+def test_a_worker_killed_while_sending_loses_nothing(alice: User) -> None:
+    with time_machine.travel(START, tick=False) as clock:
+        mails.write(user=alice, subject="Hello", what="Something happened.")
+        with (
+            mock.patch.object(EmailMessage, "send", side_effect=SystemExit),
+            pytest.raises(SystemExit),
+        ):
+            mails.send_due()
+        assert mails.send_due() == 0
+        clock.shift(60)
+        assert mails.send_due() == 1
+    assert len(outbox.outbox) == 1
+
+
+def test_one_bad_address_keeps_nobody_waiting(alice: User, bob: User) -> None:
+    send = EmailMessage.send
+
+    def refuse_alice(letter: EmailMessage, **options: Any) -> int:
+        if letter.to == ["alice@example.com"]:
+            raise OSError("no such mailbox")
+        return send(letter, **options)
+
+    mails.write(user=alice, subject="Hello", what="Something happened.")
+    mails.write(user=bob, subject="Hello", what="Something happened.")
+    with mock.patch.object(EmailMessage, "send", refuse_alice):
+        assert mails.send_due() == 1
+    assert [letter.to for letter in outbox.outbox] == [["bob@example.com"]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_four_workers_send_each_letter_once(alice: User) -> None:
+    for number in range(20):
+        mails.write(user=alice, subject=f"Hello {number}", what="It happened.")
+    outcomes = at_once(4, mails.send_due)
+    assert sum(outcomes) == 20, outcomes
+    subjects = [letter.subject for letter in outbox.outbox]
+    assert sorted(subjects) == sorted(f"Hello {number}" for number in range(20))

@@ -1,0 +1,228 @@
+"""Where a browser may be sent: the table of hostile addresses, and what is cut."""
+
+import pytest
+from pytest_django import Settings
+
+from accounts.models import App
+from accounts.partners import origins, redirects
+from tests.counting import statements
+
+APPS = ["https://video.thefocus.ai", "https://thefocus.ai", "http://localhost:5173"]
+
+# Address, may it be an absolute target, may it be a path of ours.
+TABLE = [
+    ("https://video.thefocus.ai/a?b=1#c", True, False),
+    ("https://VIDEO.thefocus.ai/", True, False),
+    ("https://video.thefocus.ai:443/x", True, False),
+    ("https://video.thefocus.ai.evil.com/", False, False),
+    ("https://evil.com/https://video.thefocus.ai", False, False),
+    ("https://video.thefocus.ai@evil.com/", False, False),
+    ("https://evil.com#@video.thefocus.ai", False, False),
+    ("//evil.com", False, False),
+    ("///evil.com", False, False),
+    ("/\\evil.com", False, False),
+    ("https:/evil.com", False, False),
+    ("https:evil.com", False, False),
+    ("https:///evil.com", False, False),
+    ("http://video.thefocus.ai/", False, False),
+    ("javascript:alert(1)//video.thefocus.ai", False, False),
+    ("data:text/html,x", False, False),
+    (" https://video.thefocus.ai/", False, False),
+    ("https://video.thefocus.ai\\@evil.com/", False, False),
+    ("https://video.thefocus.ai\t.evil.com/", False, False),
+    ("https://video.thefocus.ai%2eevil.com/", False, False),
+    ("https://video.thefocus.ai%00.evil.com/", False, False),
+    ("https://xn--video-thefocus.ai/", False, False),
+    ("https://video.thefocus.ai./", False, False),
+    ("https://video.thefocus.ai:8443/", False, False),
+    ("https://user:pw@video.thefocus.ai/", False, False),
+    ("https://video\u3002thefocus.ai/", False, False),
+    ("/auth/callback", False, True),
+    ("/auth//evil", False, True),
+    ("/%2f/evil.com", False, True),
+    ("/;@evil.com", False, True),
+    ("", False, False),
+    ("/\t/evil.com", False, False),
+    ("https://[::1]/", False, False),
+    ("https://video.thefocus.ai:99999/", False, False),
+    ("ftp://video.thefocus.ai/", False, False),
+    ("https://video.thefocus.ai?x=//evil", True, False),
+    ("https://evil.thefocus.ai/", False, False),
+    ("https://localhost:5173/", False, False),
+    ("http://localhost:5173/cb", True, False),
+    ("https://video.thefocus.ai/" + "a" * 2048, False, False),
+    ("https://video.thefocus.ai:/", True, False),
+    ("https://video.thefocus.ai:0443/", True, False),
+    ("https://video.thefocus.ai:+443/", False, False),
+    ("https://[video.thefocus.ai]/", False, False),
+    ("HTTPS://video.thefocus.ai/", True, False),
+    ("https://video.thefocus.ai\x7f/", False, False),
+    ("https://@video.thefocus.ai/", False, False),
+]
+
+
+@pytest.fixture(autouse=True)
+def _apps(db: None, settings: Settings) -> None:
+    settings.PUBLIC_BASE_URL = settings.FRONTEND_URL = "https://account.thefocus.ai"
+    settings.HTTPS = True
+    App.objects.create(slug="first", name="First", origins=APPS[:2])
+    App.objects.create(slug="second", name="Second", origins=APPS[2:])
+    App.objects.create(
+        slug="off", name="Off", origins=["https://off.thefocus.ai"], active=False
+    )
+
+
+@pytest.mark.parametrize(("raw", "absolute", "relative"), TABLE)
+def test_the_table(raw: str, absolute: bool, relative: bool) -> None:
+    assert (redirects.absolute(raw) is not None) is absolute
+    assert (redirects.relative(raw) is not None) is relative
+
+
+def test_the_path_is_free_and_comes_back_byte_by_byte() -> None:
+    raw = "https://video.thefocus.ai/a/%2F..?q=%20+x&&y#/route?token=kept"
+    assert redirects.absolute(raw) == raw
+
+
+def test_raw_letters_mean_their_encoded_form(settings: Settings) -> None:
+    settings.FRONTEND_URL = "https://app.example.com"
+    app = "https://video.thefocus.ai"
+    path, encoded = "/épreuve?q=日本#ü", "/%C3%A9preuve?q=%E6%97%A5%E6%9C%AC#%C3%BC"
+    assert redirects.absolute(app + path) == redirects.absolute(app + encoded)
+    assert redirects.absolute(app + path) == app + encoded
+    assert redirects.relative(path) == encoded
+    assert redirects.front(path) == f"https://app.example.com{encoded}"
+    assert redirects.front(f"https://app.example.com{path}") == redirects.front(path)
+    for host in (
+        "https://vidéo.thefocus.ai/",
+        "https://video.thefocus.ai\uff0fevil.com/",
+        "https://video.thefocus.ai\u3002evil.com/",
+        "https://evil.com\uff03@video.thefocus.ai/",
+    ):
+        assert redirects.absolute(host) is None
+    assert redirects.absolute(f"{app}/\ud800") is None
+    assert redirects.absolute(f"{app}/" + "é" * 1024) is None
+
+
+def test_our_own_pages_and_the_front_end_are_allowed(settings: Settings) -> None:
+    settings.FRONTEND_URL = "https://app.example.com"
+    assert redirects.absolute("https://account.thefocus.ai/device")
+    assert redirects.absolute("https://app.example.com/x")
+
+
+def test_an_app_that_is_switched_off_is_sent_nobody() -> None:
+    assert redirects.absolute("https://off.thefocus.ai/") is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("?token=x", ""),
+        ("?a=1&token=x&b=2", "?a=1&b=2"),
+        ("?ticket=x#f", "#f"),
+        ("?%74oken=x&to%6Ben=y&a", "?a"),
+        ("?token&token=", ""),
+        ("?mytoken=1&tokens=2", "?mytoken=1&tokens=2"),
+    ],
+)
+def test_a_token_that_is_there_already_is_cut(sent: str, kept: str) -> None:
+    base = "https://video.thefocus.ai/cb"
+    assert redirects.absolute(base + sent) == base + kept
+
+
+def test_the_token_goes_to_the_end_of_the_query() -> None:
+    base = "https://video.thefocus.ai/cb"
+    assert redirects.with_token(base, "t") == f"{base}?token=t"
+    assert redirects.with_token(f"{base}?a=1#f", "t") == f"{base}?a=1&token=t#f"
+
+
+def test_an_app_of_our_site_gets_a_token_as_it_likes() -> None:
+    target = "https://video.thefocus.ai/cb"
+    assert redirects.wants_token(target)
+    App.objects.filter(slug="first").update(redirect_token=False)
+    assert not redirects.wants_token(target)
+    assert not redirects.wants_token("https://account.thefocus.ai/")
+
+
+def test_an_app_of_another_site_always_does() -> None:
+    App.objects.update(redirect_token=False)
+    assert redirects.wants_token("http://localhost:5173/cb")
+
+
+@pytest.mark.parametrize(
+    ("base", "origin", "another"),
+    [
+        ("https://account.thefocus.ai", "https://account.thefocus.ai", False),
+        ("https://account.thefocus.ai", "https://video.thefocus.ai", False),
+        ("https://account.thefocus.ai", "https://thefocus.ai", False),
+        ("https://account.thefocus.ai", "https://a.b.thefocus.ai:8443", False),
+        ("https://account.thefocus.ai", "http://video.thefocus.ai", True),
+        ("https://account.thefocus.ai", "https://nothefocus.ai", True),
+        ("https://account.thefocus.ai", "https://1sub.io", True),
+        ("https://account.thefocus.co.uk", "https://video.thefocus.co.uk", False),
+        ("https://account.thefocus.co.uk", "https://evil.co.uk", True),
+        ("https://thefocus.ai", "https://video.thefocus.ai", False),
+        ("https://thefocus.ai", "https://other.ai", True),
+        ("http://localhost:8000", "http://localhost:5173", False),
+        ("http://localhost:8000", "http://127.0.0.1:5173", True),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:5173", False),
+        ("http://127.0.0.1:8000", "http://10.0.0.1:5173", True),
+    ],
+)
+def test_what_a_browser_calls_the_same_site(
+    settings: Settings, base: str, origin: str, another: bool
+) -> None:
+    settings.PUBLIC_BASE_URL = base
+    assert origins.is_another_site(origin) is another
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("https://video.example.com", "https://video.example.com"),
+        ("https://Video.Example.com:443/", "https://video.example.com"),
+        ("https://video.example.com:8443", "https://video.example.com:8443"),
+        ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_an_origin_is_stored_as_a_browser_sends_it(typed: str, stored: str) -> None:
+    assert origins.exact(typed) == stored
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "video.example.com",
+        "https://",
+        "https://*.example.com",
+        "https://video.example.com/path",
+        "https://video.example.com?x",
+        "https://video.example.com#x",
+        "https://u@video.example.com",
+        "https://video.example.com.",
+        "http://video.example.com",
+        "null",
+        "*",
+        "https://b\u00fccher.example",
+        "https://" + "a" * 250 + ".example.com",
+    ],
+)
+def test_what_is_no_origin_is_not_registered(typed: str) -> None:
+    with pytest.raises(origins.InvalidOrigin):
+        origins.exact(typed)
+
+
+def test_plain_http_is_for_servers_that_are_plain_http(settings: Settings) -> None:
+    settings.HTTPS = False
+    assert origins.exact("http://localhost:5173") == "http://localhost:5173"
+
+
+def test_asking_for_an_origin_uses_the_index_or_nothing() -> None:
+    with statements() as queries:
+        assert not origins.of_an_app("null")
+        assert not origins.of_an_app("")
+        assert not origins.of_an_app("https://Video.thefocus.ai")
+        assert not origins.of_an_app("https://video.thefocus.ai/")
+    assert len(queries) == 0
+    assert origins.of_an_app("https://video.thefocus.ai")
+    assert not origins.of_an_app("https://off.thefocus.ai")

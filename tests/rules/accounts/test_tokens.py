@@ -1,0 +1,166 @@
+"""Personal access tokens and app keys: issued, found, rotated, revoked."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from accounts.credentials import tokens
+from accounts.credentials.principals import (
+    AppInactive,
+    InvalidToken,
+    KeyInactive,
+    TokenExpired,
+)
+from accounts.models import App, PersonalAccessToken, SecurityEvent, User
+from accounts.signin import closing
+from focus.errors import NotFound
+from tests.counting import statements
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def test_a_token_lives_90_days_to_the_second(alice: User) -> None:
+    with time_machine.travel(START, tick=False) as clock:
+        issued = tokens.issue(user=alice, name="laptop", scopes=["wallet:read"])
+        assert issued.token.expires_at == START + timedelta(days=90)
+        clock.move_to(START + timedelta(days=90, seconds=-1))
+        assert tokens.find(secret=issued.secret).user == alice
+        clock.move_to(START + timedelta(days=90))
+        with pytest.raises(TokenExpired):
+            tokens.find(secret=issued.secret)
+
+
+@pytest.mark.parametrize("days", [1, 366])
+def test_a_chosen_lifetime_is_honoured(alice: User, days: int) -> None:
+    token = tokens.issue(user=alice, name="x", scopes=[], days=days).token
+    assert token.expires_at - token.created_at == timedelta(days=days)
+
+
+@pytest.mark.parametrize("days", [0, -1, 367])
+def test_or_refused_never_changed(alice: User, days: int) -> None:
+    with pytest.raises(tokens.InvalidLifetime):
+        tokens.issue(user=alice, name="x", scopes=[], days=days)
+    assert not PersonalAccessToken.objects.exists()
+
+
+def test_a_revoked_token_is_as_unknown_as_a_made_up_one(alice: User) -> None:
+    issued = tokens.issue(user=alice, name="laptop", scopes=[])
+    tokens.revoke(user=alice, token_id=issued.token.pk)
+    with pytest.raises(InvalidToken):
+        tokens.find(secret=issued.secret)
+    # Twice is once, and writes one event.
+    tokens.revoke(user=alice, token_id=issued.token.pk)
+    assert SecurityEvent.objects.filter(kind="token_revoked").count() == 1
+
+
+def test_nobody_revokes_what_is_not_theirs(alice: User, bob: User) -> None:
+    issued = tokens.issue(user=alice, name="laptop", scopes=[])
+    with pytest.raises(NotFound):
+        tokens.revoke(user=bob, token_id=issued.token.pk)
+    assert tokens.find(secret=issued.secret)
+
+
+def test_the_token_of_a_closed_account_is_invalid(alice: User) -> None:
+    issued = tokens.issue(user=alice, name="laptop", scopes=[])
+    closing.close(user=alice, actor="staff")
+    with pytest.raises(InvalidToken):
+        tokens.find(secret=issued.secret)
+    closing.reopen(user=alice, actor="staff")
+    assert tokens.find(secret=issued.secret)
+
+
+def test_live_tokens_are_neither_revoked_nor_expired(alice: User, bob: User) -> None:
+    with time_machine.travel(START, tick=False):
+        tokens.issue(user=alice, name="old", scopes=[], days=1)
+        revoked = tokens.issue(user=alice, name="revoked", scopes=[])
+        tokens.issue(user=bob, name="bob's", scopes=[])
+        kept = tokens.issue(user=alice, name="kept", scopes=[])
+        tokens.revoke(user=alice, token_id=revoked.token.pk)
+    with time_machine.travel(START + timedelta(days=2), tick=False):
+        assert list(tokens.live(user=alice)) == [kept.token]
+
+
+def test_using_a_token_is_noted_once_a_minute(alice: User) -> None:
+    issued = tokens.issue(user=alice, name="laptop", scopes=[])
+    with time_machine.travel(START, tick=False) as clock:
+        for seconds, expected in [(0, 0), (59, 0), (60, 60), (119, 60), (120, 120)]:
+            clock.move_to(START + timedelta(seconds=seconds))
+            with statements() as queries:
+                tokens.find(secret=issued.secret)
+            issued.token.refresh_from_db()
+            assert issued.token.last_used_at == START + timedelta(seconds=expected)
+            assert len(queries) == (2 if seconds == expected else 1)
+
+
+def test_a_key_finds_its_app_with_one_query(video: App) -> None:
+    issued = tokens.issue_app_key(app=video, name="server")
+    tokens.find_app_key(secret=issued.secret)
+    with statements() as queries:
+        assert tokens.find_app_key(secret=issued.secret).app.slug == "video"
+    assert len(queries) == 1
+
+
+def test_a_switched_off_key_or_app_says_so(video: App) -> None:
+    issued = tokens.issue_app_key(app=video, name="server")
+    tokens.switch_app_key(key_id=issued.key.pk, active=False)
+    with pytest.raises(KeyInactive):
+        tokens.find_app_key(secret=issued.secret)
+    video.active = False
+    video.save()
+    with pytest.raises(AppInactive):
+        tokens.find_app_key(secret=issued.secret)
+    # A revoked key says nothing about its app.
+    tokens.revoke_app_key(key_id=issued.key.pk)
+    with pytest.raises(InvalidToken):
+        tokens.find_app_key(secret=issued.secret)
+
+
+def test_a_rotated_key_works_until_its_overlap_ends(video: App) -> None:
+    with time_machine.travel(START, tick=False) as clock:
+        old = tokens.issue_app_key(app=video, name="server")
+        new = tokens.rotate_app_key(key_id=old.key.pk, overlap_seconds=900)
+        assert new.key.name == "server"
+        clock.move_to(START + timedelta(seconds=899))
+        assert tokens.find_app_key(secret=old.secret) == old.key
+        assert tokens.find_app_key(secret=new.secret) == new.key
+        clock.move_to(START + timedelta(seconds=900))
+        with pytest.raises(TokenExpired):
+            tokens.find_app_key(secret=old.secret)
+        assert tokens.find_app_key(secret=new.secret) == new.key
+
+
+def test_a_key_keeps_its_own_end_if_that_is_sooner(video: App) -> None:
+    with time_machine.travel(START, tick=False):
+        soon = START + timedelta(seconds=30)
+        old = tokens.issue_app_key(app=video, name="server", expires_at=soon)
+        new = tokens.rotate_app_key(key_id=old.key.pk, overlap_seconds=3600)
+        old.key.refresh_from_db()
+        assert (old.key.expires_at, new.key.expires_at) == (soon, soon)
+
+
+def test_no_rotation_of_what_no_longer_works(video: App) -> None:
+    revoked = tokens.issue_app_key(app=video, name="revoked")
+    tokens.revoke_app_key(key_id=revoked.key.pk)
+    replaced = tokens.issue_app_key(app=video, name="replaced")
+    tokens.rotate_app_key(key_id=replaced.key.pk, overlap_seconds=3600)
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    expired = tokens.issue_app_key(app=video, name="expired", expires_at=past)
+    for issued in (revoked, replaced, expired):
+        with pytest.raises(tokens.KeyNotUsable):
+            tokens.rotate_app_key(key_id=issued.key.pk, overlap_seconds=0)
+    with pytest.raises(tokens.InvalidLifetime):
+        tokens.rotate_app_key(key_id=replaced.key.pk, overlap_seconds=5)
+    with pytest.raises(NotFound):
+        tokens.rotate_app_key(key_id=uuid.uuid4(), overlap_seconds=0)
+
+
+def test_rotating_locks_the_account_before_its_token(alice: User) -> None:
+    """As a mailbox proof does, which ends both: the other way they wait for ever."""
+    token = tokens.issue(user=alice, name="x", scopes=[]).token
+    with statements() as seen:
+        tokens.rotate(user=alice, token_id=token.pk)
+    locks = [it for it in seen if "FOR NO KEY UPDATE" in it]
+    assert 'FROM "accounts_user"' in locks[0]
+    assert 'FROM "accounts_personalaccesstoken"' in locks[1]

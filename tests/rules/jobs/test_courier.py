@@ -1,0 +1,148 @@
+"""A courier at work: of this process, with a real endpoint in another."""
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from accounts.models import User
+from jobs.models import Attempt, Delivery, Endpoint
+from jobs.webhooks import delivery, endpoints, redelivery
+from jobs.webhooks.courier import Courier
+from tests import endpoint
+from tests.endpoint import Heard
+from tests.processes import until
+from tests.webhooks import made, now, told
+
+State = Delivery.State
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[Heard]:
+    with endpoint.listening(tmp_path) as listening:
+        yield listening
+
+
+@pytest.fixture
+def courier(transactional_db: None) -> Iterator[Courier]:
+    courier = Courier(threads=8)
+    courier.start()
+    yield courier
+    courier.stop()
+    courier.join(40)
+    assert not courier._clerk.is_alive()
+
+
+def test_a_delivery_is_heard_and_both_signatures_are_good(
+    alice: User, heard: Heard, courier: Courier
+) -> None:
+    shown = endpoints.register(user=alice, url=f"{heard.url}/200", events=["test"])
+    [row] = told(shown.endpoint)
+    courier.wake()
+    until(lambda: now(row).state == State.SUCCEEDED)
+    [line] = heard.lines()
+    body = line["body"].encode()
+    assert Webhook(shown.secret).verify(body, line["headers"]) == json.loads(body)
+    assert len(line["headers"]["x-signature"]) == 64
+    assert line["headers"]["webhook-id"] == f"evt_{row.event_id.hex}"
+    assert line["headers"]["x-webhook-event"] == "test"
+    assert line["headers"]["x-webhook-attempt"] == "1"
+    assert body == bytes(row.event.body)
+    attempt = Attempt.objects.get()
+    assert (attempt.state, attempt.status, attempt.ip) == ("done", 200, "127.0.0.1")
+    assert (row.attempts, row.tries, row.lease) == (1, 1, None)
+
+
+@pytest.mark.slow
+def test_five_tries_at_the_promised_times_then_replayed(
+    alice: User, heard: Heard, courier: Courier
+) -> None:
+    to = made(alice, f"{heard.url}/503")
+    [row] = told(to)
+    until(lambda: now(row).state == State.FAILED, seconds=30)
+    assert [a.status for a in Attempt.objects.order_by("n")] == [503] * 5
+    at = [line["at"] for line in heard.lines()]
+    # Never early; how late is for the benchmark to say.
+    for (before, after), wait in zip(pairwise(at), (1, 2, 4, 8), strict=True):
+        assert after - before >= wait
+    assert len({line["headers"]["webhook-id"] for line in heard.lines()}) == 1
+    assert len({line["body"] for line in heard.lines()}) == 1
+    Endpoint.objects.update(url=f"{heard.url}/200")
+    redelivery.resend(user=alice, delivery_id=row.pk)
+    until(lambda: now(row).state == State.SUCCEEDED)
+    assert (row.attempts, row.tries, row.trigger) == (6, 1, "manual")
+    again = heard.lines("/200")[0]
+    assert again["body"] == heard.lines("/503")[0]["body"]
+    assert again["headers"]["webhook-id"] == f"evt_{row.event_id.hex}"
+
+
+def test_a_redirect_is_not_followed(
+    alice: User, heard: Heard, courier: Courier
+) -> None:
+    [row] = told(made(alice, f"{heard.url}/302"))
+    until(lambda: now(row).tries == 1)
+    assert (row.state, row.last_status) == (State.PENDING, 302)
+
+
+def test_a_request_is_cut_at_the_deadline(
+    alice: User, heard: Heard, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("focus.outgoing.safe_http.SECONDS", 0.5)
+    [row] = told(made(alice, f"{heard.url}/hang"))
+    until(lambda: now(row).tries == 1)
+    assert (row.state, row.last_error) == (State.PENDING, "timeout")
+
+
+def test_a_hanging_endpoint_takes_no_more_than_its_share(
+    alice: User,
+    bob: User,
+    heard: Heard,
+    courier: Courier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever hangs is still being waited for when everybody else is done."""
+    monkeypatch.setattr("focus.outgoing.safe_http.SECONDS", 4)
+    hanging = [made(alice, f"{heard.url}/hang/{n}") for n in range(3)]
+    Endpoint.objects.update(troubled=True)
+    for to in hanging:
+        told(to, 10)
+    healthy = told(made(bob, f"{heard.url}/200"), 30)
+    done = Delivery.objects.filter(pk__in=[row.pk for row in healthy])
+    until(lambda: done.filter(state=State.SUCCEEDED).count() == 30)
+    flying = Delivery.objects.filter(lease__isnull=False)
+    assert flying.filter(endpoint__in=hanging).count() == 3
+
+
+def test_a_worker_that_cannot_write_goes_on(
+    alice: User, heard: Heard, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One outcome that cannot be written keeps no other from it."""
+    poison = made(alice, f"{heard.url}/404/poison")
+    learn = delivery._learn
+
+    def failing(to: Endpoint, *rest: Any) -> None:
+        if to.pk == poison.pk:
+            raise RuntimeError("a bug")
+        learn(to, *rest)
+
+    monkeypatch.setattr(delivery, "_learn", failing)
+    [bad] = told(poison)
+    good = told(made(alice, f"{heard.url}/404/other"), 5)
+    until(lambda: all(now(row).state == State.FAILED for row in good))
+    assert now(bad).state == State.PENDING
+
+
+def test_stopping_finishes_what_was_begun(
+    alice: User, heard: Heard, transactional_db: None
+) -> None:
+    courier = Courier(threads=4)
+    [row] = told(made(alice, f"{heard.url}/slow"))
+    courier.start()
+    until(lambda: heard.lines("/slow"))
+    courier.stop()
+    courier.join(10)
+    assert now(row).state == State.SUCCEEDED

@@ -1,0 +1,214 @@
+"""Charges and purchases on real connections, decided by counting."""
+
+import threading
+from collections import Counter
+
+import pytest
+from django.db import connection, transaction
+
+from accounts.models import Consent
+from accounts.partners import consents
+from focus.money import MICRO
+from jobs import tool_purchases, usage
+from jobs.invariants import ALL
+from jobs.models import ToolPurchase, Usage
+from tests.rules.wallet.test_races import at_once
+from wallet import invariants, ledger
+from wallet.models import Entry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _both_let_the_tool(alice, bob, tool, lets):
+    lets(alice, tool)
+    lets(bob, tool)
+
+
+@pytest.fixture(autouse=True)
+def _adds_up(transactional_db):
+    yield
+    assert invariants.violations(among=ALL) == []
+
+
+def charge(user, app, key, amount=1, reason="used"):
+    return usage.charge(
+        account_id=user.pk,
+        app=app,
+        amount_micro=amount * MICRO,
+        reason=reason,
+        key=key,
+        actor="test",
+    )
+
+
+def left(user):
+    return ledger.balance(account_id=user.pk).available_micro / MICRO
+
+
+def test_twenty_twins_charge_once(alice, tool, give):
+    give(alice, 100)
+    outcomes = at_once(*[lambda: charge(alice, tool, "one")] * 20)
+    assert outcomes.count("duplicate_request") == 19
+    assert (left(alice), Usage.objects.count()) == (99, 1)
+
+
+def test_of_two_people_one_has_the_key(alice, bob, tool, give):
+    for user in (alice, bob):
+        give(user, 100)
+    both = [lambda: charge(alice, tool, "one"), lambda: charge(bob, tool, "one")] * 5
+    outcomes = at_once(*both)
+    assert outcomes.count("duplicate_request") == 9
+    assert left(alice) + left(bob) == 199
+
+
+def test_only_what_is_affordable_is_charged(alice, tool, give):
+    give(alice, 5)
+    calls = [lambda n=n: charge(alice, tool, f"k{n}") for n in range(16)]
+    outcomes = Counter(map(str, at_once(*calls)))
+    assert outcomes["insufficient_credits"] == 11
+    assert (left(alice), Usage.objects.count()) == (0, 5)
+
+
+def test_twenty_parallel_payments_of_a_checkout_charge_once(alice, tool, give):
+    give(alice, 100)
+    consents.revoke(user=alice, app_id=tool.pk)
+    purchase = tool_purchases.create(user=alice, tool_id=tool.pk)
+    bought = at_once(
+        *[lambda: tool_purchases.process(user=alice, purchase_id=purchase.pk)] * 20
+    )
+    assert len({one.token for one in bought}) == 20
+    assert left(alice) == 75
+    assert Entry.objects.filter(kind="consume").count() == 1
+    assert Consent.objects.get(user=alice).revoked_at is None
+
+
+def open_checkouts(alice, tool, count):
+    return [
+        ToolPurchase.objects.create(
+            account=alice,
+            app=tool,
+            price_micro=25 * MICRO,
+            expires_at="2999-01-01T00:00Z",
+        )
+        for _ in range(count)
+    ]
+
+
+def test_many_checkouts_of_one_tool_at_once_charge_once(alice, tool, give):
+    give(alice, 1000)
+    made = open_checkouts(alice, tool, 5)
+    bought = at_once(
+        *[
+            lambda one=one: tool_purchases.process(user=alice, purchase_id=one.pk)
+            for one in made * 4
+        ]
+    )
+    assert len({one.token for one in bought}) == 20
+    assert len({one.purchase.pk for one in bought}) == 1
+    assert left(alice) == 975
+    assert ToolPurchase.objects.filter(paid_at__isnull=False).count() == 1
+
+
+def test_buying_the_same_tool_twice_at_once_charges_once(alice, tool, give):
+    give(alice, 1000)
+
+    def buy():
+        checkout = tool_purchases.create(user=alice, tool_id=tool.pk)
+        return tool_purchases.process(user=alice, purchase_id=checkout.pk)
+
+    bought = at_once(*[buy] * 10)
+    assert len({one.purchase.pk for one in bought}) == 1
+    assert left(alice) == 975
+
+
+def test_two_checkouts_of_a_tool_per_use_and_credits_for_one(alice, tool, give):
+    tool.sold_per_use = True
+    tool.save()
+    give(alice, 30)
+    made = open_checkouts(alice, tool, 2)
+    outcomes = at_once(
+        *[
+            lambda one=one: tool_purchases.process(user=alice, purchase_id=one.pk)
+            for one in made
+        ]
+    )
+    assert outcomes.count("insufficient_credits") == 1
+    assert left(alice) == 5
+
+
+def test_a_twin_waits_for_the_first_and_learns_its_outcome(alice, tool, give):
+    give(alice, 10)
+    charged, go_on = threading.Event(), threading.Event()
+
+    def first():
+        with transaction.atomic():
+            charge(alice, tool, "one")
+            charged.set()
+            go_on.wait(10)
+
+    def twin():
+        charged.wait(10)
+        threading.Timer(0.5, go_on.set).start()
+        return charge(alice, tool, "one")
+
+    _, outcome = at_once(first, twin)
+    assert outcome == "duplicate_request"
+    assert left(alice) == 9
+
+
+def test_a_twin_does_not_wait_for_ever(alice, tool, give):
+    give(alice, 10)
+    charged, told = threading.Event(), threading.Event()
+
+    def first():
+        with transaction.atomic():
+            charge(alice, tool, "one")
+            charged.set()
+            told.wait(20)
+
+    def twin():
+        charged.wait(10)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '300ms'")
+            charge(alice, tool, "one")
+        except usage.StillInFlight as refusal:
+            return refusal.retry_after_seconds, refusal.facts
+        finally:
+            told.set()
+
+    assert at_once(first, twin)[1] == (1, {"is_duplicate": False})
+    assert left(alice) == 9
+
+
+def test_a_first_try_that_failed_leaves_the_key_free(alice, tool, give):
+    give(alice, 10)
+
+    def fails():
+        with transaction.atomic():
+            charge(alice, tool, "one")
+            raise usage.DuplicateRequest("as if the process had died")
+
+    outcomes = at_once(fails, lambda: charge(alice, tool, "one"))
+    assert (left(alice), Usage.objects.count()) == (9, 1)
+    assert outcomes[0] == "duplicate_request"
+
+
+def test_a_purchase_and_a_consent_do_not_deadlock(alice, tool, give):
+    give(alice, 100)
+    purchase = tool_purchases.create(user=alice, tool_id=tool.pk)
+
+    def grant():
+        return consents.record(user=alice, app_id=tool.pk)
+
+    def revoke():
+        return consents.revoke(user=alice, app_id=tool.pk)
+
+    def pay():
+        tool_purchases.process(user=alice, purchase_id=purchase.pk)
+        return "paid"
+
+    outcomes = at_once(*[pay, grant, revoke, pay] * 4)
+    assert outcomes.count("paid") == 8
+    assert left(alice) == 75

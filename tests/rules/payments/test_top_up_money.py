@@ -1,0 +1,239 @@
+"""Automatic top-up's money: once by whatever way we hear of it, within the month's
+limit, under races, and back out.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import time_machine
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.models import App, User
+from payments import inbox, packs, reconciliation
+from payments.models import Pack, Payment, TopUpAttempt, TopUpRule
+from payments.topups import charging
+from tests.rules.payments.test_refunds import at_once, spend
+from tests.till import Till, credits_of
+from tests.top_ups import INTENTS, charged, letters, run, soon, statuses
+from wallet import invariants
+from wallet.models import Entry
+
+
+@pytest.mark.django_db
+class TestMoneyBack:
+    @pytest.mark.parametrize("how", ["refund", "dispute"])
+    def test_it_takes_its_credits_along_and_is_not_fetched_again(
+        self, till: Till, alice: User, how: str
+    ) -> None:
+        till.top_up(alice)
+        run()
+        payment = Payment.objects.get(top_up__isnull=False)
+        till.stripe.control(f"charges/{payment.stripe_payment_intent_id}/{how}")
+        till.catch_up()
+        assert credits_of(alice) == 5
+        soon()
+        run()
+        rule = TopUpRule.objects.get()
+        assert (rule.off_because, statuses()) == ("reversed", ["paid"])
+        assert invariants.violations() == []
+
+    @pytest.mark.parametrize("left", ["above the threshold", "in debt"])
+    def test_it_is_off_at_once_whatever_the_balance(
+        self, till: Till, alice: User, video: App, give: Any, left: str
+    ) -> None:
+        """Its owner must not read "on" of a rule that never charges again."""
+        till.top_up(alice)
+        run()
+        if left == "above the threshold":
+            give(alice, 1000)
+        else:
+            spend(alice, video, int(credits_of(alice)))
+        payment = Payment.objects.get(top_up__isnull=False)
+        till.stripe.control(f"charges/{payment.stripe_payment_intent_id}/refund")
+        till.catch_up()
+        run()
+        rule = TopUpRule.objects.get()
+        assert (rule.enabled, rule.off_because) == (False, "reversed")
+        assert letters()[-1] == "Automatic top-up was switched off"
+        [attempt] = charging.last_of(account_id=alice.pk)
+        assert attempt.refunded
+        run()
+        assert letters().count("Automatic top-up was switched off") == 1
+
+    def test_a_changed_pack_ends_it_at_once_whatever_the_balance(
+        self, till: Till, alice: User, give: Any
+    ) -> None:
+        till.top_up(alice)
+        run()
+        give(alice, 1000)
+        Pack.objects.update(price_cents=F("price_cents") + 1)
+        run()
+        rule = TopUpRule.objects.get()
+        assert (rule.enabled, rule.off_because) == (False, "pack")
+
+    def test_a_refund_heard_of_before_its_payment(
+        self, till: Till, alice: User
+    ) -> None:
+        till.top_up(alice)
+        till.fault(INTENTS, method="post", count=3, lose_answer=True)
+        run()
+        [intent] = till.news("payment_intent.succeeded")[-1:]
+        till.stripe.control(f"charges/{intent.data.object.id}/refund")
+        for event in reversed(till.news()):
+            till.tell([event])
+            inbox.handle_due()
+        assert (statuses(), credits_of(alice)) == (["paid"], 5)
+
+
+@pytest.mark.django_db
+class TestHearing:
+    def lost(self, till: Till, alice: User) -> None:
+        """Stripe charged, and its answers were lost."""
+        till.top_up(alice)
+        till.fault(INTENTS, method="post", count=3, lose_answer=True)
+        run()
+        assert (statuses(), charged(till), credits_of(alice)) == (["pending"], 1, 5)
+
+    def once(self, till: Till, alice: User) -> None:
+        soon()
+        run()
+        till.catch_up()
+        assert reconciliation.reconcile().drifts == []
+        assert (statuses(), charged(till), credits_of(alice)) == (["paid"], 1, 10)
+        assert Entry.objects.count() == 2
+
+    def test_by_webhook(self, till: Till, alice: User) -> None:
+        self.lost(till, alice)
+        till.catch_up()
+        assert credits_of(alice) == 10
+        self.once(till, alice)
+
+    def test_by_comparison(self, till: Till, alice: User) -> None:
+        self.lost(till, alice)
+        reconciliation.reconcile()
+        assert credits_of(alice) == 10
+        self.once(till, alice)
+
+    def test_by_looking_for_it(self, till: Till, alice: User) -> None:
+        self.lost(till, alice)
+        soon()
+        charging.charge_due()
+        assert credits_of(alice) == 10
+        self.once(till, alice)
+
+    def test_our_book_beside_stripes(self, till: Till, alice: User) -> None:
+        till.top_up(alice)
+        run()
+        Payment.objects.filter(top_up__isnull=False).update(amount_cents=100)
+        [drift] = reconciliation.reconcile().drifts
+        assert drift.kind == "not_paid"
+
+
+@pytest.mark.django_db
+class TestCeiling:
+    def at(self, when: str) -> Any:
+        return time_machine.travel(f"{when}+00:00", tick=False)
+
+    def begin(self) -> int:
+        TopUpRule.objects.update(
+            not_before=timezone.now(), switched_on_at=timezone.now()
+        )
+        return charging.begin_due()
+
+    def end(self, status: str = "paid") -> None:
+        TopUpAttempt.objects.filter(status="pending").update(
+            status=status, due_at=None, ended_at=timezone.now()
+        )
+
+    def test_a_month_takes_no_more_than_was_allowed(
+        self, till: Till, alice: User
+    ) -> None:
+        till.top_up(alice, ceiling_cents=1000)
+        with self.at("2026-10-31 23:58"):
+            assert self.begin() == 1
+            self.end()
+            assert self.begin() == 1
+            self.end()
+            assert self.begin() == 0
+            rule = TopUpRule.objects.get()
+            assert rule.not_before == datetime(2026, 11, 1, tzinfo=UTC)
+            assert rule.enabled
+        with self.at("2026-11-01 00:00"):
+            assert self.begin() == 1
+
+    def test_one_that_spans_the_months_end_counts_in_both(
+        self, till: Till, alice: User
+    ) -> None:
+        till.top_up(alice, ceiling_cents=499)
+        with self.at("2026-10-31 23:59"):
+            assert self.begin() == 1
+        with self.at("2026-11-01 00:01"):
+            assert charging.spent_cents(account_id=alice.pk, at=timezone.now()) == 499
+            self.end()
+            assert self.begin() == 0
+        with self.at("2026-12-01 00:00"):
+            assert self.begin() == 1
+
+    def test_what_was_declined_is_not_counted(self, till: Till, alice: User) -> None:
+        till.top_up(alice, ceiling_cents=499)
+        with self.at("2026-10-15 12:00"):
+            assert self.begin() == 1
+            self.end("declined")
+            assert self.begin() == 1
+
+    def test_the_year_ends_too(self, till: Till, alice: User) -> None:
+        till.top_up(alice, ceiling_cents=499)
+        with self.at("2026-12-31 12:00"):
+            assert self.begin() == 1
+            self.end()
+            assert self.begin() == 0
+        assert TopUpRule.objects.get().not_before == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRaces:
+    def test_eight_workers_never_begin_two_nor_pass_the_ceiling(
+        self, till: Till, alice: User, video: App
+    ) -> None:
+        till.top_up(alice, threshold=1000, ceiling_cents=12 * 499)
+
+        def work() -> int:
+            begun = charging.begin_due()
+            charging.charge_due()
+            return begun
+
+        begun = []
+        for _ in range(20):
+            soon()
+            begun.append(sum(at_once(8, [work] * 8)))
+            assert TopUpAttempt.objects.filter(status="pending").count() <= 1
+        charging.charge_due()
+        assert max(begun) == 1
+        assert statuses() == ["paid"] * 12
+        assert (charged(till), credits_of(alice)) == (12, 65)
+        till.catch_up()
+        assert (Payment.objects.count(), credits_of(alice)) == (13, 65)
+        assert invariants.violations() == []
+
+    def test_worker_webhook_and_comparison_at_once_credit_once(
+        self, till: Till, alice: User
+    ) -> None:
+        till.top_up(alice)
+        charging.begin_due()
+        till.fault(INTENTS, method="post", count=3, lose_answer=True)
+        charging.charge_due()
+        till.tell(till.news())
+        soon()
+        calls: list[Any] = [
+            charging.charge_due,
+            inbox.handle_due,
+            reconciliation.reconcile,
+        ]
+        at_once(8, [*calls, *calls, *calls][:8])
+        inbox.handle_due()
+        assert (statuses(), credits_of(alice), charged(till)) == (["paid"], 10, 1)
+        assert Payment.objects.count() == Entry.objects.count() == 2
+        assert packs.on_sale().count() == 1
+        assert invariants.violations() == []

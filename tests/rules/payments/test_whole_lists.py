@@ -1,0 +1,351 @@
+"""Stripe's lists come in pages, its plans among other prices, and its objects broken:
+nothing of that hides a payment, a plan, or the rest of a comparison.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from payments import gateway, reconciliation, refunds
+from payments.models import Customer, Drift, Payment, Plan, StripeEvent, TopUpRule
+from payments.plans import catalog as plan_catalog
+from payments.plans import choosing
+from payments.plans import prices as plan_prices
+from tests import top_ups
+from tests.devtools.test_stripe_walks import monthly
+from tests.till import Till, credits_of
+
+
+def price(slug: str) -> str:
+    return plan_prices.price_of(plan=Plan.objects.get(slug=slug))
+
+
+def listed(kind: str) -> list[str]:
+    rows = Drift.objects.filter(kind=kind, healed_at=None)
+    return list(rows.values_list("subject", flat=True))
+
+
+def customer_with_card(till: Till, user: User) -> tuple[str, str]:
+    from payments import customers
+
+    known = customers.known_to_stripe(account=user)
+    customer = str(known.stripe_customer_id)
+    card = till.stripe.client.v1.payment_methods.attach(
+        "pm_card_visa", {"customer": customer}
+    )
+    return customer, card.id
+
+
+def subscribe_by_hand(till: Till, user: User, *prices: str) -> str:
+    """As staff do in Stripe's dashboard."""
+    customer, card = customer_with_card(till, user)
+    wanted: Any = {
+        "customer": customer,
+        "default_payment_method": card,
+        "items": [{"price": price} for price in prices],
+    }
+    return str(till.stripe.client.v1.subscriptions.create(wanted).id)
+
+
+class TestPages:
+    def test_an_invoice_of_thirteen_lines_brings_its_month(
+        self, till: Till, alice: User
+    ) -> None:
+        subscription = till.subscribe(alice, "creator")
+        till.catch_up()
+        item = gateway.subscription(subscription_id=subscription).items[0].id
+        for slug in ("pro", "creator") * 3:
+            change: Any = {"items": [{"id": item, "price": price(slug)}]}
+            till.stripe.client.v1.subscriptions.update(subscription, change)
+        till.stripe.control(f"subscriptions/{subscription}/renew")
+        till.catch_up()
+        payment = Payment.objects.latest("paid_at")
+        invoice = gateway.invoice(invoice_id=str(payment.stripe_invoice_id))
+        assert (len(invoice.lines), invoice.paid_cents) == (13, 1900)
+        assert credits_of(alice) == 50
+        assert reconciliation.reconcile().drifts == []
+
+    def test_reconciliation_reads_all_lines_too(self, till: Till, alice: User) -> None:
+        subscription = till.subscribe(alice, "creator")
+        till.catch_up()
+        item = gateway.subscription(subscription_id=subscription).items[0].id
+        for slug in ("pro", "creator") * 3:
+            change: Any = {"items": [{"id": item, "price": price(slug)}]}
+            till.stripe.client.v1.subscriptions.update(subscription, change)
+        till.stripe.control(f"subscriptions/{subscription}/renew")
+        report = reconciliation.reconcile()
+        assert report.drifts == []
+        assert credits_of(alice) == 50
+
+    def test_the_plan_is_the_eleventh_item(self, till: Till, alice: User) -> None:
+        others = [monthly(till.stripe, 100 + n, f"Part {n}").id for n in range(10)]
+        subscribe_by_hand(till, alice, *others, price("pro"))
+        till.catch_up()
+        assert plan_catalog.plan_of(account_id=alice.pk) == "pro"
+        assert credits_of(alice) == 10
+
+    def test_every_refund_of_a_payment_counts(self, till: Till, alice: User) -> None:
+        intent = till.intent(till.buy(alice))
+        till.catch_up()
+        for _ in range(12):
+            till.stripe.control(f"charges/{intent}/refund", amount=40)
+        refunds.settle_up(payment_intent=intent)
+        assert Payment.objects.get().taken_back_micro == 5_000_000 * 480 // 499
+
+
+class TestPlansAmongOthers:
+    def test_an_add_on_before_the_plan_hides_and_blocks_nothing(
+        self, till: Till, alice: User
+    ) -> None:
+        support = monthly(till.stripe, 500, "Support").id
+        subscribe_by_hand(till, alice, support, price("pro"))
+        till.catch_up()
+        assert plan_catalog.plan_of(account_id=alice.pk) == "pro"
+        assert credits_of(alice) == 10
+        assert not StripeEvent.objects.filter(state="pending").exists()
+        assert reconciliation.reconcile().drifts == []
+
+    def test_of_two_plans_the_dearer_one_counts(self, till: Till, alice: User) -> None:
+        subscribe_by_hand(till, alice, price("pro"), price("creator"))
+        till.catch_up()
+        assert plan_catalog.plan_of(account_id=alice.pk) == "creator"
+        assert credits_of(alice) == 35
+
+    def test_another_products_subscription_does_not_block_a_plan(
+        self, till: Till, alice: User
+    ) -> None:
+        subscribe_by_hand(till, alice, monthly(till.stripe, 500, "Support").id)
+        till.subscribe(alice)
+        till.catch_up()
+        assert plan_catalog.plan_of(account_id=alice.pk) == "pro"
+
+
+class TestPaidAndNoCredits:
+    def test_a_paid_invoice_without_a_plan_is_listed(
+        self, till: Till, alice: User
+    ) -> None:
+        subscribe_by_hand(till, alice, monthly(till.stripe, 500, "Support").id)
+        till.catch_up()
+        [invoice] = listed("no_credits")
+        assert invoice.startswith("in_")
+        assert credits_of(alice) == 0
+        reconciliation.reconcile()
+        assert listed("no_credits") == [invoice]
+
+    def test_reconciliation_lists_it_where_no_event_came(
+        self, till: Till, alice: User
+    ) -> None:
+        subscribe_by_hand(till, alice, monthly(till.stripe, 500, "Support").id)
+        till.news()
+        StripeEvent.objects.all().delete()
+        report = reconciliation.reconcile()
+        assert "no_credits" in {drift.kind for drift in report.drifts}
+
+    def test_what_staff_settled_is_not_listed_again(
+        self, till: Till, alice: User
+    ) -> None:
+        from payments import drifts
+
+        subscribe_by_hand(till, alice, monthly(till.stripe, 500, "Support").id)
+        till.catch_up()
+        drift = Drift.objects.get(kind="no_credits")
+        assert drifts.settle(drift_id=drift.pk, by="staff@example.com")
+        reconciliation.reconcile()
+        assert listed("no_credits") == []
+
+
+class TestOneBadThing:
+    """Each of these stopped the whole comparison."""
+
+    def lost(self, till: Till, user: User) -> None:
+        """A pack that was paid, and no event told of it."""
+        till.buy(user)
+        till.news()
+
+    def healed(self, user: User) -> bool:
+        return bool(credits_of(user) == 5)
+
+    def test_an_invoice_that_cannot_be_read(
+        self, till: Till, alice: User, bob: User
+    ) -> None:
+        subscription = till.subscribe(alice)
+        till.catch_up()
+        invoice = gateway.subscription(subscription_id=subscription).latest_invoice
+        told = till.stripe.client.v1.invoices.retrieve(str(invoice)).to_dict()
+        lines = json.loads(json.dumps(told["lines"], default=str))
+        lines["data"][0]["period"]["end"] = 10**13
+        till.stripe.control(f"objects/{invoice}/set", lines=lines)
+        self.lost(till, bob)
+        report = reconciliation.reconcile()
+        assert str(invoice) in listed("unread")
+        assert self.healed(bob)
+        lines["data"][0]["period"]["end"] = int(timezone.now().timestamp())
+        till.stripe.control(f"objects/{invoice}/set", lines=lines)
+        assert reconciliation.reconcile().drifts == []
+        assert report.looked_at
+
+    @pytest.mark.parametrize("status", [400, 500])
+    @pytest.mark.parametrize(
+        "page", ["/v1/events", "/v1/invoices", "/v1/refunds", "/v1/payment_intents"]
+    )
+    def test_a_page_that_is_refused(
+        self, till: Till, alice: User, page: str, status: int
+    ) -> None:
+        self.lost(till, alice)
+        # The SDK asks three times where it is told that Stripe fails.
+        till.fault(page, method="get", count=3, status=status)
+        reconciliation.reconcile()
+        assert listed("unread") != []
+        assert self.healed(alice)
+        assert reconciliation.reconcile().drifts == []
+        assert listed("unread") == []
+
+    def test_a_subscription_that_stripe_lost(
+        self, till: Till, alice: User, bob: User
+    ) -> None:
+        subscription = till.subscribe(alice)
+        till.catch_up()
+        till.stripe.control(f"objects/{subscription}/forget")
+        self.lost(till, bob)
+        reconciliation.reconcile()
+        assert plan_catalog.plan_of(account_id=alice.pk) == "free"
+        assert self.healed(bob)
+
+    def test_a_stripe_that_never_answers_ends_it_soon(
+        self, till: Till, alice: User
+    ) -> None:
+        till.fault("/v1/", method="get", count=1000, status=503)
+        asked = len(till.stripe.requests())
+        with pytest.raises(gateway.StripeDown):
+            reconciliation.reconcile()
+        assert len(till.stripe.requests()) - asked == 9
+
+
+class TestLost:
+    """Objects that Stripe deleted, or never had under this key."""
+
+    def test_a_deleted_customer_is_made_anew(self, till: Till, alice: User) -> None:
+        till.subscribe(alice)
+        till.catch_up()
+        old = str(Customer.objects.get().stripe_customer_id)
+        till.stripe.client.v1.customers.delete(old)
+        till.catch_up()
+        assert plan_catalog.plan_of(account_id=alice.pk) == "free"
+        till.subscribe(alice, "creator")
+        till.catch_up()
+        assert plan_catalog.plan_of(account_id=alice.pk) == "creator"
+        assert credits_of(alice) == 35
+        assert Customer.objects.get().stripe_customer_id != old
+
+    def test_the_portal_opens_for_a_new_customer(self, till: Till, alice: User) -> None:
+        till.subscribe(alice)
+        till.catch_up()
+        old = str(Customer.objects.get().stripe_customer_id)
+        till.stripe.client.v1.customers.delete(old)
+        assert choosing.manage(account=alice).url
+
+    def test_the_invoices_of_the_old_customer_are_still_the_accounts(
+        self, till: Till, alice: User
+    ) -> None:
+        till.subscribe(alice)
+        old = str(Customer.objects.get().stripe_customer_id)
+        till.stripe.client.v1.customers.delete(old)
+        choosing.manage(account=alice)
+        assert Customer.objects.get().stripe_customer_id != old
+        till.catch_up()
+        assert credits_of(alice) == 10
+
+    def test_a_customer_deleted_twice_within_a_day(
+        self, till: Till, alice: User
+    ) -> None:
+        seen = set()
+        choosing.choose(account=alice, slug="pro")
+        for _ in range(3):
+            customer = str(Customer.objects.get().stripe_customer_id)
+            seen.add(customer)
+            till.stripe.client.v1.customers.delete(customer)
+            choosing.choose(account=alice, slug="creator")
+            choosing.choose(account=alice, slug="pro")
+        assert len(seen) == 3
+
+    @pytest.mark.parametrize("how", ["forget", "archive"])
+    def test_a_price_is_made_anew_and_keeps_its_subscribers(
+        self, till: Till, alice: User, bob: User, how: str
+    ) -> None:
+        subscription = till.subscribe(alice)
+        till.catch_up()
+        old = price("pro")
+        if how == "forget":
+            till.stripe.control(f"objects/{old}/forget")
+        else:
+            till.stripe.client.v1.prices.update(old, {"active": False})
+        till.subscribe(bob)
+        till.catch_up()
+        assert price("pro") != old
+        assert credits_of(bob) == 10
+        if how == "archive":
+            till.stripe.control(f"subscriptions/{subscription}/renew")
+            till.catch_up()
+            assert plan_catalog.plan_of(account_id=alice.pk) == "pro"
+            assert credits_of(alice) == 20
+
+    def test_a_typed_price_of_another_account(self, till: Till, alice: User) -> None:
+        Plan.objects.filter(slug="pro").update(stripe_price_id="price_foreign")
+        till.subscribe(alice)
+        till.catch_up()
+        assert plan_catalog.plan_of(account_id=alice.pk) == "pro"
+
+    def test_a_checkout_that_stripe_lost(self, till: Till, alice: User) -> None:
+        first = choosing.choose(account=alice, slug="pro")
+        till.stripe.control(f"objects/{first.session_id}/forget")
+        again = choosing.choose(account=alice, slug="pro")
+        assert again.session_id != first.session_id
+        till.stripe.control(f"objects/{again.session_id}/forget")
+        assert choosing.choose(account=alice, slug="creator").url
+
+    def test_a_refusal_is_not_repeated_once_its_cause_is_gone(
+        self, till: Till, alice: User
+    ) -> None:
+        """Stripe keeps an answer under its idempotency key, also a refusal."""
+        from payments import packs
+
+        purchase = packs.begin(account=alice, sku="PACK_5", once=None)
+        alices_email, alice.email = alice.email, "not an address"
+        purchase.account = alice
+        with pytest.raises(gateway.StripeRefused):
+            packs.till_of(purchase=purchase)
+        alice.email = alices_email
+        assert packs.till_of(purchase=purchase).url
+
+    def test_a_kept_refusal_is_asked_again_under_another_key(
+        self, till: Till, alice: User
+    ) -> None:
+        """The very same request: a price that is missing, and then is there."""
+        params: Any = {"mode": "subscription", "success_url": "https://a.example/"}
+        pro = price("pro")
+        kept = till.stripe.control(f"objects/{pro}/forget")
+        params["line_items"] = [{"price": pro, "quantity": 1}]
+        with pytest.raises(gateway.Missing):
+            gateway.open_session(params=params, key="k-1")
+        till.stripe.control(f"objects/{pro}/restore", **kept)
+        assert gateway.open_session(params=params, key="k-1").url
+
+    def test_a_card_that_went_with_its_customer_is_asked_for_anew(
+        self, till: Till, alice: User
+    ) -> None:
+        till.top_up(alice)
+        old = str(Customer.objects.get().stripe_customer_id)
+        till.stripe.client.v1.customers.delete(old)
+        top_ups.run()
+        rule = TopUpRule.objects.get()
+        assert (rule.off_because, rule.stripe_payment_method_id) == ("card", "")
+        till.top_up(alice, threshold=12)
+        assert TopUpRule.objects.get().enabled
+        assert Customer.objects.get().stripe_customer_id != old
+        top_ups.soon()
+        top_ups.run()
+        assert top_ups.statuses() == ["cancelled", "paid"]
+        assert credits_of(alice) == 15

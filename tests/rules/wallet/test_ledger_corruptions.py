@@ -1,0 +1,189 @@
+"""What a hand in the database could do to a ledger that still adds up, each noticed.
+
+Each corruption is made behind the triggers' back, in the way that leaves the least
+trace: where it changes an entry, every later hash and the head are made to fit.
+"""
+
+import pytest
+
+from focus.money import MICRO
+from jobs import lifecycle, tool_purchases, usage
+from jobs.invariants import ALL
+from tests.rewriting import corrupt, rehash
+from wallet import invariants, ledger
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def history(alice, video, tool, give):
+    """Grants of each kind, one restricted and one that ends; jobs, uses, a purchase."""
+    give(alice, 60, only_for=video)
+    give(alice, 60)
+    ledger.set_budget(account_id=alice.pk, app=video, limit_micro=50 * MICRO)
+    ledger.set_overdraft_limit(
+        account_id=alice.pk, limit_micro=5 * MICRO, actor="staff:test"
+    )
+    jobs = [
+        lifecycle.start(
+            account_id=alice.pk,
+            app=video,
+            action="render",
+            estimate_micro=5 * MICRO,
+            metadata={},
+            actor=f"user:{alice.pk}",
+        ).job
+        for _ in range(2)
+    ]
+    lifecycle.complete(
+        job_id=jobs[0].pk,
+        caller=lifecycle.Caller(f"user:{alice.pk}", account_id=alice.pk),
+        cost_micro=3 * MICRO,
+        metadata={},
+    )
+    checkout = tool_purchases.create(user=alice, tool_id=tool.pk)
+    tool_purchases.process(user=alice, purchase_id=checkout.pk)
+    usage.charge(
+        account_id=alice.pk,
+        app=tool,
+        amount_micro=MICRO,
+        reason="one image",
+        key="one",
+        actor="app:tool",
+    )
+    whole = lifecycle.start(
+        account_id=alice.pk,
+        app=tool,
+        action="draw",
+        estimate_micro=2 * MICRO,
+        metadata={},
+        actor=f"user:{alice.pk}",
+    ).job
+    lifecycle.complete(
+        job_id=whole.pk,
+        caller=lifecycle.Caller(f"user:{alice.pk}", account_id=alice.pk),
+        cost_micro=None,
+        metadata={},
+    )
+    assert invariants.violations(among=ALL) == []
+
+
+# What was done, and which invariants see it. `rehash` makes the chain fit again.
+CORRUPTIONS = {
+    "a restricted grant freed": (
+        "UPDATE wallet_grant SET app_id = NULL WHERE app_id IS NOT NULL",
+        False,
+    ),
+    "a grant's expiry lifted": (
+        "UPDATE wallet_grant SET expires_at = now() + interval '9 years'",
+        False,
+    ),
+    "promotional turned into paid": (
+        "UPDATE wallet_grant SET category = 'paid'",
+        False,
+    ),
+    "priority changed": ("UPDATE wallet_grant SET priority = 1", False),
+    "the source of a grant changed": (
+        "UPDATE wallet_grant SET source = 'refund'",
+        False,
+    ),
+    "a reservation extended beyond its job": (
+        "UPDATE wallet_reservation SET expires_at = expires_at + interval '1 day'"
+        " WHERE status = 'open'",
+        False,
+    ),
+    "a reservation extended together with its job": (
+        "WITH job AS (UPDATE jobs_job SET expires_at = expires_at + interval '1 day'"
+        " WHERE status = 'started') UPDATE wallet_reservation"
+        " SET expires_at = expires_at + interval '1 day' WHERE status = 'open'",
+        False,
+    ),
+    "a budget moved to last month": (
+        "UPDATE wallet_budget SET spent_micro = 0,"
+        " month = (month - interval '1 month')::date",
+        False,
+    ),
+    "a budget moved to next month": (
+        "UPDATE wallet_budget SET spent_micro = 0,"
+        " month = (month + interval '1 month')::date",
+        False,
+    ),
+    "a budget's limit raised": ("UPDATE wallet_budget SET limit_micro = 10^12", False),
+    "a budget removed": ("DELETE FROM wallet_budget", False),
+    "what a restricted grant got back moved to an unrestricted one": (
+        "WITH settled AS (SELECT d.id, d.grant_id, g.app_id IS NULL AS gets"
+        " FROM wallet_draw d JOIN wallet_grant g ON g.id = d.grant_id"
+        " JOIN wallet_reservation r ON r.id = d.reservation_id"
+        " WHERE r.status = 'settled'), moved AS (UPDATE wallet_draw d"
+        " SET returned_micro = CASE WHEN s.gets THEN 2000000 ELSE 0 END"
+        " FROM settled s WHERE s.id = d.id) UPDATE wallet_grant g"
+        " SET remaining_micro = remaining_micro + CASE WHEN s.gets THEN 2000000"
+        " ELSE -2000000 END FROM settled s WHERE s.grant_id = g.id",
+        False,
+    ),
+    "a usage row lost": ("DELETE FROM jobs_usage", False),
+    "a purchase lost": ("DELETE FROM jobs_toolpurchase", False),
+    "a money key dropped and rehashed": (
+        "UPDATE wallet_entry SET key = NULL WHERE kind = 'consume'",
+        True,
+    ),
+    "a money key changed and rehashed": (
+        "UPDATE wallet_entry SET key = key || '!' WHERE kind = 'consume'",
+        True,
+    ),
+    "a grant's money key dropped and rehashed": (
+        "UPDATE wallet_entry SET key = NULL WHERE kind = 'grant'",
+        True,
+    ),
+    "a job id dropped and rehashed": (
+        "UPDATE wallet_entry SET job_id = NULL WHERE kind = 'charge'",
+        True,
+    ),
+    "a job id dropped with its reservation and rehashed": (
+        "UPDATE wallet_entry SET job_id = NULL, reservation_id = NULL"
+        " WHERE kind = 'charge'",
+        True,
+    ),
+    "the overdraft limit raised": (
+        "UPDATE wallet_wallet SET overdraft_limit_micro = 10^12",
+        False,
+    ),
+    "revenue booked to another app and rehashed": (
+        "UPDATE wallet_entry SET credit = 'revenue:tool' WHERE kind = 'charge'",
+        True,
+    ),
+    "a charge booked wholly to another app and rehashed": (
+        "UPDATE wallet_entry SET credit = 'revenue:tool', app_id = (SELECT id FROM"
+        " accounts_app WHERE slug = 'tool') WHERE kind = 'charge'",
+        True,
+    ),
+    "a use booked wholly to another app and rehashed": (
+        "UPDATE wallet_entry SET credit = 'revenue:video', app_id = (SELECT id FROM"
+        " accounts_app WHERE slug = 'video') WHERE key LIKE 'consume:%'",
+        True,
+    ),
+    "a grant's terms changed in both places, as version 1": (
+        "WITH g AS (UPDATE wallet_grant SET priority = 1)"
+        " UPDATE wallet_entry SET hash_version = NULL, terms = NULL"
+        " WHERE kind = 'grant' AND seq > 1",
+        True,
+    ),
+    "what was said of a charge changed": (
+        "UPDATE wallet_text SET said = 'ten images'",
+        False,
+    ),
+    "what was said of a charge lost": ("DELETE FROM wallet_text", False),
+}
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_it_is_noticed(history, name):
+    change, rehashed = CORRUPTIONS[name]
+    corrupt(change)
+    if rehashed:
+        rehash()
+    found = {violation.invariant for violation in invariants.violations(among=ALL)}
+    assert found
+    if rehashed:
+        # The chain by itself says nothing: something else noticed.
+        assert "the chain of hashes is whole" not in found

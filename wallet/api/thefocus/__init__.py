@@ -1,0 +1,1 @@
+"""The wallet part of the Focus guide."""
