@@ -1,4 +1,4 @@
-"""What the endpoints of an app's owner are told of its jobs."""
+"""The events of jobs, addressed to the account that owns the job's app."""
 
 from typing import Any
 
@@ -7,14 +7,23 @@ from jobs.models import Job
 from jobs.webhooks import outbox
 
 
-def tell(job: Job) -> None:
-    """Tell how the job ended: one statement, and none where no endpoint listens."""
-    if job.listens:
-        name = f"job.{job.status}"
-        outbox.write(app=job.app, name=name, about=job.pk, data=told(job))
+def write_end(job: Job) -> None:
+    """Write the event of how the job ended, for the owner of its app.
+
+    Takes one statement, and none where the app has no owner.
+    """
+    if job.app.owner_id is None:
+        return
+    outbox.write(
+        account_id=job.app.owner_id,
+        app_id=job.app_id,
+        name=f"job.{job.status}",
+        about=job.pk,
+        data=data_of(job),
+    )
 
 
-def told(job: Job) -> dict[str, Any]:
+def data_of(job: Job) -> dict[str, Any]:
     """The `data` of a job's event."""
     return {
         "job_id": job.pk,

@@ -125,11 +125,15 @@ def start(
     about = {"action": action, "metadata": Jsonb(metadata), "by_app": by_app}
     then = ledger.Then(_INSERT_JOB, about)
     if app.owner_id is not None:
-        event = outbox.params(
-            app=app, name="job.created", about=job.pk, data=job_events.told(job)
+        event = outbox.event_params(
+            account_id=app.owner_id,
+            app_id=app.pk,
+            name="job.created",
+            about=job.pk,
+            data=job_events.data_of(job),
         )
-        params = {**then.params, **event, "tell_if": "reserved"}
-        then = ledger.Then(_INSERT_JOB, params, outbox.AND_TELL)
+        params = {**then.params, **event, "event_if": "reserved"}
+        then = ledger.Then(_INSERT_JOB, params, outbox.AFTER_MOVEMENT)
     reserved = ledger.reserve(
         account_id=account_id,
         app=app,
@@ -191,7 +195,8 @@ def complete(
     job.actual_cost_micro = cost
     job.metadata = {**job.metadata, **metadata}
     _took(job, settled, late=late or settled.late)
-    job_events.tell(job)
+    if job.listens:
+        job_events.write_end(job)
     return Outcome(job, settled.balance)
 
 
@@ -251,7 +256,8 @@ def fail(
     job.status = Job.Status.FAILED
     job.refund = refund
     job.fail_reason = fail_reason
-    job_events.tell(job)
+    if job.listens:
+        job_events.write_end(job)
     return Outcome(job, balance)
 
 
@@ -309,8 +315,7 @@ def _expire(job_id: UUID) -> bool:
     job.refunded_micro = job.reserved_micro
     job.settled_at = job.expires_at
     job.save(update_fields=["status", "refunded_micro", "settled_at"])
-    job.listens = True
-    job_events.tell(job)
+    job_events.write_end(job)
     return True
 
 
@@ -362,7 +367,8 @@ def _read_one(sql: LiteralString, job_id: UUID, caller: Caller) -> Job:
 
 
 _READ: LiteralString = f"""
-    SELECT {columns(Job, "j")}, {columns(App, "a")}, ledger.now(), {outbox.LISTENS}
+    SELECT {columns(Job, "j")}, {columns(App, "a")}, ledger.now(),
+      {outbox.has_endpoint("a.owner_id")}
     FROM jobs_job j JOIN accounts_app a ON a.id = j.app_id
     WHERE j.id = %(job)s
       AND CASE WHEN %(app)s::uuid IS NULL THEN j.account_id = %(account)s

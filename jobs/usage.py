@@ -115,7 +115,7 @@ def charge(
                 key=money_key,
                 then=stored,
             )
-            if listens and taken.created:
+            if listens and taken.created and app.owner_id is not None:
                 data = {
                     "transaction_id": taken.movement_id,
                     "app": app.slug,
@@ -124,8 +124,13 @@ def charge(
                     "reason": reason,
                     "idempotency_key": key,
                 }
-                about = taken.movement_id
-                outbox.write(app=app, name="credits.consumed", about=about, data=data)
+                outbox.write(
+                    account_id=app.owner_id,
+                    app_id=app.pk,
+                    name="credits.consumed",
+                    about=taken.movement_id,
+                    data=data,
+                )
     except ledger.DuplicateKey:
         raise _used_otherwise() from None
     if taken.created:
@@ -193,9 +198,8 @@ def _wait_for_a_twin(money_key: str, app: App) -> bool:
 
 
 _LOCK: LiteralString = f"""
-    SELECT pg_advisory_xact_lock(%(lock)s), {outbox.LISTENS}
-    FROM (SELECT %(owner)s::uuid AS owner_id) a
-"""  # noqa: S608 — our own fragment
+    SELECT pg_advisory_xact_lock(%(lock)s), {outbox.has_endpoint("%(owner)s::uuid")}
+"""
 
 
 # What apps charge accounts, each at the time at which the ledger moved the credits: a

@@ -1,9 +1,9 @@
-"""What happened, written with what it tells of: an event and its deliveries.
+"""Events and their deliveries, written in the transaction of the change they report.
 
-Both are written in the transaction of the thing itself, so neither is there without
-the other. `jobs.webhooks.delivery` does the rest, whenever it runs. An event goes to
-each endpoint of the app's owner that subscribes to its type. Without such an endpoint,
-nothing is written.
+An event is addressed to one account. Each enabled endpoint of that account that
+subscribes to the event's type gets one delivery; without such an endpoint nothing is
+written. A rollback of the change removes its event as well. `jobs.webhooks.delivery`
+sends the deliveries later.
 """
 
 import os
@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
-from accounts.models import App
 from focus.database.statements import tuples, with_items
 from focus.logs import request_id
 from jobs.models import Endpoint
 from jobs.webhooks.js_stringify import js_stringify
 
 TEST = "test"
-# What the platform tells of today. An endpoint may ask for other names ahead of time.
+# The event types of today. An endpoint may subscribe to other names ahead of time.
 TYPES = [
     "job.created",
     "job.completed",
@@ -33,101 +32,124 @@ TYPES = [
     TEST,
 ]
 
-# Whether anybody listens to the owner of the app `a`: a column for a query that reads
-# the app anyway, so that an app without endpoints costs nothing more.
-LISTENS: LiteralString = """
-    EXISTS (SELECT FROM jobs_endpoint e WHERE e.account_id = a.owner_id
-      AND e.deleted_at IS NULL AND e.disabled_at IS NULL)
-"""
-# Whoever was shut out is told nothing of other people, either.
-_LISTENERS: LiteralString = """
-    e.account_id = %(owner)s AND e.deleted_at IS NULL AND e.disabled_at IS NULL
+
+def has_endpoint(account: LiteralString) -> LiteralString:
+    """A column that says whether `account`, an SQL expression, has an enabled endpoint.
+
+    A caller adds it to a query that it runs anyway. Where it is false, the caller
+    skips `write`, so an account without endpoints costs no statement.
+    """
+    return f"""
+      EXISTS (SELECT FROM jobs_endpoint e WHERE e.account_id = {account}
+        AND e.deleted_at IS NULL AND e.disabled_at IS NULL)
+    """
+
+
+# A closed account must not receive data about other people, so it receives no events.
+_SUBSCRIBED: LiteralString = """
+    e.account_id = %(listener)s AND e.deleted_at IS NULL AND e.disabled_at IS NULL
       AND %(event_type)s = ANY (e.events)
       AND EXISTS (SELECT FROM accounts_user u WHERE u.id = e.account_id AND u.is_active)
 """
-# What is written for those who are `told`.
-_WRITTEN: dict[str, LiteralString] = {
+# The rows for the endpoints in the item `listeners`, which the statement puts first.
+_ROWS: dict[str, LiteralString] = {
     "event": """
       INSERT INTO jobs_event (id, account_id, app_id, about, type, body, request_id)
-      SELECT %(event)s, %(owner)s, %(event_app)s, %(event_about)s, %(event_type)s,
+      SELECT %(event)s, %(listener)s, %(event_app)s, %(event_about)s, %(event_type)s,
         %(event_body)s, %(event_request)s
-      WHERE EXISTS (SELECT FROM told)
+      WHERE EXISTS (SELECT FROM listeners)
     """,
     "deliveries": """
       INSERT INTO jobs_delivery (id, event_id, endpoint_id, state, trigger, tries,
         attempts, interruptions, last_error)
-      SELECT gen_random_uuid(), %(event)s, told.id, 'pending', %(event_trigger)s,
-        0, 0, 0, '' FROM told
+      SELECT gen_random_uuid(), %(event)s, listeners.id, 'pending', %(event_trigger)s,
+        0, 0, 0, '' FROM listeners
     """,
 }
-# The `items` of a `ledger.Then`. Nothing is told unless the movement was made.
-AND_TELL: dict[str, LiteralString] = {
-    "told": f"""
+# The `items` of a `ledger.Then`, with the parameters of `event_params`. They write the
+# event in the movement's own statement, if the movement's outcome is `event_if`.
+AFTER_MOVEMENT: dict[str, LiteralString] = {
+    "listeners": f"""
       SELECT e.id FROM moved, jobs_endpoint e
-      WHERE moved.outcome = %(tell_if)s AND {_LISTENERS}
+      WHERE moved.outcome = %(event_if)s AND {_SUBSCRIBED}
     """,  # noqa: S608 — our own fragments
-    **_WRITTEN,
+    **_ROWS,
 }
 
 
-def _statement(told: LiteralString) -> LiteralString:
-    items = with_items({"told": told, **_WRITTEN})
-    return f"WITH {items} SELECT count(*) FROM told"  # noqa: S608 — our own fragments
+def _statement(listeners: LiteralString) -> LiteralString:
+    items = with_items({"listeners": listeners, **_ROWS})
+    return f"WITH {items} SELECT count(*) FROM listeners"  # noqa: S608 — our own
 
 
-_WRITE = _statement(f"SELECT e.id FROM jobs_endpoint e WHERE {_LISTENERS}")  # noqa: S608
-_WRITE_TO = _statement("SELECT %(endpoint)s::uuid AS id")
+_WRITE = _statement(f"SELECT e.id FROM jobs_endpoint e WHERE {_SUBSCRIBED}")  # noqa: S608
+_WRITE_TO_ONE = _statement("SELECT %(endpoint)s::uuid AS id")
 
 
-def write(*, app: App, name: str, about: uuid.UUID, data: Any) -> int:
-    """Tell the endpoints of the app's owner; returns how many listen. One statement.
+def write(
+    *,
+    account_id: uuid.UUID,
+    name: str,
+    about: uuid.UUID,
+    data: Any,
+    app_id: uuid.UUID | None = None,
+) -> int:
+    """Write an event of type `name` for an account; returns the number of deliveries.
 
-    Must run in the transaction of what it tells of: the job or the movement `about`.
-    `data` is written as JavaScript would (`js_stringify`), whatever is in it.
+    Takes one statement. The caller's transaction must be that of the change itself:
+    of the job, the movement or the hosted work `about`. `app_id` names the app that
+    the event concerns. `data` may hold anything that `js_stringify` writes.
     """
-    if app.owner_id is None:
-        return 0
-    told = tuples(_WRITE, params(app=app, name=name, about=about, data=data))
-    return int(told[0][0])
+    params = event_params(
+        account_id=account_id, app_id=app_id, name=name, about=about, data=data
+    )
+    [[deliveries]] = tuples(_WRITE, params)
+    return int(deliveries)
 
 
 def write_test(endpoint: Endpoint) -> uuid.UUID:
-    """Tell one endpoint a `test` event, asked for or not; returns the event's id."""
+    """Write a `test` event for one endpoint, subscribed or not; returns the event's id.
+
+    Takes one statement.
+    """
     data = {"endpoint_id": endpoint.pk, "message": "This endpoint hears us."}
-    made = _params(endpoint.account_id, None, TEST, None, data)
-    tuples(_WRITE_TO, {**made, "endpoint": endpoint.pk, "event_trigger": "test"})
-    event_id: uuid.UUID = made["event"]
+    params = event_params(
+        account_id=endpoint.account_id, app_id=None, name=TEST, about=None, data=data
+    )
+    to_one = {**params, "endpoint": endpoint.pk, "event_trigger": "test"}
+    tuples(_WRITE_TO_ONE, to_one)
+    event_id: uuid.UUID = params["event"]
     return event_id
 
 
-def params(*, app: App, name: str, about: uuid.UUID, data: Any) -> Mapping[str, Any]:
-    """What `AND_TELL` needs, beside `tell_if`: the movement's outcome to tell of."""
-    return _params(app.owner_id, app.pk, name, about, data)
-
-
-def _params(
-    owner_id: uuid.UUID | None,
+def event_params(
+    *,
+    account_id: uuid.UUID,
     app_id: uuid.UUID | None,
     name: str,
     about: uuid.UUID | None,
     data: Any,
 ) -> Mapping[str, Any]:
+    """The parameters of one new event, for `AFTER_MOVEMENT` beside `event_if`."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    told = {"event": name, "data": data, "timestamp": now.replace("+00:00", "Z")}
+    body = {"event": name, "data": data, "timestamp": now.replace("+00:00", "Z")}
     return {
-        "owner": owner_id,
+        "listener": account_id,
         "event": _uuid7(),
         "event_app": app_id,
         "event_about": about,
         "event_type": name,
-        "event_body": js_stringify(told),
+        "event_body": js_stringify(body),
         "event_request": request_id.get(),
         "event_trigger": "auto",
     }
 
 
 def _uuid7() -> uuid.UUID:
-    """Ids that grow with time keep the index's new rows together (RFC 9562, 5.7)."""
+    """Return an id that grows with time (RFC 9562, 5.7).
+
+    New rows then stand together in the index.
+    """
     random = int.from_bytes(os.urandom(10)) & ~(0xF << 76 | 0x3 << 62)
     return uuid.UUID(
         int=time.time_ns() // 1_000_000 << 80 | random | 0x7 << 76 | 0x2 << 62

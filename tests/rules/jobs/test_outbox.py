@@ -1,6 +1,7 @@
 """What is written of a job's life, for whom, and in whose transaction."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from focus.money import MICRO
 from jobs import lifecycle, usage
 from jobs.lifecycle import Caller
 from jobs.models import Delivery, Endpoint, Event, Job, Usage
-from jobs.webhooks import signatures
+from jobs.webhooks import outbox, signatures
 from tests.counting import statements
 from wallet import ledger
 
@@ -150,6 +151,38 @@ def test_each_endpoint_hears_what_it_asked_for(
         ("job.completed", both.pk),
         ("job.completed", ends.pk),
     }
+
+
+def test_an_event_reaches_the_account_that_it_is_addressed_to(
+    rich: User, owned: App, bob: User, staff: User
+) -> None:
+    ready = listening(rich, ["export.ready"])
+    also_ready = listening(rich, ["export.ready", "job.created"])
+    listening(rich, JOBS)
+    listening(bob, ["export.ready"])
+    listening(staff, ["export.ready"])
+    about = uuid.uuid4()
+    deliveries = outbox.write(
+        account_id=rich.pk,
+        app_id=owned.pk,
+        name="export.ready",
+        about=about,
+        data={"export": 1},
+    )
+    assert deliveries == 2
+    event = Event.objects.get()
+    assert (event.account, event.app, event.about) == (rich, owned, about)
+    reached = set(Delivery.objects.values_list("endpoint", flat=True))
+    assert reached == {ready.pk, also_ready.pk}
+
+
+def test_an_event_without_an_app_is_written(alice: User) -> None:
+    listening(alice, ["export.ready"])
+    written = outbox.write(
+        account_id=alice.pk, name="export.ready", about=uuid.uuid4(), data={}
+    )
+    assert written == 1
+    assert Event.objects.get().app is None
 
 
 def test_where_nobody_listens_nothing_is_written(
