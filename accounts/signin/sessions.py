@@ -98,11 +98,7 @@ def tokens(*, session: Session, access_seconds: int) -> Tokens:
 
 
 def access_token(*, session: Session, seconds: int, azp: str = "") -> AccessToken:
-    """A JWT for a live session. It dies with the session, or in `seconds`.
-
-    `azp` is the slug of the app that the token is bound to, if any
-    (accounts/signin/bound_tokens.py).
-    """
+    """Return a JWT for a live session. `azp`: slug of the app it is bound to."""
     return _access_token(session, seconds, timezone.now(), azp)
 
 

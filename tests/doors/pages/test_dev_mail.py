@@ -19,7 +19,7 @@ from focus.outgoing import local_mail
 from tests import processes
 from tests.doors.browsing import Browser
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from jobs.webhooks.js_stringify import js_stringify
 
 BODY = js_stringify({"event": "job.completed", "data": {"cost": 55.0, "who": "Zoë 😀"}})
 EVENT = uuid.UUID("0198f7c1-8d2a-7b3c-9e4f-0123456789ab")
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "clipforge.md"
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "clipforge.md"
 
 
 def signed(**more: str) -> dict[str, str]:
