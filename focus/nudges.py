@@ -11,7 +11,7 @@ import time
 from functools import cache
 
 import redis
-from django.db import transaction
+from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 from focus.celery import app, pulse
@@ -22,8 +22,13 @@ log = logging.getLogger(__name__)
 
 
 def wake_courier() -> None:
-    """After this transaction has been committed, or now where there is none."""
-    transaction.on_commit(_leave_word, robust=True)
+    """Wake the worker once after this transaction commits, or at once outside of one.
+
+    Further calls in the same transaction add nothing. A rollback, also to a savepoint
+    before the call, takes the call back.
+    """
+    if not any(_leave_word in hook for hook in connection.run_on_commit):
+        transaction.on_commit(_leave_word, robust=True)
 
 
 def _leave_word() -> None:

@@ -133,7 +133,9 @@ def start(
             data=job_events.data_of(job),
         )
         params = {**then.params, **event, "event_if": "reserved"}
-        then = ledger.Then(_INSERT_JOB, params, outbox.AFTER_MOVEMENT)
+        then = ledger.Then(
+            _INSERT_JOB, params, outbox.AFTER_MOVEMENT, outbox.DELIVERIES
+        )
     reserved = ledger.reserve(
         account_id=account_id,
         app=app,
@@ -145,6 +147,7 @@ def start(
         then=then,
     )
     job.expires_at = reserved.expires_at
+    outbox.wake_courier_for(deliveries=reserved.also.get("deliveries", 0))
     return Outcome(job, reserved.balance)
 
 

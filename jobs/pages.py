@@ -23,7 +23,6 @@ from rest_framework.exceptions import ValidationError
 from accounts.authentication import visitor
 from accounts.models import User
 from accounts.pages.visit import owners, person, require_second_proof
-from focus import nudges
 from focus.contracts import cursors
 from focus.errors import DomainError, NotFound
 from focus.limiting import limits
@@ -187,7 +186,6 @@ def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRespon
     made = _done(request, do)
     if made is None:
         return redirect(_of(endpoint_id))
-    nudges.wake_courier()
     messages.success(request, "A test event was sent. Reload to see the result.")
     return redirect(f"/webhooks/deliveries/{made.pk}")
 
@@ -207,7 +205,6 @@ def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRes
 
     count = _done(request, do)
     if count is not None:
-        nudges.wake_courier()
         many = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
         messages.success(request, f"{many} queued again.")
     return redirect(f"{_of(endpoint_id)}#deliveries")
@@ -218,7 +215,6 @@ def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRes
 def resend(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResponse:
     do = partial(redelivery.resend, user=user, delivery_id=delivery_id)
     if _done(request, do) is not None:
-        nudges.wake_courier()
         messages.success(
             request, "The delivery is queued again. Reload to see the result."
         )

@@ -96,11 +96,13 @@ class Reserved:
     """Credits set aside for a job; a zero estimate reserves none (`movement_id` None).
 
     `expires_at` is when they fall back to the wallet unless the job settles first.
+    `also` holds the values of the `columns` of `then`.
     """
 
     movement_id: UUID | None
     expires_at: datetime
     balance: Balance
+    also: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -220,9 +222,11 @@ class Then:
     """More statements in the same round trip: the first may read the row `moved`, and
     those by name in `items` read what comes before them as well.
 
-    Their parameters must not be named like the movement's own.
+    Their parameters must not be named like the movement's own. Each of `columns` is a
+    query for one value: the answer holds it by its name, in `also`.
     """
 
     sql: LiteralString
     params: Mapping[str, Any]
     items: Mapping[str, LiteralString] = field(default_factory=dict)
+    columns: Mapping[str, LiteralString] = field(default_factory=dict)

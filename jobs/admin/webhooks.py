@@ -15,7 +15,6 @@ from unfold.decorators import display
 
 from accounts import audit
 from accounts.authentication import visitor
-from focus import nudges
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
 from focus.errors import DomainError
@@ -59,7 +58,6 @@ class Acting(ReadOnly):
                 self.message_user(request, act(row), messages.SUCCESS)
             except DomainError as refusal:
                 self.message_user(request, f"{row}: {refusal.message}", messages.ERROR)
-        nudges.wake_courier()
 
 
 @admin.register(Endpoint)

@@ -13,7 +13,6 @@ from accounts.credentials.access import APPS, PRESENT, Access
 from accounts.credentials.principals import Principal
 from accounts.models import App
 from accounts.partners import consents
-from focus import nudges
 from focus.contracts.fields import Credits, Id, Text
 from focus.contracts.onesub import OneSub
 from focus.limiting.limits import CONSUME
@@ -97,8 +96,6 @@ class ConsumeViewSet(OneSub, ViewSet):
             key=wish["idempotency_key"],
             actor=f"app:{app.slug}",
         )
-        if app.owner_id and not charged.repeated:
-            nudges.wake_courier()
         headers = {"Idempotent-Replayed": "true"} if charged.repeated else {}
         return Response(
             {

@@ -17,6 +17,7 @@ from accounts.audit import NOBODY, Visitor
 from accounts.credentials import proofs
 from accounts.models import User
 from accounts.partners.tools import SwitchedOffBySupport
+from focus import nudges
 from focus.background.sweeps import Sweep
 from focus.errors import DomainError, NotFound
 from focus.outgoing import public_addresses
@@ -294,6 +295,9 @@ def _enable(endpoint: Endpoint, visitor: Visitor, actor: str = "") -> None:
     endpoint.disabled_at, endpoint.disabled_because = None, ""
     endpoint.failing_since, endpoint.given_up = None, 0
     endpoint.paused_until = None
+    # A transaction that wrote a delivery while the endpoint was being disabled may
+    # have left it pending.
+    nudges.wake_courier()
     _record("webhook_endpoint_enabled", endpoint, visitor, actor)
 
 

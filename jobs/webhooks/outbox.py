@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
+from focus import nudges
 from focus.database.statements import tuples, with_items
 from focus.logs import request_id
 from jobs.models import Endpoint
@@ -76,6 +77,9 @@ AFTER_MOVEMENT: dict[str, LiteralString] = {
     **_ROWS,
 }
 
+# The `columns` that go with them: how many deliveries the statement wrote.
+DELIVERIES: dict[str, LiteralString] = {"deliveries": "SELECT count(*) FROM listeners"}
+
 
 def _statement(listeners: LiteralString) -> LiteralString:
     items = with_items({"listeners": listeners, **_ROWS})
@@ -96,15 +100,27 @@ def write(
 ) -> int:
     """Write an event of type `name` for an account; returns the number of deliveries.
 
-    Takes one statement. The caller's transaction must be that of the change itself:
-    of the job, the movement or the hosted work `about`. `app_id` names the app that
-    the event concerns. `data` may hold anything that `js_stringify` writes.
+    Takes one statement, and wakes the courier after the commit. The caller's
+    transaction must be that of the change itself: of the job, the movement or the
+    hosted work `about`. `app_id` names the app that the event concerns. `data` may hold
+    anything that `js_stringify` writes.
     """
     params = event_params(
         account_id=account_id, app_id=app_id, name=name, about=about, data=data
     )
     [[deliveries]] = tuples(_WRITE, params)
+    wake_courier_for(deliveries=deliveries)
     return int(deliveries)
+
+
+def wake_courier_for(*, deliveries: int) -> None:
+    """Wake the courier after the commit if the transaction wrote deliveries.
+
+    `write` and `write_test` do so themselves. A caller that writes an event by
+    `AFTER_MOVEMENT` passes the value of `DELIVERIES`.
+    """
+    if deliveries:
+        nudges.wake_courier()
 
 
 def write_test(endpoint: Endpoint) -> uuid.UUID:
@@ -117,7 +133,8 @@ def write_test(endpoint: Endpoint) -> uuid.UUID:
         account_id=endpoint.account_id, app_id=None, name=TEST, about=None, data=data
     )
     to_one = {**params, "endpoint": endpoint.pk, "event_trigger": "test"}
-    tuples(_WRITE_TO_ONE, to_one)
+    [[deliveries]] = tuples(_WRITE_TO_ONE, to_one)
+    wake_courier_for(deliveries=deliveries)
     event_id: uuid.UUID = params["event"]
     return event_id
 

@@ -146,7 +146,7 @@ def _open(user: User, endpoint_id: uuid.UUID) -> Endpoint:
 
 
 def _again(deliveries: QuerySet[Delivery], trigger: str) -> int:
-    return deliveries.exclude(state=State.PENDING).update(
+    count = deliveries.exclude(state=State.PENDING).update(
         state=State.PENDING,
         trigger=trigger,
         tries=0,
@@ -154,3 +154,5 @@ def _again(deliveries: QuerySet[Delivery], trigger: str) -> int:
         due_at=Now(),
         ended_at=None,
     )
+    outbox.wake_courier_for(deliveries=count)
+    return count

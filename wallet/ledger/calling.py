@@ -85,7 +85,8 @@ def call(
     if then is not None:
         after = with_items({"consequence": then.sql, **then.items})
         # All of it is ours.
-        sql = f"WITH moved AS MATERIALIZED ({sql}), {after} SELECT * FROM moved"  # noqa: S608
+        also = "".join(f", ({query}) AS {name}" for name, query in then.columns.items())
+        sql = f"WITH moved AS MATERIALIZED ({sql}), {after} SELECT *{also} FROM moved"  # noqa: S608
         params = {**params, **then.params}
     (row,) = rows(sql, params)
     return row

@@ -52,7 +52,8 @@ def reserve(
         then,
     )
     covered(row, amount_micro)
-    return Reserved(row["movement_id"], row["expires_at"], Balance.of(row))
+    also = {name: row[name] for name in then.columns} if then else {}
+    return Reserved(row["movement_id"], row["expires_at"], Balance.of(row), also)
 
 
 def settle(

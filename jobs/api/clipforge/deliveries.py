@@ -17,7 +17,6 @@ from rest_framework.viewsets import ViewSet
 
 from accounts.authentication import person
 from accounts.credentials.access import KEY_OR_JWT, Access
-from focus import nudges
 from focus.contracts import cursors
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.replay import replayable, unchanged
@@ -160,7 +159,6 @@ class DeliveryViewSet(ClipForge, ViewSet):
     def test(self, request: Request, endpoint_id: UUID) -> Response:
         """Send `test`, signed like any other. Its delivery tells what came of it."""
         made = redelivery.test(user=person(request), endpoint_id=endpoint_id)
-        nudges.wake_courier()
         return Response(DeliveryBody(made).data, status=201)
 
     @extend_schema(
@@ -176,7 +174,6 @@ class DeliveryViewSet(ClipForge, ViewSet):
         count = redelivery.recover(
             user=person(request), endpoint_id=endpoint_id, **wish.validated_data
         )
-        nudges.wake_courier()
         answer = Response({"recovered": count})
         return answer if count else unchanged(answer)
 
@@ -223,7 +220,6 @@ class DeliveryViewSet(ClipForge, ViewSet):
     def resend(self, request: Request, delivery_id: UUID) -> Response:
         """The same bytes under the same `webhook-id`, with five new tries."""
         made = redelivery.resend(user=person(request), delivery_id=delivery_id)
-        nudges.wake_courier()
         return Response(DeliveryBody(made).data)
 
 

@@ -16,7 +16,6 @@ from accounts.credentials.principals import Principal
 from accounts.models import User
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.partners import consents
-from focus import nudges
 from focus.contracts import cursors
 from focus.contracts.fields import Credits, Line, Metadata, Uuid
 from focus.contracts.replay import replayable, unchanged
@@ -214,8 +213,6 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
                     user=cast(User, request.user), app_id=app.pk, after_movement=True
                 )
         job = outcome.job
-        if app.owner_id:
-            nudges.wake_courier()
         return Response(
             {
                 "job_id": job.pk,
@@ -343,8 +340,6 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
 
 def _settled(outcome: lifecycle.Outcome) -> Response:
     job = outcome.job
-    if outcome.changed and job.app.owner_id:
-        nudges.wake_courier()
     response = Response(
         {
             "job": _body(job),
