@@ -18,6 +18,7 @@ from rest_framework.exceptions import (
     PermissionDenied,
 )
 from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
 
 from accounts import same_site
 from accounts.audit import Visitor
@@ -101,20 +102,48 @@ class Accepts(BasePermission):
     def has_permission(self, request: Any, view: Any) -> bool:
         declared = getattr(view, "accepts", {}).get(view.action, access.CLOSED)
         product = getattr(view, "slug", "")
-        access.check(access=declared, principal=request.auth, product=product)
+        caller = principal_or_none(request)
+        access.check(access=declared, principal=caller, product=product)
         return True
 
 
-def person(request: Any) -> User:
-    """Whom a request speaks for, where only people's credentials are accepted."""
-    return cast(User, cast(Principal, request.auth).user)
+class CallerUnknown(RuntimeError):
+    """A door asked for a caller that its authentication did not establish.
+
+    This is an error of the program: the view did not run authentication, or its
+    `accepts` table lets in a caller that has no user.
+    """
 
 
-def require_second_proof(request: Any) -> None:
+def principal_or_none(request: Request) -> Principal | None:
+    """Return the principal of an API request, None for one without a credential."""
+    return cast(Principal | None, request.auth)
+
+
+def principal_of(request: Request) -> Principal:
+    """Return the principal of an API request. Raises `CallerUnknown` without one."""
+    principal = principal_or_none(request)
+    if principal is None:
+        raise CallerUnknown(f"{request.path} has not authenticated its caller.")
+    return principal
+
+
+def user_of(request: Request | HttpRequest) -> User:
+    """Return the user behind an API request, or behind Django's session in the admin.
+
+    Raises `CallerUnknown` for an anonymous request and for an app's own key.
+    """
+    user = principal_of(request).user if isinstance(request, Request) else request.user
+    if not isinstance(user, User):
+        raise CallerUnknown(f"The caller of {request.path} is not a user.")
+    return user
+
+
+def require_second_proof(request: Request) -> None:
     """As `proofs.require_second`, for the sign-in behind a request, if one is: Clerk
     asks for its own second factor, and its token is a minute old.
     """
-    session_id = cast(Principal, request.auth).session_id
+    session_id = principal_of(request).session_id
     if session_id is not None:
         proofs.require_second(session=sessions.find(session_id=session_id))
 

@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWid
 
 from accounts import audit, roles
 from accounts.admin.kept import Kept
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from accounts.credentials import tokens
 from accounts.models import App, AppKey
 from accounts.partners import apps as partner_apps
@@ -178,7 +178,7 @@ class AppAdmin(StaffAdmin):
         audit.record(
             "app_changed" if change else "app_created",
             user=obj.owner,
-            actor=str(request.user),
+            actor=str(user_of(request)),
             visitor=visitor(request),
             app=obj.slug,
             fields=form.changed_data,
@@ -189,7 +189,7 @@ class AppAdmin(StaffAdmin):
             audit.record(
                 "app_name_approved",
                 user=obj.owner,
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
                 app=obj.slug,
                 name=obj.name,
@@ -245,7 +245,7 @@ class AppKeyAdmin(Kept):
             app=obj.app,
             name=obj.name,
             expires_at=obj.expires_at,
-            actor=str(request.user),
+            actor=str(user_of(request)),
         )
         # What Django logs and links to is the key that the rule made.
         obj.__dict__.update(issued.key.__dict__)
@@ -260,7 +260,7 @@ class AppKeyAdmin(Kept):
                 issued = tokens.rotate_app_key(
                     key_id=key.pk,
                     overlap_seconds=ROTATION_OVERLAP_SECONDS,
-                    actor=str(request.user),
+                    actor=str(user_of(request)),
                 )
             except DomainError as refusal:
                 self.message_user(request, f"{key}: {refusal}", messages.ERROR)
@@ -278,14 +278,16 @@ class AppKeyAdmin(Kept):
     @admin.action(description="Revoke for ever", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
         for key in queryset:
-            tokens.revoke_app_key(key_id=key.pk, actor=str(request.user))
+            tokens.revoke_app_key(key_id=key.pk, actor=str(user_of(request)))
         self.message_user(request, "Revoked.", messages.SUCCESS)
 
     def _switch(
         self, request: HttpRequest, queryset: QuerySet[AppKey], *, active: bool
     ) -> None:
         for key in queryset:
-            tokens.switch_app_key(key_id=key.pk, active=active, actor=str(request.user))
+            tokens.switch_app_key(
+                key_id=key.pk, active=active, actor=str(user_of(request))
+            )
         state = "on" if active else "off"
         self.message_user(request, f"Switched {state}.", messages.SUCCESS)
 

@@ -8,7 +8,7 @@ from django.db.models import ManyToManyField
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from focus.admin_site.base import StaffAdmin
 
 # Django registers its own class, which is not a StaffAdmin.
@@ -68,7 +68,7 @@ class GroupAdmin(StaffAdmin):
     ) -> None:
         audit.record(
             kind,
-            actor=str(request.user),
+            actor=str(user_of(request)),
             visitor=visitor(request),
             group=group.name,
             **facts,

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from accounts import audit, roles
 from accounts.admin.kept import ONLY_SUPERUSERS, Kept
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from accounts.models import Consent, Identity, SecurityEvent, User
 from accounts.signin import closing
 
@@ -48,7 +48,7 @@ class UserAdmin(Kept):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         if not self.may_change(request):
             return False
-        return obj is None or roles.may_change(staff=request.user, user=obj)
+        return obj is None or roles.may_change(staff=user_of(request), user=obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Who may make staff decides who may do everything.
@@ -65,7 +65,7 @@ class UserAdmin(Kept):
             audit.record(
                 "account_changed",
                 user=obj,
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
                 fields=form.changed_data,
             )
@@ -80,7 +80,7 @@ class UserAdmin(Kept):
                 self.message_user(request, "That is you.", messages.ERROR)
             else:
                 closing.close(
-                    user=user, actor=str(request.user), visitor=visitor(request)
+                    user=user, actor=str(user_of(request)), visitor=visitor(request)
                 )
                 self.message_user(request, f"{user} is closed.", messages.SUCCESS)
 
@@ -91,7 +91,9 @@ class UserAdmin(Kept):
                 told = f"You may not reopen {user}. {ONLY_SUPERUSERS}"
                 self.message_user(request, told, messages.ERROR)
                 continue
-            closing.reopen(user=user, actor=str(request.user), visitor=visitor(request))
+            closing.reopen(
+                user=user, actor=str(user_of(request)), visitor=visitor(request)
+            )
             self.message_user(request, f"{user} is open.", messages.SUCCESS)
 
 

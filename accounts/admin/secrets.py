@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 from accounts import roles
 from accounts.admin.kept import ONLY_SUPERUSERS, Kept
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from accounts.credentials import tokens
 from accounts.models import (
     DeviceGrant,
@@ -31,11 +31,11 @@ class SessionAdmin(Kept):
     @admin.action(description="Revoke: sign out", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         for session in queryset.select_related("user"):
-            if not roles.may_change(staff=request.user, user=session.user):
+            if not roles.may_change(staff=user_of(request), user=session.user):
                 self.message_user(request, ONLY_SUPERUSERS, messages.ERROR)
                 continue
             sessions.revoke(
-                session=session, actor=str(request.user), visitor=visitor(request)
+                session=session, actor=str(user_of(request)), visitor=visitor(request)
             )
             self.message_user(request, f"{session} is revoked.", messages.SUCCESS)
 
@@ -57,13 +57,13 @@ class PersonalAccessTokenAdmin(Kept):
         self, request: HttpRequest, queryset: QuerySet[PersonalAccessToken]
     ) -> None:
         for token in queryset.select_related("user"):
-            if not roles.may_change(staff=request.user, user=token.user):
+            if not roles.may_change(staff=user_of(request), user=token.user):
                 self.message_user(request, ONLY_SUPERUSERS, messages.ERROR)
                 continue
             tokens.revoke(
                 user=token.user,
                 token_id=token.pk,
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
             )
             self.message_user(request, f"{token} is revoked.", messages.SUCCESS)

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.authentication import person, require_second_proof, visitor
+from accounts.authentication import require_second_proof, user_of, visitor
 from accounts.credentials import user_keys
 from accounts.credentials.access import KEY_OR_JWT, PUBLIC, Access
 from accounts.credentials.principals import Kind
@@ -174,7 +174,7 @@ class MeViewSet(ClipForge, ViewSet):
     )
     def me(self, request: Request) -> Response:
         """The account behind the key or the token."""
-        return Response(Account(person(request)).data)
+        return Response(Account(user_of(request)).data)
 
 
 class KeyViewSet(ClipForge, ViewSet):
@@ -187,7 +187,7 @@ class KeyViewSet(ClipForge, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """Your keys that still work; the 200 newest."""
-        rows = user_keys.live(user=person(request))[:200]
+        rows = user_keys.live(user=user_of(request))[:200]
         return Response(Key(rows, many=True).data)
 
     @extend_schema(
@@ -213,7 +213,7 @@ class KeyViewSet(ClipForge, ViewSet):
         wish.is_valid(raise_exception=True)
         require_second_proof(request)
         issued = user_keys.issue(
-            user=person(request),
+            user=user_of(request),
             name=wish.validated_data["name"],
             days=wish.validated_data["expiresInDays"],
             visitor=visitor(request._request),
@@ -233,7 +233,7 @@ class KeyViewSet(ClipForge, ViewSet):
     def destroy(self, request: Request, key_id: uuid.UUID) -> Response:
         """End one of your keys at once."""
         row = user_keys.revoke(
-            user=person(request), key_id=key_id, visitor=visitor(request._request)
+            user=user_of(request), key_id=key_id, visitor=visitor(request._request)
         )
         return Response(Key(row).data)
 

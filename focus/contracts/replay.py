@@ -8,7 +8,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from django.db import transaction
@@ -18,9 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import replays
-from accounts.authentication import require_second_proof
-from accounts.credentials.principals import Principal
-from accounts.models import User
+from accounts.authentication import principal_of, require_second_proof, user_of
 from accounts.replays import Answer, Asked
 from focus.contracts.wire import encode
 
@@ -143,10 +141,10 @@ def _again(stored: Answer) -> HttpResponse:
 
 
 def _caller(request: Request) -> str:
-    principal = cast(Principal, request.auth)
+    principal = principal_of(request)
     if principal.app is not None:
         return f"app:{principal.app.pk}"
-    user = f"user:{cast(User, principal.user).pk}"
+    user = f"user:{user_of(request).pk}"
     # Two apps of one person must neither read nor use up each other's keys.
     bound = principal.bound_to
     return user if bound is None else f"{user}:app:{bound.pk}"

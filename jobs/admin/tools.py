@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
+from accounts.authentication import user_of
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
 from jobs import tool_purchases
@@ -101,7 +102,7 @@ class ToolPurchaseAdmin(ReadOnly):
     )
     def revoke(self, request: HttpRequest, queryset: QuerySet[ToolPurchase]) -> None:
         for purchase in queryset:
-            tool_purchases.revoke(purchase_id=purchase.pk, actor=str(request.user))
+            tool_purchases.revoke(purchase_id=purchase.pk, actor=str(user_of(request)))
         self.message_user(
             request,
             "Revoked. Their credits are given back by adjusting the wallet.",

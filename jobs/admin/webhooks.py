@@ -14,7 +14,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from accounts import audit
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
 from focus.errors import DomainError
@@ -136,7 +136,7 @@ class EndpointAdmin(Acting):
             endpoints.enable(
                 user=row.account,
                 endpoint_id=row.pk,
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
             )
             return f"{row} is told again."
@@ -149,7 +149,7 @@ class EndpointAdmin(Acting):
             endpoints.disable(
                 user=row.account,
                 endpoint_id=row.pk,
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
             )
             return f"{row} is told nothing any more."
@@ -163,7 +163,7 @@ class EndpointAdmin(Acting):
             audit.record(
                 "webhooks_replayed",
                 user=row.account,
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
                 endpoint_id=str(row.pk),
                 count=count,
@@ -340,7 +340,7 @@ class DeliveryAdmin(Acting):
             audit.record(
                 "webhook_resent",
                 user=owner,
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
                 delivery_id=str(row.pk),
             )

@@ -8,9 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.authentication import person, visitor
+from accounts.authentication import principal_of, user_of, visitor
 from accounts.credentials.access import APPS, PRESENT, Access
-from accounts.credentials.principals import Principal
 from accounts.models import App
 from accounts.partners import consents
 from focus.contracts.fields import Credits, Id, Text
@@ -86,7 +85,7 @@ class ConsumeViewSet(OneSub, ViewSet):
         asked = Charge(data=request.data)
         asked.is_valid(raise_exception=True)
         wish = asked.validated_data
-        app = cast(App, cast(Principal, request.auth).app)
+        app = cast(App, principal_of(request).app)
         consents.require(user_id=wish["user_id"], app_id=app.pk)
         charged = usage.charge(
             account_id=wish["user_id"],
@@ -137,7 +136,7 @@ class CheckoutViewSet(OneSub, ViewSet):
         asked = NewCheckout(data=request.data)
         asked.is_valid(raise_exception=True)
         purchase = tool_purchases.create(
-            user=person(request), tool_id=asked.validated_data["tool_id"]
+            user=user_of(request), tool_id=asked.validated_data["tool_id"]
         )
         return Response({"checkout_id": purchase.pk})
 
@@ -154,7 +153,7 @@ class CheckoutViewSet(OneSub, ViewSet):
         asked = Checkout(data=request.data)
         asked.is_valid(raise_exception=True)
         bought = tool_purchases.process(
-            user=person(request),
+            user=user_of(request),
             purchase_id=asked.validated_data["checkout_id"],
             visitor=visitor(request._request),
         )

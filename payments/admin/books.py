@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from accounts import audit
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
 from payments import drifts
@@ -198,10 +198,10 @@ class DriftAdmin(ReadOnly):
     @admin.action(description="Settled by hand: do not list again", permissions=["act"])
     def settle(self, request: HttpRequest, queryset: QuerySet[Drift]) -> None:
         for drift in queryset:
-            if drifts.settle(drift_id=drift.pk, by=str(request.user)):
+            if drifts.settle(drift_id=drift.pk, by=str(user_of(request))):
                 audit.record(
                     "stripe_difference_settled",
-                    actor=str(request.user),
+                    actor=str(user_of(request)),
                     visitor=visitor(request),
                     difference=str(drift),
                 )

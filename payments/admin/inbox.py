@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from accounts import audit
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from focus.admin_site.lists import ReadOnly
 from payments import inbox
 from payments.models import StripeEvent
@@ -61,7 +61,7 @@ class StripeEventAdmin(ReadOnly):
             inbox.again(event_id=event.pk)
             audit.record(
                 "stripe_event_replayed",
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
                 event=event.stripe_id,
             )

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from accounts import audit
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from focus.admin_site.base import StaffAdmin
 from payments.models import Pack, Plan
 from payments.models.packs import dollars
@@ -29,7 +29,7 @@ class ForSale(StaffAdmin):
         super().save_model(request, obj, form, change)
         audit.record(
             f"{obj._meta.model_name}_{'changed' if change else 'created'}",
-            actor=str(request.user),
+            actor=str(user_of(request)),
             visitor=visitor(request),
             name=str(obj),
             fields=form.changed_data,

@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from focus.admin_site import search, shown
 from focus.admin_site.lists import ReadOnly
 from payments.admin.books import accounts_of
@@ -53,7 +53,7 @@ class TopUpRuleAdmin(ReadOnly):
             topup_setup.switch_off(
                 account=rule.account,
                 why=topup_setup.Why.STAFF,
-                actor=str(request.user),
+                actor=str(user_of(request)),
                 visitor=visitor(request),
             )
         self.message_user(request, "They are off.", messages.SUCCESS)

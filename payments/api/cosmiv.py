@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.authentication import user_of
 from accounts.credentials.access import PUBLIC, Access
 from accounts.credentials.principals import Kind
 from focus.contracts.cosmiv import Cosmiv
@@ -172,7 +173,7 @@ class BillingViewSet(Cosmiv, ViewSet):
         wish = Choice(data=request.data)
         wish.is_valid(raise_exception=True)
         slug = wish.validated_data["plan"]
-        way = choosing.choose(account=request.auth.user, slug=slug)
+        way = choosing.choose(account=user_of(request), slug=slug)
         return Response({"checkout_url": way.url, "session_id": way.session_id})
 
     @extend_schema(
@@ -203,7 +204,7 @@ class BillingViewSet(Cosmiv, ViewSet):
     )
     def portal(self, request: Request) -> Response:
         """Where payment method, invoices and plan are managed."""
-        way = choosing.manage(account=request.auth.user)
+        way = choosing.manage(account=user_of(request))
         return Response({"portal_url": way.url})
 
     @extend_schema(
@@ -219,7 +220,7 @@ class BillingViewSet(Cosmiv, ViewSet):
     @resumable
     def cancel(self, request: Request, *, once: bytes | None) -> Response:
         """The plan and its credits stay until then. Doing it twice is doing it once."""
-        subscriptions.set_ending(account=request.auth.user, ends=True)
+        subscriptions.set_ending(account=user_of(request), ends=True)
         return Response(_subscription(request))
 
     @extend_schema(
@@ -235,7 +236,7 @@ class BillingViewSet(Cosmiv, ViewSet):
     @resumable
     def resume(self, request: Request, *, once: bytes | None) -> Response:
         """Go on with a plan that was to end with the month."""
-        subscriptions.set_ending(account=request.auth.user, ends=False)
+        subscriptions.set_ending(account=user_of(request), ends=False)
         return Response(_subscription(request))
 
 
@@ -274,7 +275,7 @@ def _plan(plan: PlanRow) -> dict[str, Any]:
 
 
 def _subscription(request: Request) -> dict[str, Any]:
-    row = plan_catalog.subscription_of(account_id=request.auth.user.pk)
+    row = plan_catalog.subscription_of(account_id=user_of(request).pk)
     if row is None:
         free = PlanRow.objects.filter(slug=plan_catalog.FREE).first()
         return _standing(plan_catalog.FREE, "active", free.credits if free else 0, None)

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.authentication import user_of
 from accounts.credentials.access import Access
 from accounts.credentials.principals import Kind
 from focus.contracts.fields import Line
@@ -95,7 +96,7 @@ class PackViewSet(Reviv, ViewSet):
         wish = PackChoice(data=request.data)
         wish.is_valid(raise_exception=True)
         sku = wish.validated_data["sku"]
-        till = packs.buy(account=request.auth.user, sku=sku, once=once)
+        till = packs.buy(account=user_of(request), sku=sku, once=once)
         return Response({"checkout_url": till.url})
 
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from accounts.models import User
 from focus.admin_site import shown
 from focus.errors import DomainError
@@ -18,7 +18,7 @@ from wallet import adjustments, allowances, approvals, ledger
 from wallet.adjustments import Adjusted, NeedsApproval, NotAllowed, Preview, Reason
 from wallet.admin import words
 from wallet.admin.forms import AdjustForm, OverdraftForm
-from wallet.admin.frame import WalletPages, staff_of
+from wallet.admin.frame import WalletPages
 from wallet.models import Wallet
 
 
@@ -29,9 +29,7 @@ class AdjustingPages(WalletPages):
         """A form, then a preview, then one booking however often that is confirmed."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         try:
-            allowed = allowances.allowance(
-                staff=staff_of(request), owner=wallet.account
-            )
+            allowed = allowances.allowance(staff=user_of(request), owner=wallet.account)
         except NotAllowed as refusal:
             raise PermissionDenied(refusal.message) from refusal
         if request.method != "POST":
@@ -94,7 +92,7 @@ class AdjustingPages(WalletPages):
             "note": wish["note"],
             "customer_text": wish["customer_text"],
             "form_id": wish["form_id"],
-            "staff": staff_of(request),
+            "staff": user_of(request),
             "visitor": visitor(request),
         }
         try:
@@ -144,7 +142,7 @@ class AdjustingPages(WalletPages):
                 wallet=wallet,
                 limit_micro=limit,
                 note=form.cleaned_data["note"],
-                staff=staff_of(request),
+                staff=user_of(request),
                 visitor=visitor(request),
             )
         except NotAllowed as refusal:
@@ -167,7 +165,7 @@ class AdjustingPages(WalletPages):
         if wallet is None and request.method == "POST":
             try:
                 wallet = adjustments.open_wallet(
-                    owner=owner, staff=staff_of(request), visitor=visitor(request)
+                    owner=owner, staff=user_of(request), visitor=visitor(request)
                 )
             except NotAllowed as refusal:
                 raise PermissionDenied(refusal.message) from refusal

@@ -10,11 +10,11 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from unfold.decorators import display
 
-from accounts.authentication import visitor
+from accounts.authentication import user_of, visitor
 from focus.admin_site import search, shown
 from focus.errors import DomainError
 from wallet import adjustments, approvals
-from wallet.admin.frame import WalletPages, staff_of
+from wallet.admin.frame import WalletPages
 from wallet.admin.ledger import wallet_link
 from wallet.models import Adjustment, Wallet
 
@@ -104,7 +104,7 @@ class AdjustmentAdmin(WalletPages):
             Adjustment.objects.select_related("account", "requested_by", "decided_by"),
             pk=search.as_uuid(object_id),
         )
-        staff = staff_of(request)
+        staff = user_of(request)
         preview = adjustments.preview(
             account_id=row.account_id, amount_micro=row.amount_micro
         )
@@ -133,7 +133,7 @@ class AdjustmentAdmin(WalletPages):
 
     def _decided(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = get_object_or_404(Adjustment, pk=search.as_uuid(object_id))
-        who: dict[str, Any] = {"staff": staff_of(request), "visitor": visitor(request)}
+        who: dict[str, Any] = {"staff": user_of(request), "visitor": visitor(request)}
         try:
             if "approve" in request.POST:
                 done = approvals.approve(adjustment_id=row.pk, **who)

@@ -9,8 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 
 from accounts import audit
-from accounts.authentication import visitor
-from accounts.models import User
+from accounts.authentication import user_of, visitor
 from focus.admin_site.lists import ReadOnly
 from wallet import adjustments
 from wallet.ledger import NOW
@@ -53,7 +52,7 @@ class WalletPages(ReadOnly):
         self, request: HttpRequest, kind: str, wallet: Wallet, **facts: Any
     ) -> None:
         """Write down what a member of staff looked at, where looking is an act."""
-        staff = staff_of(request)
+        staff = user_of(request)
         audit.record(
             kind,
             user=wallet.account,
@@ -63,12 +62,6 @@ class WalletPages(ReadOnly):
             wallet=wallet.pk,
             **facts,
         )
-
-
-def staff_of(request: HttpRequest) -> User:
-    if not isinstance(request.user, User):
-        raise PermissionDenied
-    return request.user
 
 
 def with_now() -> QuerySet[Wallet]:

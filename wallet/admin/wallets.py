@@ -10,12 +10,13 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
+from accounts.authentication import user_of
 from accounts.models import SecurityEvent, User
 from focus.admin_site import search, shown
 from wallet import explain, verifications
 from wallet.admin import export, page
 from wallet.admin.adjusting import AdjustingPages
-from wallet.admin.frame import staff_of, with_now
+from wallet.admin.frame import with_now
 from wallet.models import Wallet
 
 STAFF_EVENTS = [
@@ -154,7 +155,7 @@ class WalletAdmin(AdjustingPages):
         """Ask a worker to recompute this wallet (POST), and show how far it is."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         if request.method == "POST":
-            asked = verifications.ask(wallet=wallet, actor=str(staff_of(request)))
+            asked = verifications.ask(wallet=wallet, actor=str(user_of(request)))
             self.note(request, "wallet_verified", wallet, verification=asked.pk)
             return redirect("admin:wallet_wallet_verify", wallet.pk)
         latest = verifications.latest(wallet=wallet)

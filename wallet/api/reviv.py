@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.authentication import user_of
 from accounts.credentials.access import Access
 from accounts.credentials.principals import Kind
 from focus.contracts.reviv import Reviv
@@ -64,7 +65,7 @@ class TransactionViewSet(Reviv, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """What changed the credits that can be spent."""
-        changes = statements.changes(account_id=request.auth.user.pk, limit=LISTED)
+        changes = statements.changes(account_id=user_of(request).pk, limit=LISTED)
         return Response([_row(entry, micro) for entry, micro in changes])
 
 

@@ -1,6 +1,6 @@
 """Cosmiv guide, "Accounts API": providers, linking an account, links, sync."""
 
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from django.http import HttpResponseRedirect
@@ -19,12 +19,13 @@ from rest_framework.viewsets import ViewSet
 from accounts.authentication import (
     Credentials,
     ReturningCredentials,
-    person,
+    principal_or_none,
     require_second_proof,
+    user_of,
     visitor,
 )
 from accounts.credentials.access import PUBLIC, SIGNED_IN_HERE, Access, Unauthenticated
-from accounts.credentials.principals import Kind, Principal
+from accounts.credentials.principals import Kind
 from accounts.links import cookie as link_cookie
 from accounts.links import linking, syncs
 from accounts.links import registry as link_registry
@@ -151,7 +152,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
     )
     def links(self, request: Request) -> Response:
         """Your accounts elsewhere. Not `is_active`: connect it again."""
-        rows = linking.of(user=person(request))
+        rows = linking.of(user=user_of(request))
         return Response({"links": LinkedAccount(rows, many=True).data})
 
     @extend_schema(
@@ -161,7 +162,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
     def unlink(self, request: Request, provider: str) -> Response:
         """Forget the linked account of this provider."""
         link = linking.unlink(
-            user=person(request), provider=provider, visitor=visitor(request._request)
+            user=user_of(request), provider=provider, visitor=visitor(request._request)
         )
         return Response({"success": True, "provider": link.provider})
 
@@ -186,7 +187,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
     @replayable
     def sync(self, request: Request) -> Response:
         """Look at your linked accounts anew. `links` says when it is done."""
-        count = len(syncs.request(user=person(request)))
+        count = len(syncs.request(user=user_of(request)))
         accounts = "1 linked account" if count == 1 else f"{count} linked accounts"
         return Response(
             {"scheduled": True, "message": f"Sync scheduled for {accounts}."}
@@ -235,7 +236,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
         """Send the person to the provider, who sends them back to us."""
         require_second_proof(request)
         started = linking.start(
-            user=person(request),
+            user=user_of(request),
             provider=provider,
             in_browser=request._request.META.get("HTTP_AUTHORIZATION") is None,
             return_to=_allowed(request.query_params.get("return_to", "")),
@@ -267,8 +268,8 @@ class LinkingViewSet(Cosmiv, ViewSet):
         answer = dict(request._request.GET.lists())
         state = (answer.get("state") or [""])[-1]
         binder = request._request.COOKIES.get(link_cookie.name(state))
-        who = cast(Principal | None, request.auth)
-        user = who.user if who and who.kind in SIGNED_IN_HERE else None
+        caller = principal_or_none(request)
+        user = caller.user if caller and caller.kind in SIGNED_IN_HERE else None
         back = ""
         try:
             if user is None and binder is None:

@@ -11,7 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.authentication import Believed, Credentials, bearer_token, visitor
+from accounts.authentication import (
+    Believed,
+    Credentials,
+    bearer_token,
+    principal_of,
+    user_of,
+    visitor,
+)
 from accounts.credentials import jwt
 from accounts.credentials.access import PUBLIC, Access
 from accounts.credentials.principals import InvalidToken, Kind, Principal, TokenExpired
@@ -188,7 +195,7 @@ class MeViewSet(Reviv, ViewSet):
         Without the slash at the end, a login of Cosmiv's API gets `user_id` and
         `username` as well.
         """
-        user = cast(User, _principal(request).user)
+        user = user_of(request)
         credits_micro = ledger.balance_at(
             account_id=user.pk, slug="reviv"
         ).credits_micro
@@ -198,7 +205,7 @@ class MeViewSet(Reviv, ViewSet):
         return Response(person)
 
     def _is_cosmivs(self, request: Request) -> bool:
-        session_id = cast(uuid.UUID, _principal(request).session_id)
+        session_id = cast(uuid.UUID, principal_of(request).session_id)
         return sessions.find(session_id=session_id).client == "cosmiv"
 
 
@@ -220,20 +227,16 @@ class LogoutViewSet(Reviv, ViewSet):
     )
     def logout(self, request: Request) -> Response:
         """End the sign-in: its access and refresh tokens die, the cookie is dropped."""
-        principal = _principal(request)
+        principal = principal_of(request)
         with suppress(NotFound):
             sessions.end(
-                user_id=cast(User, principal.user).pk,
+                user_id=user_of(request).pk,
                 session_id=cast(uuid.UUID, principal.session_id),
                 visitor=visitor(request._request),
             )
         response = Response({"message": "Successfully logged out"}, headers=NO_STORE)
         refresh_cookie.drop(response)
         return response
-
-
-def _principal(request: Request) -> Principal:
-    return cast(Principal, request.auth)
 
 
 urlpatterns = [

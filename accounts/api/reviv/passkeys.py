@@ -11,10 +11,9 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 from webauthn.helpers import bytes_to_base64url, options_to_json_dict
 
-from accounts.authentication import visitor
+from accounts.authentication import principal_of, user_of, visitor
 from accounts.credentials.access import PUBLIC, SIGNED_IN_HERE, Access
-from accounts.credentials.principals import Principal
-from accounts.models import Passkey, User
+from accounts.models import Passkey
 from accounts.passkeys import enrolment
 from accounts.passkeys import signin as passkey_signin
 from accounts.signin import passwords, sessions
@@ -131,7 +130,7 @@ class AddViewSet(Reviv, ViewSet):
     )
     def begin(self, request: Request) -> Response:
         """Options for a new passkey of the person who is signed in."""
-        session_id = cast(uuid.UUID, _principal(request).session_id)
+        session_id = cast(uuid.UUID, principal_of(request).session_id)
         session = sessions.find(session_id=session_id)
         return _creation(enrolment.begin_adding(session=session, rp_name=RP_NAME))
 
@@ -147,7 +146,7 @@ class AddViewSet(Reviv, ViewSet):
     def complete(self, request: Request) -> Response:
         """Verify the browser's answer and add the passkey to the account."""
         passkey = enrolment.complete_adding(
-            user=cast(User, _principal(request).user),
+            user=user_of(request),
             **_registration(request),
             visitor=visitor(request._request),
         )
@@ -324,10 +323,6 @@ def _registered(passkey: Passkey) -> Response:
     said = "Passkey registered successfully"
     body = {"message": said, "device_name": passkey.name}
     return Response(body, headers=NO_STORE)
-
-
-def _principal(request: Request) -> Principal:
-    return cast(Principal, request.auth)
 
 
 _VIEWS: dict[str, Any] = {

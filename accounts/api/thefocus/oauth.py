@@ -1,6 +1,6 @@
 """Focus guide, "OAuth token helpers": a person's tokens elsewhere, and X's who am I."""
 
-from typing import Any, cast
+from typing import Any
 
 from drf_spectacular.utils import (
     OpenApiExample,
@@ -14,10 +14,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.authentication import principal_of, user_of
 from accounts.credentials.access import PEOPLE, PUBLIC, Access, Bound
-from accounts.credentials.principals import Principal
 from accounts.links import provider_tokens, x_profile
-from accounts.models import User
 from accounts.providers.outbound import Reply, ServiceDown
 from focus.contracts.thefocus import TheFocus
 from focus.errors import DomainError
@@ -95,12 +94,12 @@ class ProviderTokenViewSet(TheFocus, ViewSet):
         return self._token(request, provider)
 
     def _token(self, request: Request, provider: str) -> Response:
-        principal = cast(Principal, request.auth)
+        principal = principal_of(request)
         if principal.read_only:
             raise PermissionDenied(
                 "Whoever acts in somebody's place gets no token.", code="read_only"
             )
-        user = cast(User, principal.user)
+        user = user_of(request)
         found = provider_tokens.find(user=user, provider=provider)
         body = {
             "provider": provider,

@@ -17,7 +17,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.authentication import require_second_proof, visitor
+from accounts.authentication import (
+    principal_of,
+    principal_or_none,
+    require_second_proof,
+    user_of,
+    visitor,
+)
 from accounts.credentials import scopes
 from accounts.credentials.access import (
     PRESENT,
@@ -26,8 +32,7 @@ from accounts.credentials.access import (
     Bound,
     CredentialNotAccepted,
 )
-from accounts.credentials.principals import Kind, Principal
-from accounts.models import User
+from accounts.credentials.principals import Kind
 from accounts.partners import origins, redirects
 from accounts.signin import bound_tokens, devices, sessions
 from focus.contracts.fields import Line
@@ -99,7 +104,7 @@ class SessionTokenViewSet(TheFocus, ViewSet):
     }
 
     def check_permissions(self, request: Request) -> None:
-        principal = cast(Principal | None, request.auth)
+        principal = principal_or_none(request)
         if principal is not None and principal.kind is Kind.PAT:
             raise CredentialNotAccepted(
                 "This kind of credential is not accepted here. A personal access token "
@@ -133,7 +138,7 @@ class SessionTokenViewSet(TheFocus, ViewSet):
         On an app's page the token is bound to that app: it serves that app's wallet
         view, jobs and hosted work.
         """
-        principal = _principal(request)
+        principal = principal_of(request)
         app = principal.bound_to
         if principal.token:
             body = {"token": principal.token, "expires_at": principal.expires_at}
@@ -142,7 +147,7 @@ class SessionTokenViewSet(TheFocus, ViewSet):
             if principal.read_only:
                 raise PermissionDenied("Support gets no token here.", code="read_only")
             token = bound_tokens.clerks_token(
-                user=_person(request),
+                user=user_of(request),
                 app=app,
                 seconds=SESSION_TOKEN_SECONDS,
                 visitor=visitor(request._request),
@@ -322,21 +327,13 @@ class DecisionViewSet(TheFocus, ViewSet):
             require_second_proof(request)
         try:
             devices.decide(
-                user=_person(request),
+                user=user_of(request),
                 **wish.validated_data,
                 visitor=visitor(request._request),
             )
         except devices.TooManyWrongCodes as guessing:
             raise Throttled(guessing.wait_seconds, guessing.message) from guessing
         return Response({"ok": True})
-
-
-def _principal(request: Request) -> Principal:
-    return cast(Principal, request.auth)
-
-
-def _person(request: Request) -> User:
-    return cast(User, _principal(request).user)
 
 
 def _signin_url(request: Request) -> str:

@@ -1,7 +1,6 @@
 """Where a person is signed in, beyond the guides: listed, and ended one by one."""
 
 import uuid
-from typing import cast
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -9,10 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.authentication import visitor
+from accounts.authentication import principal_of, user_of, visitor
 from accounts.credentials.access import PRESENT, Access
-from accounts.credentials.principals import Principal
-from accounts.models import Session, User
+from accounts.models import Session
 from accounts.signin import sessions
 from focus.contracts.thefocus import TheFocus
 from focus.web.routing import either_slash
@@ -53,8 +51,8 @@ class SessionViewSet(TheFocus, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """Where you are signed in; the 200 last used. `current` is this request's."""
-        principal = cast(Principal, request.auth)
-        rows = sessions.live(user=cast(User, principal.user))[:200]
+        principal = principal_of(request)
+        rows = sessions.live(user=user_of(request))[:200]
         about = {"current": principal.session_id}
         return Response({"sessions": SignIn(rows, many=True, context=about).data})
 
@@ -64,9 +62,9 @@ class SessionViewSet(TheFocus, ViewSet):
     )
     def end(self, request: Request, session_id: uuid.UUID) -> Response:
         """Sign out there: its tokens and its cookie work no more."""
-        principal = cast(Principal, request.auth)
+        principal = principal_of(request)
         row = sessions.end(
-            user_id=cast(User, principal.user).pk,
+            user_id=user_of(request).pk,
             session_id=session_id,
             visitor=visitor(request._request),
         )

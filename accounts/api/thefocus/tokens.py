@@ -9,11 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.authentication import require_second_proof, visitor
+from accounts.authentication import principal_of, require_second_proof, user_of, visitor
 from accounts.credentials import exposure, scopes, tokens
 from accounts.credentials.access import PEOPLE, PRESENT, PUBLIC, Access
-from accounts.credentials.principals import Kind, Principal
-from accounts.models import PersonalAccessToken, User
+from accounts.credentials.principals import Kind
+from accounts.models import PersonalAccessToken
 from focus.contracts.fields import Line
 from focus.contracts.replay import replayable_secret
 from focus.contracts.thefocus import TheFocus
@@ -127,7 +127,7 @@ class TokenViewSet(TheFocus, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """Your personal access tokens that still work; the 200 newest."""
-        rows = tokens.live(user=_person(request))[:200]
+        rows = tokens.live(user=user_of(request))[:200]
         return Response({"tokens": Token(rows, many=True).data})
 
     @extend_schema(
@@ -151,7 +151,7 @@ class TokenViewSet(TheFocus, ViewSet):
         said = wish.validated_data
         require_second_proof(request)
         issued = tokens.issue(
-            user=_person(request),
+            user=user_of(request),
             name=said["name"],
             scopes=scopes.exactly(said.get("scopes")),
             days=said["expires_in_days"],
@@ -177,7 +177,7 @@ class TokenViewSet(TheFocus, ViewSet):
         wish.is_valid(raise_exception=True)
         require_second_proof(request)
         issued = tokens.rotate(
-            user=_person(request),
+            user=user_of(request),
             token_id=token_id,
             overlap_seconds=int(wish.validated_data["overlap_seconds"]),
             visitor=visitor(request._request),
@@ -191,7 +191,7 @@ class TokenViewSet(TheFocus, ViewSet):
     def revoke(self, request: Request, token_id: uuid.UUID) -> Response:
         """End one of your tokens at once."""
         row = tokens.revoke(
-            user=_person(request),
+            user=user_of(request),
             token_id=token_id,
             visitor=visitor(request._request),
         )
@@ -254,15 +254,7 @@ def _made(request: Request, issued: tokens.IssuedToken) -> Response:
 
 
 def _token_id(request: Request) -> uuid.UUID:
-    return cast(uuid.UUID, _principal(request).token_id)
-
-
-def _principal(request: Request) -> Principal:
-    return cast(Principal, request.auth)
-
-
-def _person(request: Request) -> User:
-    return cast(User, _principal(request).user)
+    return cast(uuid.UUID, principal_of(request).token_id)
 
 
 urlpatterns = [

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.authentication import person
+from accounts.authentication import user_of
 from accounts.credentials.access import KEY_OR_JWT, Access
 from focus.contracts import cursors
 from focus.contracts.clipforge import ClipForge
@@ -137,7 +137,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
         wish = asked.validated_data
         limit = min(wish["limit"], MAX_LIMIT)
         found = redelivery.listed(
-            user=person(request), endpoint_id=endpoint_id, state=wish.get("state")
+            user=user_of(request), endpoint_id=endpoint_id, state=wish.get("state")
         )
         if "cursor" in wish:
             found = found.filter(cursors.rest(wish["cursor"]))
@@ -158,7 +158,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
     @replayable
     def test(self, request: Request, endpoint_id: UUID) -> Response:
         """Send `test`, signed like any other. Its delivery tells what came of it."""
-        made = redelivery.test(user=person(request), endpoint_id=endpoint_id)
+        made = redelivery.test(user=user_of(request), endpoint_id=endpoint_id)
         return Response(DeliveryBody(made).data, status=201)
 
     @extend_schema(
@@ -172,7 +172,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
         wish = Range(data=request.data)
         wish.is_valid(raise_exception=True)
         count = redelivery.recover(
-            user=person(request), endpoint_id=endpoint_id, **wish.validated_data
+            user=user_of(request), endpoint_id=endpoint_id, **wish.validated_data
         )
         answer = Response({"recovered": count})
         return answer if count else unchanged(answer)
@@ -186,7 +186,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
     )
     def retrieve(self, request: Request, delivery_id: UUID) -> Response:
         """What is sent, and what came of each attempt."""
-        found = redelivery.find(user=person(request), delivery_id=delivery_id)
+        found = redelivery.find(user=user_of(request), delivery_id=delivery_id)
         attempts = redelivery.attempts(delivery=found)
         found.attemptList = attempts  # type: ignore[attr-defined]
         return Response(DeliveryWithAttempts(found).data)
@@ -204,7 +204,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
         """What every attempt sends, byte for byte, signed as one made now would be:
         to check a receiver with.
         """
-        body, headers = redelivery.copy(user=person(request), delivery_id=delivery_id)
+        body, headers = redelivery.copy(user=user_of(request), delivery_id=delivery_id)
         return HttpResponse(body, content_type="application/json", headers=headers)
 
     @extend_schema(
@@ -219,7 +219,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
     @replayable
     def resend(self, request: Request, delivery_id: UUID) -> Response:
         """The same bytes under the same `webhook-id`, with five new tries."""
-        made = redelivery.resend(user=person(request), delivery_id=delivery_id)
+        made = redelivery.resend(user=user_of(request), delivery_id=delivery_id)
         return Response(DeliveryBody(made).data)
 
 

@@ -1,7 +1,5 @@
 """ClipForge guide, "Create API Client": the first call that every sample makes."""
 
-from typing import cast
-
 from django.conf import settings
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -9,9 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.authentication import user_of
 from accounts.credentials.access import KEY_OR_JWT, Access, Bound
-from accounts.credentials.principals import Principal
-from accounts.models import User
 from focus.contracts.clipforge import ClipForge
 from focus.money import from_micro
 from focus.web.routing import either_slash
@@ -74,8 +71,8 @@ class UsageViewSet(ClipForge, ViewSet):
         lists what each app charged you: settled jobs, charges without a job, and sales.
         A job counts in the month in which it is settled.
         """
-        person = cast(User, cast(Principal, request.auth).user)
-        used = usage.this_month(account_id=person.pk, hosted_by="clipforge")
+        user = user_of(request)
+        used = usage.this_month(account_id=user.pk, hosted_by="clipforge")
         minutes, exports = settings.CLIPFORGE_QUOTA
         return Response(
             {

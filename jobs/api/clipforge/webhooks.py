@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from accounts.authentication import person, require_second_proof, visitor
+from accounts.authentication import require_second_proof, user_of, visitor
 from accounts.credentials.access import KEY_OR_JWT, Access
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.fields import Line
@@ -114,7 +114,7 @@ class EndpointViewSet(ClipForge, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """Yours, without their secrets."""
-        rows = endpoints.listed(user=person(request))
+        rows = endpoints.listed(user=user_of(request))
         return Response(EndpointBody(rows, many=True).data)
 
     @extend_schema(
@@ -137,7 +137,7 @@ class EndpointViewSet(ClipForge, ViewSet):
         wish.is_valid(raise_exception=True)
         require_second_proof(request)
         shown = endpoints.register(
-            user=person(request),
+            user=user_of(request),
             visitor=visitor(request._request),
             **wish.validated_data,
         )
@@ -186,7 +186,7 @@ class EndpointViewSet(ClipForge, ViewSet):
         require_second_proof(request)
         return _with_secret(
             endpoints.rotate(
-                user=person(request),
+                user=user_of(request),
                 endpoint_id=endpoint_id,
                 visitor=visitor(request._request),
             )
@@ -215,7 +215,7 @@ class EndpointViewSet(ClipForge, ViewSet):
 
     def _done(self, rule: Any, request: Request, endpoint_id: UUID) -> Response:
         endpoint = rule(
-            user=person(request),
+            user=user_of(request),
             endpoint_id=endpoint_id,
             visitor=visitor(request._request),
         )

@@ -1,15 +1,15 @@
 """The caller of the Focus guide's jobs: the account, the actor and the app."""
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from accounts.authentication import principal_of, user_of
 from accounts.credentials import access
 from accounts.credentials.access import TokenBoundToApp
-from accounts.credentials.principals import Principal
-from accounts.models import App, User
+from accounts.models import App
 from accounts.partners import apps as partner_apps
 from accounts.partners import consents
 from accounts.partners.consents import AppNotGranted
@@ -27,12 +27,12 @@ def for_whom(request: Request, new: dict[str, Any]) -> tuple[App, UUID, bool]:
 
     Raises `AppNotGranted` where they have not and this credential may not let it.
     """
-    caller = cast(Principal, request.auth)
+    caller = principal_of(request)
     if caller.app is None:
         if "app" not in new:
             raise serializers.ValidationError({"app": ["This field is required."]})
         access.keep_to(principal=caller, app=new["app"])
-        user_id = cast(User, caller.user).pk
+        user_id = user_of(request).pk
         app, granted = partner_apps.find_for(new["app"], user_id=user_id)
         if not granted and not access.may_let_in(principal=caller, app=app):
             raise AppNotGranted("This credential cannot let the app spend credits.")
@@ -48,10 +48,10 @@ def for_whom(request: Request, new: dict[str, Any]) -> tuple[App, UUID, bool]:
 
 
 def caller(request: Request) -> Caller:
-    principal = cast(Principal, request.auth)
+    principal = principal_of(request)
     if principal.app is not None:
         return Caller(f"app:{principal.app.slug}", app_id=principal.app.pk)
-    user_id = cast(User, principal.user).pk
+    user_id = user_of(request).pk
     return Caller(f"user:{user_id}", account_id=user_id)
 
 
@@ -59,7 +59,7 @@ def of_job(request: Request, job_id: UUID) -> Caller:
     """The caller, for one job. A credential that is bound to an app has that app's
     jobs only: raises `TokenBoundToApp` for another of the person's own.
     """
-    principal = cast(Principal, request.auth)
+    principal = principal_of(request)
     bound = principal.bound_to
     if bound is not None:
         own = Job.objects.filter(pk=job_id, account=principal.user)
@@ -72,7 +72,7 @@ def of_job(request: Request, job_id: UUID) -> Caller:
 
 def listed_app(request: Request, wanted: str | None) -> str | None:
     """The slug of the app whose jobs are listed, None for all of the caller's."""
-    principal = cast(Principal, request.auth)
+    principal = principal_of(request)
     if principal.bound_to is None:
         return wanted
     if wanted is not None:

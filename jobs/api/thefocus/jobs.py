@@ -10,10 +10,9 @@ from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.authentication import principal_of, user_of
 from accounts.credentials import access
 from accounts.credentials.access import Access, Bound
-from accounts.credentials.principals import Principal
-from accounts.models import User
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.partners import consents
 from focus.contracts import cursors
@@ -152,7 +151,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
 
     def permit_replay(self, request: Request) -> None:
         """A person may have taken their consent back since the first answer."""
-        caller = cast(Principal, request.auth)
+        caller = principal_of(request)
         if caller.app is not None and self.action == "create":
             sent = cast(dict[str, Any], request.data).get("user_id")
             whose = Uuid().run_validation(sent)
@@ -210,7 +209,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             if not granted:
                 # After the wallet is locked, as everywhere, so that no two deadlock.
                 consents.record(
-                    user=cast(User, request.user), app_id=app.pk, after_movement=True
+                    user=user_of(request), app_id=app.pk, after_movement=True
                 )
         job = outcome.job
         return Response(

@@ -3,8 +3,17 @@
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.test import RequestFactory
+from rest_framework.request import Request
 
-from accounts.authentication import Accepts
+from accounts.authentication import (
+    Accepts,
+    CallerUnknown,
+    principal_of,
+    principal_or_none,
+    user_of,
+)
 from accounts.credentials import access
 from accounts.credentials.access import (
     APPS,
@@ -16,6 +25,7 @@ from accounts.credentials.access import (
     Access,
 )
 from accounts.credentials.principals import Kind, Principal
+from accounts.models import User
 from focus.errors import DomainError
 
 ALL = frozenset({"jobs:read"})
@@ -75,3 +85,43 @@ def test_a_principal_is_somebody_for_drf_and_django() -> None:
     assert not caller.is_staff
     with pytest.raises(AttributeError):
         caller.kind = Kind.JWT  # type: ignore[misc]
+
+
+def api_request(principal: Principal | None) -> Request:
+    request = Request(RequestFactory().get("/api/jobs"))
+    request.auth = principal
+    return request
+
+
+def test_an_api_request_has_the_principal_that_authentication_set() -> None:
+    user = User(email="ada@example.com")
+    principal = Principal(Kind.JWT, user=user)
+    request = api_request(principal)
+    assert principal_of(request) is principal
+    assert principal_or_none(request) is principal
+    assert user_of(request) is user
+
+
+def test_a_request_without_a_credential_has_no_principal() -> None:
+    request = api_request(None)
+    assert principal_or_none(request) is None
+    with pytest.raises(CallerUnknown, match="/api/jobs"):
+        principal_of(request)
+    with pytest.raises(CallerUnknown, match="/api/jobs"):
+        user_of(request)
+
+
+def test_an_apps_own_key_has_a_principal_and_no_user() -> None:
+    request = api_request(Principal(Kind.APP_KEY))
+    assert principal_of(request).kind is Kind.APP_KEY
+    with pytest.raises(CallerUnknown):
+        user_of(request)
+
+
+def test_an_admin_request_has_the_user_of_djangos_session() -> None:
+    request = RequestFactory().get("/admin/")
+    request.user = user = User(email="ada@example.com")
+    assert user_of(request) is user
+    request.user = AnonymousUser()
+    with pytest.raises(CallerUnknown, match="/admin/"):
+        user_of(request)

@@ -7,7 +7,7 @@ from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import require_second_proof, visitor
+from accounts.authentication import require_second_proof, user_of, visitor
 from accounts.credentials import access
 from accounts.partners import apps as partner_apps
 from accounts.partners import consents
@@ -69,7 +69,7 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
         ],
     )
     def list(self, request: Request) -> Response:
-        found = budgets.spenders(user=request.auth.user)
+        found = budgets.spenders(user=user_of(request))
         return Response({"apps": [_body(each) for each in found]})
 
     @extend_schema(
@@ -88,10 +88,10 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
         asked = NewLimit(data=request.data)
         asked.is_valid(raise_exception=True)
         wanted = asked.validated_data["limit"]
-        if budgets.widens(user=request.auth.user, app=app, limit_micro=wanted):
+        if budgets.widens(user=user_of(request), app=app, limit_micro=wanted):
             require_second_proof(request)
         limited = budgets.set_limit(
-            user=request.auth.user,
+            user=user_of(request),
             app=app,
             limit_micro=wanted,
             visitor=visitor(request),
@@ -110,7 +110,7 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
         ],
     )
     def revoke(self, request: Request, slug: str) -> Response:
-        user = request.auth.user
+        user = user_of(request)
         found = [each for each in budgets.spenders(user=user) if each.app.slug == slug]
         if not found or not consents.revoke(
             user=user, app_id=found[0].app.pk, visitor=visitor(request)

@@ -7,6 +7,7 @@ from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.authentication import principal_of, user_of
 from accounts.credentials import access
 from accounts.models import App
 from accounts.partners import apps as partner_apps
@@ -85,8 +86,8 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
         examples=[OpenApiExample("A new account", EXAMPLE, response_only=True)],
     )
     def retrieve(self, request: Request) -> Response:
-        principal: Any = request.auth
-        user, bound = principal.user, principal.bound_to
+        principal, user = principal_of(request), user_of(request)
+        bound = principal.bound_to
         slug = request.query_params.get("app")
         if slug is not None:
             access.keep_to(principal=principal, app=slug)
