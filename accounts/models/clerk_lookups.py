@@ -10,6 +10,7 @@ class ClerkLookup(models.Model):
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     due_at = models.DateTimeField(db_index=True)
     tries = models.PositiveSmallIntegerField(default=0)
+    lease = models.UUIDField(null=True, editable=False)
 
     def __str__(self) -> str:
         return f"{self.user} · {self.due_at:%Y-%m-%d %H:%M}"

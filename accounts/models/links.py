@@ -55,6 +55,7 @@ class Sync(models.Model):
     requested_at = models.DateTimeField()
     due_at = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveSmallIntegerField(default=0)
+    lease = models.UUIDField(null=True, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     found = models.JSONField(null=True, blank=True)

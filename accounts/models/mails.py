@@ -18,6 +18,7 @@ class Mail(models.Model):
     created_at = models.DateTimeField()
     due_at = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveSmallIntegerField(default=0)
+    lease = models.UUIDField(null=True, editable=False)
     sent_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
