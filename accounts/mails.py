@@ -1,37 +1,44 @@
-"""Notices to people about their own access, written as rows and sent by beat.
+"""Mails to people about their own access, written as rows and sent by a worker.
 
-A notice is written in the transaction of what it tells of. Each try moves the row on
-before it sends, so two workers never have the same one, and one that dies while sending
-costs a second letter, never a lost one. No notice holds a secret, nor any text that
-somebody else may have chosen: a token's name could be an invitation to phishing.
+A caller writes a mail in the transaction of the change that the mail is about. The
+worker sends mails from a row queue (`focus.due`), so two workers never send the same
+mail at once. A worker that dies while it sends costs a second copy, never a lost mail.
+
+A mail holds no secret, apart from the sealed link of `write_link`. A mail holds no text
+that another person may have chosen: an attacker could name a token to phish its reader.
 """
 
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db import transaction
 from django.utils import timezone
 
 from accounts import sealed
 from accounts.audit import NOBODY, Visitor
 from accounts.models import Mail, User
+from focus import due
 
 log = logging.getLogger(__name__)
 
-# The first wait is longer than a mail server may take (EMAIL_TIMEOUT).
-FIRST_WAIT = timedelta(minutes=1)
-LONGEST_WAIT = timedelta(hours=6)
 TRIES = 12
-# How long one run goes on; the next is rung for five seconds later.
+QUEUE = due.Queue(
+    Mail.objects.all(),
+    task="accounts.send_mails",
+    # Longer than a mail server may take for its answers (EMAIL_TIMEOUT each).
+    lease=timedelta(minutes=1),
+    backoff=due.Backoff(first=timedelta(minutes=1), longest=timedelta(hours=6)),
+    most_tries=TRIES,
+)
+# How long one run goes on. Beat starts the next one five seconds later.
 RUN_SECONDS = 20
 _LINK, _PURPOSE = "[link]", "mail"
 
 
 def write(*, user: User, subject: str, what: str, visitor: Visitor = NOBODY) -> None:
-    """Tell `user` what happened to their access. Nobody is told without an address."""
+    """Mail `user` what happened to their access. Does nothing without an address."""
     if not user.email:
         return
     now = timezone.now()
@@ -45,12 +52,12 @@ def write(*, user: User, subject: str, what: str, visitor: Visitor = NOBODY) -> 
         "If this was not you, sign out sessions you don't recognise and change your "
         f"password on your security page:\n{settings.PUBLIC_BASE_URL}/security\n",
         created_at=now,
-        due_at=now,
+        due_at=due.NOW,
     )
 
 
 def remind(*, user: User, subject: str, what: str, page: str) -> None:
-    """Tell `user` of what nobody did; `page` of ours is where to act on it."""
+    """Mail `user` a reminder. They act on it at `page`, a path of this server."""
     if not user.email:
         return
     now = timezone.now()
@@ -60,16 +67,14 @@ def remind(*, user: User, subject: str, what: str, page: str) -> None:
         subject=subject,
         body=f"{what}\n\n{settings.PUBLIC_BASE_URL}{page}\n",
         created_at=now,
-        due_at=now,
+        due_at=due.NOW,
     )
 
 
 def write_link(
     *, user: User, subject: str, what: str, link: str, visitor: Visitor = NOBODY
 ) -> None:
-    """Mail a `link` that is itself a secret: it is kept sealed, and only until it went
-    out.
-    """
+    """Mail a secret `link`. The row holds it sealed, and drops it once it is sent."""
     now = timezone.now()
     asked = f" The request came from {visitor.ip}." if visitor.ip else ""
     Mail.objects.create(
@@ -82,53 +87,43 @@ def write_link(
         "link.\n",
         sealed=sealed.seal(link.encode(), purpose=_PURPOSE),
         created_at=now,
-        due_at=now,
+        due_at=due.NOW,
     )
 
 
 def send_due(*, limit: int = 100, seconds: float = RUN_SECONDS) -> int:
-    """Send what is due, one at a time, until time is up. Returns how many went out."""
+    """Send due mails one at a time, for `seconds` at most. Returns how many were sent.
+
+    A mail that was never tried goes before a mail that failed.
+    """
     sent = 0
     ends = time.monotonic() + seconds
     for _ in range(limit):
-        mail = _claim(timezone.now()) if time.monotonic() < ends else None
+        mail = QUEUE.claim() if time.monotonic() < ends else None
         if mail is None:
             break
         sent += _send(mail)
     return sent
 
 
-@transaction.atomic
-def _claim(now: datetime) -> Mail | None:
-    mail = (
-        Mail.objects.select_for_update(no_key=True, skip_locked=True)
-        .filter(due_at__lte=now)
-        # A letter that is new goes before one that failed.
-        .order_by("tries", "due_at", "pk")
-        .first()
-    )
-    if mail is not None:
-        wait = min(FIRST_WAIT * 2**mail.tries, LONGEST_WAIT)
-        mail.tries += 1
-        mail.due_at = now + wait
-        mail.save(update_fields=["tries", "due_at"])
-    return mail
-
-
 def _send(mail: Mail) -> bool:
+    if QUEUE.is_spent(mail):
+        log.error("mail %s: a worker died in each of %s tries", mail.pk, TRIES)
+        QUEUE.finish(mail, sealed=None)
+        return False
     try:
         EmailMessage(mail.subject, _text(mail), to=[mail.to]).send()
-    # smtplib, sockets and TLS have no common root below this.
+    # smtplib, sockets and TLS have no common base class below Exception.
     except Exception as failure:
-        final = mail.tries >= TRIES
+        final = QUEUE.is_last(mail)
         say = log.error if final else log.warning
         say("mail %s, try %s: %s", mail.pk, mail.tries, type(failure).__name__)
         if final:
-            Mail.objects.filter(pk=mail.pk).update(due_at=None, sealed=None)
+            QUEUE.finish(mail, sealed=None)
+        else:
+            QUEUE.retry(mail)
         return False
-    Mail.objects.filter(pk=mail.pk).update(
-        due_at=None, sent_at=timezone.now(), sealed=None
-    )
+    QUEUE.finish(mail, sent_at=timezone.now(), sealed=None)
     return True
 
 
