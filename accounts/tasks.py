@@ -11,7 +11,7 @@ from focus.background import sweeps
 
 
 @shared_task(name="accounts.forget_replays")
-@sweeps.alone
+@sweeps.one_at_a_time
 def forget_replays(**_newer: object) -> None:
     steps = (
         replays.forget_old,
@@ -19,28 +19,28 @@ def forget_replays(**_newer: object) -> None:
         syncs.forget_old,
         sweeps.forget_old,
     )
-    sweeps.run("accounts.forget_replays", *steps)
+    sweeps.run_steps("accounts.forget_replays", *steps)
 
 
 @shared_task(name="accounts.send_mails")
-@sweeps.alone
+@sweeps.one_at_a_time
 def send_mails(**_newer: object) -> None:
-    sweeps.run("accounts.send_mails", mailbox.mail_due, mails.send_due)
+    sweeps.run_steps("accounts.send_mails", mailbox.mail_due, mails.send_due)
 
 
 @shared_task(name="accounts.warn_of_expiry")
-@sweeps.alone
+@sweeps.one_at_a_time
 def warn_of_expiry(**_newer: object) -> None:
     expiry.warn_due()
 
 
 @shared_task(name="accounts.learn_from_clerk")
-@sweeps.alone
+@sweeps.one_at_a_time
 def learn_from_clerk(**_newer: object) -> None:
     arrivals.learn_due()
 
 
 @shared_task(name="accounts.sync_links")
-@sweeps.alone
+@sweeps.one_at_a_time
 def sync_links(**_newer: object) -> None:
     syncs.run_due()

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @cache
-def pulse() -> redis.Redis:
+def heartbeat_redis() -> redis.Redis:
     """The client for signs of life. It answers within two seconds, or raises."""
     return redis.Redis.from_url(
         settings.REDIS_URL,
@@ -45,10 +45,10 @@ def pulse() -> redis.Redis:
     )
 
 
-def alive(key: str) -> None:
+def record_heartbeat(key: str) -> None:
     """Write the sign of life. Redis being gone must not stop the one who lives."""
     try:
-        pulse().set(key, "1", ex=ALIVE_SECONDS)
+        heartbeat_redis().set(key, "1", ex=ALIVE_SECONDS)
     except redis.RedisError as gone:
         log.debug("No sign of life written: %s", type(gone).__name__)
 
@@ -58,9 +58,9 @@ def _worker_alive(sender: Any, **_more: Any) -> None:
     # The webhook worker says for itself how it is: jobs/tasks.py.
     queues = sender.eventer.app.amqp.queues.consume_from
     if "celery" in queues:
-        alive(WORKER_ALIVE)
+        record_heartbeat(WORKER_ALIVE)
     if "slow" in queues:
-        alive(SLOW_ALIVE)
+        record_heartbeat(SLOW_ALIVE)
 
 
 # Asks no database, and often: its worker holds one connection.
@@ -71,7 +71,7 @@ UNRECORDED = {"jobs.wake_courier"}
 def _task_failed(sender: Any, exception: BaseException, **_more: Any) -> None:
     from focus.background import sweeps
 
-    sweeps.note(task=sender.name, failure=exception)
+    sweeps.record_failure(task=sender.name, failure=exception)
 
 
 @task_success.connect
@@ -79,7 +79,7 @@ def _task_succeeded(sender: Any, **_more: Any) -> None:
     from focus.background import sweeps
 
     if sender.name not in UNRECORDED:
-        sweeps.heal(task=sender.name)
+        sweeps.record_success(task=sender.name)
 
 
 class Scheduler(celery.beat.Scheduler):
@@ -87,5 +87,5 @@ class Scheduler(celery.beat.Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         wait: float = super().tick(*args, **kwargs)
-        alive(BEAT_ALIVE)
+        record_heartbeat(BEAT_ALIVE)
         return wait

@@ -20,7 +20,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from focus.celery import BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, pulse
+from focus.celery import (
+    BEAT_ALIVE,
+    SLOW_ALIVE,
+    WEBHOOKS_ALIVE,
+    WORKER_ALIVE,
+    heartbeat_redis,
+)
 from focus.contracts import Open
 from focus.contracts.cosmiv import Cosmiv
 from focus.contracts.reviv import Reviv
@@ -98,24 +104,24 @@ def _database() -> str:
 
 def _redis() -> str:
     # Not a ping: a replica answers that, and refuses to count and to queue.
-    pulse().set("focus:health", "1", ex=60)
+    heartbeat_redis().set("focus:health", "1", ex=60)
     return OK
 
 
 def _worker() -> str:
-    return OK if pulse().exists(WORKER_ALIVE) else SILENT
+    return OK if heartbeat_redis().exists(WORKER_ALIVE) else SILENT
 
 
 def _slow() -> str:
-    return OK if pulse().exists(SLOW_ALIVE) else SILENT
+    return OK if heartbeat_redis().exists(SLOW_ALIVE) else SILENT
 
 
 def _webhooks() -> str:
-    return OK if pulse().exists(WEBHOOKS_ALIVE) else SILENT
+    return OK if heartbeat_redis().exists(WEBHOOKS_ALIVE) else SILENT
 
 
 def _beat() -> str:
-    return OK if pulse().exists(BEAT_ALIVE) else SILENT
+    return OK if heartbeat_redis().exists(BEAT_ALIVE) else SILENT
 
 
 def _failed_tasks() -> str:

@@ -14,7 +14,7 @@ import redis
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
-from focus.celery import app, pulse
+from focus.celery import app, heartbeat_redis
 
 PAUSE_SECONDS = 0.05
 
@@ -48,7 +48,7 @@ def _carry(word: threading.Event) -> None:
         word.clear()
         try:
             # One that still waits there wakes it just as well.
-            if not pulse().llen("webhooks"):
+            if not heartbeat_redis().llen("webhooks"):
                 app.send_task(
                     "jobs.wake_courier", queue="webhooks", expires=4, retry=False
                 )

@@ -6,6 +6,6 @@ from focus.background import overdue, sweeps
 
 
 @shared_task(name="focus.watch_queues")
-@sweeps.alone
+@sweeps.one_at_a_time
 def watch_queues(**_newer: object) -> None:
     overdue.watch()

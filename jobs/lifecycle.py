@@ -123,7 +123,7 @@ def start(
         started_by_app=by_app,
     )
     about = {"action": action, "metadata": Jsonb(metadata), "by_app": by_app}
-    then = ledger.Then(_INSERT_JOB, about)
+    then = ledger.Consequence(_INSERT_JOB, about)
     if app.owner_id is not None:
         event = outbox.event_params(
             account_id=app.owner_id,
@@ -133,7 +133,7 @@ def start(
             data=job_events.data_of(job),
         )
         params = {**then.params, **event, "event_if": "reserved"}
-        then = ledger.Then(
+        then = ledger.Consequence(
             _INSERT_JOB, params, outbox.AFTER_MOVEMENT, outbox.DELIVERIES
         )
     reserved = ledger.reserve(
@@ -192,7 +192,9 @@ def complete(
         job_id=job.pk,
         cost_micro=cost,
         actor=caller.actor,
-        then=ledger.Then(_COMPLETE_JOB, {"late": late, "metadata": Jsonb(metadata)}),
+        then=ledger.Consequence(
+            _COMPLETE_JOB, {"late": late, "metadata": Jsonb(metadata)}
+        ),
     )
     job.status = Job.Status.COMPLETED
     job.actual_cost_micro = cost
@@ -242,7 +244,9 @@ def fail(
     }
     told = {"late": late, "refund": refund, "fail_reason": fail_reason}
     if refund or late:
-        released = ledger.release(**movement, then=ledger.Then(_RELEASE_JOB, told))
+        released = ledger.release(
+            **movement, then=ledger.Consequence(_RELEASE_JOB, told)
+        )
         job.late = late or released.expired
         job.refunded_micro = job.reserved_micro
         job.settled_at, balance = released.at, released.balance
@@ -251,8 +255,8 @@ def fail(
         settled = ledger.settle(
             **movement,
             cost_micro=job.reserved_micro,
-            only_held=True,
-            then=ledger.Then(_CHARGE_JOB, told),
+            only_reserved=True,
+            then=ledger.Consequence(_CHARGE_JOB, told),
         )
         _took(job, settled, late=settled.late)
         balance = settled.balance
@@ -291,7 +295,7 @@ def expire_due(*, limit: int = 10_000) -> int:
     sweep, done = Sweep("jobs.expire_due"), 0
     due = (
         Job.objects.filter(status=Job.Status.STARTED, expires_at__lte=NOW)
-        .exclude(pk__in=sweep.resting)
+        .exclude(pk__in=sweep.backing_off)
         .order_by("expires_at", "pk")
         .values_list("pk", flat=True)
     )

@@ -16,9 +16,11 @@ def told(entries: Iterable[Entry]) -> dict[int, str]:
     `entry.text`.
     """
     entries = list(entries)
-    wanted = {entry.job_id for entry in entries if entry.job_id and not entry.told}
+    wanted = {
+        entry.job_id for entry in entries if entry.job_id and not entry.shown_reason
+    }
     jobs = Job.objects.only("action", "fail_reason").in_bulk(wanted) if wanted else {}
-    return {entry.pk: entry.told or _of_job(entry, jobs) for entry in entries}
+    return {entry.pk: entry.shown_reason or _of_job(entry, jobs) for entry in entries}
 
 
 def for_owner(entries: Iterable[Entry]) -> dict[int, str]:

@@ -15,7 +15,7 @@ from celery.signals import (
 )
 
 from focus.background import sweeps
-from focus.celery import WEBHOOKS_ALIVE, alive
+from focus.celery import WEBHOOKS_ALIVE, record_heartbeat
 from focus.outgoing.safe_http import SECONDS
 from jobs import lifecycle
 from jobs.webhooks import endpoints, retention
@@ -36,10 +36,10 @@ def wake_courier(**_newer: object) -> None:
 
 
 @shared_task(name="jobs.tidy_webhooks")
-@sweeps.alone
+@sweeps.one_at_a_time
 def tidy_webhooks(**_newer: object) -> None:
     steps = (endpoints.promote_due, retention.forget_old)
-    sweeps.run("jobs.tidy_webhooks", *steps)
+    sweeps.run_steps("jobs.tidy_webhooks", *steps)
 
 
 @celeryd_after_setup.connect
@@ -54,7 +54,7 @@ def _hire(instance: Any, **_more: Any) -> None:
 @heartbeat_sent.connect
 def _show_life(**_sender: Any) -> None:
     if _couriers and all(courier.is_well() for courier in _couriers):
-        alive(WEBHOOKS_ALIVE)
+        record_heartbeat(WEBHOOKS_ALIVE)
 
 
 @worker_shutting_down.connect

@@ -170,7 +170,9 @@ def _pay(purchase: ToolPurchase, user: User, visitor: Visitor) -> Balance:
         reason=f"purchase of {app.name}",
         key=f"tool-purchase:{purchase.pk}",
         by_person=True,
-        then=ledger.Then(_PAID, {"id": purchase.pk, "paid_at": purchase.paid_at}),
+        then=ledger.Consequence(
+            _PAID, {"id": purchase.pk, "paid_at": purchase.paid_at}
+        ),
     )
     purchase.movement_id = taken.movement_id
     return taken.balance

@@ -102,7 +102,7 @@ def charge(
     then raises `StillInFlight`.
     """
     money_key = _money_key(app, key)
-    stored = ledger.Then(_STORE, {"plain": key})
+    stored = ledger.Consequence(_STORE, {"plain": key})
     try:
         with transaction.atomic():
             listens = _wait_for_a_twin(money_key, app)

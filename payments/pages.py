@@ -42,7 +42,7 @@ def shop(request: HttpRequest, user: User) -> HttpResponse:
         "available": f"{from_micro(balance.credits_micro):,}",
         "only_at": [
             {"app": app, "credits": f"{from_micro(micro):,}"}
-            for app, micro in statements.only_at(account_id=user.pk)
+            for app, micro in statements.restricted_by_app(account_id=user.pk)
         ],
         "debt": from_micro(balance.debt_micro),
         "packs": [(pack, uuid.uuid4().hex) for pack in packs.on_sale()],

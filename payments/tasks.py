@@ -23,15 +23,17 @@ def _unless_off(work: Callable[[], object]) -> None:
 
 
 @shared_task(name="payments.handle_events")
-@sweeps.alone
+@sweeps.one_at_a_time
 def handle_events(**_newer: object) -> None:
     inbox.handle_due()
 
 
 @shared_task(name="payments.top_up")
-@sweeps.alone
+@sweeps.one_at_a_time
 def top_up(**_newer: object) -> None:
-    sweeps.run("payments.top_up", keep_cards, charging.begin_due, charging.charge_due)
+    sweeps.run_steps(
+        "payments.top_up", keep_cards, charging.begin_due, charging.charge_due
+    )
 
 
 def keep_cards() -> None:
@@ -39,25 +41,25 @@ def keep_cards() -> None:
 
 
 @shared_task(name="payments.make_prices")
-@sweeps.alone
+@sweeps.one_at_a_time
 def make_prices(**_newer: object) -> None:
     if gateway.is_on():
         plan_prices.make_due()
 
 
 @shared_task(name="payments.retire_top_ups")
-@sweeps.alone
+@sweeps.one_at_a_time
 def retire_top_ups(**_newer: object) -> None:
     _unless_off(topup_setup.retire)
 
 
 @shared_task(name="payments.forget_bodies")
-@sweeps.alone
+@sweeps.one_at_a_time
 def forget_bodies(**_newer: object) -> None:
     inbox.forget_bodies()
 
 
 @shared_task(name="payments.reconcile")
-@sweeps.alone
+@sweeps.one_at_a_time
 def reconcile(**_newer: object) -> None:
     _unless_off(reconciliation.reconcile)

@@ -42,8 +42,8 @@ __all__ = [
     "Share",
     "adjust",
     "adjust_from_shell",
-    "as_booked",
     "book",
+    "find_booked",
     "open_wallet",
     "preview",
     "read_amount",
@@ -151,12 +151,12 @@ def adjust(
     `ledger.DuplicateKey` where the form has moved another wallet.
     """
     with transaction.atomic():
-        allowances.lock(staff)
+        allowances.lock_staff(staff)
         allowed = allowances.allowance(staff=staff, owner=owner)
-        if (known := as_booked(owner, f"adjust:{form_id}")) is not None:
+        if (known := find_booked(owner, f"adjust:{form_id}")) is not None:
             return known
         if abs(amount_micro) > allowed.left_micro:
-            raise allowances.too_much(allowed)
+            raise allowances.limit_refusal(allowed)
         return book(
             Adjustment(
                 pk=form_id,
@@ -187,7 +187,7 @@ def adjust_from_shell(
 
     The audit names the login and that it was the shell.
     """
-    if (known := as_booked(owner, key)) is not None:
+    if (known := find_booked(owner, key)) is not None:
         return known
     return book(
         Adjustment(
@@ -291,7 +291,7 @@ def book(
                 key=key,
             )
             if not moved.created:
-                if (known := as_booked(row.account, key)) is not None:
+                if (known := find_booked(row.account, key)) is not None:
                     return known
                 raise _used_elsewhere()
             after = moved.balance.credits_micro
@@ -318,7 +318,7 @@ def book(
     return Adjusted(moved.movement_id, wallet.pk, row.amount_micro, before, after, True)
 
 
-def as_booked(owner: User, key: str) -> Adjusted | None:
+def find_booked(owner: User, key: str) -> Adjusted | None:
     """What the key moved before, if anything. Debt and a grant are one effect.
 
     Raises `ledger.DuplicateKey` where it moved another account's credits.

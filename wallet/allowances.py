@@ -42,7 +42,7 @@ class AboveLimit(DomainError):
 class NeedsApproval(DomainError):
     """More than one person may move alone in a day. Facts: `limit`, `left`.
 
-    `wallet.approvals.ask` asks for a second person.
+    `wallet.approvals.request` asks for a second person.
     """
 
     code = "needs_approval"
@@ -52,12 +52,12 @@ class NeedsApproval(DomainError):
 class Allowance:
     """What a member of staff may move alone in 24 hours, and what is left of it.
 
-    Beyond it, `may_ask` says whether a second person's approval helps.
+    Beyond it, `may_request` says whether a second person's approval helps.
     """
 
     limit_micro: int
     left_micro: int
-    may_ask: bool
+    may_request: bool
 
 
 def allowance(*, staff: User, owner: User) -> Allowance:
@@ -71,8 +71,8 @@ def allowance(*, staff: User, owner: User) -> Allowance:
     if staff.pk == owner.pk:
         raise NotAllowed("You may not adjust your own wallet.")
     limit = to_micro(settings.STAFF_APPROVAL_ABOVE_CREDITS)
-    may_ask = staff.has_perm(ADJUST_WITHOUT_LIMIT)
-    if not may_ask:
+    may_request = staff.has_perm(ADJUST_WITHOUT_LIMIT)
+    if not may_request:
         limit = min(limit, to_micro(settings.STAFF_ADJUST_LIMIT_CREDITS))
     alone = Adjustment.objects.filter(
         requested_by=staff,
@@ -81,20 +81,20 @@ def allowance(*, staff: User, owner: User) -> Allowance:
         decided_by=None,
     )
     used = alone.aggregate(sum=Sum(Abs("amount_micro")))["sum"] or 0
-    return Allowance(limit, max(0, limit - int(used)), may_ask)
+    return Allowance(limit, max(0, limit - int(used)), may_request)
 
 
-def lock(staff: User) -> None:
+def lock_staff(staff: User) -> None:
     """Let one adjustment of this person's go on at a time. Before any wallet's lock."""
     User.objects.select_for_update(no_key=True).only("pk").get(pk=staff.pk)
 
 
-def too_much(allowed: Allowance) -> DomainError:
+def limit_refusal(allowed: Allowance) -> DomainError:
     """The refusal of more than is left, and what helps."""
-    kind = NeedsApproval if allowed.may_ask else AboveLimit
+    kind = NeedsApproval if allowed.may_request else AboveLimit
     limit, left = from_micro(allowed.limit_micro), from_micro(allowed.left_micro)
     told = f"You may adjust at most {limit:,} credits in 24 hours by yourself"
     more = "More needs a second person's approval."
-    if not allowed.may_ask:
+    if not allowed.may_request:
         more = "Ask finance for more."
     return kind(f"{told}, and {left:,} are left. {more}", limit=limit, left=left)

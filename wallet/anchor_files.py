@@ -76,7 +76,7 @@ class Keys:
 
     def verify(self, statement: str, signature: bytes) -> None:
         """Raise `NotAnAnchor` unless the key that the statement names signed it."""
-        named = read(statement)["key"]
+        named = parse_statement(statement)["key"]
         key = self._known.get(named)
         if key is None:
             raise NotAnAnchor(f"It is signed with the key {named}, which is not known.")
@@ -100,7 +100,7 @@ class Keys:
 
 
 @lru_cache(maxsize=4)
-def keys(pems: str) -> Keys:
+def load_keys(pems: str) -> Keys:
     """Read once. Raises `NoKey`."""
     return Keys(pems)
 
@@ -130,7 +130,7 @@ def statement(
     return json.dumps(facts, sort_keys=True)
 
 
-def read(line: str) -> dict[str, Any]:
+def parse_statement(line: str) -> dict[str, Any]:
     """The facts of a statement. Raises `NotAnAnchor`."""
     try:
         facts = json.loads(line)
@@ -153,12 +153,14 @@ def digest_of(heads: Iterable[Head]) -> tuple[str, int]:
     return digest.hexdigest(), count
 
 
-def link(statement: str) -> str:
+def statement_digest(statement: str) -> str:
     """How the next anchor names this one."""
     return hashlib.sha256(statement.encode()).hexdigest()
 
 
-def lines(statement: str, heads: Iterable[Head], signature: bytes) -> Iterator[str]:
+def file_lines(
+    statement: str, heads: Iterable[Head], signature: bytes
+) -> Iterator[str]:
     """The file, line by line."""
     yield f"{statement}\n"
     yield from map(str, heads)
@@ -175,7 +177,7 @@ class File:
 
     @property
     def facts(self) -> dict[str, Any]:
-        return read(self.statement)
+        return parse_statement(self.statement)
 
 
 def verify(text: str, *, by: Keys) -> File:
@@ -184,7 +186,7 @@ def verify(text: str, *, by: Keys) -> File:
     if len(whole) < 2:
         raise NotAnAnchor("The file ends before its signature.")
     first, *middle, last = whole
-    facts = read(first)
+    facts = parse_statement(first)
     try:
         word, signed = last.split(" ")
         signature = bytes.fromhex(signed if word == "signature" else "-")

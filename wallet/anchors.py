@@ -28,7 +28,7 @@ WALLETS_AT_ONCE = 5000
 
 def own_keys() -> Keys:
     """Those of ANCHOR_PRIVATE_KEY. Raises `anchor_files.NoKey`."""
-    return anchor_files.keys(settings.ANCHOR_PRIVATE_KEY)
+    return anchor_files.load_keys(settings.ANCHOR_PRIVATE_KEY)
 
 
 def make_if_due() -> Anchor | None:
@@ -114,7 +114,7 @@ def _sign(anchor: Anchor) -> Anchor:
         number=anchor.number,
         made_at=anchor.begun_at,
         key=keys.signing_id,
-        previous=anchor_files.link(before.statement) if before else GENESIS,
+        previous=anchor_files.statement_digest(before.statement) if before else GENESIS,
         digest=digest,
         wallets=wallets,
     )
@@ -134,16 +134,16 @@ def wallets_in(anchor: Anchor) -> int:
     """How many wallets it lists; 0 while it is being made."""
     if not anchor.statement:
         return 0
-    return int(anchor_files.read(anchor.statement)["wallets"])
+    return int(anchor_files.parse_statement(anchor.statement)["wallets"])
 
 
 def export(anchor: Anchor) -> Iterator[str]:
     """The lines of its file. The anchor is a signed one."""
     signature = bytes(anchor.signature or b"")
-    return anchor_files.lines(anchor.statement, heads(anchor), signature)
+    return anchor_files.file_lines(anchor.statement, heads(anchor), signature)
 
 
-def broken(*, by: Keys | None = None) -> Iterator[str]:
+def faults(*, by: Keys | None = None) -> Iterator[str]:
     """What is wrong with the anchors themselves; whether the chains have their heads is
     an invariant of the wallets.
     """
@@ -155,7 +155,7 @@ def broken(*, by: Keys | None = None) -> Iterator[str]:
             yield f"anchor {number} is gone"
             return
         try:
-            facts = anchor_files.read(anchor.statement)
+            facts = anchor_files.parse_statement(anchor.statement)
             by.verify(anchor.statement, bytes(anchor.signature or b""))
             if facts["number"] != number or facts["previous"] != before:
                 raise NotAnAnchor("It does not follow the anchor before it.")
@@ -166,10 +166,10 @@ def broken(*, by: Keys | None = None) -> Iterator[str]:
                 raise NotAnAnchor("Its heads are not those that were signed.")
         except NotAnAnchor as wrong:
             yield f"anchor {number}: {wrong.message}"
-        before = anchor_files.link(anchor.statement)
+        before = anchor_files.statement_digest(anchor.statement)
 
 
-def differs(file: File) -> Iterator[str]:
+def differences(file: File) -> Iterator[str]:
     """How the database differs from a verified file that was kept elsewhere."""
     number = file.facts["number"]
     anchor = Anchor.objects.filter(number=number).first()

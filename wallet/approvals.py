@@ -30,7 +30,7 @@ class AlreadyDecided(DomainError):
     code = "already_decided"
 
 
-def ask(
+def request(
     *,
     owner: User,
     amount_micro: int,
@@ -47,7 +47,7 @@ def ask(
     else before.
     """
     allowed = allowances.allowance(staff=staff, owner=owner)
-    if not allowed.may_ask:
+    if not allowed.may_request:
         raise NotAllowed("You may not ask for more than your limit.")
     _refuse_closed(owner)
     now = timezone.now()

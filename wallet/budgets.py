@@ -14,7 +14,7 @@ from focus.money import from_micro
 from wallet import ledger
 from wallet.ledger import Spending
 
-NOTHING = Spending(None, 0)
+NO_SPENDING = Spending(None, 0)
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ def spenders(*, user: User) -> list[Spender]:
     """The apps that may spend this person's credits now, newest first."""
     months = ledger.spending(account_id=user.pk)
     return [
-        Spender(row.app, row.granted_at, months.get(row.app_id, NOTHING))
+        Spender(row.app, row.granted_at, months.get(row.app_id, NO_SPENDING))
         for row in consents.granted(user=user)
     ]
 
 
-def staffs_view(*, account_id: UUID) -> list[tuple[App, Spending]]:
+def spenders_in_wallet(*, account_id: UUID) -> list[tuple[App, Spending]]:
     """Every app with a limit in this wallet, or spending in it this month."""
     months = ledger.spending(account_id=account_id)
     apps = App.objects.filter(pk__in=months).order_by("slug")
@@ -47,10 +47,10 @@ def staffs_view(*, account_id: UUID) -> list[tuple[App, Spending]]:
 
 def limit_of(*, user: User, app: App) -> int | None:
     """What `app` may spend a month at most, in micro-credits; None for no limit."""
-    return ledger.spending(account_id=user.pk).get(app.pk, NOTHING).limit_micro
+    return ledger.spending(account_id=user.pk).get(app.pk, NO_SPENDING).limit_micro
 
 
-def widens(*, user: User, app: App, limit_micro: int | None) -> bool:
+def raises_limit(*, user: User, app: App, limit_micro: int | None) -> bool:
     """Whether this limit lets `app` spend more than the one that is set now."""
     now = limit_of(user=user, app=app)
     return now is not None and (limit_micro is None or limit_micro > now)

@@ -21,7 +21,7 @@ NAMED_RESERVATIONS = 20
 
 
 @dataclass(frozen=True)
-class Line:
+class ExplanationLine:
     """One reason: what it adds to the balance (or takes, below zero)."""
 
     amount_micro: int
@@ -32,7 +32,7 @@ class Line:
 class Explanation:
     """`lines` add up to `sum_micro`; `balance_micro` is what the ledger says."""
 
-    lines: list[Line]
+    lines: list[ExplanationLine]
     balance_micro: int
     reserved_micro: int
     debt_micro: int
@@ -97,7 +97,11 @@ def _read(account_id: UUID) -> Explanation:
         [
             *map(_booked, sorted(parts.get("booked", []), key=_told_in_order)),
             *_reserved(held),
-            *(Line(-int(row["amount"]), _due(row)) for row in due if row["amount"]),
+            *(
+                ExplanationLine(-int(row["amount"]), _due(row))
+                for row in due
+                if row["amount"]
+            ),
         ],
         balance_micro=int(balance["amount"]),
         reserved_micro=sum(int(row["amount"]) for row in held),
@@ -130,7 +134,7 @@ def _told_in_order(row: dict[str, Any]) -> tuple[Any, ...]:
     return (not came_in, by_app, _ORDER.get(row["kind"], len(_ORDER)), row["first_at"])
 
 
-def _booked(row: dict[str, Any]) -> Line:
+def _booked(row: dict[str, Any]) -> ExplanationLine:
     kind, times, whose = row["kind"], row["times"], row["whose"]
     when = _times(times, row["first_at"], row["last_at"])
     match kind:
@@ -154,7 +158,7 @@ def _booked(row: dict[str, Any]) -> Line:
             text = f"expired unused {when}"
         case _:
             text = f"{kind} {when}"
-    return Line(int(row["amount"]), text)
+    return ExplanationLine(int(row["amount"]), text)
 
 
 def _given(source: str, app: str | None) -> str:
@@ -176,16 +180,16 @@ def _given(source: str, app: str | None) -> str:
     return f"given as {source}"
 
 
-def _reserved(held: list[dict[str, Any]]) -> Iterator[Line]:
+def _reserved(held: list[dict[str, Any]]) -> Iterator[ExplanationLine]:
     for row in held[:NAMED_RESERVATIONS]:
-        yield Line(
+        yield ExplanationLine(
             -int(row["amount"]),
             f"reserved by {row['whose']} for job {row['job_id']} until"
             f" {row['last_at']:%Y-%m-%d %H:%M:%S} UTC",
         )
     if rest := held[NAMED_RESERVATIONS:]:
         amount = sum(int(row["amount"]) for row in rest)
-        yield Line(-amount, f"reserved for {len(rest):,} more jobs")
+        yield ExplanationLine(-amount, f"reserved for {len(rest):,} more jobs")
 
 
 def _due(row: dict[str, Any]) -> str:

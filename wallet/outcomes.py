@@ -218,7 +218,7 @@ class Charge:
 
 
 @dataclass(frozen=True)
-class Then:
+class Consequence:
     """More statements in the same round trip: the first may read the row `moved`, and
     those by name in `items` read what comes before them as well.
 

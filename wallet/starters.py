@@ -24,7 +24,7 @@ class Membership:
     granted_at: datetime | None
 
 
-def welcome(*, user: User, app: App, actor: str) -> None:
+def record_consent_and_grant(*, user: User, app: App, actor: str) -> None:
     """Let `app` act for the account, and give its starter credits if it never did.
 
     They can be spent at that app alone, unless its setting says at every app.

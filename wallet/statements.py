@@ -40,7 +40,7 @@ class GrantLeft:
 
     grant: Grant
     left_micro: int
-    held_micro: int
+    reserved_micro: int
     expired: bool
 
 
@@ -81,7 +81,7 @@ def page(*, wallet: Wallet, before: int | None = None, size: int = 50) -> Page:
     )
 
 
-def every_entry(*, wallet: Wallet, chunk: int = 1000) -> Iterator[Entry]:
+def all_entries(*, wallet: Wallet, chunk: int = 1000) -> Iterator[Entry]:
     """The whole statement in order, however long, without holding a transaction."""
     done = 0
     while True:
@@ -122,7 +122,7 @@ def grants_left(*, wallet: Wallet) -> list[GrantLeft]:
     return sorted(left, key=_spending_order)
 
 
-def only_at(*, account_id: UUID) -> list[tuple[App, int]]:
+def restricted_by_app(*, account_id: UUID) -> list[tuple[App, int]]:
     """What can be spent at one app only, by app: micro-credits, as of now."""
     wallet = Wallet.objects.filter(account_id=account_id).first()
     sums: dict[App, int] = {}
@@ -183,7 +183,7 @@ _CURVE = """
 """
 
 
-def changes(*, account_id: UUID, limit: int) -> list[tuple[Entry, int]]:
+def balance_changes(*, account_id: UUID, limit: int) -> list[tuple[Entry, int]]:
     """The last entries that changed what can be spent, newest first, each with by how
     much (micro-credits, signed). Debt counts against it: repaying changes nothing.
     """

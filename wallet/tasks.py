@@ -16,7 +16,7 @@ def expire_grants(**_newer: object) -> None:
 
 
 @shared_task(name="wallet.check_ledger")
-@sweeps.alone
+@sweeps.one_at_a_time
 def check_ledger(**_newer: object) -> None:
     """Say every broken invariant in the log, where an alert can find it."""
     for violation in invariants.check(actor="system:beat"):
@@ -24,20 +24,20 @@ def check_ledger(**_newer: object) -> None:
 
 
 @shared_task(name="wallet.verify")
-@sweeps.alone
+@sweeps.one_at_a_time
 def verify(**_newer: object) -> None:
     """Make the checks that staff asked for."""
     verifications.run_due()
 
 
 @shared_task(name="wallet.anchor")
-@sweeps.alone
+@sweeps.one_at_a_time
 def anchor(**_newer: object) -> None:
     """Once a day: sign the heads of the wallets that moved, and say so in the log.
 
     The log is a place outside the database that keeps what was signed.
     """
-    ledger.adopt_all()
+    ledger.book_all_missing_terms()
     made = anchors.make_if_due()
     if made is not None:
         log.info("ledger anchored: %s", made.statement)

@@ -30,7 +30,7 @@ def warn_due(*, limit: int = 1000) -> int:
 def _warn(model: type[Any], limit: int) -> int:
     """One that cannot be written is recorded and keeps no other waiting."""
     sweep, told = Sweep(f"accounts.warn_of_expiry {model._meta.model_name}"), 0
-    due = _ending(model, timezone.now()).exclude(pk__in=sweep.resting)
+    due = _ending(model, timezone.now()).exclude(pk__in=sweep.backing_off)
     row_ids = list(due.values_list("pk", flat=True)[:limit])
     for row_id in row_ids:
         with sweep.each(row_id):

@@ -74,7 +74,7 @@ def jwks(request: HttpRequest) -> HttpResponse:
 
 def only_at(user: User) -> list[dict[str, Any]]:
     """The part of the credits that one app alone may spend, as the page shows it."""
-    rows = statements.only_at(account_id=user.pk)
+    rows = statements.restricted_by_app(account_id=user.pk)
     return [{"app": app, "credits": _credits(micro)} for app, micro in rows]
 
 

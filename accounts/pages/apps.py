@@ -42,7 +42,7 @@ def limit(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     app = get_object_or_404(App, pk=app_id, pk__in=granted)
     try:
         wanted = limiting.read(request.POST, "limit")
-        if budgets.widens(user=user, app=app, limit_micro=wanted):
+        if budgets.raises_limit(user=user, app=app, limit_micro=wanted):
             require_second_proof(request)
     except limiting.BadLimit as wrong:
         error = f"{app.name}: {wrong.message}"

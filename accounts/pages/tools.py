@@ -106,7 +106,7 @@ def _confirm(
     host = (origins.of(found.app.tool_url) or "").partition("://")[2]
     elsewhere = sum(
         micro
-        for app, micro in statements.only_at(account_id=user.pk)
+        for app, micro in statements.restricted_by_app(account_id=user.pk)
         if app.pk != found.app_id
     )
     about: dict[str, Any] = {

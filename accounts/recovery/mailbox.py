@@ -156,7 +156,7 @@ def mail_due(*, limit: int = 100) -> int:
     """Write the mails that were asked for. Returns how many wishes are settled."""
     sweep, done = Sweep("accounts.mail_links"), 0
     due = MailboxProof.objects.filter(due_at__lte=timezone.now())
-    rested = due.exclude(pk__in=sweep.resting).order_by("due_at", "pk")
+    rested = due.exclude(pk__in=sweep.backing_off).order_by("due_at", "pk")
     proof_ids = list(rested.values_list("pk", flat=True)[:limit])
     for proof_id in proof_ids:
         with sweep.each(proof_id):

@@ -2,7 +2,7 @@
 
 The queue `celery` is for work that takes milliseconds and asks PostgreSQL alone. What
 asks others, or reads whole tables, is in the queue `slow`: its worker has a thread for
-each kind, and no kind takes a second one (`focus.background.sweeps.alone`).
+each kind, and no kind takes a second one (`focus.background.sweeps.one_at_a_time`).
 """
 
 from typing import Any

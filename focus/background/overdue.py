@@ -18,7 +18,7 @@ def watch() -> None:
         since = queue.overdue_since() if queue.is_on() else None
         subject = f"queue {queue.name}"
         if since is None:
-            sweeps.heal(task=queue.task, subject=subject)
+            sweeps.record_success(task=queue.task, subject=subject)
         else:
             waits = Overdue(f"a row is due since {since:%Y-%m-%d %H:%M} UTC")
-            sweeps.note(task=queue.task, subject=subject, failure=waits)
+            sweeps.record_failure(task=queue.task, subject=subject, failure=waits)

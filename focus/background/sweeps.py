@@ -29,7 +29,7 @@ class Sweep:
     """One run of a task over its subjects:
 
         sweep = Sweep("jobs.expire_due")
-        for job_id in due.exclude(pk__in=sweep.resting):
+        for job_id in due.exclude(pk__in=sweep.backing_off):
             with sweep.each(job_id):
                 expire(job_id)
         sweep.end(complete=True)
@@ -43,7 +43,7 @@ class Sweep:
         still_open = Failure.objects.filter(task=task, healed_at=None)
         failing = list(still_open.exclude(subject=""))
         now = timezone.now()
-        self.resting = {it.subject for it in failing if _next_try(it) > now}
+        self.backing_off = {it.subject for it in failing if _next_try(it) > now}
         self._failing = {it.subject for it in failing}
         self._failed: set[str] = set()
 
@@ -62,19 +62,19 @@ class Sweep:
         except Exception as failure:
             log.exception("%s: %s failed", self.task, name)
             self._failed.add(name)
-            note(task=self.task, subject=name, failure=failure)
+            record_failure(task=self.task, subject=name, failure=failure)
         else:
             if name in self._failing and name not in self._failed:
                 self._failing.discard(name)
-                heal(task=self.task, subject=name)
+                record_success(task=self.task, subject=name)
 
     def end(self, *, complete: bool) -> None:
         """Close what did not fail again. `complete`: this run saw everything that is
         due, so a subject that it did not meet needs nothing any more.
         """
         if complete:
-            for name in self._failing - self._failed - self.resting:
-                heal(task=self.task, subject=name)
+            for name in self._failing - self._failed - self.backing_off:
+                record_success(task=self.task, subject=name)
 
 
 def _next_try(failure: Failure) -> datetime:
@@ -83,7 +83,7 @@ def _next_try(failure: Failure) -> datetime:
     return failure.last_at + wait
 
 
-def run(task: str, *steps: Callable[[], object]) -> None:
+def run_steps(task: str, *steps: Callable[[], object]) -> None:
     """Run each step of a task, also after another one has failed."""
     sweep = Sweep(task)
     for step in steps:
@@ -91,7 +91,7 @@ def run(task: str, *steps: Callable[[], object]) -> None:
             step()
 
 
-def note(*, task: str, subject: str = "", failure: BaseException) -> None:
+def record_failure(*, task: str, subject: str = "", failure: BaseException) -> None:
     """Record a failure. A database that is away must not stop the work any further."""
     error = f"{type(failure).__name__}: {failure}".replace("\x00", "")[:400]
     try:
@@ -106,7 +106,7 @@ def note(*, task: str, subject: str = "", failure: BaseException) -> None:
         log.warning("failure not recorded: %s: %s", task, type(away).__name__)
 
 
-def heal(*, task: str, subject: str = "") -> None:
+def record_success(*, task: str, subject: str = "") -> None:
     """It has succeeded since."""
     try:
         there = Failure.objects.filter(task=task, subject=subject, healed_at=None)
@@ -121,7 +121,7 @@ def forget_old() -> int:
     return old.delete()[0]
 
 
-def alone(work: Callable[..., None]) -> Callable[..., None]:
+def one_at_a_time(work: Callable[..., None]) -> Callable[..., None]:
     """Let one run of a task be under way in this process. Another one that is rung for
     meanwhile ends at once, so a slow kind of work takes one thread and no more.
     """

@@ -259,7 +259,7 @@ def promote_due() -> int:
     """Write down the promotions that time has made; returns how many."""
     sweep, done = Sweep("jobs.promote_secrets"), 0
     due = Endpoint.objects.filter(promotes_at__lte=Now())
-    rested = due.exclude(pk__in=sweep.resting)
+    rested = due.exclude(pk__in=sweep.backing_off)
     for endpoint_id in list(rested.values_list("pk", flat=True)):
         with sweep.each(endpoint_id):
             done += _promote_one(endpoint_id)

@@ -67,8 +67,9 @@ _ROWS: dict[str, LiteralString] = {
         0, 0, 0, '' FROM listeners
     """,
 }
-# The `items` of a `ledger.Then`, with the parameters of `event_params`. They write the
-# event in the movement's own statement, if the movement's outcome is `event_if`.
+# The `items` of a `ledger.Consequence`, with the parameters of `event_params`. They
+# write the event in the movement's own statement, if the movement's outcome is
+# `event_if`.
 AFTER_MOVEMENT: dict[str, LiteralString] = {
     "listeners": f"""
       SELECT e.id FROM moved, jobs_endpoint e

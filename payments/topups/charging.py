@@ -47,7 +47,7 @@ def begin_due(*, limit: int = 200) -> int:
     """
     _end_what_must()
     sweep, begun = Sweep("payments.begin_top_ups"), 0
-    rested = _due().exclude(pk__in=sweep.resting)
+    rested = _due().exclude(pk__in=sweep.backing_off)
     rule_ids = list(rested.values_list("pk", flat=True)[:limit])
     for rule_id in rule_ids:
         with sweep.each(rule_id):
@@ -58,7 +58,7 @@ def begin_due(*, limit: int = 200) -> int:
 
 def _end_what_must(*, limit: int = 200) -> None:
     sweep = Sweep("payments.end_top_ups")
-    rested = _to_end().exclude(pk__in=sweep.resting)
+    rested = _to_end().exclude(pk__in=sweep.backing_off)
     rule_ids = list(rested.values_list("pk", flat=True)[:limit])
     for rule_id in rule_ids:
         with sweep.each(rule_id), transaction.atomic():

@@ -194,7 +194,7 @@ def keep_cards() -> int:
     """
     sweep, kept = Sweep("payments.keep_cards"), 0
     paid = TopUpRule.objects.filter(saving__status=Purchase.Status.PAID)
-    rules = _longest_unseen(paid.exclude(pk__in=sweep.resting))
+    rules = _longest_unseen(paid.exclude(pk__in=sweep.backing_off))
     ends = time.monotonic() + KEEP_SECONDS
     for rule in rules:
         if time.monotonic() > ends:
@@ -260,7 +260,7 @@ def retire() -> int:
     kept = Q(enabled=True) | ~Q(stripe_payment_method_id="")
     sweep, done = Sweep("payments.retire_top_ups"), 0
     rules = TopUpRule.objects.filter(gone & kept).select_related("account")
-    some = _longest_unseen(rules.exclude(pk__in=sweep.resting))
+    some = _longest_unseen(rules.exclude(pk__in=sweep.backing_off))
     for rule in some:
         with sweep.each(rule.pk, ends=ASK_LATER):
             forget(account=rule.account, why=Why.ACCOUNT, actor="system:top-up")

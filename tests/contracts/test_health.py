@@ -14,16 +14,22 @@ from django.db import connection
 from django.test import Client
 
 from focus import health
-from focus.celery import BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE, WORKER_ALIVE, pulse
+from focus.celery import (
+    BEAT_ALIVE,
+    SLOW_ALIVE,
+    WEBHOOKS_ALIVE,
+    WORKER_ALIVE,
+    heartbeat_redis,
+)
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing remembered from another test's round."""
     monkeypatch.setattr(health, "checks", health.Checks(health.PROBES))
-    pulse.cache_clear()
+    heartbeat_redis.cache_clear()
     yield
-    pulse.cache_clear()
+    heartbeat_redis.cache_clear()
 
 
 @pytest.fixture(autouse=True)

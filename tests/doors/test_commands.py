@@ -41,7 +41,7 @@ def test_credits_are_given(alice: User) -> None:
         f"alice@example.com: 0 +5.25 = 5.25 credits (movement {entry.movement_id})\n"
     )
     assert entry.actor.startswith("shell:")
-    assert entry.told == "a render came out green"
+    assert entry.shown_reason == "a render came out green"
     event = SecurityEvent.objects.get(kind="credits_adjusted")
     assert event.user == alice
     assert event.facts["amount"] == "5.25"

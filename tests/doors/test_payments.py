@@ -38,7 +38,7 @@ class TestPages:
     def test_the_shop_names_credits_that_one_app_alone_may_spend(
         self, alice: User, alices: Browser, video: App
     ) -> None:
-        starters.welcome(user=alice, app=video, actor="test")
+        starters.record_consent_and_grant(user=alice, app=video, actor="test")
         page = alices.get("/credits").content.decode()
         assert f"20 of them at {video.name} only" in page
 

@@ -99,7 +99,7 @@ class AdjustingPages(WalletPages):
             try:
                 done = adjustments.adjust(**asked)
             except NeedsApproval:
-                waiting = approvals.ask(**asked)
+                waiting = approvals.request(**asked)
                 told = "Nothing has moved yet: another person must approve this."
                 self.message_user(request, told, messages.WARNING)
                 return redirect("admin:wallet_adjustment_change", waiting.pk)

@@ -40,7 +40,7 @@ def lines_of(wallet: Wallet) -> Iterator[str]:
     buffer = io.StringIO()
     lines = csv.writer(buffer)
     lines.writerow(COLUMNS)
-    entries = statements.every_entry(wallet=wallet)
+    entries = statements.all_entries(wallet=wallet)
     while chunk := list(islice(entries, CHUNK)):
         texts = purposes.for_owner(chunk)
         lines.writerows(_line(entry, texts[entry.pk]) for entry in chunk)

@@ -76,7 +76,11 @@ class AdjustForm(forms.Form):
         super().__init__(*args, **options)
         self.allowed = allowed
         limit, left = map(shown.credits_of, (allowed.limit_micro, allowed.left_micro))
-        more = "more needs a second person's approval" if allowed.may_ask else "no more"
+        more = (
+            "more needs a second person's approval"
+            if allowed.may_request
+            else "no more"
+        )
         self.fields[
             "amount"
         ].help_text += (
@@ -91,8 +95,8 @@ class AdjustForm(forms.Form):
         most = self.allowed.limit_micro
         if "confirm" not in self.data:
             most = self.allowed.left_micro
-        if not self.allowed.may_ask and abs(amount) > most:
-            raise forms.ValidationError(allowances.too_much(self.allowed).message)
+        if not self.allowed.may_request and abs(amount) > most:
+            raise forms.ValidationError(allowances.limit_refusal(self.allowed).message)
         return amount
 
     def clean_customer_text(self) -> str:

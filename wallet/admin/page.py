@@ -43,7 +43,7 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
         "available": shown.credits_of(balance.available_micro),
         "only_at": [
             {"app": app, "credits": shown.credits_of(micro)}
-            for app, micro in statements.only_at(account_id=wallet.account_id)
+            for app, micro in statements.restricted_by_app(account_id=wallet.account_id)
         ],
         "reserved": shown.credits_of(balance.reserved_micro),
         "debt": shown.credits_of(balance.debt_micro),
@@ -73,7 +73,7 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
                 else shown.credits_of(month.limit_micro),
                 "used_up": month.left_micro == 0,
             }
-            for app, month in budgets.staffs_view(account_id=wallet.account_id)
+            for app, month in budgets.spenders_in_wallet(account_id=wallet.account_id)
         ],
         "page": page,
         "rows": [
@@ -108,7 +108,7 @@ def _grant_row(left: statements.GrantLeft, now: datetime) -> dict[str, Any]:
         "priority": grant.priority,
         "granted": shown.credits_of(grant.granted_micro),
         "left": shown.credits_of(left.left_micro),
-        "held": shown.credits_of(left.held_micro) if left.held_micro else "",
+        "held": shown.credits_of(left.reserved_micro) if left.reserved_micro else "",
         "share": share,
         "expires": shown.moment(grant.expires_at) if grant.expires_at else "",
         "expires_in": _in(grant.expires_at - now) if grant.expires_at else "",

@@ -65,7 +65,9 @@ class TransactionViewSet(Reviv, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """What changed the credits that can be spent."""
-        changes = statements.changes(account_id=user_of(request).pk, limit=LISTED)
+        changes = statements.balance_changes(
+            account_id=user_of(request).pk, limit=LISTED
+        )
         return Response([_row(entry, micro) for entry, micro in changes])
 
 

@@ -95,7 +95,7 @@ def count() -> int:
 def check(*, actor: str) -> list[Violation]:
     """All violations; the audit keeps when that was asked, and what was found."""
     broken = violations(among=EVERY)
-    broken += [Violation(SIGNED, None, None, wrong) for wrong in anchors.broken()]
+    broken += [Violation(SIGNED, None, None, wrong) for wrong in anchors.faults()]
     wallets = {found.wallet_id for found in broken if found.wallet_id is not None}
     audit.record(
         CHECKED,

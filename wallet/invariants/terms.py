@@ -1,8 +1,8 @@
 """What must be true of the terms that credits were given, kept and limited on.
 
-Rows say them so that a movement can read them; entries say them so that the chain
-proves them. Entries of version 1 say nothing of them: `ledger.adopt` booked those of
-the grants and limits that still mattered.
+A row has the terms so that a movement can read them. An entry has them so that the
+chain proves them. Entries of version 1 have no terms: `ledger.book_missing_terms` books
+the terms of the grants and limits that still matter.
 """
 
 TERMS: dict[str, str] = {

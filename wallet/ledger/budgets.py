@@ -60,7 +60,7 @@ def set_overdraft_limit(*, account_id: UUID, limit_micro: int, actor: str) -> in
     return int(row["limit_before_micro"])
 
 
-def adopt(*, account_id: UUID) -> int:
+def book_missing_terms(*, account_id: UUID) -> int:
     """Book the terms that rows of older releases have and their entries lack.
 
     Returns how many entries that took: none, where it was done before.
@@ -69,13 +69,13 @@ def adopt(*, account_id: UUID) -> int:
     return int(row["booked"])
 
 
-def adopt_all(*, limit: int = 10_000) -> int:
+def book_all_missing_terms(*, limit: int = 10_000) -> int:
     """The same for at most `limit` wallets with a grant that lacks its terms, each in
     its own transaction. Returns how many there were.
     """
     found = tuples(_WITHOUT_TERMS, {"limit": limit})
     for (account_id,) in found:
-        adopt(account_id=account_id)
+        book_missing_terms(account_id=account_id)
     return len(found)
 
 

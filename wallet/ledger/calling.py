@@ -14,9 +14,9 @@ from wallet.outcomes import (
     AlreadyResolved,
     Balance,
     BudgetExceeded,
+    Consequence,
     DuplicateKey,
     InsufficientCredits,
-    Then,
 )
 
 Refusal = (
@@ -28,7 +28,7 @@ ONCE = "a_money_key_moves_credits_once"
 
 
 @contextmanager
-def one_account_a_key() -> Iterator[None]:
+def one_account_per_key() -> Iterator[None]:
     try:
         yield
     except IntegrityError as taken:
@@ -37,7 +37,7 @@ def one_account_a_key() -> Iterator[None]:
         raise DuplicateKey("This key has moved another account's credits.") from taken
 
 
-def covered(row: Mapping[str, Any], required_micro: int) -> None:
+def raise_refusal(row: Mapping[str, Any], required_micro: int) -> None:
     """Raise what the wallet, the app's budget or the person's consent refused."""
     if refused := refusal_of(row, required_micro):
         raise refused
@@ -53,7 +53,7 @@ def refusal_of(row: Mapping[str, Any], required_micro: int) -> Refusal | None:
         case "app_inactive":
             return AppInactive("This app is inactive.")
         case "insufficient_credits":
-            return insufficient(required_micro, Balance.of(row).credits_micro)
+            return insufficient_credits(required_micro, Balance.of(row).credits_micro)
         case "spending_limit_reached":
             return BudgetExceeded(
                 "This is more than the monthly spending limit of the app allows.",
@@ -64,7 +64,9 @@ def refusal_of(row: Mapping[str, Any], required_micro: int) -> Refusal | None:
     return None
 
 
-def insufficient(required_micro: int, available_micro: int) -> InsufficientCredits:
+def insufficient_credits(
+    required_micro: int, available_micro: int
+) -> InsufficientCredits:
     return InsufficientCredits(
         "There are not enough credits for this.",
         required=from_micro(required_micro),
@@ -73,15 +75,15 @@ def insufficient(required_micro: int, available_micro: int) -> InsufficientCredi
     )
 
 
-def not_resolved(row: dict[str, Any]) -> None:
+def refuse_resolved(row: dict[str, Any]) -> None:
     if row["outcome"] == "already_resolved":
         raise AlreadyResolved("The reservation was settled or released before.")
 
 
 def call(
-    sql: LiteralString, params: Mapping[str, Any], then: Then | None = None
+    sql: LiteralString, params: Mapping[str, Any], then: Consequence | None = None
 ) -> dict[str, Any]:
-    code(params.get("actor", ""))
+    checked_actor(params.get("actor", ""))
     if then is not None:
         after = with_items({"consequence": then.sql, **then.items})
         # All of it is ours.
@@ -92,7 +94,7 @@ def call(
     return row
 
 
-def code(actor: str) -> str:
+def checked_actor(actor: str) -> str:
     """The actor, which entries keep for ever. Raises where it is an address."""
     if "@" in actor:
         raise ValueError("An entry's actor is an id or a code, such as user:<id>.")

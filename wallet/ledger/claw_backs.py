@@ -14,7 +14,7 @@ What a payment's refund or dispute may rely on:
 from uuid import UUID
 
 from focus.money import from_micro
-from wallet.ledger.calling import call, one_account_a_key
+from wallet.ledger.calling import call, one_account_per_key
 from wallet.outcomes import (
     AlreadyReinstated,
     Balance,
@@ -43,7 +43,7 @@ def claw_back(
     `UnknownPurchase`, `ExceedsPurchase`, or `DuplicateKey` where the key has moved
     something else.
     """
-    with one_account_a_key():
+    with one_account_per_key():
         row = call(
             "SELECT * FROM ledger.claw_back(%(account)s, %(purchase)s, %(amount)s,"
             " %(actor)s, %(reason)s, %(key)s)",
@@ -87,7 +87,7 @@ def reinstate(
     claw it back in those parts. Raises `UnknownClawBack`, `AlreadyReinstated` (under
     another key), or `DuplicateKey` where the key has moved something else.
     """
-    with one_account_a_key():
+    with one_account_per_key():
         row = call(
             "SELECT * FROM ledger.reinstate(%(account)s, %(claw_back)s, %(actor)s,"
             " %(reason)s, %(key)s)",

@@ -9,18 +9,18 @@ from focus.database.statements import rows
 from wallet.ledger.calling import (
     Refusal,
     call,
-    code,
-    covered,
-    one_account_a_key,
+    checked_actor,
+    one_account_per_key,
+    raise_refusal,
     refusal_of,
 )
 from wallet.models import Grant
 from wallet.outcomes import (
     Balance,
     Charge,
+    Consequence,
     Granted,
     Taken,
-    Then,
 )
 
 # An app's id that no app has.
@@ -105,7 +105,7 @@ def consume(
     reason: str,
     key: str,
     by_person: bool = False,
-    then: Then | None = None,
+    then: Consequence | None = None,
 ) -> Taken:
     """Charge at once, without a job, once per `key` for ever.
 
@@ -137,7 +137,7 @@ def consume_many(
     the caller's mistake: it raises `DuplicateKey` and nothing is charged.
     """
     wanted = list(charges)
-    with one_account_a_key():
+    with one_account_per_key():
         answers = rows(
             "SELECT * FROM ledger.consume_many(%(app)s, %(slug)s, %(actor)s,"
             " %(accounts)s::uuid[], %(amounts)s::bigint[], %(reasons)s::text[],"
@@ -145,7 +145,7 @@ def consume_many(
             {
                 "app": app.pk,
                 "slug": app.slug,
-                "actor": code(actor),
+                "actor": checked_actor(actor),
                 "accounts": [charge.account_id for charge in wanted],
                 "amounts": [charge.amount_micro for charge in wanted],
                 "reasons": [charge.reason for charge in wanted],
@@ -190,9 +190,9 @@ def _take(
     key: str,
     *,
     by: str = "staff",
-    then: Then | None = None,
+    then: Consequence | None = None,
 ) -> Taken:
-    with one_account_a_key():
+    with one_account_per_key():
         row = call(
             "SELECT * FROM ledger.take_by(%(by)s, %(account)s, %(app)s, %(kind)s,"
             " %(to)s, %(amount)s, %(actor)s, %(reason)s, %(key)s)",
@@ -209,5 +209,5 @@ def _take(
             },
             then,
         )
-    covered(row, amount_micro)
+    raise_refusal(row, amount_micro)
     return Taken.of(row)

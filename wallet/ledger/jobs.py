@@ -7,9 +7,14 @@ from django.db.models.expressions import RawSQL
 
 from accounts.models import App
 from focus.background.sweeps import Sweep
-from wallet.ledger.calling import call, covered, insufficient, not_resolved
+from wallet.ledger.calling import (
+    call,
+    insufficient_credits,
+    raise_refusal,
+    refuse_resolved,
+)
 from wallet.models import Grant
-from wallet.outcomes import Balance, Released, Reserved, Settled, Then
+from wallet.outcomes import Balance, Consequence, Released, Reserved, Settled
 
 # The ledger's clock, for queries that must agree with it.
 NOW = RawSQL("ledger.now()", [], output_field=DateTimeField())
@@ -25,7 +30,7 @@ def reserve(
     actor: str,
     reason: str = "",
     by_person: bool = False,
-    then: Then | None = None,
+    then: Consequence | None = None,
 ) -> Reserved:
     """Set credits aside for a job. An amount of 0 books nothing.
 
@@ -51,7 +56,7 @@ def reserve(
         },
         then,
     )
-    covered(row, amount_micro)
+    raise_refusal(row, amount_micro)
     also = {name: row[name] for name in then.columns} if then else {}
     return Reserved(row["movement_id"], row["expires_at"], Balance.of(row), also)
 
@@ -64,20 +69,21 @@ def settle(
     cost_micro: int,
     actor: str,
     reason: str = "",
-    only_held: bool = False,
-    then: Then | None = None,
+    only_reserved: bool = False,
+    then: Consequence | None = None,
 ) -> Settled:
     """Charge a job's real cost; return the rest, or charge overage by the app's policy.
 
-    With `only_held` nothing beyond the reservation is charged, whatever the policy, and
-    of an expired one nothing at all. The same holds where the person has taken their
-    consent back, or the account or the app is closed, by the time that the wallet is
-    locked; the rest of the cost is then uncovered. A settlement that charges nothing
-    leaves no entry, so the caller must hold a lock of its own against settling the same
-    job twice. Overage stays within the app's monthly limit as within the balance.
+    * `only_reserved`: charge nothing beyond the reservation, under every policy. An
+      expired reservation then charges nothing.
+    * The same holds if, when the wallet is locked, the account has revoked its consent,
+      or the account or the app is closed. The rest of the cost is `uncovered`.
+    * Overage stays within the balance and within the app's monthly limit.
+    * A settlement that charges nothing leaves no entry, so the caller must hold its own
+      lock against settling the same job twice.
+
     Raises `AlreadyResolved`, and under the policy `reject` `InsufficientCredits` and
-    `BudgetExceeded`.
-    `then` must write nothing unless `moved.outcome = 'settled'`.
+    `BudgetExceeded`. `then` must write nothing unless `moved.outcome = 'settled'`.
     """
     row = call(
         "SELECT * FROM ledger.settle(%(account)s, %(app)s, %(slug)s, %(job)s,"
@@ -88,7 +94,7 @@ def settle(
             "slug": app.slug,
             "job": job_id,
             "cost": cost_micro,
-            "policy": "held" if only_held else app.overage_policy,
+            "policy": "held" if only_reserved else app.overage_policy,
             "actor": actor,
             "reason": reason,
         },
@@ -96,9 +102,9 @@ def settle(
     )
     if row["outcome"] == "insufficient_credits":
         # What it has reserved counts: that much of the cost is there already.
-        raise insufficient(cost_micro, row["charged_micro"])
-    covered(row, row["required_micro"])
-    not_resolved(row)
+        raise insufficient_credits(cost_micro, row["charged_micro"])
+    raise_refusal(row, row["required_micro"])
+    refuse_resolved(row)
     return Settled(
         row["charged_micro"],
         row["returned_micro"],
@@ -116,7 +122,7 @@ def release(
     job_id: UUID,
     actor: str,
     reason: str = "",
-    then: Then | None = None,
+    then: Consequence | None = None,
 ) -> Released:
     """Give a job's whole reservation back. Raises `AlreadyResolved`.
 
@@ -135,7 +141,7 @@ def release(
         },
         then,
     )
-    not_resolved(row)
+    refuse_resolved(row)
     return Released(
         row["returned_micro"],
         row["outcome"] == "expired",
@@ -162,7 +168,7 @@ def expire_due(*, limit: int = 10_000) -> int:
     sweep, done = Sweep("wallet.expire_grants"), 0
     due = (
         Grant.objects.filter(has_credits=True, expires_at__lte=NOW)
-        .exclude(wallet__account_id__in=[UUID(it) for it in sweep.resting])
+        .exclude(wallet__account_id__in=[UUID(it) for it in sweep.backing_off])
         .order_by("wallet_id")
         .values_list("wallet__account_id", flat=True)
         .distinct()

@@ -156,7 +156,7 @@ class Entry(models.Model):
         return f"entry {self.seq} of wallet {self.wallet_id}"
 
     @property
-    def told(self) -> str:
+    def shown_reason(self) -> str:
         """Why, in the words that it was booked with; `text` is read for it."""
         if self.text is None:
             return self.reason

@@ -77,7 +77,10 @@ def test_bought_opened_and_verified(buyer, checkout_id, alice, tool):
         checkout_id,
     )
     entry = Entry.objects.get(kind="consume")
-    assert (entry.told, entry.credit) == ("purchase of Your Tool", "revenue:tool")
+    assert (entry.shown_reason, entry.credit) == (
+        "purchase of Your Tool",
+        "revenue:tool",
+    )
     assert SecurityEvent.objects.filter(kind="tool_bought", user=alice).count() == 1
 
 

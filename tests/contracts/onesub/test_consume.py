@@ -105,7 +105,7 @@ class TestConsume:
         assert re.fullmatch(ID, body["transaction_id"])
         entry = Entry.objects.get(kind="consume")
         assert str(entry.movement_id) == body["transaction_id"]
-        assert (entry.actor, entry.told) == ("app:tool", "Generated 1 image")
+        assert (entry.actor, entry.shown_reason) == ("app:tool", "Generated 1 image")
         assert (entry.credit, left(alice)) == ("revenue:tool", 90)
 
     def test_headers(self, as_tool, wish):

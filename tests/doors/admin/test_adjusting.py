@@ -116,7 +116,7 @@ def test_a_confirmation_books_it_with_actor_reason_and_audit(
     entry = Entry.objects.get(wallet=wallet, seq=2)
     assert entry.amount_micro == 5_250_000
     assert entry.actor == f"staff:{support.pk}"
-    assert entry.told == "goodwill"
+    assert entry.shown_reason == "goodwill"
     assert entry.grant is not None
     assert entry.grant.source == "adjustment"
     row = Adjustment.objects.get(movement_id=entry.movement_id)

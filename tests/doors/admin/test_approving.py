@@ -306,5 +306,5 @@ class TestWhatTheCustomerReads:
 def test_what_is_hashed_has_no_free_text(asker: User, wallet: Wallet) -> None:
     confirm(asker, wallet, "5")
     entry = Entry.objects.get(wallet=wallet, seq=2)
-    assert (entry.reason, entry.told) == ("", "fraud")
-    assert adjustments.as_booked(wallet.account, str(entry.key))
+    assert (entry.reason, entry.shown_reason) == ("", "fraud")
+    assert adjustments.find_booked(wallet.account, str(entry.key))

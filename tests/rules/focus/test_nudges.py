@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def queue() -> Iterator[redis.Redis]:
     store = redis.Redis.from_url(settings.REDIS_URL)
     store.delete("webhooks")
-    celery.pulse.cache_clear()
+    celery.heartbeat_redis.cache_clear()
     yield store
     store.delete("webhooks")
     store.close()
@@ -48,7 +48,7 @@ def test_with_valkey_gone_nobody_notices(
     def gone() -> Any:
         raise redis.ConnectionError
 
-    monkeypatch.setattr(nudges, "pulse", gone)
+    monkeypatch.setattr(nudges, "heartbeat_redis", gone)
     for _ in range(100):
         nudges.wake_courier()
     until(lambda: not nudges._messenger().is_set())

@@ -34,7 +34,7 @@ class TestSweep:
     def work(self, *bad: str, over: tuple[str, ...] = ("a", "b", "c")) -> list[str]:
         sweep, done = sweeps.Sweep("test.work"), []
         for name in over:
-            if name in sweep.resting:
+            if name in sweep.backing_off:
                 continue
             with sweep.each(name):
                 if name in bad:
@@ -85,7 +85,7 @@ class TestSweep:
     def test_one_run_at_a_time_in_a_process(self) -> None:
         begun, go_on, runs = threading.Event(), threading.Event(), []
 
-        @sweeps.alone
+        @sweeps.one_at_a_time
         def work() -> None:
             runs.append(1)
             begun.set()
@@ -160,8 +160,10 @@ class TestTasks:
     ) -> None:
         monkeypatch.setattr(health, "checks", health.Checks(health.PROBES))
         before = client.get("/health").json()
-        sweeps.note(task="payments.reconcile", failure=ValueError("no"))
-        sweeps.note(task="jobs.expire_due", subject="1", failure=ValueError("no"))
+        sweeps.record_failure(task="payments.reconcile", failure=ValueError("no"))
+        sweeps.record_failure(
+            task="jobs.expire_due", subject="1", failure=ValueError("no")
+        )
         monkeypatch.setattr(health, "checks", health.Checks(health.PROBES))
         after = client.get("/health").json()
         assert after["failed_tasks"] == ["jobs.expire_due", "payments.reconcile"]
@@ -175,7 +177,9 @@ class TestTasks:
         assert "failed_tasks" not in reviv["checks"]
 
     def test_staff_read_it(self, db: None) -> None:
-        sweeps.note(task="payments.reconcile", failure=ValueError("it was refused"))
+        sweeps.record_failure(
+            task="payments.reconcile", failure=ValueError("it was refused")
+        )
         page = browser(in_role("viewer")).get("/admin/focus/failure/")
         assert page.status_code == 200
         assert "it was refused" in page.content.decode()

@@ -141,7 +141,7 @@ def _left_is_the_balance(user: User) -> None:
     balance = ledger.balance(account_id=user.pk)
     living = [grant for grant in left if not grant.expired]
     assert sum(grant.left_micro for grant in living) == balance.available_micro
-    assert sum(grant.held_micro for grant in left) == balance.reserved_micro
+    assert sum(grant.reserved_micro for grant in left) == balance.reserved_micro
 
 
 def test_the_curve_has_each_step_and_no_more(

@@ -242,9 +242,9 @@ def test_a_retired_key_verifies_by_its_public_half(alice, give, settings):
     settings.ANCHOR_PRIVATE_KEY = pem(NEW) + retired
     made = sign()
     assert f'"key": "{anchor_files.key_id(NEW.public_key())}"' in made.statement
-    assert list(anchors.broken()) == []
+    assert list(anchors.faults()) == []
     settings.ANCHOR_PRIVATE_KEY = pem(NEW)
-    assert [told.split(":")[0] for told in anchors.broken()] == ["anchor 1"]
+    assert [told.split(":")[0] for told in anchors.faults()] == ["anchor 1"]
 
 
 @pytest.mark.parametrize(

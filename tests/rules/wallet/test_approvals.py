@@ -47,7 +47,7 @@ def adjust(owner: User, staff: User, amount: int) -> adjustments.Adjusted:
 
 
 def asked(owner: User, staff: User, amount: int = 5000) -> Adjustment:
-    return approvals.ask(**wish(owner, staff, amount))
+    return approvals.request(**wish(owner, staff, amount))
 
 
 def balance(owner: User) -> int:
@@ -239,10 +239,10 @@ class TestFourEyes:
 
     def test_the_same_form_asks_once_and_for_one_thing(self, alice: User) -> None:
         first = wish(alice, in_role("finance"), 5000)
-        assert approvals.ask(**first) == approvals.ask(**first)
+        assert approvals.request(**first) == approvals.request(**first)
         assert Adjustment.objects.count() == 1
         with pytest.raises(ledger.DuplicateKey):
-            approvals.ask(**{**first, "amount_micro": 6000 * MICRO})
+            approvals.request(**{**first, "amount_micro": 6000 * MICRO})
 
     @pytest.mark.parametrize(
         "change",

@@ -220,7 +220,7 @@ def test_what_is_only_held_is_gone_when_it_is_late(alice, video, give, time_pass
         app=video,
         job_id=job_id,
         cost_micro=5 * MICRO,
-        only_held=True,
+        only_reserved=True,
         actor="t",
     )
     assert (settled.late, settled.charged_micro, settled.uncovered_micro) == (
@@ -383,7 +383,7 @@ def test_a_consequence_of_consuming_is_written_with_it_or_not_at_all(
             actor="test",
             reason="image",
             key=key,
-            then=ledger.Then(
+            then=ledger.Consequence(
                 "INSERT INTO django_content_type (app_label, model)"
                 " SELECT %(label)s, moved.movement_id::text FROM moved"
                 " WHERE moved.outcome = 'taken'",

@@ -112,7 +112,7 @@ def test_a_new_wallet_is_made_once(alice, video):
 
 def test_starter_credits_come_once(alice, video):
     def meet():
-        starters.welcome(user=alice, app=video, actor="test")
+        starters.record_consent_and_grant(user=alice, app=video, actor="test")
 
     assert at_once(*[meet] * 12) == [None] * 12
     assert Grant.objects.count() == 1

@@ -19,7 +19,7 @@ def _adds_up(db):
 
 
 def meet(user, app):
-    starters.welcome(user=user, app=app, actor="test")
+    starters.record_consent_and_grant(user=user, app=app, actor="test")
 
 
 def test_an_attackers_tool_gets_none_of_another_apps_starter_credits(
@@ -45,7 +45,7 @@ def test_each_app_sees_its_own_and_the_wallet_sees_all(alice, video, tool, give)
     assert everywhere.credits_micro == 7 * MICRO
     at_video = ledger.balance_at(account_id=alice.pk, slug="video")
     assert at_video.credits_micro == 27 * MICRO
-    assert statements.only_at(account_id=alice.pk) == [(video, 20 * MICRO)]
+    assert statements.restricted_by_app(account_id=alice.pk) == [(video, 20 * MICRO)]
 
 
 def test_an_app_may_give_credits_for_every_app(alice, video, tool):

@@ -54,7 +54,7 @@ def _charge(alice, video):
 
 def test_no_entry_has_a_text_and_each_has_its_digest(said):
     assert set(Entry.objects.values_list("reason", flat=True)) == {""}
-    assert [entry.told for entry in Entry.objects.order_by("seq")] == [
+    assert [entry.shown_reason for entry in Entry.objects.order_by("seq")] == [
         SECRET,
         "",
         "",
@@ -85,9 +85,9 @@ def test_erasing_an_account_leaves_no_text_and_breaks_no_chain(
     assert invariants.violations(among=ALL) == []
     assert not Usage.objects.filter(reason=SECRET).exists()
     assert not Job.objects.filter(fail_reason=SECRET).exists()
-    assert Entry.objects.exclude(text=None).filter(wallet__account=alice)[0].told == (
-        "(erased)"
-    )
+    assert Entry.objects.exclude(text=None).filter(wallet__account=alice)[
+        0
+    ].shown_reason == ("(erased)")
     assert SecurityEvent.objects.filter(kind="ledger_texts_erased").count() == 1
     call_command("erase_texts", str(alice.pk))
     assert "Erased 0 texts" in capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_entries_of_version_1_are_verified_beside_newer_ones(
     versions = Entry.objects.order_by("seq").values_list("hash_version", flat=True)
     assert list(versions) == [None, None, 2]
     assert invariants.violations(among=ALL) == []
-    assert Entry.objects.get(seq=1).told == "a gift to alice"
+    assert Entry.objects.get(seq=1).shown_reason == "a gift to alice"
     corrupt("UPDATE wallet_entry SET reason = 'nothing' WHERE seq = 1")
     assert invariants.violations(among=ALL)
 
@@ -157,11 +157,11 @@ def test_entries_of_version_1_are_verified_beside_newer_ones(
 def test_terms_of_the_release_before_are_booked_once_and_then_proved(
     of_the_release_before, alice
 ):
-    assert ledger.adopt_all() == 1
+    assert ledger.book_all_missing_terms() == 1
     kinds = list(Entry.objects.order_by("seq").values_list("kind", flat=True))
     assert kinds == ["grant", "grant", "terms", "terms", "limit"]
-    assert ledger.adopt_all() == 0
-    assert ledger.adopt(account_id=alice.pk) == 0
+    assert ledger.book_all_missing_terms() == 0
+    assert ledger.book_missing_terms(account_id=alice.pk) == 0
     assert invariants.violations(among=ALL) == []
     corrupt("UPDATE wallet_grant SET app_id = NULL WHERE app_id IS NOT NULL")
     corrupt("UPDATE wallet_budget SET limit_micro = 10^12")
@@ -176,5 +176,5 @@ def test_an_overdraft_limit_of_the_release_before_is_booked(alice, give):
     give(alice, 1)
     Wallet.objects.update(overdraft_limit_micro=5 * MICRO)
     assert invariants.violations()
-    assert ledger.adopt(account_id=alice.pk) == 1
+    assert ledger.book_missing_terms(account_id=alice.pk) == 1
     assert invariants.violations() == []

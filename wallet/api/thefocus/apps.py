@@ -88,7 +88,7 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
         asked = NewLimit(data=request.data)
         asked.is_valid(raise_exception=True)
         wanted = asked.validated_data["limit"]
-        if budgets.widens(user=user_of(request), app=app, limit_micro=wanted):
+        if budgets.raises_limit(user=user_of(request), app=app, limit_micro=wanted):
             require_second_proof(request)
         limited = budgets.set_limit(
             user=user_of(request),

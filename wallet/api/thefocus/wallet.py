@@ -93,7 +93,9 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
             access.keep_to(principal=principal, app=slug)
         app = partner_apps.find_active(slug) if slug is not None else None
         if app is not None and access.may_let_in(principal=principal, app=app):
-            starters.welcome(user=user, app=app, actor=f"user:{user.pk}")
+            starters.record_consent_and_grant(
+                user=user, app=app, actor=f"user:{user.pk}"
+            )
         spender = app or bound
         balance = ledger.balance(
             account_id=user.pk, app_id=spender.pk if spender else None

@@ -11,7 +11,7 @@ class Command(BaseCommand):
     help = "Sign the heads of all wallets that moved since the last anchor, now."
 
     def handle(self, **_options: Any) -> None:
-        while ledger.adopt_all():
+        while ledger.book_all_missing_terms():
             pass
         made = anchors.make()
         if made is None:

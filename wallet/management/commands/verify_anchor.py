@@ -31,7 +31,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         try:
             keys = (
-                anchor_files.keys(options["public_keys"].read_text())
+                anchor_files.load_keys(options["public_keys"].read_text())
                 if options["public_keys"]
                 else anchors.own_keys()
             )
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         )
         if not options["database"]:
             return
-        different = list(anchors.differs(file))
+        different = list(anchors.differences(file))
         for line in different:
             self.stderr.write(line)
         if different:
