@@ -18,7 +18,7 @@ class Visitor:
     user_agent: str = ""
 
 
-NOBODY = Visitor()
+NO_VISITOR = Visitor()
 
 
 def record(
@@ -26,7 +26,7 @@ def record(
     *,
     user: User | None = None,
     actor: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
     **facts: Any,
 ) -> SecurityEvent:
     """Write one event, in the caller's transaction if there is one.

@@ -17,7 +17,7 @@ from django.core.mail import EmailMessage
 from django.utils import timezone
 
 from accounts import sealed
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import Mail, User
 from focus import due
 
@@ -37,7 +37,9 @@ RUN_SECONDS = 20
 _LINK, _PURPOSE = "[link]", "mail"
 
 
-def write(*, user: User, subject: str, what: str, visitor: Visitor = NOBODY) -> None:
+def write(
+    *, user: User, subject: str, what: str, visitor: Visitor = NO_VISITOR
+) -> None:
     """Mail `user` what happened to their access. Does nothing without an address."""
     if not user.email:
         return
@@ -72,7 +74,7 @@ def remind(*, user: User, subject: str, what: str, page: str) -> None:
 
 
 def write_link(
-    *, user: User, subject: str, what: str, link: str, visitor: Visitor = NOBODY
+    *, user: User, subject: str, what: str, link: str, visitor: Visitor = NO_VISITOR
 ) -> None:
     """Mail a secret `link`. The row holds it sealed, and drops it once it is sent."""
     now = timezone.now()

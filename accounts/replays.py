@@ -40,7 +40,7 @@ class KeyReused(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class KeyedRequest:
     """Whose key it is (`scope`: contract and caller), and of which request."""
 
     scope: str
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredAnswer:
     """A stored answer: its status and its very bytes.
 
     `secret_body` is what was said where that held a secret; then `body` has none.
@@ -60,7 +60,7 @@ class Answer:
     secret_body: bytes | None = None
 
 
-def find(asked: Asked) -> Answer | None:
+def find(asked: KeyedRequest) -> StoredAnswer | None:
     """The answer this key got before, or None: then it is the caller's to work on.
 
     Must run inside the transaction that will do the work, before it locks anything.
@@ -82,7 +82,7 @@ def find(asked: Asked) -> Answer | None:
     if bytes(before) != asked.fingerprint:
         raise KeyReused("This idempotency key has answered another request.")
     secret_body = None if sealed is None else unseal(sealed, purpose="replays")
-    return Answer(status, bytes(body), secret_body)
+    return StoredAnswer(status, bytes(body), secret_body)
 
 
 _LOCK: LiteralString = "SELECT pg_try_advisory_xact_lock(%(lock)s)"
@@ -94,7 +94,7 @@ _FIND: LiteralString = """
 """
 
 
-def store(asked: Asked, answer: Answer) -> None:
+def store(asked: KeyedRequest, answer: StoredAnswer) -> None:
     """Keep an answer for `KEPT`, in the transaction that it speaks of."""
     secret = answer.secret_body
     sealed = None if secret is None else seal(secret, purpose="replays")

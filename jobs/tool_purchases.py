@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import jwt
 from accounts.credentials.principals import AppInactive, TokenEnded
 from accounts.models import App, Consent, User
@@ -95,7 +95,9 @@ def owned(*, user: User) -> QuerySet[ToolPurchase]:
 
 
 @transaction.atomic
-def process(*, user: User, purchase_id: uuid.UUID, visitor: Visitor = NOBODY) -> Bought:
+def process(
+    *, user: User, purchase_id: uuid.UUID, visitor: Visitor = NO_VISITOR
+) -> Bought:
     """Pay a checkout, unless it is paid, and hand out a token for its tool.
 
     It costs what the person was shown, and lets the tool spend their credits. Raises

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import User
 from focus.money import NotAnAmount, from_micro, to_micro
 from wallet import allowances, ledger, statements
@@ -141,7 +141,7 @@ def adjust(
     form_id: UUID,
     staff: User,
     customer_text: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> Adjusted:
     """Give (or take, below zero) credits, once per form however often it is sent.
 
@@ -201,7 +201,7 @@ def adjust_from_shell(
         ),
         key=key,
         by=None,
-        visitor=NOBODY,
+        visitor=NO_VISITOR,
     )
 
 
@@ -211,7 +211,7 @@ def set_overdraft_limit(
     limit_micro: int,
     note: str,
     staff: User,
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> int:
     """Say how deep apps with the policy `overflow` may take a wallet.
 
@@ -246,7 +246,7 @@ def set_overdraft_limit(
     return old
 
 
-def open_wallet(*, owner: User, staff: User, visitor: Visitor = NOBODY) -> Wallet:
+def open_wallet(*, owner: User, staff: User, visitor: Visitor = NO_VISITOR) -> Wallet:
     """The account's wallet, made now if nothing has been booked in it yet."""
     if not staff.has_perm(ADJUST):
         raise NotAllowed("You may not open wallets.")

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import User
 from focus.errors import DomainError, NotFound
 from focus.money import from_micro
@@ -39,7 +39,7 @@ def request(
     form_id: UUID,
     staff: User,
     customer_text: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> Adjustment:
     """Ask a second person to approve an adjustment. Once per form. Nothing moves.
 
@@ -79,7 +79,9 @@ def request(
     return row
 
 
-def approve(*, adjustment_id: UUID, staff: User, visitor: Visitor = NOBODY) -> Adjusted:
+def approve(
+    *, adjustment_id: UUID, staff: User, visitor: Visitor = NO_VISITOR
+) -> Adjusted:
     """Book a request that waits, as it was asked for.
 
     The request's row is locked first, so of two approvers one books. Raises
@@ -100,7 +102,7 @@ def approve(*, adjustment_id: UUID, staff: User, visitor: Visitor = NOBODY) -> A
 
 
 def reject(
-    *, adjustment_id: UUID, staff: User, visitor: Visitor = NOBODY
+    *, adjustment_id: UUID, staff: User, visitor: Visitor = NO_VISITOR
 ) -> Adjustment:
     """End a request that waits. Approvers may, and the requester, to take it back.
 

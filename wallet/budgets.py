@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import App, User
 from accounts.partners import consents
 from focus.money import from_micro
@@ -58,7 +58,7 @@ def raises_limit(*, user: User, app: App, limit_micro: int | None) -> bool:
 
 @transaction.atomic
 def set_limit(
-    *, user: User, app: App, limit_micro: int | None, visitor: Visitor = NOBODY
+    *, user: User, app: App, limit_micro: int | None, visitor: Visitor = NO_VISITOR
 ) -> Spender:
     """Let `app` spend so much a month and no more; None lifts the limit.
 

@@ -8,7 +8,7 @@ from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 
 from accounts import mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import opaque, tokens, user_keys
 from accounts.models import AppKey, PersonalAccessToken, User, UserKey
 
@@ -18,7 +18,7 @@ _SUBJECT = "One of your secrets was exposed"
 
 
 @transaction.atomic
-def report(*, secrets: Sequence[str], visitor: Visitor = NOBODY) -> None:
+def report(*, secrets: Sequence[str], visitor: Visitor = NO_VISITOR) -> None:
     """Revoke those that are ours and live, and tell their owners.
 
     Who reports learns nothing: not which were ours, nor whether any was.

@@ -13,7 +13,7 @@ from django.db.models import CharField, F, Func, Q, Value
 from django.db.models.functions import Cast
 
 from accounts import audit, mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import PersonalAccessToken, UserKey
 
 # What is used from more places than this has no place of its own, and its person has
@@ -29,7 +29,7 @@ def of(visitor: Visitor) -> str | None:
     return _around(visitor.ip) if visitor.ip is not None else None
 
 
-def first(visitor: Visitor = NOBODY) -> list[str]:
+def first(visitor: Visitor = NO_VISITOR) -> list[str]:
     """What a new credential is given: where it was made is no news to its person."""
     network = of(visitor)
     return [network] if network else []

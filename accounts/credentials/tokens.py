@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import audit, mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import networks, opaque, proofs
 from accounts.credentials.principals import (
     AppInactive,
@@ -67,7 +67,7 @@ def issue(
     name: str,
     scopes: Sequence[str],
     days: int = TOKEN_DAYS,
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> IssuedToken:
     """Make a personal access token. Its lifetime is honoured or refused."""
     if not 1 <= days <= TOKEN_DAYS_MAX:
@@ -103,7 +103,7 @@ def issue(
     return IssuedToken(token, secret.text)
 
 
-def find(*, secret: str, visitor: Visitor = NOBODY) -> PersonalAccessToken:
+def find(*, secret: str, visitor: Visitor = NO_VISITOR) -> PersonalAccessToken:
     """The live token behind `secret`, its person loaded: one query, none if misspelled.
 
     Raises `InvalidToken` or `TokenExpired`.
@@ -134,7 +134,7 @@ def live(*, user: User) -> QuerySet[PersonalAccessToken]:
 
 @transaction.atomic
 def revoke(
-    *, user: User, token_id: uuid.UUID, actor: str = "", visitor: Visitor = NOBODY
+    *, user: User, token_id: uuid.UUID, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> PersonalAccessToken:
     """End one of `user`'s own tokens, at once and for ever. Twice is once.
 
@@ -166,7 +166,7 @@ def rotate(
     user: User,
     token_id: uuid.UUID,
     overlap_seconds: int = 0,
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> IssuedToken:
     """Give a token a successor of its name, scopes and lifetime, and the old one
     `overlap_seconds` to live.

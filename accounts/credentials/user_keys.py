@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit, mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import networks, opaque, proofs
 from accounts.credentials.principals import (
     InvalidToken,
@@ -40,7 +40,7 @@ class IssuedUserKey:
 
 @transaction.atomic
 def issue(
-    *, user: User, name: str, days: int | None = None, visitor: Visitor = NOBODY
+    *, user: User, name: str, days: int | None = None, visitor: Visitor = NO_VISITOR
 ) -> IssuedUserKey:
     """Make a key that acts as `user`, for `days` or until it is revoked."""
     if days is not None and not 1 <= days <= DAYS_MAX:
@@ -70,7 +70,7 @@ def issue(
     return IssuedUserKey(key, secret.text)
 
 
-def find(*, secret: str, visitor: Visitor = NOBODY) -> UserKey:
+def find(*, secret: str, visitor: Visitor = NO_VISITOR) -> UserKey:
     """The live key behind `secret`, its person loaded: one query, none if misspelled.
 
     Raises `InvalidToken` or `TokenExpired`.
@@ -103,7 +103,7 @@ def live(*, user: User) -> QuerySet[UserKey]:
 
 @transaction.atomic
 def revoke(
-    *, user: User, key_id: uuid.UUID, actor: str = "", visitor: Visitor = NOBODY
+    *, user: User, key_id: uuid.UUID, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> UserKey:
     """End one of `user`'s own keys, at once and for ever. Twice is once.
 

@@ -18,12 +18,12 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import audit, mails, nonces
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import proofs
 from accounts.credentials.principals import TokenEnded
 from accounts.links import registry as link_registry
 from accounts.links import tokens as link_tokens
-from accounts.links.protocol import Answer, NotProven, Proven
+from accounts.links.protocol import CallbackQuery, NotProven, Proven
 from accounts.links.tokens import (
     NotLinked,
     ProviderToken,
@@ -34,10 +34,10 @@ from accounts.models import Link, Sync, User
 from focus.errors import DomainError
 
 __all__ = [
-    "AlreadyLinked",
-    "InvalidState",
+    "InvalidLinkState",
     "LinkTaken",
     "NotLinked",
+    "OtherAccountLinked",
     "ProviderToken",
     "ReconnectRequired",
     "callback",
@@ -56,7 +56,7 @@ STATE_SECONDS = 600
 _PURPOSE = "link"
 
 
-class InvalidState(DomainError):
+class InvalidLinkState(DomainError):
     """The state is unknown, used or expired, or was begun by or for somebody else."""
 
     code = "invalid_state"
@@ -68,14 +68,14 @@ class LinkTaken(DomainError):
     code = "link_taken"
 
 
-class AlreadyLinked(DomainError):
+class OtherAccountLinked(DomainError):
     """The person has another account of this provider linked."""
 
     code = "already_linked"
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class LinkRedirect:
     """Where to send the person, and what their browser must show on the way back."""
 
     url: str
@@ -84,7 +84,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class LinkAttempt:
     """A state that was ours, taken by whoever may finish with it."""
 
     provider: str
@@ -97,10 +97,10 @@ class Attempt:
 
 def start(
     *, user: User, provider: str, in_browser: bool, return_to: str = ""
-) -> Started:
+) -> LinkRedirect:
     """Begin to link. `in_browser`: this very browser must come back.
 
-    `return_to`, which the caller has checked, comes back in the `Attempt`. Raises
+    `return_to`, which the caller has checked, comes back in the `LinkAttempt`. Raises
     `NotFound` for a provider that cannot be linked, `Unavailable` without Redis.
     """
     service = _service(provider)
@@ -119,34 +119,34 @@ def start(
         seconds=STATE_SECONDS,
     )
     url = service.address(callback=callback(provider), state=state, verifier=verifier)
-    return Started(url, state, binder)
+    return LinkRedirect(url, state, binder)
 
 
 def take(
     *, provider: str, state: str, user: User | None, binder: str | None
-) -> Attempt:
+) -> LinkAttempt:
     """Take a state, once, for whoever came back: `user` is who is signed in.
 
     Who started must be who returns, or the account of one would end with the other:
     a browser that was signed in still is, and has the `binder`. For what was started by
-    a bearer either will do. Nobody else may be signed in. Raises `InvalidState`.
+    a bearer either will do. Nobody else may be signed in. Raises `InvalidLinkState`.
     """
     try:
         facts = nonces.take(purpose=_PURPOSE, nonce=state)
     except nonces.OtherPurpose:
         facts = None
     if facts is None or facts["provider"] != provider:
-        raise InvalidState("This was used, or took too long. Please start again.")
+        raise InvalidLinkState("This was used, or took too long. Please start again.")
     bound = binder is not None and hmac.compare_digest(facts["binder"], _digest(binder))
     theirs = user is not None and str(user.pk) == facts["user"]
     stranger = user is not None and not theirs
     proven = bound and theirs if facts["in_browser"] else bound or theirs
     if stranger or not proven:
-        raise InvalidState(
+        raise InvalidLinkState(
             "This was started by somebody else, or in another browser. Please start "
             "again."
         )
-    return Attempt(
+    return LinkAttempt(
         provider,
         uuid.UUID(facts["user"]),
         facts["epoch"],
@@ -156,11 +156,13 @@ def take(
     )
 
 
-def finish(*, attempt: Attempt, answer: Answer, visitor: Visitor = NOBODY) -> Link:
+def finish(
+    *, attempt: LinkAttempt, answer: CallbackQuery, visitor: Visitor = NO_VISITOR
+) -> Link:
     """Check what the provider says, and link that account. Linking it again renews it.
 
-    Raises `Declined`, `NotProven`, `LinkTaken`, `AlreadyLinked`, and `ServiceDown` or
-    `Unavailable`. Asks the provider: never call it inside a transaction.
+    Raises `LinkDeclined`, `NotProven`, `LinkTaken`, `OtherAccountLinked`,
+    `ServiceDown` and `Unavailable`. Asks the provider: never call it in a transaction.
     """
     proven = _service(attempt.provider).prove(
         answer=answer,
@@ -182,7 +184,7 @@ def of(*, user: User) -> QuerySet[Link]:
     return Link.objects.filter(user=user).order_by("-created_at", "-id")
 
 
-def unlink(*, user: User, provider: str, visitor: Visitor = NOBODY) -> Link:
+def unlink(*, user: User, provider: str, visitor: Visitor = NO_VISITOR) -> Link:
     """Forget a linked account and its tokens, and tell the provider.
 
     That the provider hears of it is tried once: it is gone here all the same. Raises
@@ -197,7 +199,9 @@ def unlink(*, user: User, provider: str, visitor: Visitor = NOBODY) -> Link:
     return link
 
 
-def forget_all(*, user: User, actor: str = "", visitor: Visitor = NOBODY) -> list[Link]:
+def forget_all(
+    *, user: User, actor: str = "", visitor: Visitor = NO_VISITOR
+) -> list[Link]:
     """Forget every linked account of `user`, in the caller's transaction.
 
     Once that is committed the caller owes the providers a `give_back` of what this
@@ -225,12 +229,14 @@ def callback(provider: str) -> str:
 
 
 @transaction.atomic
-def _kept(attempt: Attempt, proven: Proven, visitor: Visitor) -> Link:
+def _kept(attempt: LinkAttempt, proven: Proven, visitor: Visitor) -> Link:
     try:
         # What the account's owner has ended since it was started, adds nothing.
         user = proofs.hold(user=User(pk=attempt.user_id, epoch=attempt.epoch))
     except TokenEnded as ended:
-        raise InvalidState("Everything that opened the account was ended.") from ended
+        raise InvalidLinkState(
+            "Everything that opened the account was ended."
+        ) from ended
     now = timezone.now()
     links = Link.objects.select_for_update()
     taken = links.filter(provider=attempt.provider, subject=proven.subject).first()
@@ -238,7 +244,7 @@ def _kept(attempt: Attempt, proven: Proven, visitor: Visitor) -> Link:
         raise LinkTaken("That account is linked to somebody else's account here.")
     mine = taken or links.filter(**_one(user, attempt.provider)).first()
     if mine is not None and mine.subject != proven.subject:
-        raise AlreadyLinked(
+        raise OtherAccountLinked(
             "You have another account of this provider linked. Unlink it first."
         )
     link = mine or Link(
@@ -262,7 +268,7 @@ def _kept(attempt: Attempt, proven: Proven, visitor: Visitor) -> Link:
 
 
 def _forget(
-    link: Link, *, user: User, actor: str = "", visitor: Visitor = NOBODY
+    link: Link, *, user: User, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> None:
     facts, link_id = _facts(link), link.pk
     link.delete()

@@ -7,7 +7,7 @@ from datetime import datetime
 from focus.errors import DomainError
 
 # A query as it came: each name with all of its values.
-Answer = Mapping[str, Sequence[str]]
+CallbackQuery = Mapping[str, Sequence[str]]
 
 
 class NotProven(DomainError):
@@ -16,7 +16,7 @@ class NotProven(DomainError):
     code = "link_not_proven"
 
 
-class Declined(DomainError):
+class LinkDeclined(DomainError):
     """The person said no at the provider."""
 
     code = "access_denied"
@@ -29,7 +29,7 @@ class ConsentGone(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class OAuthTokens:
     """A provider's tokens for one account, as it gave them."""
 
     access: str = field(repr=False)
@@ -44,10 +44,10 @@ class Proven:
 
     subject: str
     username: str = ""
-    tokens: Tokens | None = None
+    tokens: OAuthTokens | None = None
 
 
-def only(answer: Answer, name: str) -> str:
+def only(answer: CallbackQuery, name: str) -> str:
     """The one value of `name`. Raises `NotProven` for none and for two: whoever reads
     the first of two and checks the second has checked nothing.
     """

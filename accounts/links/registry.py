@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from accounts.links import steam
 from accounts.links import x as x_link
-from accounts.links.protocol import Answer, Proven, Tokens
+from accounts.links.protocol import CallbackQuery, OAuthTokens, Proven
 from focus.errors import NotFound
 
 
@@ -19,7 +19,7 @@ class Service(Protocol):
     def address(self, *, callback: str, state: str, verifier: str) -> str: ...
 
     def prove(
-        self, *, answer: Answer, callback: str, state: str, verifier: str
+        self, *, answer: CallbackQuery, callback: str, state: str, verifier: str
     ) -> Proven: ...
 
     def look_up(self, *, subject: str, access_token: str | None) -> dict[str, Any]: ...
@@ -28,9 +28,9 @@ class Service(Protocol):
 class Issuer(Protocol):
     """How tokens that a provider gave are renewed and given back."""
 
-    def renew(self, *, tokens: Tokens) -> Tokens: ...
+    def renew(self, *, tokens: OAuthTokens) -> OAuthTokens: ...
 
-    def revoke(self, *, tokens: Tokens) -> None: ...
+    def revoke(self, *, tokens: OAuthTokens) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

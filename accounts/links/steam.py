@@ -15,7 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts import nonces
-from accounts.links.protocol import Answer, Declined, NotProven, Proven, only
+from accounts.links.protocol import CallbackQuery, LinkDeclined, NotProven, Proven, only
 from accounts.providers import outbound
 
 NAMESPACE = "http://specs.openid.net/auth/2.0"
@@ -62,14 +62,14 @@ def address(*, callback: str, state: str, verifier: str) -> str:
     )
 
 
-def prove(*, answer: Answer, callback: str, state: str, verifier: str) -> Proven:
+def prove(*, answer: CallbackQuery, callback: str, state: str, verifier: str) -> Proven:
     """The Steam account that came back with `answer`.
 
-    Raises `Declined`, `NotProven`, and `ServiceDown` or `Unavailable`.
+    Raises `LinkDeclined`, `NotProven`, and `ServiceDown` or `Unavailable`.
     """
     said = {name: only(answer, name) for name in answer if name.startswith("openid.")}
     if said.get("openid.mode") == "cancel":
-        raise Declined("Steam says that you did not sign in there.")
+        raise LinkDeclined("Steam says that you did not sign in there.")
     subject = _inspect(said, _return_to(callback, state))
     nonce = said["openid.response_nonce"]
     # Before Steam is asked: of two copies one gets as far as that.

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from accounts import sealed
 from accounts.links import registry as link_registry
-from accounts.links.protocol import ConsentGone, Tokens
+from accounts.links.protocol import ConsentGone, OAuthTokens
 from accounts.models import Link, User
 from accounts.providers.outbound import ServiceDown
 from focus.errors import DomainError
@@ -99,13 +99,13 @@ def rejected(link: Link, *, access_token: str | None) -> None:
         same.update(expires_at=timezone.now())
 
 
-def put(link: Link, tokens: Tokens) -> None:
+def put(link: Link, tokens: OAuthTokens) -> None:
     """Lay `tokens` into the row, which the caller saves."""
     for name, value in _row(tokens).items():
         setattr(link, name, value)
 
 
-def opened(link: Link) -> Tokens | None:
+def opened(link: Link) -> OAuthTokens | None:
     """The tokens in the row; None where there are none that we can read."""
     if link.sealed_tokens is None:
         return None
@@ -115,12 +115,12 @@ def opened(link: Link) -> Tokens | None:
         log.error("the tokens of link %s were sealed with another key", link.pk)
         return None
     said = msgspec.json.decode(kept, type=dict[str, str | None])
-    return Tokens(
+    return OAuthTokens(
         said["access"] or "", said["refresh"], list(link.scopes), link.expires_at
     )
 
 
-def give_back(provider: str, tokens: Tokens) -> None:
+def give_back(provider: str, tokens: OAuthTokens) -> None:
     """Tell the provider that we need these no more. Tried once: here they are gone."""
     try:
         _issuer(provider).revoke(tokens=tokens)
@@ -151,7 +151,7 @@ def _lease(link: Link) -> datetime | None:
     return until if same.update(renewing_until=until) else None
 
 
-def _renew(link: Link, tokens: Tokens, lease: datetime) -> None:
+def _renew(link: Link, tokens: OAuthTokens, lease: datetime) -> None:
     mine = Link.objects.filter(pk=link.pk, renewing_until=lease)
     try:
         fresh = _issuer(link.provider).renew(tokens=tokens)
@@ -173,7 +173,7 @@ def _issuer(provider: str) -> link_registry.Issuer:
     return known.issuer
 
 
-def _row(tokens: Tokens) -> dict[str, Any]:
+def _row(tokens: OAuthTokens) -> dict[str, Any]:
     said = {"access": tokens.access, "refresh": tokens.refresh}
     return {
         "sealed_tokens": sealed.seal(msgspec.json.encode(said), purpose=PURPOSE),

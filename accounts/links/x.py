@@ -10,12 +10,12 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.links.protocol import (
-    Answer,
+    CallbackQuery,
     ConsentGone,
-    Declined,
+    LinkDeclined,
     NotProven,
+    OAuthTokens,
     Proven,
-    Tokens,
     only,
 )
 from accounts.providers import outbound
@@ -54,15 +54,15 @@ def address(*, callback: str, state: str, verifier: str) -> str:
     )
 
 
-def prove(*, answer: Answer, callback: str, state: str, verifier: str) -> Proven:
+def prove(*, answer: CallbackQuery, callback: str, state: str, verifier: str) -> Proven:
     """The X account that came back with `answer`, and its tokens.
 
-    Raises `Declined`, `NotProven` and `ServiceDown`.
+    Raises `LinkDeclined`, `NotProven` and `ServiceDown`.
     """
     if only(answer, "state") != state:
         raise NotProven("X's answer is for another question.")
     if "error" in answer:
-        raise Declined("X says that you did not agree.")
+        raise LinkDeclined("X says that you did not agree.")
     form = {
         "grant_type": "authorization_code",
         "code": only(answer, "code"),
@@ -77,7 +77,7 @@ def prove(*, answer: Answer, callback: str, state: str, verifier: str) -> Proven
     return Proven(said["id"], said["username"], tokens)
 
 
-def renew(*, tokens: Tokens) -> Tokens:
+def renew(*, tokens: OAuthTokens) -> OAuthTokens:
     """New tokens for the old refresh token, which X takes once.
 
     Raises `ConsentGone` where X takes it no more, and `ServiceDown`.
@@ -88,7 +88,7 @@ def renew(*, tokens: Tokens) -> Tokens:
     return _tokens(_post("token", form), before=tokens)
 
 
-def revoke(*, tokens: Tokens) -> None:
+def revoke(*, tokens: OAuthTokens) -> None:
     """Give the consent back. Raises `ServiceDown`."""
     for token in filter(None, (tokens.refresh, tokens.access)):
         _post("revoke", {"token": token})
@@ -117,7 +117,7 @@ def _post(what: str, form: dict[str, str]) -> Reply:
     )
 
 
-def _tokens(reply: Reply, *, before: Tokens | None) -> Tokens:
+def _tokens(reply: Reply, *, before: OAuthTokens | None) -> OAuthTokens:
     said = reply.json()
     if reply.status == 400 and said.get("error") in _REFUSED:
         raise ConsentGone("X no longer takes this token.")
@@ -126,8 +126,8 @@ def _tokens(reply: Reply, *, before: Tokens | None) -> Tokens:
     if reply.status != 200 or not isinstance(access, str) or not access:
         # Also what X says of our own client id and secret: not the person's fault.
         raise ServiceDown(f"X answered {reply.status} instead of a token.")
-    known = before or Tokens("", None, SCOPES, None)
-    return Tokens(
+    known = before or OAuthTokens("", None, SCOPES, None)
+    return OAuthTokens(
         access,
         refresh if isinstance(refresh, str) and refresh else known.refresh,
         scope.split() if isinstance(scope, str) else known.scopes,

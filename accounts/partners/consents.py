@@ -7,7 +7,7 @@ from django.db.models import DateTimeField, Func, QuerySet
 from django.utils import timezone
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import proofs
 from accounts.models import Consent, User
 from focus.errors import DomainError
@@ -90,7 +90,7 @@ def granted(*, user: User) -> QuerySet[Consent]:
 
 
 @transaction.atomic
-def revoke(*, user: User, app_id: uuid.UUID, visitor: Visitor = NOBODY) -> bool:
+def revoke(*, user: User, app_id: uuid.UUID, visitor: Visitor = NO_VISITOR) -> bool:
     """Take the app's permission back. Returns whether it had one.
 
     Waits for a charge by the app that is under way; once this is committed, no charge

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import proofs, tokens
 from accounts.credentials.principals import AppInactive
 from accounts.credentials.tokens import IssuedKey
@@ -97,7 +97,7 @@ def change(
     app_id: uuid.UUID,
     name: str,
     offer: Offer,
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> App:
     """Change a tool's name and offer. A checkout under way keeps its price.
 
@@ -123,7 +123,7 @@ def change(
 
 @transaction.atomic
 def set_settling(
-    *, owner: User, app_id: uuid.UUID, key_only: bool, visitor: Visitor = NOBODY
+    *, owner: User, app_id: uuid.UUID, key_only: bool, visitor: Visitor = NO_VISITOR
 ) -> App:
     """Say whether only the app's keys settle jobs that people started themselves.
 
@@ -145,7 +145,7 @@ def set_settling(
 
 @transaction.atomic
 def switch(
-    *, owner: User, app_id: uuid.UUID, active: bool, visitor: Visitor = NOBODY
+    *, owner: User, app_id: uuid.UUID, active: bool, visitor: Visitor = NO_VISITOR
 ) -> App:
     """Switch an app off, its keys and purchases with it, or on again. Twice is once.
 

@@ -66,7 +66,7 @@ class MissingCredentialId(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class NewCredential:
     """A new key pair, as its authenticator describes it."""
 
     credential_id: bytes
@@ -79,7 +79,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class VerifiedAssertion:
     """Proof that a key pair was used just now, for our question."""
 
     sign_count: int
@@ -108,12 +108,14 @@ def rp_id() -> str:
     return ".".join(common) if named else home
 
 
-def made(credential: object, *, challenge: bytes) -> Made:
+def made(credential: object, *, challenge: bytes) -> NewCredential:
     """Check the answer to `navigator.credentials.create()`. Raises `Unverified`."""
     return _believe(lambda: _made(credential, challenge))
 
 
-def shown(credential: object, *, challenge: bytes, public_key: bytes) -> Shown:
+def shown(
+    credential: object, *, challenge: bytes, public_key: bytes
+) -> VerifiedAssertion:
     """Check the answer to `navigator.credentials.get()`. Raises `Unverified`."""
     return _believe(lambda: _shown(credential, challenge, public_key))
 
@@ -142,7 +144,7 @@ def _believe(check: Callable[[], T]) -> T:
         raise Unverified("The credential could not be verified.") from broken
 
 
-def _made(credential: object, challenge: bytes) -> Made:
+def _made(credential: object, challenge: bytes) -> NewCredential:
     answer, response = _parts(credential)
     client_data = _bytes(response["clientDataJSON"], CLIENT_DATA_BYTES)
     _not_embedded(client_data)
@@ -170,7 +172,7 @@ def _made(credential: object, challenge: bytes) -> Made:
     if (answer.get("id") or answer.get("rawId")) and _same_id(answer) != attested:
         raise Unverified("The credential id is not the attested one.")
     _strong(verified.credential_public_key)
-    return Made(
+    return NewCredential(
         credential_id=attested,
         public_key=verified.credential_public_key,
         sign_count=verified.sign_count,
@@ -181,7 +183,9 @@ def _made(credential: object, challenge: bytes) -> Made:
     )
 
 
-def _shown(credential: object, challenge: bytes, public_key: bytes) -> Shown:
+def _shown(
+    credential: object, challenge: bytes, public_key: bytes
+) -> VerifiedAssertion:
     answer, response = _parts(credential)
     raw_id = _same_id(answer)
     client_data = _bytes(response["clientDataJSON"], CLIENT_DATA_BYTES)
@@ -206,7 +210,7 @@ def _shown(credential: object, challenge: bytes, public_key: bytes) -> Shown:
         # a passkey flagged. The row's compare-and-set judges it afterwards.
         credential_current_sign_count=0,
     )
-    return Shown(
+    return VerifiedAssertion(
         sign_count=verified.new_sign_count,
         backup_eligible=_eligible(verified.credential_device_type),
         backed_up=verified.credential_backed_up,

@@ -22,7 +22,7 @@ from webauthn.helpers.structs import (
 )
 
 from accounts import audit, mails, nonces
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import proofs
 from accounts.models import Passkey, PasskeyOwner, SecurityEvent, Session, User
 from accounts.models.passkeys import HANDLE_BYTES
@@ -65,14 +65,14 @@ class OAuthUserExists(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class RegistrationOptions:
     """A question for `navigator.credentials.create()`, and the nonce to answer with."""
 
     nonce: str = field(repr=False)
     options: PublicKeyCredentialCreationOptions
 
 
-def begin_adding(*, session: Session, rp_name: str) -> Registration:
+def begin_adding(*, session: Session, rp_name: str) -> RegistrationOptions:
     """Ask the person behind `session` for a new key pair.
 
     Raises `proofs.SecondProofRequired` where a passkey opened the session without a
@@ -100,7 +100,7 @@ def complete_adding(
     nonce: object,
     credential: object,
     name: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> Passkey:
     """Add the passkey that was begun for `user`. Nothing is written by a refusal."""
     facts = _take_registration(ADD, nonce, credential)
@@ -125,7 +125,7 @@ def complete_adding(
         raise _failed() from taken
 
 
-def begin_opening(*, email: str, rp_name: str) -> Registration:
+def begin_opening(*, email: str, rp_name: str) -> RegistrationOptions:
     """Ask a stranger for a key pair to open an account with.
 
     Raises `MissingEmail`, `passwords.InvalidEmail` or `OAuthUserExists`. Of any other
@@ -147,7 +147,7 @@ def complete_opening(
     nonce: object,
     credential: object,
     name: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> Passkey:
     """Open an account with the email and the passkey. Its email is not verified.
 
@@ -198,10 +198,10 @@ def _creation_options(
 
 def _registration(
     purpose: str, options: PublicKeyCredentialCreationOptions, **facts: str
-) -> Registration:
+) -> RegistrationOptions:
     facts["challenge"] = options.challenge.hex()
     nonce = nonces.keep(purpose=purpose, facts=facts, seconds=LIVES_SECONDS)
-    return Registration(nonce, options)
+    return RegistrationOptions(nonce, options)
 
 
 def _take_registration(
@@ -223,7 +223,7 @@ def _take_registration(
     return facts
 
 
-def _made(credential: object, facts: dict[str, Any]) -> ceremony.Made:
+def _made(credential: object, facts: dict[str, Any]) -> ceremony.NewCredential:
     try:
         return ceremony.made(credential, challenge=bytes.fromhex(facts["challenge"]))
     except Unverified as wrong:
@@ -253,7 +253,9 @@ def _failed() -> RegistrationFailed:
     return RegistrationFailed("The passkey could not be registered.")
 
 
-def _add(user: User, made: ceremony.Made, name: str, visitor: Visitor) -> Passkey:
+def _add(
+    user: User, made: ceremony.NewCredential, name: str, visitor: Visitor
+) -> Passkey:
     passkey = Passkey.objects.create(
         user=user,
         credential_id=made.credential_id,

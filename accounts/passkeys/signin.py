@@ -16,7 +16,7 @@ from webauthn.helpers.structs import (
 )
 
 from accounts import audit, mails, nonces
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import opaque, proofs
 from accounts.models import Identity, Passkey, PasskeyOwner, User
 from accounts.passkeys import ceremony
@@ -71,14 +71,14 @@ class LastWayIn(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Authentication:
+class AuthenticationOptions:
     """A question for `navigator.credentials.get()`, and the nonce to answer with."""
 
     nonce: str = field(repr=False)
     options: PublicKeyCredentialRequestOptions
 
 
-def begin_signing_in(*, email: str = "") -> Authentication:
+def begin_signing_in(*, email: str = "") -> AuthenticationOptions:
     """Ask for a passkey: any, or one of those that `email` has.
 
     An email that has none is answered with ids that nobody has, always the same.
@@ -98,7 +98,7 @@ def begin_signing_in(*, email: str = "") -> Authentication:
         },
         seconds=LIVES_SECONDS,
     )
-    return Authentication(nonce, options)
+    return AuthenticationOptions(nonce, options)
 
 
 def sign_in(
@@ -106,7 +106,7 @@ def sign_in(
     nonce: object,
     credential: object,
     begin: Callable[[Passkey, list[str]], T],
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> T:
     """Believe the passkey and let `begin` open a sign-in with it, in one transaction.
 
@@ -146,7 +146,9 @@ def of(*, user: User) -> list[Passkey]:
 
 
 @transaction.atomic
-def remove(*, user: User, passkey_id: uuid.UUID, visitor: Visitor = NOBODY) -> Passkey:
+def remove(
+    *, user: User, passkey_id: uuid.UUID, visitor: Visitor = NO_VISITOR
+) -> Passkey:
     """Forget a passkey and end every sign-in that it opened.
 
     Raises `NotFound`, and `LastWayIn` where nothing else would open the account.
@@ -191,7 +193,9 @@ def _take_sign_in(nonce: object, credential: object) -> tuple[dict[str, Any], by
     return facts, claimed
 
 
-def _shown(row: Passkey, credential: Any, facts: dict[str, Any]) -> ceremony.Shown:
+def _shown(
+    row: Passkey, credential: Any, facts: dict[str, Any]
+) -> ceremony.VerifiedAssertion:
     shown = ceremony.shown(
         credential,
         challenge=bytes.fromhex(facts["challenge"]),
@@ -208,7 +212,7 @@ def _shown(row: Passkey, credential: Any, facts: dict[str, Any]) -> ceremony.Sho
     return shown
 
 
-def _count(row: Passkey, shown: ceremony.Shown) -> bool:
+def _count(row: Passkey, shown: ceremony.VerifiedAssertion) -> bool:
     """Move the counter on, unless somebody got there first or it went backwards."""
     grows = Q(sign_count__lt=shown.sign_count)
     if shown.sign_count == 0:
@@ -222,7 +226,9 @@ def _count(row: Passkey, shown: ceremony.Shown) -> bool:
     return moved == 1
 
 
-def _replayed(row: Passkey, shown: ceremony.Shown, visitor: Visitor) -> DomainError:
+def _replayed(
+    row: Passkey, shown: ceremony.VerifiedAssertion, visitor: Visitor
+) -> DomainError:
     with transaction.atomic():
         now = timezone.now()
         if not Passkey.objects.filter(pk=row.pk).update(flagged_at=now):

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import proofs
 from accounts.credentials.principals import TokenEnded
 from accounts.models import ClerkLookup, Identity, User
@@ -41,11 +41,11 @@ class AccountClosed(DomainError):
     code = "account_closed"
 
 
-class AlreadyLinked(DomainError):
+class IdentityTaken(DomainError):
     code = "already_linked"
 
 
-def by_clerk(*, clerk_id: str, visitor: Visitor = NOBODY) -> User:
+def by_clerk(*, clerk_id: str, visitor: Visitor = NO_VISITOR) -> User:
     """The account of this person at Clerk, made or linked when they are first seen.
 
     Clerk is asked for their email then, if it may be; where it cannot answer the
@@ -59,7 +59,7 @@ def by_clerk(*, clerk_id: str, visitor: Visitor = NOBODY) -> User:
 
 
 def by_google(
-    *, claims: Claims, begin: Callable[[User], T], visitor: Visitor = NOBODY
+    *, claims: Claims, begin: Callable[[User], T], visitor: Visitor = NO_VISITOR
 ) -> T:
     """Let `begin` open a sign-in for whoever Google says it is, in one transaction.
 
@@ -77,10 +77,12 @@ def by_google(
     return email_ownership.settled(arrive)
 
 
-def link_google(*, user: User, claims: Claims, visitor: Visitor = NOBODY) -> Identity:
+def link_google(
+    *, user: User, claims: Claims, visitor: Visitor = NO_VISITOR
+) -> Identity:
     """Let this Google account sign `user` in as well, who is signed in now.
 
-    Their email stays as it is, proven or not. Raises `AlreadyLinked` where it signs in
+    Their email stays as it is, proven or not. Raises `IdentityTaken` where it signs in
     somebody else. Twice is once.
     """
 
@@ -91,7 +93,7 @@ def link_google(*, user: User, claims: Claims, visitor: Visitor = NOBODY) -> Ide
             email_ownership.tell_linked(user=row, name="Google", visitor=visitor)
             return _link(row, claims, visitor)
         if linked.user_id != row.pk:
-            raise AlreadyLinked("That Google account signs in another account here.")
+            raise IdentityTaken("That Google account signs in another account here.")
         return linked
 
     return email_ownership.settled(arrive)
@@ -191,7 +193,7 @@ def _learn(user: User, profile: Profile) -> None:
     user.first_name = user.first_name or profile.first_name
     user.last_name = user.last_name or profile.last_name
     if user.email is None and profile.email is not None:
-        _take_email(user, _claim_clerks(profile.email, NOBODY), NOBODY)
+        _take_email(user, _claim_clerks(profile.email, NO_VISITOR), NO_VISITOR)
     user.save(update_fields=["first_name", "last_name", "email", "email_verified_at"])
 
 

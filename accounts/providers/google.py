@@ -36,7 +36,7 @@ class NotConfigured(DomainError):
     code = "provider_not_configured"
 
 
-class InvalidState(DomainError):
+class InvalidGoogleState(DomainError):
     """Never begun here, begun too long ago, or come back before."""
 
     code = "invalid_state"
@@ -85,7 +85,7 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SignInToConfirm:
     """A finished sign-in that a person was asked about, and the door it goes on at."""
 
     door: str
@@ -134,7 +134,7 @@ def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> Begun:
 
 
 def resume(*, door: str, state: object) -> Flow:
-    """What was begun under `state`, for the first who asks. Raises `InvalidState`."""
+    """Take what `begin` kept under `state`, once. Raises `InvalidGoogleState`."""
     try:
         facts = nonces.take(purpose=_purpose(door), nonce=state)
     except nonces.OtherPurpose as other:
@@ -183,19 +183,21 @@ def ask_again(*, door: str, wish: dict[str, Any], claims: Claims) -> str:
     return nonces.keep(purpose=_ASKED, facts=facts, seconds=ASKED_SECONDS)
 
 
-def answered(*, nonce: object) -> Asked:
-    """What the person has said yes to. Raises `InvalidState`."""
+def answered(*, nonce: object) -> SignInToConfirm:
+    """What the person has said yes to. Raises `InvalidGoogleState`."""
     try:
         facts = nonces.take(purpose=_ASKED, nonce=nonce)
     except nonces.OtherPurpose as other:
         raise _invalid() from other
     if facts is None:
         raise _invalid()
-    return Asked(facts["door"], facts["wish"], Claims(**facts["claims"]))
+    return SignInToConfirm(facts["door"], facts["wish"], Claims(**facts["claims"]))
 
 
-def _invalid() -> InvalidState:
-    return InvalidState("This sign-in was not begun, or too long ago. Start again.")
+def _invalid() -> InvalidGoogleState:
+    return InvalidGoogleState(
+        "This sign-in was not begun, or too long ago. Start again."
+    )
 
 
 def _believed(token: str, nonce: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import uuid
 from django.db import transaction
 
 from accounts import audit, mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import Identity, Passkey, User
 from accounts.passkeys import signin as passkey_signin
 from focus.errors import NotFound
@@ -18,7 +18,7 @@ def of(*, user: User) -> list[Identity]:
 
 @transaction.atomic
 def unlink(
-    *, user: User, identity_id: uuid.UUID, visitor: Visitor = NOBODY
+    *, user: User, identity_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Identity:
     """Forget that this provider signs `user` in. Sign-ins that are open stay open.
 

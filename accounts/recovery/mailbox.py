@@ -18,7 +18,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts import audit, mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import opaque
 from accounts.links import linking
 from accounts.models import Link as AccountElsewhere
@@ -46,7 +46,7 @@ class AlreadyVerified(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class MailedLink:
     """A live link, and the account that it is about."""
 
     purpose: str
@@ -58,7 +58,7 @@ class Link:
         return self.user.email_verified_at is None
 
 
-def forgotten(*, email: str, visitor: Visitor = NOBODY) -> None:
+def forgotten(*, email: str, visitor: Visitor = NO_VISITOR) -> None:
     """Somebody forgot the password of `email`, they say. Never says anything back."""
     try:
         address = passwords.normal_email(email)
@@ -67,14 +67,14 @@ def forgotten(*, email: str, visitor: Visitor = NOBODY) -> None:
     _ask(RESET, address, None, visitor)
 
 
-def ask_to_verify(*, user: User, visitor: Visitor = NOBODY) -> None:
+def ask_to_verify(*, user: User, visitor: Visitor = NO_VISITOR) -> None:
     """Mail `user`, who is signed in, a link. Raises `AlreadyVerified`."""
     if user.email is None or user.email_verified_at is not None:
         raise AlreadyVerified("Your email address is verified already.")
     _ask(VERIFY, user.email, user, visitor)
 
 
-def look(*, secret: str) -> Link:
+def look(*, secret: str) -> MailedLink:
     """What a link is for. Looking does nothing: mail scanners look.
 
     Raises `InvalidLink`.
@@ -83,11 +83,11 @@ def look(*, secret: str) -> Link:
     user = _account(proof)
     if user is None:
         raise _invalid()
-    return Link(proof.purpose, user)
+    return MailedLink(proof.purpose, user)
 
 
 @transaction.atomic
-def verify(*, secret: str, user: User, visitor: Visitor = NOBODY) -> None:
+def verify(*, secret: str, user: User, visitor: Visitor = NO_VISITOR) -> None:
     """`user`, signed in, says that the address is theirs, and the link says so too.
 
     Nothing on the account ends. Raises `InvalidLink` for anybody else's.
@@ -103,7 +103,7 @@ def set_password(
     *,
     secret: str,
     password: str,
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
     end_more: Callable[[User], None] | None = None,
 ) -> User:
     """Give the account of this link a new password, and end its sessions.

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import audit, mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import proofs
 from accounts.credentials.principals import TokenEnded
 from accounts.models import Session, User
@@ -37,7 +37,7 @@ class ChangedMeanwhile(DomainError):
 
 
 def change(
-    *, session: Session, current: str, new: str, visitor: Visitor = NOBODY
+    *, session: Session, current: str, new: str, visitor: Visitor = NO_VISITOR
 ) -> User:
     """Replace the password of the account behind `session`.
 

@@ -3,13 +3,13 @@
 from django.db import transaction
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import User
 from accounts.signin import sessions
 
 
 @transaction.atomic
-def close(*, user: User, actor: str, visitor: Visitor = NOBODY) -> None:
+def close(*, user: User, actor: str, visitor: Visitor = NO_VISITOR) -> None:
     """Shut the person out at once: every session ends and no token works any more.
 
     What they own and owe stays in the ledger, and their apps are not live any more.
@@ -26,7 +26,7 @@ def close(*, user: User, actor: str, visitor: Visitor = NOBODY) -> None:
 
 
 @transaction.atomic
-def reopen(*, user: User, actor: str, visitor: Visitor = NOBODY) -> None:
+def reopen(*, user: User, actor: str, visitor: Visitor = NO_VISITOR) -> None:
     """Let the person in again. Tokens that are neither revoked nor expired work again;
     sessions do not. Twice is once.
     """

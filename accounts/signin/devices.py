@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import opaque, proofs, scopes, tokens
 from accounts.models import DeviceGrant, SecurityEvent, User
 from focus.errors import DomainError
@@ -79,7 +79,7 @@ class AccessDenied(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class DeviceCodes:
     """A new grant and its device code, which is not stored."""
 
     grant: DeviceGrant
@@ -100,8 +100,8 @@ def start(
     client_name: str = "",
     scope: str = "",
     code_challenge: str = "",
-    visitor: Visitor = NOBODY,
-) -> Started:
+    visitor: Visitor = NO_VISITOR,
+) -> DeviceCodes:
     """Give out a device code and the user code that a person will type.
 
     Raises `scopes.InvalidScope`, `InvalidChallenge` or `TooManyCodes`.
@@ -130,7 +130,7 @@ def start(
                     created_at=now,
                     expires_at=now + timedelta(seconds=EXPIRES_IN_SECONDS),
                 )
-            return Started(grant, device_code)
+            return DeviceCodes(grant, device_code)
         except IntegrityError:
             if not tries_left:
                 raise
@@ -142,7 +142,7 @@ def spell(user_code: str) -> str:
     return f"{user_code[:4]}-{user_code[4:]}"
 
 
-def find(*, user: User, user_code: str, visitor: Visitor = NOBODY) -> DeviceGrant:
+def find(*, user: User, user_code: str, visitor: Visitor = NO_VISITOR) -> DeviceGrant:
     """The waiting grant behind a code that `user` typed, however they spelled it.
 
     Raises `InvalidUserCode`, and `TooManyWrongCodes` after five of those in 15 minutes
@@ -177,7 +177,7 @@ def decide(
     user_code: str,
     approve: bool,
     granted_scopes: Sequence[str] | None = None,
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> DeviceGrant:
     """Approve or deny, once. `granted_scopes` None grants what was asked for.
 

@@ -17,7 +17,7 @@ from django.db import IntegrityError, OperationalError, transaction
 from psycopg.errors import DeadlockDetected
 
 from accounts import audit, mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import User
 from accounts.signin import passwords, sessions
 from focus.errors import DomainError
@@ -68,7 +68,9 @@ def settled(arrive: Callable[[], T]) -> T:
         return arrive()
 
 
-def claim(*, email: str, proven: bool, way: str, visitor: Visitor = NOBODY) -> Claim:
+def claim(
+    *, email: str, proven: bool, way: str, visitor: Visitor = NO_VISITOR
+) -> Claim:
     """Decide about the `email` of somebody new, who came by `way`.
 
     In the transaction that opens or links their account. An email that is none of ours
@@ -96,7 +98,7 @@ def claim(*, email: str, proven: bool, way: str, visitor: Visitor = NOBODY) -> C
     return Claim(None, None)
 
 
-def evict(*, holder: User, way: str, visitor: Visitor = NOBODY) -> None:
+def evict(*, holder: User, way: str, visitor: Visitor = NO_VISITOR) -> None:
     """Take its email away from a locked account that never proved it.
 
     The account keeps its id, credits and history; its sessions end. A mail goes to the
@@ -118,7 +120,7 @@ def evict(*, holder: User, way: str, visitor: Visitor = NOBODY) -> None:
     sessions.revoke_all(user=holder, actor=actor, visitor=visitor)
 
 
-def tell_linked(*, user: User, name: str, visitor: Visitor = NOBODY) -> None:
+def tell_linked(*, user: User, name: str, visitor: Visitor = NO_VISITOR) -> None:
     """Mail to the owner of an account: there is a new way in."""
     mails.write(
         user=user,
@@ -128,7 +130,7 @@ def tell_linked(*, user: User, name: str, visitor: Visitor = NOBODY) -> None:
     )
 
 
-def tell_left_alone(*, holder: User, way: str, visitor: Visitor = NOBODY) -> None:
+def tell_left_alone(*, holder: User, way: str, visitor: Visitor = NO_VISITOR) -> None:
     """Tell the owner of an email that an account without it is, by its proof, theirs.
 
     It could not be linked: it is there already, or `holder` has another such way in.

@@ -82,7 +82,7 @@ def _run(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         pool.places.release()
 
 
-class _Pool:
+class _HashingPool:
     def __init__(self) -> None:
         running = settings.PASSWORD_HASHES_AT_ONCE
         waiting = settings.PASSWORD_HASHES_WAITING
@@ -93,8 +93,8 @@ class _Pool:
 
 
 @cache
-def _pool() -> _Pool:
-    return _Pool()
+def _pool() -> _HashingPool:
+    return _HashingPool()
 
 
 def _give_way() -> None:

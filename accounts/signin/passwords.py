@@ -10,7 +10,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import User
 from accounts.signin import guesses, hashing, usernames
 from focus.errors import DomainError
@@ -47,7 +47,7 @@ def register(
     username: str | None = None,
     first_name: str = "",
     last_name: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> User:
     """Open an account. Of two at once with one email or username, one gets it.
 
@@ -105,7 +105,7 @@ def is_right(*, user: User, password: str) -> bool:
 
 
 def authenticate(
-    *, email: str = "", name: str = "", password: str, visitor: Visitor = NOBODY
+    *, email: str = "", name: str = "", password: str, visitor: Visitor = NO_VISITOR
 ) -> User:
     """The person with this password and this `email`, or this `name`, which is an email
     where it has an `@` and else a username.

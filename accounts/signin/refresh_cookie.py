@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from accounts.signin.sessions import Tokens
+from accounts.signin.sessions import SessionTokens
 from focus.errors import DomainError
 
 NAME = "reviv_refresh"
@@ -28,7 +28,7 @@ def read(request: HttpRequest) -> str | None:
     return request.COOKIES.get(NAME) or None
 
 
-def put(response: HttpResponse, tokens: Tokens) -> None:
+def put(response: HttpResponse, tokens: SessionTokens) -> None:
     """Let the browser keep the token for as long as the sign-in may lie idle."""
     session = tokens.session
     idle = session.idle_expires_at - session.last_used_at

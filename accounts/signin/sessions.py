@@ -17,7 +17,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit, mails
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import jwt, proofs
 from accounts.credentials.principals import InvalidToken, TokenEnded, TokenExpired
 from accounts.models import Passkey, Session, User
@@ -33,7 +33,7 @@ TOUCH_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class SessionTokens:
     """What a sign-in hands out. The tokens are the only copies."""
 
     session: Session
@@ -55,8 +55,8 @@ def begin(
     access_seconds: int,
     methods: list[str],
     passkey: Passkey | None = None,
-    visitor: Visitor = NOBODY,
-) -> Tokens:
+    visitor: Visitor = NO_VISITOR,
+) -> SessionTokens:
     """Open a sign-in that lives in an access and a refresh token."""
     with transaction.atomic():
         session = _create(
@@ -77,7 +77,7 @@ def begin_in_browser(
     browser_key: str,
     methods: list[str],
     passkey: Passkey | None = None,
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> Session:
     """Open a sign-in that rides on the Django session with this key."""
     with transaction.atomic():
@@ -92,7 +92,7 @@ def begin_in_browser(
         )
 
 
-def tokens(*, session: Session, access_seconds: int) -> Tokens:
+def tokens(*, session: Session, access_seconds: int) -> SessionTokens:
     """The pair of a live sign-in by tokens that has not handed out any yet."""
     return _tokens(session, access_seconds, timezone.now())
 
@@ -103,8 +103,8 @@ def access_token(*, session: Session, seconds: int, azp: str = "") -> AccessToke
 
 
 def refresh(
-    *, refresh_token: str, access_seconds: int, visitor: Visitor = NOBODY
-) -> Tokens:
+    *, refresh_token: str, access_seconds: int, visitor: Visitor = NO_VISITOR
+) -> SessionTokens:
     """Exchange a refresh token for the next pair.
 
     Raises `TokenExpired` for a sign-in that lay idle too long, `InvalidToken` for all
@@ -197,7 +197,7 @@ def live(*, user: User) -> QuerySet[Session]:
     ).order_by("-last_used_at", "-id")
 
 
-def revoke(*, session: Session, actor: str = "", visitor: Visitor = NOBODY) -> None:
+def revoke(*, session: Session, actor: str = "", visitor: Visitor = NO_VISITOR) -> None:
     """End one sign-in: its JWTs, refresh tokens and cookie, at once. Twice is once."""
     end(user_id=session.user_id, session_id=session.pk, actor=actor, visitor=visitor)
 
@@ -208,7 +208,7 @@ def end(
     user_id: uuid.UUID,
     session_id: uuid.UUID,
     actor: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> Session:
     """End the sign-in with this id, as `revoke` does.
 
@@ -241,7 +241,7 @@ def revoke_all(
     user: User,
     opened_by: Passkey | None = None,
     actor: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> int:
     """End every sign-in of `user`, or those that one passkey opened.
 
@@ -353,13 +353,13 @@ def _end(session: Session, now: datetime) -> None:
         BrowserSession.objects.filter(session_key=session.browser_key).delete()
 
 
-def _tokens(session: Session, access_seconds: int, now: datetime) -> Tokens:
+def _tokens(session: Session, access_seconds: int, now: datetime) -> SessionTokens:
     access = _access_token(session, access_seconds, now)
     # Signed anew each time, so nothing to steal is stored. It runs as long as the
     # session may; lying idle is the row's business, since a client may keep an old one.
     claims = _claims(session, session.tip, now, session.absolute_expires_at)
     refresh_token = jwt.sign(jwt.REFRESH, claims)
-    return Tokens(session, access.text, refresh_token, access.expires_at)
+    return SessionTokens(session, access.text, refresh_token, access.expires_at)
 
 
 def _access_token(

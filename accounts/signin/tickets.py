@@ -38,7 +38,7 @@ def issue(*, session: Session, origin: str) -> str:
 
 def redeem(
     *, ticket: object, origin: str | None, access_seconds: int
-) -> sessions.Tokens:
+) -> sessions.SessionTokens:
     """The tokens of its sign-in, for the first who asks.
 
     `origin` is the page that asks, where a browser says so. Raises `InvalidTicket`.

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 
 from accounts import replays
 from accounts.authentication import principal_of, require_second_proof, user_of
-from accounts.replays import Answer, Asked
+from accounts.replays import KeyedRequest, StoredAnswer
 from focus.contracts.wire import encode
 
 Action = Callable[..., Response]
@@ -59,7 +59,9 @@ def resumable(action: Action) -> Callable[..., HttpResponseBase]:
         key = request.headers.get("Idempotency-Key")
         if key is None:
             return action(view, request, *args, once=None, **kwargs)
-        asked = Asked(f"{view.slug}:{_caller(request)}", key, _fingerprint(request))
+        asked = KeyedRequest(
+            f"{view.slug}:{_caller(request)}", key, _fingerprint(request)
+        )
         if stored := _looked_up(asked):
             return _again(stored)
         response = action(view, request, *args, once=_name(asked), **kwargs)
@@ -73,12 +75,12 @@ def resumable(action: Action) -> Callable[..., HttpResponseBase]:
     return answer
 
 
-def _looked_up(asked: Asked) -> Answer | None:
+def _looked_up(asked: KeyedRequest) -> StoredAnswer | None:
     with transaction.atomic():
         return replays.find(asked)
 
 
-def _name(asked: Asked) -> bytes:
+def _name(asked: KeyedRequest) -> bytes:
     whole = f"{asked.scope}\n{asked.key}\n".encode() + asked.fingerprint
     return hashlib.sha256(whole).digest()
 
@@ -94,7 +96,7 @@ def _replaying(
         if key is None:
             return action(view, request, *args, **kwargs)
         scope = f"{view.slug}:{_caller(request)}"
-        asked = Asked(scope, key, _fingerprint(request))
+        asked = KeyedRequest(scope, key, _fingerprint(request))
         # Permission comes before the look-up, where it hangs on more than the action.
         if permitted := getattr(view, "permit_replay", None):
             permitted(request)
@@ -120,15 +122,15 @@ def unchanged(response: Response) -> Response:
     return response
 
 
-def _kept(response: Response, secret: str | None) -> Answer:
+def _kept(response: Response, secret: str | None) -> StoredAnswer:
     said = encode(response.data)
     if secret is None:
-        return Answer(response.status_code, said)
+        return StoredAnswer(response.status_code, said)
     public = {name: it for name, it in response.data.items() if name != secret}
-    return Answer(response.status_code, encode(public), secret_body=said)
+    return StoredAnswer(response.status_code, encode(public), secret_body=said)
 
 
-def _again(stored: Answer) -> HttpResponse:
+def _again(stored: StoredAnswer) -> HttpResponse:
     headers = {"Idempotent-Replayed": "true"}
     if stored.secret_body is not None:
         headers["Cache-Control"] = "no-store"

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts import audit, mails, sealed
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import proofs
 from accounts.models import User
 from accounts.partners.tools import SwitchedOffBySupport
@@ -62,7 +62,7 @@ class Shown:
 
 @transaction.atomic
 def register(
-    *, user: User, url: str, events: list[str], visitor: Visitor = NOBODY
+    *, user: User, url: str, events: list[str], visitor: Visitor = NO_VISITOR
 ) -> Shown:
     """Tell `url` of these events. The same address again adds to its events.
 
@@ -118,7 +118,7 @@ def find(*, user: User, endpoint_id: uuid.UUID) -> Endpoint:
 
 @transaction.atomic
 def delete(
-    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY
+    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Endpoint:
     """Tell it nothing more, for ever. Its secrets are gone, its history stays."""
     endpoint = _locked(user, endpoint_id)
@@ -131,14 +131,16 @@ def delete(
 
 
 @transaction.atomic
-def delete_all(*, user: User, visitor: Visitor = NOBODY) -> None:
+def delete_all(*, user: User, visitor: Visitor = NO_VISITOR) -> None:
     """Tell an account nothing more: who made its endpoints may be somebody else."""
     for endpoint in listed(user=user):
         delete(user=user, endpoint_id=endpoint.pk, visitor=visitor)
 
 
 @transaction.atomic
-def rotate(*, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY) -> Shown:
+def rotate(
+    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NO_VISITOR
+) -> Shown:
     """A new secret that signs beside the old one, and replaces it after `OVERLAP`.
 
     Asked again meanwhile, there is another new one instead.
@@ -161,7 +163,7 @@ def rotate(*, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY) -> 
 
 @transaction.atomic
 def promote(
-    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY
+    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Endpoint:
     """The new secret replaces the old one now. Raises `NoRotation`."""
     endpoint = _locked(user, endpoint_id)
@@ -175,7 +177,7 @@ def promote(
 
 @transaction.atomic
 def cancel_rotation(
-    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NOBODY
+    *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Endpoint:
     """The old secret stays, the new one is forgotten. Raises `NoRotation`."""
     endpoint = _locked(user, endpoint_id)
@@ -189,7 +191,11 @@ def cancel_rotation(
 
 @transaction.atomic
 def enable(
-    *, user: User, endpoint_id: uuid.UUID, actor: str = "", visitor: Visitor = NOBODY
+    *,
+    user: User,
+    endpoint_id: uuid.UUID,
+    actor: str = "",
+    visitor: Visitor = NO_VISITOR,
 ) -> Endpoint:
     """Tell it again from now on. What it missed can be recovered.
 
@@ -203,7 +209,11 @@ def enable(
 
 @transaction.atomic
 def disable(
-    *, user: User, endpoint_id: uuid.UUID, actor: str = "", visitor: Visitor = NOBODY
+    *,
+    user: User,
+    endpoint_id: uuid.UUID,
+    actor: str = "",
+    visitor: Visitor = NO_VISITOR,
 ) -> Endpoint:
     """Tell it nothing until it is enabled. What was on its way counts as failed.
 
@@ -217,7 +227,7 @@ def disable(
 
 
 def put_aside(
-    endpoint: Endpoint, *, because: str, actor: str = "", visitor: Visitor = NOBODY
+    endpoint: Endpoint, *, because: str, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> None:
     """Disable a locked endpoint; its owner hears of it unless they did it themselves.
 

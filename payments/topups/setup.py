@@ -15,7 +15,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit
-from accounts.audit import NOBODY, Visitor
+from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import User
 from focus.background.sweeps import Sweep
 from focus.errors import DomainError
@@ -66,7 +66,7 @@ def set_up(
     consent: bool,
     once: bytes | None,
     another_card: bool = False,
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> Till | None:
     """Buy the pack whenever fewer than `threshold` credits are left, for at most
     `ceiling_cents` a calendar month (UTC).
@@ -150,7 +150,7 @@ def switch_off(
     account: User,
     why: str = Why.PERSON,
     actor: str = "",
-    visitor: Visitor = NOBODY,
+    visitor: Visitor = NO_VISITOR,
 ) -> None:
     """No more attempts begin. One that Stripe has already is not called back."""
     with transaction.atomic():
@@ -169,7 +169,11 @@ def end(rule: TopUpRule, why: str) -> None:
 
 
 def forget(
-    *, account: User, why: str = Why.PERSON, actor: str = "", visitor: Visitor = NOBODY
+    *,
+    account: User,
+    why: str = Why.PERSON,
+    actor: str = "",
+    visitor: Visitor = NO_VISITOR,
 ) -> None:
     """Switch off, and keep the card no more, here or at Stripe. Asks Stripe."""
     switch_off(account=account, why=why, actor=actor, visitor=visitor)
@@ -270,7 +274,7 @@ def retire() -> int:
 
 
 def _note(
-    kind: str, rule: TopUpRule, *, actor: str = "", visitor: Visitor = NOBODY
+    kind: str, rule: TopUpRule, *, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> None:
     audit.record(
         kind,

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from accounts import replays
 from accounts.credentials import scopes, tokens
 from accounts.models import Replay
-from accounts.replays import Answer, Asked
+from accounts.replays import KeyedRequest, StoredAnswer
 from jobs.models import Job
 from wallet.models import Entry
 
@@ -158,13 +158,13 @@ class TestManyCallers:
         assert Job.objects.count() == 1
 
     def test_a_first_try_that_dies_leaves_the_key_free(self, alice):
-        asked = Asked("s", "k", b"f")
+        asked = KeyedRequest("s", "k", b"f")
 
         def dies():
             try:
                 with transaction.atomic():
                     assert replays.find(asked) is None
-                    replays.store(asked, Answer(201, b"{}"))
+                    replays.store(asked, StoredAnswer(201, b"{}"))
                     connection.connection.close()  # as a killed process would
                     raise ConnectionError
             except ConnectionError:

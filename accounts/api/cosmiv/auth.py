@@ -179,7 +179,7 @@ class AuthViewSet(Cosmiv, ViewSet):
         return _signed_in(tokens, status)
 
 
-def _signed_in(tokens: sessions.Tokens, status: int = 200) -> Response:
+def _signed_in(tokens: sessions.SessionTokens, status: int = 200) -> Response:
     user = tokens.session.user
     usernames.ensure(user)
     body = {

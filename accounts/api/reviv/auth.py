@@ -149,7 +149,7 @@ class RefreshViewSet(Reviv, ViewSet):
 
     def _refresh(
         self, request: Request, token: str, refused: type[InvalidRefresh]
-    ) -> sessions.Tokens:
+    ) -> sessions.SessionTokens:
         try:
             return sessions.refresh(
                 refresh_token=token,

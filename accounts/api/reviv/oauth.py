@@ -180,7 +180,7 @@ class CallbackViewSet(Reviv, ViewSet):
             raise _denied(error) if error else MissingState("The state is missing.")
         try:
             flow = google.resume(door=DOOR, state=state)
-        except google.InvalidState as invalid:
+        except google.InvalidGoogleState as invalid:
             raise (_denied(error) if error else invalid) from invalid
         try:
             if error:
@@ -262,8 +262,8 @@ def _denied(error: object) -> OAuthError:
     return OAuthError("The provider refused the sign-in.", reason=FAILED)
 
 
-def _enter(claims: Claims, where: Visitor) -> sessions.Tokens:
-    def begin(user: User) -> sessions.Tokens:
+def _enter(claims: Claims, where: Visitor) -> sessions.SessionTokens:
+    def begin(user: User) -> sessions.SessionTokens:
         return sessions.begin(
             user=user,
             client="reviv",

@@ -215,7 +215,7 @@ class SignInViewSet(Reviv, ViewSet):
         """Verify the browser's answer and sign its person in."""
         where = visitor(request._request)
 
-        def begin(passkey: Passkey, methods: list[str]) -> sessions.Tokens:
+        def begin(passkey: Passkey, methods: list[str]) -> sessions.SessionTokens:
             return sessions.begin(
                 user=passkey.user,
                 client="reviv",
@@ -304,7 +304,7 @@ def _registration(request: Request) -> dict[str, Any]:
     }
 
 
-def _creation(begun: enrolment.Registration) -> Response:
+def _creation(begun: enrolment.RegistrationOptions) -> Response:
     body = options_to_json_dict(begun.options, bytes_encoder=list)
     body |= {
         "registration_id": begun.nonce,

@@ -22,7 +22,7 @@ from accounts.pages.visit import require_second_proof, signed_in
 from accounts.partners import origins, redirects
 from accounts.passkeys import signin as passkey_signin
 from accounts.providers import arrivals, google, identities, oauth_cookie
-from accounts.providers.google import Asked, Claims, Flow
+from accounts.providers.google import Claims, Flow, SignInToConfirm
 from accounts.signin import sessions, tickets
 from focus.errors import DomainError, NotFound
 from focus.limiting import limits
@@ -154,7 +154,9 @@ def _link(
     session = browser_session(request)
     same = session is not None and str(session.user_id) == flow.wish["user"]
     if session is None or not (same and began_here):
-        raise google.InvalidState("This was begun by somebody else. Please try again.")
+        raise google.InvalidGoogleState(
+            "This was begun by somebody else. Please try again."
+        )
     arrivals.link_google(user=session.user, claims=claims, visitor=visitor(request))
     messages.success(request, "You can now sign in with Google.")
     return redirect("/security#identities")
@@ -175,7 +177,7 @@ def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
     return response
 
 
-def _to_front(request: HttpRequest, asked: Asked) -> HttpResponse:
+def _to_front(request: HttpRequest, asked: SignInToConfirm) -> HttpResponse:
     """reviv's redirect, a moment later."""
 
     def begin(user: User) -> Session:

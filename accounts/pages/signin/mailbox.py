@@ -13,7 +13,7 @@ from accounts.pages.signin import entering
 from accounts.pages.visit import signed_in
 from accounts.pages.waiting import say_when
 from accounts.recovery import mailbox
-from accounts.recovery.mailbox import Link
+from accounts.recovery.mailbox import MailedLink
 from accounts.signin import passwords
 from accounts.signin.hashing import HashingBusy
 from focus.errors import DomainError
@@ -70,7 +70,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/mailbox.html", _about(request, link, code))
 
 
-def _use(request: HttpRequest, link: Link, code: str) -> HttpResponse:
+def _use(request: HttpRequest, link: MailedLink, code: str) -> HttpResponse:
     where = visitor(request)
     if request.POST.get("intent") == "verify":
         session = browser_session(request)
@@ -95,7 +95,7 @@ def _use(request: HttpRequest, link: Link, code: str) -> HttpResponse:
     return redirect("/security")
 
 
-def _about(request: HttpRequest, link: Link, code: str) -> dict[str, Any]:
+def _about(request: HttpRequest, link: MailedLink, code: str) -> dict[str, Any]:
     session = browser_session(request)
     return {
         "code": code,

@@ -23,7 +23,7 @@ BASE = "http://localhost:8000"
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def sign_in(user: User, methods: tuple[str, ...] = ("pwd",)) -> sessions.Tokens:
+def sign_in(user: User, methods: tuple[str, ...] = ("pwd",)) -> sessions.SessionTokens:
     return sessions.begin(
         user=user, client="reviv", access_seconds=900, methods=[*methods]
     )

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from accounts.audit import NOBODY
+from accounts.audit import NO_VISITOR
 from accounts.credentials import tokens
 from accounts.models import App, User
 from accounts.partners import consents
@@ -121,7 +121,7 @@ def by_app(as_video, as_alice, alice):
 def end_all_consents(user):
     """What happens when the owner of the mailbox recovers the account by a link."""
     User.objects.filter(pk=user.pk).update(epoch=user.epoch + 1)
-    purge.everything(user=user, visitor=NOBODY)
+    purge.everything(user=user, visitor=NO_VISITOR)
 
 
 ENDINGS = {

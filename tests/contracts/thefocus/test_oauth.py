@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from accounts.credentials import opaque, scopes, tokens, user_keys
 from accounts.links import tokens as link_tokens
 from accounts.links import x_profile
-from accounts.links.protocol import Tokens
+from accounts.links.protocol import OAuthTokens
 from accounts.models import App, Link, User
 from accounts.providers import clerk_backend
 from accounts.signin import sessions
@@ -152,7 +152,7 @@ class TestProviderToken:
         backend.linked("user_2ann", "x", [KEPT])
         link = Link(user=alice, provider="x", subject="5", created_at=timezone.now())
         ends = timezone.now() + timedelta(hours=1)
-        link_tokens.put(link, Tokens("linked-here", None, ["users.read"], ends))
+        link_tokens.put(link, OAuthTokens("linked-here", None, ["users.read"], ends))
         link.save()
         said = as_ann.get("/api/xToken").json()
         assert (said["token"], said["scopes"]) == ("linked-here", ["users.read"])

@@ -37,7 +37,7 @@ def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def sign_in(user: User, methods: tuple[str, ...] = ("pwd",)) -> sessions.Tokens:
+def sign_in(user: User, methods: tuple[str, ...] = ("pwd",)) -> sessions.SessionTokens:
     return sessions.begin(
         user=user, client="reviv", access_seconds=900, methods=[*methods]
     )

@@ -32,7 +32,7 @@ def alices(browser: Browser, alice: User) -> Browser:
 
 class TestDevice:
     @pytest.fixture
-    def started(self, db: None) -> devices.Started:
+    def started(self, db: None) -> devices.DeviceCodes:
         visitor = Visitor(ip="203.0.113.9", user_agent="focus-cli/1.0 <b>")
         return devices.start(client_name="focus <i>cli</i>", visitor=visitor)
 
@@ -44,7 +44,7 @@ class TestDevice:
         assert answer["Location"] == f"/signin?next={quote(where, safe='')}"
 
     def test_a_code_in_the_url_fills_in_and_does_nothing(
-        self, alices: Browser, started: devices.Started
+        self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         code = devices.spell(started.grant.user_code)
         page = alices.get(f"/device?user_code={code}").content.decode()
@@ -53,7 +53,7 @@ class TestDevice:
         assert DeviceGrant.objects.get().status == "pending"
 
     def test_the_page_says_who_asks_and_for_what(
-        self, alices: Browser, started: devices.Started
+        self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         form = {"user_code": started.grant.user_code.lower(), "intent": "find"}
         answer = alices.fill("/device", form)
@@ -72,7 +72,7 @@ class TestDevice:
         assert DeviceGrant.objects.get().status == "pending"
 
     def test_a_bare_security_key_approves_none(
-        self, alices: Browser, started: devices.Started
+        self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         form = {
             "user_code": started.grant.user_code,
@@ -92,7 +92,7 @@ class TestDevice:
         assert DeviceGrant.objects.get().status == "approved"
 
     def test_approving_with_one_scope_unticked(
-        self, alices: Browser, alice: User, started: devices.Started
+        self, alices: Browser, alice: User, started: devices.DeviceCodes
     ) -> None:
         form = {
             "user_code": started.grant.user_code,
@@ -108,7 +108,7 @@ class TestDevice:
         assert poll.issued.token.user == alice
 
     def test_nothing_ticked_approves_nothing(
-        self, alices: Browser, started: devices.Started
+        self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         form = {"user_code": started.grant.user_code, "intent": "approve"}
         answer = alices.fill("/device", form)
@@ -121,7 +121,7 @@ class TestDevice:
         assert answer.status_code == 400
         assert DeviceGrant.objects.get().status == "pending"
 
-    def test_denying(self, alices: Browser, started: devices.Started) -> None:
+    def test_denying(self, alices: Browser, started: devices.DeviceCodes) -> None:
         form = {"user_code": started.grant.user_code, "intent": "deny"}
         answer = alices.fill("/device", form)
         assert "Denied" in answer.content.decode()
@@ -152,7 +152,7 @@ class TestDevice:
         assert not SecurityEvent.objects.filter(kind="device_code_wrong").exists()
 
     def test_a_form_from_elsewhere_approves_nothing(
-        self, alices: Browser, started: devices.Started
+        self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         form = {"user_code": started.grant.user_code, "intent": "approve"}
         assert (

@@ -13,7 +13,7 @@ from accounts import audit, mails
 from accounts.credentials import tokens, user_keys
 from accounts.credentials.principals import InvalidToken, KeyInactive
 from accounts.links import tokens as link_tokens
-from accounts.links.protocol import Tokens
+from accounts.links.protocol import OAuthTokens
 from accounts.models import (
     App,
     AppKey,
@@ -66,7 +66,9 @@ def everything(alice: User, video: App) -> dict[str, Any]:
     event = audit.record("signed_in", user=alice)
     user_key = user_keys.issue(user=alice, name="server")
     link = Link(user=alice, provider="x", subject="1", created_at=timezone.now())
-    link_tokens.put(link, Tokens("access-of-x", "refresh-of-x", ["tweet.read"], None))
+    link_tokens.put(
+        link, OAuthTokens("access-of-x", "refresh-of-x", ["tweet.read"], None)
+    )
     link.save()
     sync = Sync.objects.create(link=link, requested_at=timezone.now())
     proof = "https://example.com/mailbox?code=the-secret-of-a-mail"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from accounts.audit import NOBODY
+from accounts.audit import NO_VISITOR
 from accounts.credentials.principals import InvalidToken, TokenEnded, TokenExpired
 from accounts.models import App, SecurityEvent, User
 from accounts.providers import clerk
@@ -183,6 +183,6 @@ def test_a_closed_account_is_closed_to_clerk_too(ann: User):
 def test_impersonation_is_written_down_once_a_session(ann: User):
     for session in ("sess_1", "sess_1", "sess_2"):
         visit = clerk.read(token(sid=session, act={"sub": "user_admin"}))
-        clerk.note_impersonation(visit=visit, user=ann, visitor=NOBODY)
+        clerk.note_impersonation(visit=visit, user=ann, visitor=NO_VISITOR)
     events = SecurityEvent.objects.filter(kind="impersonated", user=ann)
     assert [event.actor for event in events] == ["clerk:user_admin"] * 2

@@ -25,11 +25,13 @@ def clock() -> Iterator[time_machine.Traveller]:
 
 
 @pytest.fixture
-def started(db: None, clock: object) -> devices.Started:
+def started(db: None, clock: object) -> devices.DeviceCodes:
     return devices.start(client_name="focus-cli", visitor=HOME)
 
 
-def test_a_code_is_eight_letters_that_make_no_words(started: devices.Started) -> None:
+def test_a_code_is_eight_letters_that_make_no_words(
+    started: devices.DeviceCodes,
+) -> None:
     code = started.grant.user_code
     assert len(code) == 8
     assert set(code) <= set("BCDFGHJKLMNPQRSTVWXZ")
@@ -37,14 +39,14 @@ def test_a_code_is_eight_letters_that_make_no_words(started: devices.Started) ->
     assert len(started.device_code) == 43
 
 
-def test_the_device_code_is_kept_as_a_digest_only(started: devices.Started) -> None:
+def test_the_device_code_is_kept_as_a_digest_only(started: devices.DeviceCodes) -> None:
     row = DeviceGrant.objects.values().get()
     assert not any(started.device_code in str(value) for value in row.values())
     assert started.device_code not in repr(started)
 
 
 def test_a_grant_lives_900_seconds(
-    started: devices.Started, alice: User, clock: time_machine.Traveller
+    started: devices.DeviceCodes, alice: User, clock: time_machine.Traveller
 ) -> None:
     clock.shift(899)
     assert devices.poll(device_code=started.device_code).interval_seconds == 5
@@ -57,7 +59,7 @@ def test_a_grant_lives_900_seconds(
 
 
 def test_polling_too_fast_costs_five_seconds_each_time(
-    started: devices.Started, clock: time_machine.Traveller
+    started: devices.DeviceCodes, clock: time_machine.Traveller
 ) -> None:
     # (seconds since the last poll, slow_down, interval afterwards)
     story = [
@@ -77,7 +79,7 @@ def test_polling_too_fast_costs_five_seconds_each_time(
 
 
 def test_a_device_in_a_frenzy_is_told_to_wait_a_minute_at_most(
-    started: devices.Started,
+    started: devices.DeviceCodes,
 ) -> None:
     for _ in range(30):
         answer = devices.poll(device_code=started.device_code)
@@ -85,7 +87,7 @@ def test_a_device_in_a_frenzy_is_told_to_wait_a_minute_at_most(
 
 
 def test_an_approved_code_is_handed_over_however_early_and_once(
-    started: devices.Started, alice: User
+    started: devices.DeviceCodes, alice: User
 ) -> None:
     devices.poll(device_code=started.device_code)
     devices.decide(user=alice, user_code=started.grant.user_code, approve=True)
@@ -104,7 +106,7 @@ def test_an_approved_code_is_handed_over_however_early_and_once(
     assert list(kinds) == ["device_approved", "token_issued"]
 
 
-def test_a_denied_code_stays_denied(started: devices.Started, alice: User) -> None:
+def test_a_denied_code_stays_denied(started: devices.DeviceCodes, alice: User) -> None:
     devices.decide(user=alice, user_code=started.grant.user_code, approve=False)
     for _ in range(2):
         with pytest.raises(devices.AccessDenied):
@@ -138,7 +140,7 @@ def test_an_unknown_scope_is_refused_and_none_means_all(db: None) -> None:
 
 
 def test_an_account_closed_meanwhile_gets_no_token(
-    started: devices.Started, alice: User
+    started: devices.DeviceCodes, alice: User
 ) -> None:
     devices.decide(user=alice, user_code=started.grant.user_code, approve=True)
     closing.close(user=alice, actor="staff")
@@ -196,7 +198,7 @@ class TestProofKey:
 class TestTypingTheCode:
     @pytest.mark.parametrize("spell", ["{0}", "{1}", "{2}", " {1} ", "{3}"])
     def test_any_spelling_will_do(
-        self, started: devices.Started, alice: User, spell: str
+        self, started: devices.DeviceCodes, alice: User, spell: str
     ) -> None:
         code = started.grant.user_code
         dashed = devices.spell(code)
@@ -212,7 +214,7 @@ class TestTypingTheCode:
 
     def test_five_wrong_codes_lock_the_account_for_15_minutes(
         self,
-        started: devices.Started,
+        started: devices.DeviceCodes,
         alice: User,
         bob: User,
         clock: time_machine.Traveller,
@@ -235,7 +237,7 @@ class TestTypingTheCode:
             devices.find(user=alice, user_code=right, visitor=HOME)
 
     def test_twenty_from_one_address_lock_that_address(
-        self, started: devices.Started, alice: User, bob: User
+        self, started: devices.DeviceCodes, alice: User, bob: User
     ) -> None:
         for _ in range(20):
             audit.record("device_code_wrong", user=alice, visitor=HOME)
@@ -247,7 +249,7 @@ class TestTypingTheCode:
         )
 
     def test_a_second_click_on_one_s_own_answer_is_no_guess(
-        self, started: devices.Started, alice: User
+        self, started: devices.DeviceCodes, alice: User
     ) -> None:
         code = started.grant.user_code
         devices.decide(user=alice, user_code=code, approve=True)

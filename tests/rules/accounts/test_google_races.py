@@ -43,7 +43,7 @@ def test_of_eight_exchanges_of_one_ticket_one_wins(alice: User) -> None:
             AT_ONCE,
             partial(tickets.redeem, ticket=ticket, origin=None, access_seconds=60),
         )
-        winners.append(len(of(sessions.Tokens, outcomes)))
+        winners.append(len(of(sessions.SessionTokens, outcomes)))
         assert len(of(tickets.InvalidTicket, outcomes)) == AT_ONCE - 1
     assert winners == [1] * ROUNDS
 
@@ -55,7 +55,7 @@ def test_of_eight_resumptions_of_one_state_one_wins(google: str) -> None:
         resume = partial(google_rules.resume, door="x", state=begun.state)
         outcomes = at_once(AT_ONCE, resume)
         winners.append(len(of(google_rules.Flow, outcomes)))
-        assert len(of(google_rules.InvalidState, outcomes)) == AT_ONCE - 1
+        assert len(of(google_rules.InvalidGoogleState, outcomes)) == AT_ONCE - 1
     assert winners == [1] * ROUNDS
 
 

@@ -56,7 +56,7 @@ def secret_for(user: User, outbox: list[Any], *, verify: bool = False) -> str:
     return found[1]
 
 
-def sign_in(user: User) -> sessions.Tokens:
+def sign_in(user: User) -> sessions.SessionTokens:
     return sessions.begin(user=user, client="x", access_seconds=60, methods=["pwd"])
 
 
@@ -336,7 +336,7 @@ def test_whoever_mints_while_everything_ends_is_left_with_nothing(
         outcomes = at_once(7, partial(_next_of, acts))
         # Either it came first, and was ended, or too late, and was refused.
         assert len(of(User, outcomes)) == 1, outcomes
-        allowed = User | sessions.Tokens | tokens.IssuedToken | TokenEnded
+        allowed = User | sessions.SessionTokens | tokens.IssuedToken | TokenEnded
         assert all(isinstance(it, allowed) for it in outcomes), outcomes
     assert not PersonalAccessToken.objects.filter(revoked_at=None).exists()
     assert not Session.objects.filter(revoked_at=None).exists()

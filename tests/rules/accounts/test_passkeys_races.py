@@ -17,11 +17,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def question(
-    begun: enrolment.Registration | passkey_signin.Authentication,
+    begun: enrolment.RegistrationOptions | passkey_signin.AuthenticationOptions,
 ) -> dict[str, Any]:
     options: Any = begun.options
     asked: dict[str, Any] = {"challenge_b64": b64(options.challenge)}
-    if isinstance(begun, enrolment.Registration):
+    if isinstance(begun, enrolment.RegistrationOptions):
         asked["user"] = {"id_b64": b64(options.user.id)}
     return asked
 
@@ -35,7 +35,7 @@ def added(user: User, key: Authenticator) -> Passkey:
 
 def opened(
     user: User, passkey: Passkey | None = None, methods: list[str] | None = None
-) -> sessions.Tokens:
+) -> sessions.SessionTokens:
     return sessions.begin(
         user=user,
         client="test",
@@ -45,12 +45,12 @@ def opened(
     )
 
 
-def enters(key: Authenticator) -> sessions.Tokens:
+def enters(key: Authenticator) -> sessions.SessionTokens:
     begun = passkey_signin.begin_signing_in()
     return answers(begun.nonce, key.get(question(begun)))
 
 
-def answers(nonce: str, credential: dict[str, Any]) -> sessions.Tokens:
+def answers(nonce: str, credential: dict[str, Any]) -> sessions.SessionTokens:
     return passkey_signin.sign_in(
         nonce=nonce,
         credential=credential,
@@ -66,7 +66,7 @@ def test_of_eight_answers_to_one_question_one_signs_in(alice: User) -> None:
         begun = passkey_signin.begin_signing_in()
         credential = key.get(question(begun))
         outcomes = at_once(8, partial(answers, begun.nonce, credential))
-        assert len(of(sessions.Tokens, outcomes)) == 1, outcomes
+        assert len(of(sessions.SessionTokens, outcomes)) == 1, outcomes
         assert len(of(passkey_signin.AuthMissing, outcomes)) == 7, outcomes
         assert Session.objects.count() == before + 1
 
@@ -144,7 +144,7 @@ def test_of_eight_uses_with_one_count_one_is_the_key(alice: User) -> None:
             [partial(answers, one.nonce, key.get(question(one))) for one in begun]
         )
         outcomes = at_once(8, partial(_next, tries))
-        assert len(of(sessions.Tokens, outcomes)) == 1, outcomes
+        assert len(of(sessions.SessionTokens, outcomes)) == 1, outcomes
         assert len(of(passkey_signin.ReplayDetected, outcomes)) == 7, outcomes
         assert Passkey.objects.get().sign_count == turn
     assert SecurityEvent.objects.filter(kind="passkey_replayed").count() == 70
@@ -185,7 +185,7 @@ def test_a_sign_in_beside_the_removal_of_its_passkey_never_survives_it(
         outcomes = at_once(2, partial(_next, acts))
         assert len(of(Passkey, outcomes)) == 1, outcomes
         strangers = len(of(passkey_signin.UnknownCredential, outcomes))
-        assert strangers + len(of(sessions.Tokens, outcomes)) == 1, outcomes
+        assert strangers + len(of(sessions.SessionTokens, outcomes)) == 1, outcomes
         assert not Session.objects.filter(revoked_at=None).exists()
 
 
@@ -193,7 +193,7 @@ def test_eight_first_begins_give_a_person_one_handle(alice: User) -> None:
     session = opened(alice).session
     for _ in range(10):
         begin = partial(enrolment.begin_adding, session=session, rp_name="test")
-        outcomes = of(enrolment.Registration, at_once(8, begin))
+        outcomes = of(enrolment.RegistrationOptions, at_once(8, begin))
         assert len({begun.options.user.id for begun in outcomes}) == 1
         assert len(outcomes) == 8
         PasskeyOwner.objects.all().delete()

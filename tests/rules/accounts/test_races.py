@@ -77,7 +77,7 @@ def test_four_refreshes_of_one_token_neither_fork_nor_sign_out(alice: User) -> N
     for _ in range(20):
         first = _sign_in(alice)
         outcomes = at_once(4, partial(_refresh, first.refresh_token))
-        answers = of(sessions.Tokens, outcomes)
+        answers = of(sessions.SessionTokens, outcomes)
         false_logouts += len(answers) != 4
         tips = {answer.session.tip for answer in answers}
         forks += len(tips) != 1
@@ -220,9 +220,9 @@ def _decide(user: User, user_code: str, choices: Iterator[bool]) -> DeviceGrant:
     return devices.decide(user=user, user_code=user_code, approve=next(choices))
 
 
-def _sign_in(user: User) -> sessions.Tokens:
+def _sign_in(user: User) -> sessions.SessionTokens:
     return sessions.begin(user=user, client="test", access_seconds=60, methods=["pwd"])
 
 
-def _refresh(token: str) -> sessions.Tokens:
+def _refresh(token: str) -> sessions.SessionTokens:
     return sessions.refresh(refresh_token=token, access_seconds=60)

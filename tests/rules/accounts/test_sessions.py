@@ -206,15 +206,15 @@ def test_an_access_token_says_who_how_and_since_when(alice: User) -> None:
     }
 
 
-def sign_in(user: User) -> sessions.Tokens:
+def sign_in(user: User) -> sessions.SessionTokens:
     return sessions.begin(user=user, client="test", access_seconds=60, methods=["pwd"])
 
 
-def refresh(tokens: sessions.Tokens) -> sessions.Tokens:
+def refresh(tokens: sessions.SessionTokens) -> sessions.SessionTokens:
     return sessions.refresh(refresh_token=tokens.refresh_token, access_seconds=60)
 
 
-def jti(tokens: sessions.Tokens) -> str:
+def jti(tokens: sessions.SessionTokens) -> str:
     return str(jwt.read(jwt.REFRESH, tokens.refresh_token)["jti"])
 
 
