@@ -138,7 +138,7 @@ def handle_due(*, limit: int = 200, seconds: float = RUN_SECONDS) -> int:
     return done
 
 
-def again(*, event_id: int) -> None:
+def handle_again(*, event_id: int) -> None:
     """Have an event handled once more, whatever came of it: facts count once."""
     for row in StripeEvent.objects.filter(pk=event_id).exclude(
         state=StripeEvent.State.REFUSED

@@ -175,7 +175,7 @@ def _top_up(user: User) -> dict[str, Any]:
         "why": TopUpRule.Why(rule.off_because).label if rule else "",
         "waits": rule is not None and rule.saving is not None,
         "spent": dollars(spent),
-        "attempts": charging.last_of(account_id=user.pk),
+        "attempts": charging.latest_attempts(account_id=user.pk),
         "form": uuid.uuid4().hex,
     }
 

@@ -19,7 +19,7 @@ LEASE = timedelta(seconds=60)
 MOST_FOUND = 100
 
 
-def ask(*, wallet: Wallet, actor: str) -> Verification:
+def request(*, wallet: Wallet, actor: str) -> Verification:
     """The check of this wallet that waits or runs, asked for now if there is none."""
     try:
         with transaction.atomic():

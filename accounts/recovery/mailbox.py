@@ -58,7 +58,7 @@ class MailedLink:
         return self.user.email_verified_at is None
 
 
-def forgotten(*, email: str, visitor: Visitor = NO_VISITOR) -> None:
+def request_reset(*, email: str, visitor: Visitor = NO_VISITOR) -> None:
     """Somebody forgot the password of `email`, they say. Never says anything back."""
     try:
         address = passwords.normal_email(email)
@@ -67,14 +67,14 @@ def forgotten(*, email: str, visitor: Visitor = NO_VISITOR) -> None:
     _ask(RESET, address, None, visitor)
 
 
-def ask_to_verify(*, user: User, visitor: Visitor = NO_VISITOR) -> None:
+def request_verification(*, user: User, visitor: Visitor = NO_VISITOR) -> None:
     """Mail `user`, who is signed in, a link. Raises `AlreadyVerified`."""
     if user.email is None or user.email_verified_at is not None:
         raise AlreadyVerified("Your email address is verified already.")
     _ask(VERIFY, user.email, user, visitor)
 
 
-def look(*, secret: str) -> MailedLink:
+def read_link(*, secret: str) -> MailedLink:
     """What a link is for. Looking does nothing: mail scanners look.
 
     Raises `InvalidLink`.
@@ -112,7 +112,7 @@ def set_password(
     now; `end_more` ends, in the same transaction, what other apps keep for it. Raises
     `InvalidLink` or `passwords.WeakPassword`; nothing is written then.
     """
-    link = look(secret=secret)
+    link = read_link(secret=secret)
     fresh = User(email=link.user.email)
     # The slow part comes first: it holds no lock.
     passwords.set_new(user=fresh, password=password)
@@ -142,7 +142,7 @@ def set_password(
     return user
 
 
-def spend_resets(*, user: User, now: datetime) -> None:
+def void_reset_links(*, user: User, now: datetime) -> None:
     """Make every reset link of `user` useless, mailed or still to be mailed.
 
     For a caller that sets a new password in its own transaction.

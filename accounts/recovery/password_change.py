@@ -76,7 +76,7 @@ def change(
         row.epoch += 1
         row.save(update_fields=["password", "epoch"])
         sessions.revoke_all(user=row, visitor=visitor)
-        mailbox.spend_resets(user=row, now=timezone.now())
+        mailbox.void_reset_links(user=row, now=timezone.now())
         kind = "password_set" if first else "password_changed"
         audit.record(kind, user=row, visitor=visitor)
         mails.write(

@@ -58,7 +58,7 @@ class StripeEventAdmin(ReadOnly):
         self, request: HttpRequest, queryset: QuerySet[StripeEvent]
     ) -> None:
         for event in queryset:
-            inbox.again(event_id=event.pk)
+            inbox.handle_again(event_id=event.pk)
             audit.record(
                 "stripe_event_replayed",
                 actor=str(user_of(request)),

@@ -108,7 +108,7 @@ class PlanAdmin(ForSale):
         super().save_model(request, obj, form, change)
         if obj.stripe_price_id:
             plan_catalog.know_price(plan=obj, price=obj.stripe_price_id)
-        plan_prices.look_again(plan=obj)
+        plan_prices.check_again(plan=obj)
 
     @admin.display(description="price at Stripe")
     def price_at_stripe(self, plan: Plan) -> str:

@@ -105,7 +105,7 @@ class TopUpAttempt(models.Model):
         # Nothing was charged, and no bank said no.
         CANCELLED = "cancelled"
 
-    # Whether money of it went back; payments.topups.charging.last_of sets it.
+    # Whether money of it went back; payments.topups.charging.latest_attempts sets it.
     refunded: bool
 
     # Stripe's idempotency key is made of it, so it must never be given twice.

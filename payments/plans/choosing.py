@@ -203,7 +203,7 @@ def _confirm(customer: Customer, standing: Subscribed, plan: Plan) -> Way:
         except (gateway.StripeRefused, gateway.Missing) as no:
             # Most likely the portal is not set up to offer this plan's product.
             log.error("no confirmation of %s for %s: %s", plan, standing.id, no.message)
-            plan_prices.look_again(plan=plan)
+            plan_prices.check_again(plan=plan)
     return _home(customer)
 
 

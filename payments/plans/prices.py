@@ -57,7 +57,7 @@ def with_price(*, plan: Plan, ask: Callable[[str], T]) -> T:
     return ask(price_of(plan=plan))
 
 
-def look_again(*, plan: Plan) -> None:
+def check_again(*, plan: Plan) -> None:
     """Have a worker see to the plan's Price soon, after this transaction."""
     Plan.objects.filter(pk=plan.pk).update(
         price_due_at=timezone.now(), price_tries=0, price_problem=""

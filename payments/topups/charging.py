@@ -182,7 +182,7 @@ def spent_cents(*, account_id: UUID, at: datetime) -> int:
     return int(mine.aggregate(cents=Sum("price_cents", default=0))["cents"])
 
 
-def last_of(*, account_id: UUID, count: int = 5) -> QuerySet[TopUpAttempt]:
+def latest_attempts(*, account_id: UUID, count: int = 5) -> QuerySet[TopUpAttempt]:
     """The last attempts, newest first; `refunded` says that money of one went back."""
     went_back = Reversal.objects.filter(payment__top_up=OuterRef("pk"), counts=True)
     attempts_of = TopUpAttempt.objects.filter(account=account_id)

@@ -155,7 +155,7 @@ class WalletAdmin(AdjustingPages):
         """Ask a worker to recompute this wallet (POST), and show how far it is."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         if request.method == "POST":
-            asked = verifications.ask(wallet=wallet, actor=str(user_of(request)))
+            asked = verifications.request(wallet=wallet, actor=str(user_of(request)))
             self.note(request, "wallet_verified", wallet, verification=asked.pk)
             return redirect("admin:wallet_wallet_verify", wallet.pk)
         latest = verifications.latest(wallet=wallet)

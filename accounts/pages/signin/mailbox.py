@@ -32,7 +32,7 @@ def forgot(request: HttpRequest) -> HttpResponse:
         limits.of(request).count((AUTH,))
     except Limited as too_many:
         return _refuse(request, "accounts/forgot.html", too_many)
-    mailbox.forgotten(email=request.POST.get("email", ""), visitor=visitor(request))
+    mailbox.request_reset(email=request.POST.get("email", ""), visitor=visitor(request))
     return render(request, "accounts/forgot.html", {"asked": True})
 
 
@@ -42,7 +42,7 @@ def forgot(request: HttpRequest) -> HttpResponse:
 def ask(request: HttpRequest, user: User) -> HttpResponse:
     try:
         limits.of(request).count((AUTH,))
-        mailbox.ask_to_verify(user=user, visitor=visitor(request))
+        mailbox.request_verification(user=user, visitor=visitor(request))
     except DomainError as refusal:
         messages.error(request, refusal.message)
     else:
@@ -58,7 +58,7 @@ def page(request: HttpRequest) -> HttpResponse:
     code = said.get("code", "")
     try:
         limits.of(request).count((AUTH,))
-        link = mailbox.look(secret=code)
+        link = mailbox.read_link(secret=code)
         if request.method == "POST":
             return _use(request, link, code)
     except mailbox.InvalidLink as refusal:

@@ -73,7 +73,7 @@ def test_every_role_reads_all_of_it_and_no_secret(
     role: str, sent: Delivery, sold: ToolPurchase, alice: User
 ) -> None:
     shown = endpoints.rotate(user=alice, endpoint_id=sent.endpoint_id)
-    mailbox.forgotten(email="alice@example.com")
+    mailbox.request_reset(email="alice@example.com")
     mailbox.mail_due()
     Identity.objects.create(
         user=alice,

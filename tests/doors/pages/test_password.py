@@ -115,11 +115,11 @@ def test_guesses_at_the_current_password_are_limited(alices: Browser) -> None:
 
 def test_a_change_spends_mailed_reset_links(alices: Browser, alice: User) -> None:
     User.objects.update(email_verified_at=timezone.now())
-    mailbox.forgotten(email=str(alice.email))
+    mailbox.request_reset(email=str(alice.email))
     mailbox.mail_due()
     mails.send_due()
     code = re.findall(r"code=(\S+)", str(mail.outbox[-1].body))[0]
-    mailbox.forgotten(email=str(alice.email))
+    mailbox.request_reset(email=str(alice.email))
     change(alices)
     assert Browser().get(f"/mailbox?code={code}").status_code == 400
     sent = len(mail.outbox)

@@ -46,9 +46,9 @@ NEW = "a new password"
 def secret_for(user: User, outbox: list[Any], *, verify: bool = False) -> str:
     """Ask for a link, and read it in the mail."""
     if verify:
-        mailbox.ask_to_verify(user=user)
+        mailbox.request_verification(user=user)
     else:
-        mailbox.forgotten(email=str(user.email))
+        mailbox.request_reset(email=str(user.email))
     mailbox.mail_due()
     mails.send_due()
     found = re.search(r"/mailbox\?code=([\w-]{43})\n", outbox[-1].body)
@@ -77,16 +77,16 @@ class TestLinks:
     def test_looking_spends_nothing(self, alice: User, mailoutbox: list[Any]) -> None:
         secret = secret_for(alice, mailoutbox)
         for _ in range(3):
-            assert mailbox.look(secret=secret).user == alice
+            assert mailbox.read_link(secret=secret).user == alice
 
     def test_it_lives_an_hour(self, alice: User, mailoutbox: list[Any]) -> None:
         with time_machine.travel(timezone.now(), tick=False) as clock:
             secret = secret_for(alice, mailoutbox)
             clock.shift(3599)
-            assert mailbox.look(secret=secret)
+            assert mailbox.read_link(secret=secret)
             clock.shift(1)
             with pytest.raises(mailbox.InvalidLink):
-                mailbox.look(secret=secret)
+                mailbox.read_link(secret=secret)
 
     def test_one_that_was_used_takes_the_others_along(
         self, alice: User, mailoutbox: list[Any]
@@ -94,7 +94,7 @@ class TestLinks:
         first, second = (secret_for(alice, mailoutbox) for _ in range(2))
         mailbox.set_password(secret=second, password=NEW)
         with pytest.raises(mailbox.InvalidLink):
-            mailbox.look(secret=first)
+            mailbox.read_link(secret=first)
 
     def test_a_weak_password_spends_nothing(
         self, alice: User, mailoutbox: list[Any]
@@ -103,7 +103,7 @@ class TestLinks:
         for weak in ("short", "alice@example.com", "x" * 300, "12345678"):
             with pytest.raises(passwords.WeakPassword):
                 mailbox.set_password(secret=secret, password=weak)
-        assert mailbox.look(secret=secret)
+        assert mailbox.read_link(secret=secret)
 
     def test_it_dies_when_the_account_loses_the_email_or_is_closed(
         self, alice: User, bob: User, mailoutbox: list[Any]
@@ -113,7 +113,7 @@ class TestLinks:
         closing.close(user=bob, actor="staff")
         for secret in (lost, closed, "", "x" * 43):
             with pytest.raises(mailbox.InvalidLink):
-                mailbox.look(secret=secret)
+                mailbox.read_link(secret=secret)
         # Nor does it open the account that has the email next.
         User.objects.create_user("alice@example.com", "her password")
         with pytest.raises(mailbox.InvalidLink):
@@ -122,7 +122,7 @@ class TestLinks:
     def test_the_secret_is_nowhere_at_rest(
         self, alice: User, mailoutbox: list[Any]
     ) -> None:
-        mailbox.forgotten(email="alice@example.com")
+        mailbox.request_reset(email="alice@example.com")
         mailbox.mail_due()
         before = Mail.objects.values().get()
         assert before["sealed"] is not None
@@ -141,7 +141,7 @@ class TestAsking:
         asked = []
         for email in ("alice@example.com", "nobody@example.com"):
             with statements() as seen:
-                mailbox.forgotten(email=email)
+                mailbox.request_reset(email=email)
             # The values and the savepoints' names differ, and nothing else.
             plain = [re.sub(r"'[^']*'|\"s\d+_x\d+\"", "?", it) for it in seen]
             asked.append(plain)
@@ -155,19 +155,19 @@ class TestAsking:
     ) -> None:
         with time_machine.travel(timezone.now(), tick=False) as clock:
             for email in ("alice@example.com", "ALICE@example.com") * 4:
-                mailbox.forgotten(email=email)
+                mailbox.request_reset(email=email)
             assert mailbox.mail_due() == 3
             clock.shift(3601)
-            mailbox.forgotten(email="alice@example.com")
+            mailbox.request_reset(email="alice@example.com")
             assert mailbox.mail_due() == 1
 
     def test_nonsense_is_passed_over(self) -> None:
         for email in ("", "nonsense", "a\x00b@example.com", "x" * 400 + "@example.com"):
-            mailbox.forgotten(email=email)
+            mailbox.request_reset(email=email)
         assert mailbox.mail_due() == 0
 
     def test_old_wishes_are_forgotten(self, alice: User) -> None:
-        mailbox.forgotten(email="alice@example.com")
+        mailbox.request_reset(email="alice@example.com")
         assert mailbox.forget_old() == 0
         old = timezone.now() - mailbox.KEPT
         MailboxProof.objects.update(asked_at=old)
@@ -183,7 +183,7 @@ class TestVerifying:
         assert alice.email_verified_at is not None
         assert sessions.live(user=alice).count() == 1
         with pytest.raises(mailbox.AlreadyVerified):
-            mailbox.ask_to_verify(user=alice)
+            mailbox.request_verification(user=alice)
 
     def test_neither_somebody_else_nor_another_link_verifies(
         self, alice: User, bob: User, mailoutbox: list[Any]
@@ -195,7 +195,7 @@ class TestVerifying:
         with pytest.raises(mailbox.InvalidLink):
             mailbox.verify(secret=reset, user=alice)
         assert not User.objects.exclude(email_verified_at=None).exists()
-        assert mailbox.look(secret=secret)
+        assert mailbox.read_link(secret=secret)
 
 
 class TestTakingOver:
@@ -350,6 +350,6 @@ def _next_of(acts: Iterator[Callable[[], Any]]) -> Any:
 def test_of_eight_who_ask_at_once_three_are_mailed(alice: User) -> None:
     for _ in range(10):
         MailboxProof.objects.all().delete()
-        at_once(8, partial(mailbox.forgotten, email="Alice@example.com"))
+        at_once(8, partial(mailbox.request_reset, email="Alice@example.com"))
         assert MailboxProof.objects.count() == 8
         assert MailboxProof.objects.exclude(due_at=None).count() == mailbox.MOST

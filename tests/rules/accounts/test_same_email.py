@@ -176,7 +176,7 @@ def test_a_password(held: tuple[str, User | None]) -> None:
 
 def test_a_mailbox_proof(held: tuple[str, User | None], mailoutbox: list[Any]) -> None:
     state, holder = held
-    mailbox.forgotten(email=EMAIL)
+    mailbox.request_reset(email=EMAIL)
     mailbox.mail_due()
     mails.send_due()
     if holder is None:

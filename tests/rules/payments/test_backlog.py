@@ -98,7 +98,7 @@ def test_an_event_handled_again_by_staff_is_new_again(till: Till) -> None:
     backlog("invoice.paid", tries=30, count=1)
     row = StripeEvent.objects.get()
     StripeEvent.objects.update(state="failed", due_at=None)
-    inbox.again(event_id=row.pk)
+    inbox.handle_again(event_id=row.pk)
     row.refresh_from_db()
     assert (row.lane, row.tries, row.state) == (0, 0, "pending")
 
@@ -111,7 +111,7 @@ def test_what_was_refused_is_never_handled(db: None) -> None:
         happened_at=timezone.now(),
         state=StripeEvent.State.REFUSED,
     )
-    inbox.again(event_id=row.pk)
+    inbox.handle_again(event_id=row.pk)
     row.refresh_from_db()
     assert (row.state, row.due_at) == ("refused", None)
 

@@ -169,7 +169,7 @@ def each_as_it_happens_and_again(till: Till) -> None:
         assert till.tell([event, event]) == [200, 200]
         inbox.handle_due()
     for row in StripeEvent.objects.all():
-        inbox.again(event_id=row.pk)
+        inbox.handle_again(event_id=row.pk)
 
 
 def before_its_cause(till: Till) -> None:

@@ -57,7 +57,7 @@ class TestMoneyBack:
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.off_because) == (False, "reversed")
         assert letters()[-1] == "Automatic top-up was switched off"
-        [attempt] = charging.last_of(account_id=alice.pk)
+        [attempt] = charging.latest_attempts(account_id=alice.pk)
         assert attempt.refunded
         run()
         assert letters().count("Automatic top-up was switched off") == 1

@@ -19,21 +19,21 @@ def wallet(alice, give):
 
 
 def test_asking_twice_asks_once(wallet):
-    first = verifications.ask(wallet=wallet, actor="staff")
-    assert verifications.ask(wallet=wallet, actor="staff").pk == first.pk
+    first = verifications.request(wallet=wallet, actor="staff")
+    assert verifications.request(wallet=wallet, actor="staff").pk == first.pk
     assert verifications.run_due() == 1
     assert verifications.run_due() == 0
-    assert verifications.ask(wallet=wallet, actor="staff").pk != first.pk
+    assert verifications.request(wallet=wallet, actor="staff").pk != first.pk
 
 
 def test_it_says_what_it_found(wallet):
-    verifications.ask(wallet=wallet, actor="staff")
+    verifications.request(wallet=wallet, actor="staff")
     verifications.run_due()
     row = Verification.objects.get()
     assert (row.broken, row.found, row.percent, row.entries) == (0, [], 100, 1)
     assert row.steps == len(invariants.EVERY)
     Wallet.objects.update(available_micro=1)
-    verifications.ask(wallet=wallet, actor="staff")
+    verifications.request(wallet=wallet, actor="staff")
     verifications.run_due()
     latest = verifications.latest(wallet=wallet)
     assert latest is not None
@@ -62,13 +62,13 @@ def test_each_step_is_seen_by_others_while_the_check_runs(wallet, monkeypatch):
             connections.close_all()
 
     monkeypatch.setattr(invariants, "violations", watched)
-    verifications.ask(wallet=wallet, actor="staff")
+    verifications.request(wallet=wallet, actor="staff")
     verifications.run_due()
     assert seen == list(range(1, len(invariants.EVERY) + 1))
 
 
 def test_one_that_a_killed_worker_left_is_begun_anew_after_its_lease(wallet):
-    verifications.ask(wallet=wallet, actor="staff")
+    verifications.request(wallet=wallet, actor="staff")
     dead = verifications._take()
     assert dead is not None
     Verification.objects.update(step=3)
@@ -87,7 +87,7 @@ def test_one_that_a_killed_worker_left_is_begun_anew_after_its_lease(wallet):
 
 
 def test_many_workers_check_it_once(wallet):
-    verifications.ask(wallet=wallet, actor="staff")
+    verifications.request(wallet=wallet, actor="staff")
     gate = threading.Barrier(4, timeout=10)
 
     def work():
