@@ -1,15 +1,14 @@
-"""Looks at linked accounts: asked for as rows, run by beat, each by one at a time.
+"""Syncs: lookups of linked accounts, requested as rows and run by a worker.
 
-Taking a row moves it on to when its lease is over, so that a run whose worker was
-killed is taken up again; what a run of before then still says changes nothing.
+The rows are a row queue (`focus.due`). A worker that dies leaves its sync to the next
+one, and what a worker finds after it lost its lease changes nothing.
 """
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from accounts.links import linking
@@ -18,23 +17,32 @@ from accounts.links import tokens as link_tokens
 from accounts.links.protocol import ConsentGone
 from accounts.models import Link, Sync, User
 from accounts.providers.outbound import ServiceDown
+from focus import due
 from focus.background.sweeps import Sweep
 from focus.errors import NotFound
 
 log = logging.getLogger(__name__)
 
-# Longer than two requests and the wait for a token may take.
-LEASE = timedelta(seconds=60)
 TRIES = 5
-# Somebody who presses the button all day asks the provider once a minute.
+QUEUE = due.Queue(
+    Sync.objects.select_related("link__user"),
+    task="accounts.sync_links",
+    # Longer than two requests and the wait for a token may take.
+    lease=timedelta(seconds=60),
+    backoff=due.Backoff(first=timedelta(seconds=60), longest=timedelta(seconds=60)),
+    most_tries=TRIES,
+)
+# A user who presses the button all day asks the provider once a minute.
 APART = timedelta(seconds=60)
 KEPT = timedelta(days=90)
+UNANSWERED = "The provider did not answer."
 
 
 def request(*, user: User) -> list[Sync]:
-    """Ask for a look at each linked account of `user`. Twice before it ran is once.
+    """Request a sync of each linked account of `user`; return those that now wait.
 
-    Raises `NotFound` where nothing is linked that could be asked.
+    A link that already has an unfinished sync gets no second one. Raises `NotFound`
+    where no link is active.
     """
     wanted = list(Link.objects.filter(user=user, is_active=True))
     if not wanted:
@@ -57,13 +65,13 @@ def request(*, user: User) -> list[Sync]:
 
 
 def run_due(*, limit: int = 10) -> int:
-    """Run what is due, one at a time. Returns how many were finished.
+    """Run due syncs one at a time. Returns how many were finished.
 
-    A provider that does not answer ends the round: the others have their beat, too.
+    A provider that does not answer ends the run; beat starts the next one.
     """
     sweep, finished = Sweep("accounts.sync_links"), 0
     for _ in range(limit):
-        sync = _claim(timezone.now())
+        sync = _claim()
         if sync is None:
             break
         answered = True
@@ -76,36 +84,27 @@ def run_due(*, limit: int = 10) -> int:
 
 
 def forget_old() -> int:
-    """Drop what was finished long ago. Returns how many."""
+    """Delete syncs that finished more than `KEPT` ago. Returns how many."""
     long_ago = timezone.now() - KEPT
     return Sync.objects.filter(finished_at__lt=long_ago).delete()[0]
 
 
-@transaction.atomic
-def _claim(now: datetime) -> Sync | None:
-    sync = (
-        Sync.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
-        .select_related("link__user")
-        .filter(due_at__lte=now)
-        .order_by("tries", "due_at", "pk")
-        .first()
-    )
-    if sync is not None:
-        sync.tries += 1
-        sync.started_at, sync.due_at = now, now + LEASE
-        sync.save(update_fields=["tries", "started_at", "due_at"])
-    return sync
+def _claim() -> Sync | None:
+    return QUEUE.claim(started_at=timezone.now())
 
 
 def _run(sync: Sync) -> bool:
-    if sync.tries > TRIES:
-        return _close(sync, error="The provider did not answer.")
+    """Look the linked account up. Returns whether the sync is finished."""
+    if QUEUE.is_spent(sync):
+        return _close(sync, error=UNANSWERED)
     try:
         found = _look_up(sync.link)
     except ServiceDown as down:
         log.warning("sync %s, try %s: %s", sync.pk, sync.tries, down)
-        if sync.tries == TRIES:
-            _close(sync, error="The provider did not answer.")
+        if QUEUE.is_last(sync):
+            _close(sync, error=UNANSWERED)
+        else:
+            QUEUE.retry(sync)
         return False
     except (linking.NotLinked, linking.ReconnectRequired, NotFound) as refusal:
         return _close(sync, error=refusal.message)
@@ -123,22 +122,22 @@ def _look_up(link: Link) -> dict[str, Any]:
     except ConsentGone as gone:
         link.refresh_from_db()
         link_tokens.rejected(link, access_token=access_token)
-        # Tried again with a renewed token, or then told to reconnect.
+        # The next try renews the token, or finds that the user must reconnect.
         raise ServiceDown("The provider refused the token.") from gone
 
 
 @transaction.atomic
 def _close(sync: Sync, *, found: dict[str, Any] | None = None, error: str = "") -> bool:
-    """Write down what came of it, unless the run is somebody else's by now."""
+    """Finish the sync and update its link. False, and nothing written, where this
+    worker has lost the sync.
+    """
     now = timezone.now()
-    # The link first, as unlinking does.
+    # The link before the sync, as unlinking locks them.
     link = Link.objects.select_for_update(no_key=True).filter(pk=sync.link_id).first()
-    mine = Q(pk=sync.pk, tries=sync.tries, finished_at=None)
-    closed = Sync.objects.filter(mine).update(
-        finished_at=now, due_at=None, found=found, error=error[:120]
-    )
-    if closed and link is not None and found is not None:
+    if not QUEUE.finish(sync, finished_at=now, found=found, error=error[:120]):
+        return False
+    if link is not None and found is not None:
         link.last_synced_at, link.profile = now, found
         link.username = found.get("username") or link.username
         link.save(update_fields=["last_synced_at", "profile", "username"])
-    return bool(closed)
+    return True

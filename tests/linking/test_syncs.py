@@ -80,7 +80,7 @@ def test_an_account_that_steam_no_longer_has_keeps_its_name(
 
 
 def test_a_killed_workers_run_is_taken_up_again(steam: Stand, link: Link) -> None:
-    lost = syncs._claim(timezone.now())
+    lost = syncs._claim()
     assert lost is not None
     # Its lease holds off the others, and then no longer.
     assert syncs.run_due() == 0
@@ -130,7 +130,7 @@ def test_pressed_again_it_waits_a_minute(steam: Stand, link: Link) -> None:
 
 
 def test_unlinked_while_it_runs(steam: Stand, link: Link) -> None:
-    claimed = syncs._claim(timezone.now())
+    claimed = syncs._claim()
     assert claimed is not None
     linking.unlink(user=link.user, provider="steam")
     assert syncs._close(claimed, found={}) is False
