@@ -1,17 +1,19 @@
-"""People who arrive with somebody else's word for who they are: Clerk's, or Google's.
+"""Arrivals: users who sign in at Clerk or at Google, and their accounts here.
 
-The identity is the provider's id of them, never an email; one id has one account under
-any number of first calls at once. What an email that comes with it is worth, is decided
-in holders.py.
+The identity of a user is the provider's id, never an email. One id has one account,
+however many first calls arrive at once. `accounts.signin.email_ownership` decides what
+the email of an arrival is worth.
+
+A user who arrives while Clerk's API does not answer gets an account at once, and a row
+of the queue `QUEUE`: a worker asks Clerk for the email and the name later.
 """
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -26,15 +28,22 @@ from accounts.providers.google import PROVIDER as GOOGLE
 from accounts.providers.google import Claims
 from accounts.providers.outbound import ServiceDown
 from accounts.signin import email_ownership
+from focus import due
 from focus.background.sweeps import Sweep
 from focus.errors import DomainError
 
 T = TypeVar("T")
 
-# How long one run goes on; the next is rung for 15 seconds later.
+# How long one run goes on. Beat starts the next one 15 seconds later.
 RUN_SECONDS = 20
-FIRST_WAIT = timedelta(seconds=30)
-LONGEST_WAIT = timedelta(hours=6)
+QUEUE = due.Queue(
+    ClerkLookup.objects.select_related("user"),
+    task="accounts.learn_from_clerk",
+    # Longer than a request to Clerk takes.
+    lease=timedelta(seconds=30),
+    backoff=due.Backoff(first=timedelta(seconds=30), longest=timedelta(hours=6)),
+    is_on=clerk_backend.configured,
+)
 
 
 class AccountClosed(DomainError):
@@ -42,14 +51,17 @@ class AccountClosed(DomainError):
 
 
 class IdentityTaken(DomainError):
+    """The identity signs in another account."""
+
     code = "already_linked"
 
 
 def by_clerk(*, clerk_id: str, visitor: Visitor = NO_VISITOR) -> User:
-    """The account of this person at Clerk, made or linked when they are first seen.
+    """Return the account of Clerk user `clerk_id`; the first call opens or links it.
 
-    Clerk is asked for their email then, if it may be; where it cannot answer the
-    account is there at once, and the email comes later. Never call it in a transaction.
+    The first call asks Clerk for the user's email. Where Clerk does not answer, the
+    account opens without one, and a worker asks again later. Asks Clerk, so no
+    transaction may be open. Raises `TokenEnded` where the account to link is closed.
     """
     known = User.objects.filter(clerk_id=clerk_id).first()
     if known is not None:
@@ -61,11 +73,12 @@ def by_clerk(*, clerk_id: str, visitor: Visitor = NO_VISITOR) -> User:
 def by_google(
     *, claims: Claims, begin: Callable[[User], T], visitor: Visitor = NO_VISITOR
 ) -> T:
-    """Let `begin` open a sign-in for whoever Google says it is, in one transaction.
+    """Find, link or open the account of a Google user; return what `begin` returns.
 
-    An account is found by Google's subject, opened, or linked by a proven email. Safe
-    under any number of parallel arrivals. Raises `AccountClosed` and
-    `holders.EmailInUse`.
+    The account is found by Google's subject, else linked by an email that both sides
+    have proven, else opened. `begin` opens the sign-in in the same transaction. Safe
+    with any number of parallel arrivals, so `begin` may run more than once. Raises
+    `AccountClosed` and `email_ownership.EmailInUse`.
     """
 
     def arrive() -> T:
@@ -80,10 +93,10 @@ def by_google(
 def link_google(
     *, user: User, claims: Claims, visitor: Visitor = NO_VISITOR
 ) -> Identity:
-    """Let this Google account sign `user` in as well, who is signed in now.
+    """Let a Google account sign in `user`, who is signed in now. Idempotent.
 
-    Their email stays as it is, proven or not. Raises `IdentityTaken` where it signs in
-    somebody else. Twice is once.
+    The email of `user` stays as it is. Mails the user about a new link. Raises
+    `IdentityTaken` where the Google account signs in another account.
     """
 
     def arrive() -> Identity:
@@ -100,50 +113,46 @@ def link_google(
 
 
 def learn_due(*, limit: int = 100) -> int:
-    """Ask Clerk for those whom it could not tell us about. Returns how many are done.
+    """Ask Clerk about the users whose email and name are missing since they arrived.
 
-    Each try moves its row on before it asks, so two workers never ask for the same one.
+    Runs for `RUN_SECONDS` at most, and does nothing without a key for Clerk's API.
+    Returns how many users are done.
     """
     sweep, done = Sweep("accounts.learn_from_clerk"), 0
     ends = time.monotonic() + RUN_SECONDS
     for _ in range(limit if clerk_backend.configured() else 0):
-        lookup = _next(timezone.now()) if time.monotonic() < ends else None
+        lookup = QUEUE.claim() if time.monotonic() < ends else None
         if lookup is None:
             break
         with sweep.each(lookup.pk):
-            profile = _ask(str(lookup.user.clerk_id))
-            if profile is not None:
-                email_ownership.settled(partial(_learned, lookup, profile))
-                done += 1
+            done += _look_up(lookup)
     return done
 
 
-def _learned(lookup: ClerkLookup, profile: Profile) -> None:
+def _look_up(lookup: ClerkLookup) -> bool:
+    """Whether Clerk answered and this worker wrote the answer down."""
+    done = False
+    try:
+        profile = _ask(str(lookup.user.clerk_id))
+        if profile is not None:
+            done = email_ownership.settled(partial(_learned, lookup, profile))
+    finally:
+        if not done:
+            QUEUE.retry(lookup)
+    return done
+
+
+def _learned(lookup: ClerkLookup, profile: Profile) -> bool:
+    """Write Clerk's answer and delete the lookup. False where the lookup is lost."""
     user = User.objects.select_for_update(no_key=True).get(pk=lookup.user_id)
-    _learn(user, profile)
-    ClerkLookup.objects.filter(pk=lookup.pk).delete()
-
-
-@transaction.atomic
-def _next(now: datetime) -> ClerkLookup | None:
-    lookup = (
-        ClerkLookup.objects.select_for_update(
-            no_key=True, skip_locked=True, of=("self",)
-        )
-        .select_related("user")
-        .filter(due_at__lte=now)
-        .order_by("tries", "due_at", "pk")
-        .first()
-    )
-    if lookup is not None:
-        lookup.due_at = now + min(FIRST_WAIT * 2**lookup.tries, LONGEST_WAIT)
-        lookup.tries = min(lookup.tries + 1, 30)
-        lookup.save(update_fields=["due_at", "tries"])
-    return lookup
+    ended, _ = QUEUE.mine(lookup).delete()
+    if ended:
+        _learn(user, profile)
+    return bool(ended)
 
 
 def _ask(clerk_id: str) -> Profile | None:
-    """None: not now."""
+    """Return what Clerk knows, or None where Clerk cannot be asked now."""
     if not clerk_backend.configured():
         return None
     try:
@@ -156,7 +165,7 @@ def _first_seen(clerk_id: str, profile: Profile | None, visitor: Visitor) -> Use
     twin = User.objects.filter(clerk_id=clerk_id).first()
     if twin is not None:
         return twin
-    now, user = timezone.now(), User(clerk_id=clerk_id)
+    user = User(clerk_id=clerk_id)
     if profile is not None and profile.email is not None:
         claim = _claim_clerks(profile.email, visitor)
         if claim.holder is not None and claim.holder.clerk_id is None:
@@ -170,7 +179,7 @@ def _first_seen(clerk_id: str, profile: Profile | None, visitor: Visitor) -> Use
     user.save(force_insert=True)
     audit.record("registered", user=user, visitor=visitor, by="clerk")
     if profile is None:
-        ClerkLookup.objects.create(user=user, due_at=now)
+        ClerkLookup.objects.create(user=user, due_at=due.NOW)
     return user
 
 
@@ -185,10 +194,10 @@ def _link_clerk(holder: User, clerk_id: str, visitor: Visitor) -> User:
 
 
 def _learn(user: User, profile: Profile) -> None:
-    """Fill in what the person has not said themselves.
+    """Fill in the name and the email that `user` has not set meanwhile.
 
-    The account is there, so an email that a proven account has is left to that one:
-    two accounts are never merged.
+    An email that another account has proven stays with that account: accounts are never
+    merged.
     """
     user.first_name = user.first_name or profile.first_name
     user.last_name = user.last_name or profile.last_name
@@ -198,7 +207,7 @@ def _learn(user: User, profile: Profile) -> None:
 
 
 def _take_email(user: User, claim: email_ownership.Claim, visitor: Visitor) -> None:
-    """Give a free email to an account of its own; tell the owner of one that is not."""
+    """Give `user` an email that is free; mail the holder of one that is not."""
     if claim.holder is not None:
         email_ownership.tell_left_alone(
             holder=claim.holder, way="clerk", visitor=visitor
@@ -212,7 +221,7 @@ def _claim_clerks(email: str, visitor: Visitor) -> email_ownership.Claim:
 
 
 def _known(claims: Claims) -> User | None:
-    """The person whom Google's subject signs in, locked, if there is one."""
+    """Return the locked account that Google's subject signs in, or None."""
     found = _linked(claims).first()
     if found is None:
         return None
@@ -225,7 +234,7 @@ def _known(claims: Claims) -> User | None:
 
 
 def _newcomer(claims: Claims, visitor: Visitor) -> User:
-    """The account for somebody whom we do not know by Google's subject."""
+    """Link an account to a new Google subject, or open one; return it."""
     proven = claims.proves_email
     claim = email_ownership.claim(
         email=claims.email, proven=proven, way=GOOGLE, visitor=visitor

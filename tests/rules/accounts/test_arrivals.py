@@ -237,6 +237,25 @@ class TestAsking:
         assert (user.email, user.first_name) == ("own@example.com", "Me")
         assert user.last_name == "Lee"
 
+    def test_a_worker_that_lost_its_lookup_writes_nothing(self, backend: Clerk):
+        backend.mode(api="down")
+        user = arrivals.by_clerk(clerk_id="user_1")
+        stalled = arrivals.QUEUE.claim()
+        assert stalled is not None
+        _make_due()
+        second = arrivals.QUEUE.claim()
+        backend.knows("user_1", ("ann@example.com", "verified"))
+        backend.mode(api="")
+        clerk_backend._breaker.close()
+        assert arrivals._look_up(stalled) is False
+        user.refresh_from_db()
+        assert user.email is None
+        assert second is not None
+        assert ClerkLookup.objects.get().lease == second.lease
+        assert arrivals._look_up(second) is True
+        user.refresh_from_db()
+        assert user.email == "ann@example.com"
+
     def test_waits_grow_to_six_hours(self, backend: Clerk):
         backend.mode(api="down")
         arrivals.by_clerk(clerk_id="user_1")
