@@ -1,10 +1,14 @@
-"""Proving a mailbox: a link is mailed to it, and works once within the hour.
+"""Proof of a mailbox: a mailed link that works once, within one hour.
 
-Who asks learns nothing: the same row is written for any address, and beat mails the
-link where there is an account. Two things can be done with one. Whoever is signed in to
-the account says that the address is theirs. Or anybody who reads the mail sets a new
-password; where the address was never proven, everything that was on the account ends
-first, because it may be somebody else's, who waited for just this.
+A link either verifies the email of a signed-in user, or lets its holder set a new
+password. A new password at an unproven address first ends everything on the account: an
+attacker may have opened it with the victim's address and waited for the reset.
+
+A request reveals nothing about an address: every request writes the same row, and a
+worker mails the link where there is an account. The worker's whole work on a row is one
+transaction, so its row lock does what a lease would do, and a killed worker's row is
+due at once. That is why these rows are swept (`focus.background.sweeps`) and no queue
+of `focus.due`.
 """
 
 import secrets
@@ -29,14 +33,14 @@ from focus.background.sweeps import Sweep
 from focus.errors import DomainError
 
 LIVES = timedelta(hours=1)
-# To one address within LIVES; more are asked for in vain, and in silence.
+# Links to one address within LIVES. Further requests are dropped silently.
 MOST = 3
 KEPT = timedelta(days=30)
 RESET, VERIFY = MailboxProof.Purpose.RESET, MailboxProof.Purpose.VERIFY
 
 
 class InvalidLink(DomainError):
-    """Never mailed, used, too old, or its account has another email by now."""
+    """The link is unknown, used or expired, or its account has another email now."""
 
     code = "invalid_link"
 
@@ -47,39 +51,42 @@ class AlreadyVerified(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class MailedLink:
-    """A live link, and the account that it is about."""
+    """A usable link and its account."""
 
     purpose: str
     user: User
 
     @property
     def proves(self) -> bool:
-        """Whether using it is the first proof of the address."""
+        """Whether the link is the first proof of the address."""
         return self.user.email_verified_at is None
 
 
 def request_reset(*, email: str, visitor: Visitor = NO_VISITOR) -> None:
-    """Somebody forgot the password of `email`, they say. Never says anything back."""
+    """Request a link to set the password of `email`. Never says whether it exists."""
     try:
         address = passwords.normal_email(email)
     except passwords.InvalidEmail:
         return
-    _ask(RESET, address, None, visitor)
+    _store_request(RESET, address, None, visitor)
 
 
 def request_verification(*, user: User, visitor: Visitor = NO_VISITOR) -> None:
-    """Mail `user`, who is signed in, a link. Raises `AlreadyVerified`."""
+    """Request a link that verifies the email of `user`, who is signed in.
+
+    Raises `AlreadyVerified`, also for an account without an email.
+    """
     if user.email is None or user.email_verified_at is not None:
         raise AlreadyVerified("Your email address is verified already.")
-    _ask(VERIFY, user.email, user, visitor)
+    _store_request(VERIFY, user.email, user, visitor)
 
 
 def read_link(*, secret: str) -> MailedLink:
-    """What a link is for. Looking does nothing: mail scanners look.
+    """Return a link's purpose and account. Changes nothing: mail scanners open links.
 
     Raises `InvalidLink`.
     """
-    proof = _live(secret, timezone.now())
+    proof = _usable(secret, timezone.now())
     user = _account(proof)
     if user is None:
         raise _invalid()
@@ -88,15 +95,15 @@ def read_link(*, secret: str) -> MailedLink:
 
 @transaction.atomic
 def verify(*, secret: str, user: User, visitor: Visitor = NO_VISITOR) -> None:
-    """`user`, signed in, says that the address is theirs, and the link says so too.
+    """Use a link to verify the email of `user`, who is signed in.
 
-    Nothing on the account ends. Raises `InvalidLink` for anybody else's.
+    Nothing on the account ends. Raises `InvalidLink`, also for another user's link.
     """
     row = User.objects.select_for_update(no_key=True).get(pk=user.pk)
     proof = _use(secret, row)
     if proof.purpose != VERIFY or proof.user_id != row.pk:
         raise _invalid()
-    _verified(row, visitor)
+    _mark_verified(row, visitor)
 
 
 def set_password(
@@ -106,15 +113,16 @@ def set_password(
     visitor: Visitor = NO_VISITOR,
     end_more: Callable[[User], None] | None = None,
 ) -> User:
-    """Give the account of this link a new password, and end its sessions.
+    """Use a link to set the password of its account; end the account's sessions.
 
-    Where the address was not proven, all that was on the account ends, and it is proven
-    now; `end_more` ends, in the same transaction, what other apps keep for it. Raises
-    `InvalidLink` or `passwords.WeakPassword`; nothing is written then.
+    At an unproven address, everything on the account ends and the address becomes
+    proven. `end_more` then ends what other Django apps keep for the account, in the
+    same transaction. Raises `InvalidLink` or `passwords.WeakPassword`, and writes
+    nothing then.
     """
     link = read_link(secret=secret)
     fresh = User(email=link.user.email)
-    # The slow part comes first: it holds no lock.
+    # Hash the password before any row is locked: a hash is slow.
     passwords.set_new(user=fresh, password=password)
     gone: list[AccountElsewhere] = []
     with transaction.atomic():
@@ -127,7 +135,7 @@ def set_password(
             gone = purge.everything(user=user, visitor=visitor)
             if end_more is not None:
                 end_more(user)
-            _verified(user, visitor)
+            _mark_verified(user, visitor)
         else:
             sessions.revoke_all(user=user, actor="system:reset", visitor=visitor)
         audit.record("password_reset", user=user, visitor=visitor)
@@ -143,9 +151,9 @@ def set_password(
 
 
 def void_reset_links(*, user: User, now: datetime) -> None:
-    """Make every reset link of `user` useless, mailed or still to be mailed.
+    """Void every reset link of `user`, mailed or still to be mailed.
 
-    For a caller that sets a new password in its own transaction.
+    The caller sets the new password in the same transaction.
     """
     asked = MailboxProof.objects.filter(purpose=RESET, used_at=None)
     about = Q(user=user) | Q(user=None, email__iexact=user.email)
@@ -153,7 +161,7 @@ def void_reset_links(*, user: User, now: datetime) -> None:
 
 
 def mail_due(*, limit: int = 100) -> int:
-    """Write the mails that were asked for. Returns how many wishes are settled."""
+    """Write the mails of due requests. Returns how many requests are done."""
     sweep, done = Sweep("accounts.mail_links"), 0
     due = MailboxProof.objects.filter(due_at__lte=timezone.now())
     rested = due.exclude(pk__in=sweep.backing_off).order_by("due_at", "pk")
@@ -166,14 +174,17 @@ def mail_due(*, limit: int = 100) -> int:
 
 
 def forget_old() -> int:
-    """Remove wishes that nobody can use any more. Returns how many."""
+    """Delete requests older than `KEPT`. Returns how many."""
     old = MailboxProof.objects.filter(asked_at__lt=timezone.now() - KEPT)
     return old.delete()[0]
 
 
 @transaction.atomic
-def _ask(purpose: str, email: str, user: User | None, visitor: Visitor) -> None:
-    # One at a time for an address, or as many as ask at once would be the first three.
+def _store_request(
+    purpose: str, email: str, user: User | None, visitor: Visitor
+) -> None:
+    # One request for an address at a time: parallel requests would each count fewer
+    # than MOST before them.
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
@@ -224,7 +235,7 @@ def _mail_one(proof_id: int, now: datetime) -> bool:
     return True
 
 
-def _live(secret: str, now: datetime) -> MailboxProof:
+def _usable(secret: str, now: datetime) -> MailboxProof:
     digest = opaque.digest(secret)
     live = MailboxProof.objects.filter(digest=digest, used_at=None, expires_at__gt=now)
     proof = live.first()
@@ -234,29 +245,29 @@ def _live(secret: str, now: datetime) -> MailboxProof:
 
 
 def _use(secret: str, user: User) -> MailboxProof:
-    """Spend the link, for one of however many try, on the account that it is about."""
+    """Use up a link of the locked `user`. One of many parallel attempts succeeds."""
     now = timezone.now()
-    proof = _live(secret, now)
+    proof = _usable(secret, now)
     account = _account(proof)
     if account is None or account.pk != user.pk:
         raise _invalid()
     mine = MailboxProof.objects.filter(user=user, used_at=None)
     if not mine.filter(pk=proof.pk).update(used_at=now):
         raise _invalid()
-    # An older mail, and one on its way, open nothing any more.
+    # Void the links of older mails and of mails on their way.
     mine.update(used_at=now, due_at=None)
     return proof
 
 
 def _account(proof: MailboxProof) -> User | None:
-    """The open account that has the address, if it is still the same."""
+    """Return the open account that has the address, unless it has changed hands."""
     user = User.objects.with_email(proof.email).filter(is_active=True).first()
     if user is not None and proof.user_id in (None, user.pk):
         return user
     return None
 
 
-def _verified(user: User, visitor: Visitor) -> None:
+def _mark_verified(user: User, visitor: Visitor) -> None:
     if user.email_verified_at is None:
         user.email_verified_at = timezone.now()
         user.save(update_fields=["email_verified_at"])
