@@ -15,10 +15,10 @@ class PaymentsConfig(AppConfig):
 
         register(INVARIANTS, TABLES)
         # Django's own hook for what must follow a migrate; not plumbing of ours.
-        post_migrate.connect(put_on_sale, sender=self)
+        post_migrate.connect(seed_catalog, sender=self)
 
 
-def put_on_sale(**_signal: Any) -> None:
+def seed_catalog(**_signal: Any) -> None:
     """What the guides show for sale, where it is missing. Staff's changes stay."""
     from payments import packs
     from payments.plans import catalog as plan_catalog

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from payments import gateway
 from payments.models import Customer, PastCustomer, Subscription
-from payments.stripe_objects import Subscribed
+from payments.stripe_objects import StripeSubscription
 
 # Stripe forgets an idempotency key after 24 hours.
 RESUMABLE = timedelta(hours=23)
@@ -19,7 +19,7 @@ RESUMABLE = timedelta(hours=23)
 T = TypeVar("T")
 
 
-def known_to_stripe(*, account: User) -> Customer:
+def ensure_customer(*, account: User) -> Customer:
     """The account's customer, made at Stripe now if it never was. Asks Stripe, so no
     transaction may be open.
     """
@@ -31,7 +31,7 @@ def known_to_stripe(*, account: User) -> Customer:
         params["email"] = account.email
     age = timezone.now() - customer.created_at
     step = f"{customer.renewals}-{age // RESUMABLE}"
-    made = gateway.make_customer(
+    made = gateway.create_customer(
         params=params, key=f"focus-{customer.pk}-customer-{step}"
     )
     unset = Customer.objects.filter(pk=customer.pk, stripe_customer_id=None)
@@ -40,18 +40,18 @@ def known_to_stripe(*, account: User) -> Customer:
     return customer
 
 
-def served(*, account: User, ask: Callable[[Customer], T]) -> T:
-    """The answer of `ask` for the account's customer. Where Stripe refuses because it
+def with_customer(*, account: User, call: Callable[[Customer], T]) -> T:
+    """The answer of `call` for the account's customer. Where Stripe refuses because it
     does not have that customer any more, once again for a new one.
     """
-    customer = known_to_stripe(account=account)
+    customer = ensure_customer(account=account)
     try:
-        return ask(customer)
+        return call(customer)
     except (gateway.Missing, gateway.StripeRefused):
-        if gateway.has_customer(customer=str(customer.stripe_customer_id)):
+        if gateway.customer_exists(customer=str(customer.stripe_customer_id)):
             raise
     _forget(customer)
-    return ask(known_to_stripe(account=account))
+    return call(ensure_customer(account=account))
 
 
 @transaction.atomic
@@ -71,15 +71,15 @@ def _forget(customer: Customer) -> None:
     row.save(update_fields=["stripe_customer_id", "renewals"])
 
 
-def account_of(stands: Subscribed) -> UUID | None:
+def account_of_subscription(stands: StripeSubscription) -> UUID | None:
     """The account that has the subscription: as we know it, or by its customer."""
     known = Subscription.objects.filter(stripe_subscription_id=stands.id)
     if (account_id := known.values_list("account_id", flat=True).first()) is not None:
         return account_id
-    return account_by(customer=stands.customer)
+    return account_of_customer(customer=stands.customer)
 
 
-def account_by(*, customer: str | None) -> UUID | None:
+def account_of_customer(*, customer: str | None) -> UUID | None:
     """The account that has the customer, or had it."""
     if customer is None:
         return None

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 Kind = Drift.Kind
 
 
-def note(*, kind: Kind, subject: str, detail: str) -> Drift | None:
+def record(*, kind: Kind, subject: str, detail: str) -> Drift | None:
     """List a difference, once while it lasts. None where staff settled it by hand."""
     subject = subject[:255]
     settled = Drift.objects.filter(kind=kind, subject=subject).exclude(settled_by="")

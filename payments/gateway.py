@@ -5,8 +5,8 @@ Answers are `payments.stripe_objects`; refusals are domain errors. A call takes 
 at worst and must never be made while a transaction is open. A call that changes an
 object in Stripe carries our idempotency key, so a retry after a crash changes it once.
 
-A function that lists yields `Unread` for an object that it could not read: one bad
-object keeps no other from being compared.
+A function that lists yields `UnreadableObject` for an object that it cannot read, so
+that one bad object does not stop the comparison of the others.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,22 +18,30 @@ import stripe
 from django.conf import settings
 
 from focus.errors import DomainError
-from payments.stripe_client import Declined as Declined
+from payments.stripe_client import CardDeclined as CardDeclined
 from payments.stripe_client import Missing as Missing
 from payments.stripe_client import PaymentsOff as PaymentsOff
 from payments.stripe_client import StripeBusy as StripeBusy
 from payments.stripe_client import StripeDown as StripeDown
 from payments.stripe_client import StripeRefused as StripeRefused
-from payments.stripe_client import ask, named, once, our_words, pages, v1, whole
+from payments.stripe_client import (
+    complete_list,
+    create_once,
+    list_all,
+    request,
+    translated_errors,
+    v1,
+    with_key,
+)
 from payments.stripe_client import digest as digest
 from payments.stripe_objects import (
-    Event,
+    CheckoutSession,
+    EventNotice,
     Intent,
     Invoice,
-    Reversed,
-    Session,
-    Subscribed,
-    Unread,
+    StripeReversal,
+    StripeSubscription,
+    UnreadableObject,
     card_of,
     id_of,
 )
@@ -72,7 +80,7 @@ def is_on() -> bool:
     return bool(settings.STRIPE_SECRET_KEY)
 
 
-def event(*, body: bytes, signature: str) -> Event:
+def verified_event(*, body: bytes, signature: str) -> EventNotice:
     """What a request's raw body says, if Stripe signed it. Raises `NotFromStripe`
     (`NotAnEvent` where the signature is right), and `PaymentsOff` where there is no
     secret to check it with.
@@ -87,7 +95,7 @@ def event(*, body: bytes, signature: str) -> Event:
     if not any(_signed(text, signature, secret) for secret in secrets):
         raise NotFromStripe("The Stripe-Signature does not fit the body.")
     try:
-        return Event.of(msgspec.json.decode(body))
+        return EventNotice.of(msgspec.json.decode(body))
     except UNREADABLE as broken:
         raise NotAnEvent("The body is not an event.") from broken
 
@@ -103,14 +111,14 @@ def _signed(text: str, signature: str, secret: str) -> bool:
     return True
 
 
-def open_session(*, params: Mapping[str, Any], key: str) -> Session:
+def create_session(*, params: Mapping[str, Any], key: str) -> CheckoutSession:
     """Make a Checkout session. The same key makes it once, for a day."""
-    return Session.of(once(v1().checkout.sessions.create, params, key))
+    return CheckoutSession.of(create_once(v1().checkout.sessions.create, params, key))
 
 
-def session(*, session_id: str) -> Session:
+def session(*, session_id: str) -> CheckoutSession:
     sessions = v1().checkout.sessions
-    return Session.of(ask(lambda: sessions.retrieve(session_id)))
+    return CheckoutSession.of(request(lambda: sessions.retrieve(session_id)))
 
 
 def expire_session(*, session_id: str) -> None:
@@ -118,33 +126,37 @@ def expire_session(*, session_id: str) -> None:
     open any more.
     """
     sessions = v1().checkout.sessions
-    ask(lambda: sessions.expire(session_id))
+    request(lambda: sessions.expire(session_id))
 
 
-def session_paid_by(*, payment_intent: str) -> Session | None:
+def session_paid_by(*, payment_intent: str) -> CheckoutSession | None:
     sessions = v1().checkout.sessions
     wanted = {"payment_intent": payment_intent, "limit": 1}
-    found = ask(lambda: sessions.list(wanted))["data"]
-    return Session.of(found[0]) if found else None
+    found = request(lambda: sessions.list(wanted))["data"]
+    return CheckoutSession.of(found[0]) if found else None
 
 
-def sessions_between(since: datetime, until: datetime) -> Iterator[Session | Unread]:
+def sessions_between(
+    since: datetime, until: datetime
+) -> Iterator[CheckoutSession | UnreadableObject]:
     listed = v1().checkout.sessions.list
-    yield from _each(Session.of, pages(listed, created=_between(since, until)))
+    yield from _each(
+        CheckoutSession.of, list_all(listed, created=_between(since, until))
+    )
 
 
 def charge(*, params: Mapping[str, Any], key: str) -> Intent:
     """Charge a saved card while nobody is there. A bank's no is an answer, with the
-    intent that it left. Raises `Declined` where it left none.
+    intent that it left. Raises `CardDeclined` where it left none.
 
     Under this one key alone: a refusal ends the attempt, and the next attempt has
     another key.
     """
     intents = v1().payment_intents
     try:
-        with our_words():
-            return Intent.of(intents.create(dict(params), named(key)).to_dict())
-    except Declined as no:
+        with translated_errors():
+            return Intent.of(intents.create(dict(params), with_key(key)).to_dict())
+    except CardDeclined as no:
         if (left := _intent_in(no.__cause__)) is None:
             raise
         return intent(intent_id=left)
@@ -157,18 +169,22 @@ def _intent_in(error: BaseException | None) -> str | None:
 
 def intent(*, intent_id: str) -> Intent:
     intents = v1().payment_intents
-    return Intent.of(ask(lambda: intents.retrieve(intent_id)))
+    return Intent.of(request(lambda: intents.retrieve(intent_id)))
 
 
-def intents_of(*, customer: str, since: datetime) -> Iterator[Intent | Unread]:
+def intents_of_customer(
+    *, customer: str, since: datetime
+) -> Iterator[Intent | UnreadableObject]:
     listed = v1().payment_intents.list
     wanted = {"created": {"gte": int(since.timestamp())}, "customer": customer}
-    yield from _each(Intent.of, pages(listed, **wanted))
+    yield from _each(Intent.of, list_all(listed, **wanted))
 
 
-def intents_between(since: datetime, until: datetime) -> Iterator[Intent | Unread]:
+def intents_between(
+    since: datetime, until: datetime
+) -> Iterator[Intent | UnreadableObject]:
     listed = v1().payment_intents.list
-    yield from _each(Intent.of, pages(listed, created=_between(since, until)))
+    yield from _each(Intent.of, list_all(listed, created=_between(since, until)))
 
 
 def cancel_intent(*, intent_id: str) -> Intent:
@@ -176,51 +192,51 @@ def cancel_intent(*, intent_id: str) -> Intent:
     `StripeRefused` where it is paid, under way or cancelled already.
     """
     intents = v1().payment_intents
-    return Intent.of(ask(lambda: intents.cancel(intent_id)))
+    return Intent.of(request(lambda: intents.cancel(intent_id)))
 
 
-def card(*, payment_method: str) -> str:
+def card_label(*, payment_method: str) -> str:
     """A saved card, as its holder knows it."""
     methods = v1().payment_methods
-    return card_of(ask(lambda: methods.retrieve(payment_method)))
+    return card_of(request(lambda: methods.retrieve(payment_method)))
 
 
-def forget_card(*, payment_method: str) -> None:
+def detach_card(*, payment_method: str) -> None:
     """Stripe keeps it no more. Raises `StripeRefused` where it keeps none."""
     methods = v1().payment_methods
-    ask(lambda: methods.detach(payment_method))
+    request(lambda: methods.detach(payment_method))
 
 
-def make_customer(*, params: Mapping[str, Any], key: str) -> str:
-    return str(once(v1().customers.create, params, key)["id"])
+def create_customer(*, params: Mapping[str, Any], key: str) -> str:
+    return str(create_once(v1().customers.create, params, key)["id"])
 
 
-def has_customer(*, customer: str) -> bool:
+def customer_exists(*, customer: str) -> bool:
     """Whether Stripe has it, and it was not deleted there."""
     customers = v1().customers
     try:
-        return not ask(lambda: customers.retrieve(customer)).get("deleted")
+        return not request(lambda: customers.retrieve(customer)).get("deleted")
     except Missing:
         return False
 
 
-def make_price(*, params: Mapping[str, Any], key: str) -> str:
-    return str(once(v1().prices.create, params, key)["id"])
+def create_price(*, params: Mapping[str, Any], key: str) -> str:
+    return str(create_once(v1().prices.create, params, key)["id"])
 
 
-def sells(*, price: str) -> bool:
+def is_price_active(*, price: str) -> bool:
     """Whether Stripe has the Price, and it is active."""
     prices = v1().prices
     try:
-        return bool(ask(lambda: prices.retrieve(price)).get("active"))
+        return bool(request(lambda: prices.retrieve(price)).get("active"))
     except Missing:
         return False
 
 
-def open_portal(*, params: Mapping[str, Any]) -> tuple[str, str]:
+def create_portal_session(*, params: Mapping[str, Any]) -> tuple[str, str]:
     """A customer portal session: its id and its address."""
     portal = v1().billing_portal.sessions
-    made = ask(lambda: portal.create(dict(params)))
+    made = request(lambda: portal.create(dict(params)))
     return str(made["id"]), str(made["url"])
 
 
@@ -228,24 +244,24 @@ def invoice(*, invoice_id: str) -> Invoice:
     """With all of its lines and payments."""
     invoices = v1().invoices
     params: Any = {"expand": ["payments"]}
-    return _invoice(ask(lambda: invoices.retrieve(invoice_id, params)))
+    return _invoice(request(lambda: invoices.retrieve(invoice_id, params)))
 
 
 def _invoice(it: Any) -> Invoice:
     lines = v1().invoices.line_items
     paid = v1().invoice_payments
     name = str(it["id"])
-    it["lines"] = whole(it["lines"], lambda params: lines.list(name, params))
-    it["payments"] = whole(it.get("payments"), paid.list, invoice=name)
+    it["lines"] = complete_list(it["lines"], lambda params: lines.list(name, params))
+    it["payments"] = complete_list(it.get("payments"), paid.list, invoice=name)
     return Invoice.of(it)
 
 
-def intents_open_for(*, invoice_id: str | None) -> list[Intent]:
+def open_intents_of_invoice(*, invoice_id: str | None) -> list[Intent]:
     """The payments by which an invoice may still be paid."""
     if invoice_id is None:
         return []
     listed = v1().invoice_payments.list
-    found = pages(listed, invoice=invoice_id, status="open")
+    found = list_all(listed, invoice=invoice_id, status="open")
     names = [id_of((it.get("payment") or {}).get("payment_intent")) for it in found]
     return [intent(intent_id=name) for name in names if name]
 
@@ -253,66 +269,72 @@ def intents_open_for(*, invoice_id: str | None) -> list[Intent]:
 def invoice_paid_by(*, payment_intent: str) -> Invoice | None:
     payments = v1().invoice_payments
     by: Any = {"type": "payment_intent", "payment_intent": payment_intent}
-    found = ask(lambda: payments.list({"payment": by, "limit": 1}))["data"]
+    found = request(lambda: payments.list({"payment": by, "limit": 1}))["data"]
     return invoice(invoice_id=id_of(found[0]["invoice"]) or "") if found else None
 
 
-def invoices_between(since: datetime, until: datetime) -> Iterator[Invoice | Unread]:
+def invoices_between(
+    since: datetime, until: datetime
+) -> Iterator[Invoice | UnreadableObject]:
     """Those that are paid."""
     wanted = {"status": "paid", "expand": ["data.payments"]}
     listed = v1().invoices.list
     created = _between(since, until)
-    yield from _each(_invoice, pages(listed, created=created, **wanted))
+    yield from _each(_invoice, list_all(listed, created=created, **wanted))
 
 
-def subscription(*, subscription_id: str) -> Subscribed:
+def subscription(*, subscription_id: str) -> StripeSubscription:
     """With all of its items."""
     subscriptions = v1().subscriptions
-    return _subscribed(ask(lambda: subscriptions.retrieve(subscription_id)))
+    return _subscribed(request(lambda: subscriptions.retrieve(subscription_id)))
 
 
-def _subscribed(it: Any) -> Subscribed:
+def _subscribed(it: Any) -> StripeSubscription:
     items = v1().subscription_items
-    it["items"] = whole(it["items"], items.list, subscription=it["id"])
-    return Subscribed.of(it)
+    it["items"] = complete_list(it["items"], items.list, subscription=it["id"])
+    return StripeSubscription.of(it)
 
 
-def subscriptions_of(*, customer: str) -> list[Subscribed]:
+def subscriptions_of(*, customer: str) -> list[StripeSubscription]:
     """Every one that has not ended."""
     listed = v1().subscriptions.list
-    return [_subscribed(it) for it in pages(listed, customer=customer)]
+    return [_subscribed(it) for it in list_all(listed, customer=customer)]
 
 
-def end_at_period_end(*, subscription_id: str, ends: bool) -> Subscribed:
+def set_cancel_at_period_end(*, subscription_id: str, ends: bool) -> StripeSubscription:
     """Let it run out at the end of what is paid, or go on after all."""
     subscriptions = v1().subscriptions
     changed: Any = {"cancel_at_period_end": ends}
-    return _subscribed(ask(lambda: subscriptions.update(subscription_id, changed)))
+    return _subscribed(request(lambda: subscriptions.update(subscription_id, changed)))
 
 
-def end_subscription(*, subscription_id: str) -> None:
+def cancel_subscription(*, subscription_id: str) -> None:
     """End it now. Raises `StripeRefused` or `Missing` where it has ended."""
     subscriptions = v1().subscriptions
-    ask(lambda: subscriptions.cancel(subscription_id))
+    request(lambda: subscriptions.cancel(subscription_id))
 
 
-def reversals(*, payment_intent: str) -> list[Reversed]:
+def reversals(*, payment_intent: str) -> list[StripeReversal]:
     """Every refund and dispute of a payment, as they stand."""
     about = {"payment_intent": payment_intent}
-    refunds = pages(v1().refunds.list, **about)
-    disputes = pages(v1().disputes.list, **about)
-    return [Reversed.of(it) for it in [*refunds, *disputes]]
+    refunds = list_all(v1().refunds.list, **about)
+    disputes = list_all(v1().disputes.list, **about)
+    return [StripeReversal.of(it) for it in [*refunds, *disputes]]
 
 
-def refunded_between(since: datetime, until: datetime) -> Iterator[str | Unread]:
+def refunded_between(
+    since: datetime, until: datetime
+) -> Iterator[str | UnreadableObject]:
     """The payment intents of which something was refunded; empty for what has none."""
     listed = v1().refunds.list
-    yield from _each(_intent_of, pages(listed, created=_between(since, until)))
+    yield from _each(_intent_of, list_all(listed, created=_between(since, until)))
 
 
-def disputed_between(since: datetime, until: datetime) -> Iterator[str | Unread]:
+def disputed_between(
+    since: datetime, until: datetime
+) -> Iterator[str | UnreadableObject]:
     listed = v1().disputes.list
-    yield from _each(_intent_of, pages(listed, created=_between(since, until)))
+    yield from _each(_intent_of, list_all(listed, created=_between(since, until)))
 
 
 def _intent_of(it: Any) -> str:
@@ -321,27 +343,31 @@ def _intent_of(it: Any) -> str:
 
 def events_between(
     since: datetime, until: datetime, *, types: list[str]
-) -> Iterator[tuple[Event, str] | Unread]:
+) -> Iterator[tuple[EventNotice, str] | UnreadableObject]:
     """What Stripe has told or tried to tell, newest first, each with its JSON. Of at
     most `TYPES_AT_ONCE` types.
     """
     listed = v1().events.list
-    told = pages(listed, created=_between(since, until), types=types)
-    yield from _each(lambda it: (Event.of(it), msgspec.json.encode(it).decode()), told)
+    told = list_all(listed, created=_between(since, until), types=types)
+    yield from _each(
+        lambda it: (EventNotice.of(it), msgspec.json.encode(it).decode()), told
+    )
 
 
 def _between(since: datetime, until: datetime) -> dict[str, int]:
     return {"gte": int(since.timestamp()), "lt": int(until.timestamp())}
 
 
-def _each(of: Callable[[Any], T], found: Iterator[Any]) -> Iterator[T | Unread]:
+def _each(
+    of: Callable[[Any], T], found: Iterator[Any]
+) -> Iterator[T | UnreadableObject]:
     for it in found:
         try:
-            fact: T | Unread = of(it)
+            fact: T | UnreadableObject = of(it)
         except PaymentsOff:
             raise
         # Any error of this object: read the others.
         except Exception as broken:
             name = str(it.get("id") or "") if isinstance(it, dict) else ""
-            fact = Unread(name[:255], f"{type(broken).__name__}: {broken}")
+            fact = UnreadableObject(name[:255], f"{type(broken).__name__}: {broken}")
         yield fact

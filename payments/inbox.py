@@ -25,7 +25,7 @@ from focus.errors import DomainError
 from payments import gateway, packs, refunds
 from payments.models import StripeEvent
 from payments.plans import invoices, subscriptions
-from payments.stripe_objects import Event
+from payments.stripe_objects import EventNotice
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def receive(*, body: bytes, signature: str) -> bool:
     What is signed and cannot be read is stored as refused, for staff.
     """
     try:
-        event = gateway.event(body=body, signature=signature)
+        event = gateway.verified_event(body=body, signature=signature)
     except gateway.NotAnEvent as junk:
         _store_refused(body, junk)
         raise
@@ -97,7 +97,7 @@ def _store_refused(body: bytes, junk: gateway.NotAnEvent) -> None:
     )
 
 
-def store(event: Event, body: str) -> bool:
+def store(event: EventNotice, body: str) -> bool:
     _, new = StripeEvent.objects.get_or_create(
         stripe_id=event.id,
         defaults={
@@ -226,7 +226,7 @@ def _session(row: StripeEvent) -> str:
 
 
 def _session_failed(row: StripeEvent) -> str:
-    return packs.failed(session=gateway.session(session_id=row.object_id))
+    return packs.record_failed(session=gateway.session(session_id=row.object_id))
 
 
 def _intent(row: StripeEvent) -> str:
@@ -237,7 +237,7 @@ def _intent(row: StripeEvent) -> str:
 def _reversal(row: StripeEvent) -> str:
     if not row.payment_intent_id:
         return "not a payment of ours"
-    return refunds.settle_up(payment_intent=row.payment_intent_id)
+    return refunds.apply_reversals(payment_intent=row.payment_intent_id)
 
 
 def _invoice(row: StripeEvent) -> str:

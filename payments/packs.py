@@ -17,7 +17,7 @@ from focus.errors import DomainError, NotFound
 from focus.money import MICRO
 from payments import customers, gateway
 from payments.models import Pack, Payment, Purchase
-from payments.stripe_objects import Session
+from payments.stripe_objects import CheckoutSession
 from wallet import ledger
 from wallet.models import Grant
 
@@ -42,7 +42,7 @@ class WrongAmount(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Till:
+class PackCheckout:
     """Where to pay."""
 
     purchase: Purchase
@@ -57,20 +57,20 @@ def on_sale() -> QuerySet[Pack]:
     return Pack.objects.filter(active=True).order_by("credits", "pk")
 
 
-def buy(*, account: User, sku: str, once: bytes | None = None) -> Till:
+def buy(*, account: User, sku: str, once: bytes | None = None) -> PackCheckout:
     """Set out to buy a pack. Asks Stripe, so no transaction may be open.
 
     `once` names the request: repeating it, at the same time or after a crash, leads to
     the same till. Raises `UnknownPack` and the gateway's refusals.
     """
-    return till_of(purchase=begin(account=account, sku=sku, once=once))
+    return open_checkout(purchase=begin_purchase(account=account, sku=sku, once=once))
 
 
-def till_of(*, purchase: Purchase) -> Till:
+def open_checkout(*, purchase: Purchase) -> PackCheckout:
     """Where a purchase is paid, opened now if it never was. Asks Stripe."""
     if not purchase.url:
-        _open_till(purchase)
-    return Till(purchase, purchase.url)
+        _open_session(purchase)
+    return PackCheckout(purchase, purchase.url)
 
 
 def purchase_paid_in(*, session_id: str) -> Purchase:
@@ -82,7 +82,7 @@ def purchase_paid_in(*, session_id: str) -> Purchase:
     return purchase
 
 
-def begin(
+def begin_purchase(
     *, account: User, sku: str, once: bytes | None, saves_card: bool = False
 ) -> Purchase:
     """A purchase that Stripe has not heard of. Raises `UnknownPack`."""
@@ -107,11 +107,11 @@ def begin(
     return purchase
 
 
-def _open_till(purchase: Purchase) -> None:
+def _open_session(purchase: Purchase) -> None:
     if purchase.saves_card:
-        session = customers.served(
+        session = customers.with_customer(
             account=purchase.account,
-            ask=lambda customer: _new_session(purchase, customer.stripe_customer_id),
+            call=lambda customer: _new_session(purchase, customer.stripe_customer_id),
         )
     else:
         session = _new_session(purchase, None)
@@ -121,12 +121,12 @@ def _open_till(purchase: Purchase) -> None:
     purchase.stripe_session_id, purchase.url = session.id, session.url
 
 
-def _new_session(purchase: Purchase, customer: str | None) -> Session:
+def _new_session(purchase: Purchase, customer: str | None) -> CheckoutSession:
     params = _params(purchase, customer)
     age = timezone.now() - purchase.created_at
     # Later than that, an earlier session has expired, or its event will be found.
     step = f"session-{age // RESUMABLE}-{gateway.digest(params)}"
-    return gateway.open_session(params=params, key=f"focus-{purchase.pk}-{step}")
+    return gateway.create_session(params=params, key=f"focus-{purchase.pk}-{step}")
 
 
 def _params(purchase: Purchase, customer: str | None) -> dict[str, object]:
@@ -169,7 +169,7 @@ def success_url(**more: str) -> str:
     )
 
 
-def record(*, session: Session) -> str:
+def record(*, session: CheckoutSession) -> str:
     """Write down what became of a session, once. Returns it in words.
 
     Credits are given once per session that is paid, in the transaction of its payment's
@@ -194,7 +194,7 @@ def record(*, session: Session) -> str:
         return _unpaid(purchase, session)
 
 
-def _credit(purchase: Purchase, session: Session) -> str:
+def _credit(purchase: Purchase, session: CheckoutSession) -> str:
     asked = (gateway.CURRENCY, purchase.price_cents)
     if (session.currency, session.subtotal_cents) != asked:
         raise WrongAmount(
@@ -226,7 +226,7 @@ def _credit(purchase: Purchase, session: Session) -> str:
     return "credited"
 
 
-def _unpaid(purchase: Purchase, session: Session) -> str:
+def _unpaid(purchase: Purchase, session: CheckoutSession) -> str:
     """Only what is open moves: an older reading must not win over a newer one."""
     if purchase.status == Purchase.Status.OPEN:
         if session.status == "complete":
@@ -236,7 +236,7 @@ def _unpaid(purchase: Purchase, session: Session) -> str:
     return f"{session.status}, {session.payment_status}"
 
 
-def failed(*, session: Session) -> str:
+def record_failed(*, session: CheckoutSession) -> str:
     """A bank said no to a payment that had been under way for days."""
     said = record(session=session)
     under_way = (Purchase.Status.OPEN, Purchase.Status.PROCESSING)

@@ -105,7 +105,11 @@ def top_up(request: HttpRequest, user: User) -> HttpResponse:
 @signed_in
 def top_up_off(request: HttpRequest, user: User) -> HttpResponse:
     """Switch it off; with `forget`, the card goes too."""
-    end = topup_setup.forget if request.POST.get("forget") else topup_setup.switch_off
+    end = (
+        topup_setup.forget_card
+        if request.POST.get("forget")
+        else topup_setup.switch_off
+    )
     try:
         end(account=user, visitor=visitor(request))
     except DomainError as refusal:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from django.db.models import Count, Min
+from django.db.models import Count, Min, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -18,7 +18,7 @@ from focus.errors import DomainError
 from payments import drifts, gateway, inbox, packs, refunds
 from payments.models import Drift, Payment, Subscription
 from payments.plans import invoices, subscriptions
-from payments.stripe_objects import Intent, Invoice, Session, UnknownStatus, Unread
+from payments.stripe_objects import Invoice, UnknownStatus, UnreadableObject
 from payments.topups import outcomes as topup_outcomes
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _guarded(report: Report, kind: Kind, subject: str) -> Iterator[None]:
 def _each(
     report: Report,
     what: str,
-    listed: Callable[[datetime, datetime], Iterator[T | Unread]],
+    listed: Callable[[datetime, datetime], Iterator[T | UnreadableObject]],
 ) -> Iterator[T]:
     """What Stripe lists, one day at a time: a page that is refused costs the rest of
     its day, and an object that cannot be read costs itself. Both are listed.
@@ -116,9 +116,11 @@ def _each(
         since = until
 
 
-def _readable(report: Report, what: str, found: Iterator[T | Unread]) -> Iterator[T]:
+def _readable(
+    report: Report, what: str, found: Iterator[T | UnreadableObject]
+) -> Iterator[T]:
     for it in found:
-        if isinstance(it, Unread):
+        if isinstance(it, UnreadableObject):
             _list(report, Kind.UNREAD, it.id or f"one of the {what}", it.why)
         else:
             yield it
@@ -167,36 +169,53 @@ def _sessions(report: Report) -> None:
         if session.made_for != packs.PACK or not session.paid:
             continue
         report.paid_cents[session.id] = session.total_cents
-
-        def credited(session: Session = session) -> bool:
-            if Payment.objects.filter(stripe_session_id=session.id).exists():
-                return False
-            said = packs.record(session=session)
-            if not Payment.objects.filter(stripe_session_id=session.id).exists():
-                raise Differs(said)
-            return True
-
-        _examine(report, Kind.NOT_CREDITED, session.id, credited)
+        _examine_credit(
+            report,
+            session.id,
+            Payment.objects.filter(stripe_session_id=session.id),
+            partial(packs.record, session=session),
+        )
 
 
 def _invoices(report: Report) -> None:
     for invoice in _each(report, "invoices", gateway.invoices_between):
         if not invoices.is_ours(invoice=invoice):
             continue
-        if not invoices.month_of(invoice).credits_micro:
+        if not invoices.credits_of(invoice).credits_micro:
             _examine(report, Kind.NO_CREDITS, invoice.id, partial(_no_credits, invoice))
             continue
         report.paid_cents[invoice.id] = invoice.paid_cents
+        _examine_credit(
+            report,
+            invoice.id,
+            Payment.objects.filter(stripe_invoice_id=invoice.id),
+            partial(invoices.record, invoice=invoice),
+        )
 
-        def credited(invoice: Invoice = invoice) -> bool:
-            if Payment.objects.filter(stripe_invoice_id=invoice.id).exists():
-                return False
-            said = invoices.record(invoice=invoice)
-            if not Payment.objects.filter(stripe_invoice_id=invoice.id).exists():
-                raise Differs(said)
-            return True
 
-        _examine(report, Kind.NOT_CREDITED, invoice.id, credited)
+def _examine_credit(
+    report: Report,
+    subject: str,
+    payments: QuerySet[Payment],
+    record: Callable[[], str],
+) -> None:
+    """Compare something that Stripe says is paid with our `payments` of it."""
+    _examine(
+        report, Kind.NOT_CREDITED, subject, partial(_credit_missing, payments, record)
+    )
+
+
+def _credit_missing(payments: QuerySet[Payment], record: Callable[[], str]) -> bool:
+    """Call `record` if `payments` is empty. Returns whether it was.
+
+    Raises `Differs` with the words of `record` if that wrote no payment.
+    """
+    if payments.exists():
+        return False
+    outcome = record()
+    if not payments.exists():
+        raise Differs(outcome)
+    return True
 
 
 def _no_credits(invoice: Invoice) -> bool:
@@ -212,17 +231,12 @@ def _top_ups(report: Report) -> None:
         if intent.made_for != topup_outcomes.TOP_UP or intent.status != "succeeded":
             continue
         report.paid_cents[intent.id] = intent.received_cents
-
-        def credited(intent: Intent = intent) -> bool:
-            paid = Payment.objects.filter(stripe_payment_intent_id=intent.id)
-            if paid.exists():
-                return False
-            said = topup_outcomes.record(intent=intent)
-            if not paid.exists():
-                raise Differs(said)
-            return True
-
-        _examine(report, Kind.NOT_CREDITED, intent.id, credited)
+        _examine_credit(
+            report,
+            intent.id,
+            Payment.objects.filter(stripe_payment_intent_id=intent.id),
+            partial(topup_outcomes.record, intent=intent),
+        )
 
 
 def _reversals(report: Report) -> None:
@@ -241,9 +255,11 @@ def _reversals(report: Report) -> None:
         def settled(intent: str = intent) -> bool:
             stands = gateway.reversals(payment_intent=intent)
             payment = refunds.payment_of(payment_intent=intent)
-            if payment is None or refunds.agrees(payment=payment, stands=stands):
+            if payment is None or refunds.matches_stripe(
+                payment=payment, stands=stands
+            ):
                 return False
-            refunds.settle_up(payment_intent=intent)
+            refunds.apply_reversals(payment_intent=intent)
             return True
 
         _examine(report, Kind.REVERSAL, intent, settled)
@@ -316,6 +332,6 @@ def _examine(
 
 
 def _list(report: Report, kind: Kind, subject: str, detail: str) -> None:
-    row = drifts.note(kind=kind, subject=subject, detail=detail)
+    row = drifts.record(kind=kind, subject=subject, detail=detail)
     if row is not None:
         report.drifts.append(row)

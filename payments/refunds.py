@@ -17,7 +17,7 @@ from focus.errors import DomainError
 from payments import gateway, packs
 from payments.models import ClawedPiece, Payment, Reversal
 from payments.plans import invoices
-from payments.stripe_objects import Reversed
+from payments.stripe_objects import StripeReversal
 from payments.topups import outcomes as topup_outcomes
 from wallet import ledger
 
@@ -25,14 +25,14 @@ from wallet import ledger
 ATTEMPTS = 5
 
 
-class Outrun(DomainError):
+class PaymentContended(DomainError):
     """Others were faster each time. It may be tried again."""
 
     code = "request_in_flight"
     retry_after_seconds = 1
 
 
-def settle_up(*, payment_intent: str) -> str:
+def apply_reversals(*, payment_intent: str) -> str:
     """Make the credits of a payment agree with its refunds and disputes. Says in words
     what it did. Asks Stripe, so no transaction may be open.
 
@@ -48,7 +48,7 @@ def settle_up(*, payment_intent: str) -> str:
         said = _apply(payment, stands)
         if said is not None:
             return said
-    raise Outrun("The payment is being worked on.")
+    raise PaymentContended("The payment is being worked on.")
 
 
 def due_back_micro(
@@ -79,13 +79,13 @@ def payment_of(*, payment_intent: str) -> Payment | None:
     return known.first()
 
 
-def agrees(*, payment: Payment, stands: Iterable[Reversed]) -> bool:
+def matches_stripe(*, payment: Payment, stands: Iterable[StripeReversal]) -> bool:
     """Whether our books say what Stripe says of a payment's refunds and disputes."""
     return payment.taken_back_micro == _due_back(payment, stands)
 
 
 @transaction.atomic
-def _apply(payment: Payment, stands: Sequence[Reversed]) -> str | None:
+def _apply(payment: Payment, stands: Sequence[StripeReversal]) -> str | None:
     """None where the payment has changed since `stands` was read."""
     row = Payment.objects.select_for_update(no_key=True).get(pk=payment.pk)
     if row.version != payment.version:
@@ -113,7 +113,7 @@ def _apply(payment: Payment, stands: Sequence[Reversed]) -> str | None:
     return f"taken back {before} → {due} of {row.granted_micro} micro-credits"
 
 
-def _due_back(payment: Payment, stands: Iterable[Reversed]) -> int:
+def _due_back(payment: Payment, stands: Iterable[StripeReversal]) -> int:
     return due_back_micro(
         granted_micro=payment.granted_micro,
         amount_cents=payment.amount_cents,

@@ -57,7 +57,7 @@ class StripeRefused(DomainError):
     code = "payment_refused"
 
 
-class Declined(StripeRefused):
+class CardDeclined(StripeRefused):
     """The bank said no."""
 
     code = "payment_declined"
@@ -89,13 +89,13 @@ def _client_for(key: str, base: str) -> stripe.StripeClient:
     )
 
 
-def ask(call: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
+def request(call: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
     """One answer as plain data. Raises the refusals above."""
-    with our_words():
+    with translated_errors():
         return call().to_dict()
 
 
-def once(
+def create_once(
     make: Callable[..., stripe.StripeObject], params: Mapping[str, Any], key: str
 ) -> dict[str, Any]:
     """Make something once, however often it is asked for under `key`.
@@ -105,15 +105,15 @@ def once(
     all requests of the same minute share. Not for charges: see `gateway.charge`.
     """
     try:
-        return ask(lambda: make(dict(params), named(key)))
+        return request(lambda: make(dict(params), with_key(key)))
     except (StripeRefused, Missing, StripeDown) as no:
         if not _is_repeated(no):
             raise
     minute = int(time.time()) // NEW_KEY_SECONDS
-    return ask(lambda: make(dict(params), named(f"{key}-{minute}")))
+    return request(lambda: make(dict(params), with_key(f"{key}-{minute}")))
 
 
-def named(key: str) -> Any:
+def with_key(key: str) -> Any:
     return {"idempotency_key": key}
 
 
@@ -131,37 +131,37 @@ def _is_repeated(no: DomainError) -> bool:
     return told.get("idempotent-replayed") == "true"
 
 
-def pages(listed: Callable[..., Any], **params: Any) -> Iterator[Any]:
+def list_all(listed: Callable[..., Any], **params: Any) -> Iterator[Any]:
     """Every object of a list, page by page."""
     after: dict[str, str] = {}
     while True:
         wanted = {**params, "limit": PAGE, **after}
-        page = ask(lambda: listed(wanted))  # noqa: B023 — asked at once
+        page = request(lambda: listed(wanted))  # noqa: B023 — asked at once
         yield from page["data"]
         if not page["has_more"] or not page["data"]:
             return
         after = {"starting_after": page["data"][-1]["id"]}
 
 
-def whole(embedded: Any, listed: Callable[..., Any], **params: Any) -> Any:
+def complete_list(embedded: Any, listed: Callable[..., Any], **params: Any) -> Any:
     """A list that stands inside another object, with all of its pages.
 
     Stripe embeds the first page only: ten objects, and `has_more`.
     """
     if not embedded or not embedded.get("has_more"):
         return embedded
-    return {**embedded, "data": list(pages(listed, **params)), "has_more": False}
+    return {**embedded, "data": list(list_all(listed, **params)), "has_more": False}
 
 
 @contextmanager
-def our_words() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
     """Turn what the SDK raises into refusals. Its messages may name people: they go
     into the log of the server and not to the caller.
     """
     try:
         yield
     except stripe.CardError as no:
-        raise Declined("The payment was declined.", reason=no.code or "") from no
+        raise CardDeclined("The payment was declined.", reason=no.code or "") from no
     except stripe.IdempotencyError as used:
         raise StripeRefused("This was asked of Stripe differently before.") from used
     except stripe.InvalidRequestError as wrong:

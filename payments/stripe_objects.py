@@ -42,7 +42,7 @@ class UnknownStatus(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class UnreadableObject:
     """An object of a list that could not be read, and why."""
 
     id: str
@@ -50,7 +50,7 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CheckoutSession:
     """A Checkout session: where somebody pays."""
 
     id: str
@@ -67,7 +67,7 @@ class Session:
     made_for: str
 
     @classmethod
-    def of(cls, it: Any) -> "Session":
+    def of(cls, it: Any) -> "CheckoutSession":
         return cls(
             id=it["id"],
             url=it.get("url") or "",
@@ -122,7 +122,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class InvoiceLine:
     """A line of an invoice: what of which price, for how long."""
 
     price: str
@@ -144,7 +144,7 @@ class Invoice:
     customer: str | None
     subscription: str | None
     payment_intent: str | None
-    lines: tuple[Line, ...]
+    lines: tuple[InvoiceLine, ...]
 
     @classmethod
     def of(cls, it: Any) -> "Invoice":
@@ -166,7 +166,7 @@ class Invoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SubscriptionItem:
     """One price of a subscription: a plan of ours, or what stands beside it."""
 
     id: str
@@ -175,18 +175,18 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Subscribed:
+class StripeSubscription:
     """A subscription as it stands, with all of its items."""
 
     id: str
     status: str
     customer: str | None
-    items: tuple[Item, ...]
+    items: tuple[SubscriptionItem, ...]
     latest_invoice: str | None
     cancel_at_period_end: bool
 
     @classmethod
-    def of(cls, it: Any) -> "Subscribed":
+    def of(cls, it: Any) -> "StripeSubscription":
         return cls(
             id=it["id"],
             status=it["status"],
@@ -201,7 +201,7 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reversed:
+class StripeReversal:
     """A refund or a dispute. `counts`: as it stands, the money is not ours."""
 
     id: str
@@ -212,7 +212,7 @@ class Reversed:
     payment_intent: str | None
 
     @classmethod
-    def of(cls, it: Any) -> "Reversed":
+    def of(cls, it: Any) -> "StripeReversal":
         kind = it["object"]
         known = REFUND_COUNTS if kind == "refund" else DISPUTE_COUNTS
         # Refunds of some payment methods have none, and are done at once.
@@ -230,7 +230,7 @@ class Reversed:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class EventNotice:
     """A signed message. Of the object in it only the ids are believed: the rest may
     be older than what Stripe says when asked.
     """
@@ -243,7 +243,7 @@ class Event:
     payment_intent: str | None
 
     @classmethod
-    def of(cls, it: Any) -> "Event":
+    def of(cls, it: Any) -> "EventNotice":
         """Raises `ValueError`, `KeyError` or `TypeError` for what is no event."""
         about, livemode = it["data"]["object"], it.get("livemode", False)
         if not isinstance(about, dict) or not isinstance(livemode, bool):
@@ -314,19 +314,19 @@ def _paid_by(payments: Any) -> str | None:
     return None
 
 
-def _item(it: Any) -> Item:
+def _item(it: Any) -> SubscriptionItem:
     ends = it.get("current_period_end")
-    return Item(
+    return SubscriptionItem(
         id=it["id"],
         price=id_of(it.get("price")) or "",
         ends_at=moment(ends) if ends else None,
     )
 
 
-def _line(it: Any) -> Line:
+def _line(it: Any) -> InvoiceLine:
     pricing = (it.get("pricing") or {}).get("price_details") or {}
     details = (it.get("parent") or {}).get("subscription_item_details") or {}
-    return Line(
+    return InvoiceLine(
         price=id_of(pricing.get("price")) or "",
         amount_cents=it["amount"],
         quantity=it.get("quantity") or 1,

@@ -32,12 +32,12 @@ def handle_events(**_newer: object) -> None:
 @sweeps.one_at_a_time
 def top_up(**_newer: object) -> None:
     sweeps.run_steps(
-        "payments.top_up", keep_cards, charging.begin_due, charging.charge_due
+        "payments.top_up", save_cards, charging.begin_due, charging.charge_due
     )
 
 
-def keep_cards() -> None:
-    _unless_off(topup_setup.keep_cards)
+def save_cards() -> None:
+    _unless_off(topup_setup.save_cards)
 
 
 @shared_task(name="payments.make_prices")
@@ -50,7 +50,7 @@ def make_prices(**_newer: object) -> None:
 @shared_task(name="payments.retire_top_ups")
 @sweeps.one_at_a_time
 def retire_top_ups(**_newer: object) -> None:
-    _unless_off(topup_setup.retire)
+    _unless_off(topup_setup.forget_unowned_cards)
 
 
 @shared_task(name="payments.forget_bodies")

@@ -56,7 +56,7 @@ class Till:
         opened = str(way.purchase.stripe_session_id)
         assert self.stripe.pay(opened, **how)["error"] is None
         self.catch_up()
-        assert topup_setup.keep_cards() == 1
+        assert topup_setup.save_cards() == 1
 
     def move(self, subscription: str, item: str, plan: str) -> None:
         """To another plan at once, as the portal does it where it is confirmed."""

@@ -15,7 +15,7 @@ INTENTS = "/v1/payment_intents"
 
 def run() -> None:
     """What beat runs."""
-    topup_setup.keep_cards()
+    topup_setup.save_cards()
     charging.begin_due()
     charging.charge_due()
 

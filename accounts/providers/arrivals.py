@@ -66,7 +66,7 @@ def by_clerk(*, clerk_id: str, visitor: Visitor = NO_VISITOR) -> User:
     known = User.objects.filter(clerk_id=clerk_id).first()
     if known is not None:
         return known
-    profile = _ask(clerk_id)
+    profile = _profile_if_available(clerk_id)
     return email_ownership.settled(lambda: _first_seen(clerk_id, profile, visitor))
 
 
@@ -133,7 +133,7 @@ def _look_up(lookup: ClerkLookup) -> bool:
     """Whether Clerk answered and this worker wrote the answer down."""
     done = False
     try:
-        profile = _ask(str(lookup.user.clerk_id))
+        profile = _profile_if_available(str(lookup.user.clerk_id))
         if profile is not None:
             done = email_ownership.settled(partial(_learned, lookup, profile))
     finally:
@@ -151,7 +151,7 @@ def _learned(lookup: ClerkLookup, profile: Profile) -> bool:
     return bool(ended)
 
 
-def _ask(clerk_id: str) -> Profile | None:
+def _profile_if_available(clerk_id: str) -> Profile | None:
     """Return what Clerk knows, or None where Clerk cannot be asked now."""
     if not clerk_backend.configured():
         return None

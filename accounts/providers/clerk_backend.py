@@ -46,7 +46,7 @@ def configured() -> bool:
 
 def profile(*, clerk_id: str) -> Profile:
     """Who this is. Raises `ServiceDown`. Never call it in a transaction."""
-    reply = _ask(f"/v1/users/{clerk_id}")
+    reply = _get_from_clerk(f"/v1/users/{clerk_id}")
     if reply.status == 404:
         return Profile()
     said = reply.json()
@@ -62,7 +62,7 @@ def linked_token(*, clerk_id: str, provider: str) -> LinkedToken | None:
 
     Raises `ConsentNeeded` and `ServiceDown`. Never call it in a transaction.
     """
-    reply = _ask(
+    reply = _get_from_clerk(
         f"/v1/users/{clerk_id}/oauth_access_tokens/oauth_{provider}?paginated=true"
     )
     if reply.status != 200:
@@ -78,7 +78,7 @@ def linked_token(*, clerk_id: str, provider: str) -> LinkedToken | None:
     return None
 
 
-def _ask(path: str) -> Reply:
+def _get_from_clerk(path: str) -> Reply:
     reply = _breaker.get(
         f"{settings.CLERK_API_BASE}{path}",
         headers={"Authorization": f"Bearer {settings.CLERK_SECRET_KEY}"},

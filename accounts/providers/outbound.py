@@ -53,14 +53,14 @@ def get(
     max_bytes: int = MAX_BYTES,
 ) -> Reply:
     """GET `url`. Raises `ServiceDown`."""
-    return _ask("GET", url, headers, None, max_bytes)
+    return _send_request("GET", url, headers, None, max_bytes)
 
 
 def post(
     url: str, form: Mapping[str, str], *, headers: Mapping[str, str] | None = None
 ) -> Reply:
     """POST `form` to `url`, urlencoded. Raises `ServiceDown`."""
-    return _ask("POST", url, headers, form)
+    return _send_request("POST", url, headers, form)
 
 
 class Breaker:
@@ -105,7 +105,7 @@ class Breaker:
             self._down, self._closed_until = False, 0.0
 
 
-def _ask(
+def _send_request(
     method: str,
     url: str,
     headers: Mapping[str, str] | None,

@@ -55,7 +55,7 @@ class PlanForm(forms.ModelForm):
         """A Price in Stripe has one amount and one plan for ever: credits go by it."""
         cleaned = super().clean() or self.cleaned_data
         typed = cleaned.get("stripe_price_id")
-        known = plan_catalog.of_price(price=typed) if typed else None
+        known = plan_catalog.find_price(price=typed) if typed else None
         if known is None or "stripe_price_id" not in self.changed_data:
             return cleaned
         if known.plan_id != self.instance.pk:
@@ -107,7 +107,7 @@ class PlanAdmin(ForSale):
             obj.stripe_price_id = ""
         super().save_model(request, obj, form, change)
         if obj.stripe_price_id:
-            plan_catalog.know_price(plan=obj, price=obj.stripe_price_id)
+            plan_catalog.remember_price(plan=obj, price=obj.stripe_price_id)
         plan_prices.check_again(plan=obj)
 
     @admin.display(description="price at Stripe")

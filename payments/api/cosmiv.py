@@ -10,6 +10,7 @@ from drf_spectacular.utils import (
     OpenApiParameter,
     OpenApiResponse,
     extend_schema,
+    extend_schema_serializer,
 )
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -24,15 +25,15 @@ from focus.contracts.fields import Line
 from focus.contracts.replay import resumable
 from focus.web.routing import either_slash
 from payments.api.receiving import Receipt, Receiver
-from payments.models import Plan as PlanRow
-from payments.models import Subscription as SubscriptionRow
+from payments.models import Plan, Subscription
 from payments.plans import catalog as plan_catalog
 from payments.plans import choosing, subscriptions
 
 PERSON = Access(frozenset({Kind.JWT}))
 
 
-class Plan(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Plan")
+class OfferedPlan(serializers.Serializer[Any]):
     id = serializers.CharField()
     name = serializers.CharField()
     price = serializers.FloatField(help_text="Dollars a month.")
@@ -42,14 +43,15 @@ class Plan(serializers.Serializer[Any]):
 
 
 class Plans(serializers.Serializer[Any]):
-    plans = Plan(many=True)
+    plans = OfferedPlan(many=True)
 
 
 class Choice(serializers.Serializer[Any]):
     plan = Line(max_length=40)
 
 
-class Checkout(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Checkout")
+class PlanCheckoutPage(serializers.Serializer[Any]):
     checkout_url = serializers.URLField()
     session_id = serializers.CharField()
 
@@ -58,7 +60,8 @@ class Portal(serializers.Serializer[Any]):
     portal_url = serializers.URLField()
 
 
-class Subscription(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Subscription")
+class CurrentSubscription(serializers.Serializer[Any]):
     plan = serializers.CharField()
     status = serializers.CharField(help_text="Stripe's word; `active` on `free`.")
     current_period_end = serializers.DateTimeField(allow_null=True)
@@ -141,7 +144,9 @@ class BillingViewSet(Cosmiv, ViewSet):
         summary="Choose a plan",
         request=Choice,
         responses={
-            200: OpenApiResponse(Checkout, "Where to pay, or to confirm the change."),
+            200: OpenApiResponse(
+                PlanCheckoutPage, "Where to pay, or to confirm the change."
+            ),
             400: OpenApiResponse(description="`FREE_PLAN`: nobody pays for it."),
             404: OpenApiResponse(description="`UNKNOWN_PLAN`."),
             409: OpenApiResponse(
@@ -178,7 +183,9 @@ class BillingViewSet(Cosmiv, ViewSet):
 
     @extend_schema(
         summary="The subscription",
-        responses={200: OpenApiResponse(Subscription, "As Stripe last told it.")},
+        responses={
+            200: OpenApiResponse(CurrentSubscription, "As Stripe last told it.")
+        },
         examples=[SUBSCRIBED],
     )
     def subscription(self, request: Request) -> Response:
@@ -211,7 +218,7 @@ class BillingViewSet(Cosmiv, ViewSet):
         summary="Cancel at the end of the month",
         request=None,
         responses={
-            200: OpenApiResponse(Subscription, "It ends with what is paid."),
+            200: OpenApiResponse(CurrentSubscription, "It ends with what is paid."),
             404: NOT_SUBSCRIBED,
             503: STRIPE_DOWN,
         },
@@ -227,7 +234,7 @@ class BillingViewSet(Cosmiv, ViewSet):
         summary="Take a cancellation back",
         request=None,
         responses={
-            200: OpenApiResponse(Subscription, "It goes on."),
+            200: OpenApiResponse(CurrentSubscription, "It goes on."),
             404: NOT_SUBSCRIBED,
             503: STRIPE_DOWN,
         },
@@ -262,7 +269,7 @@ class WebhookViewSet(Receiver, Cosmiv, ViewSet):
         return self._receive(request)
 
 
-def _plan(plan: PlanRow) -> dict[str, Any]:
+def _plan(plan: Plan) -> dict[str, Any]:
     whole, cents = divmod(plan.price_cents, 100)
     return {
         "id": plan.slug,
@@ -277,13 +284,13 @@ def _plan(plan: PlanRow) -> dict[str, Any]:
 def _subscription(request: Request) -> dict[str, Any]:
     row = plan_catalog.subscription_of(account_id=user_of(request).pk)
     if row is None:
-        free = PlanRow.objects.filter(slug=plan_catalog.FREE).first()
+        free = Plan.objects.filter(slug=plan_catalog.FREE).first()
         return _standing(plan_catalog.FREE, "active", free.credits if free else 0, None)
     return _standing(row.plan.slug, row.status, row.plan.credits, row)
 
 
 def _standing(
-    plan: str, status: str, credits_: int, row: SubscriptionRow | None
+    plan: str, status: str, credits_: int, row: Subscription | None
 ) -> dict[str, Any]:
     return {
         "plan": plan,

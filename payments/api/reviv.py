@@ -8,6 +8,7 @@ from drf_spectacular.utils import (
     OpenApiParameter,
     OpenApiResponse,
     extend_schema,
+    extend_schema_serializer,
 )
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -23,16 +24,17 @@ from focus.contracts.reviv import Reviv
 from focus.web.routing import either_slash
 from payments import packs
 from payments.api.receiving import Receipt, Receiver
-from payments.models import Pack as PackRow
+from payments.models import Pack
 
 PERSON = Access(frozenset({Kind.JWT}))
 
 
-class Pack(serializers.ModelSerializer[PackRow]):
+@extend_schema_serializer(component_name="Pack")
+class PackOnSale(serializers.ModelSerializer[Pack]):
     price_dollars = serializers.CharField()
 
     class Meta:
-        model = PackRow
+        model = Pack
         fields = ["id", "sku", "credits", "price_cents", "price_dollars", "active"]
 
 
@@ -40,7 +42,8 @@ class PackChoice(serializers.Serializer[Any]):
     sku = Line(max_length=40)
 
 
-class Checkout(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Checkout")
+class PackCheckoutPage(serializers.Serializer[Any]):
     checkout_url = serializers.URLField()
 
 
@@ -50,7 +53,9 @@ class PackViewSet(Reviv, ViewSet):
 
     @extend_schema(
         summary="List the packs",
-        responses={200: OpenApiResponse(Pack(many=True), "By credits, fewest first.")},
+        responses={
+            200: OpenApiResponse(PackOnSale(many=True), "By credits, fewest first.")
+        },
         examples=[
             OpenApiExample(
                 "The smallest pack",
@@ -68,13 +73,13 @@ class PackViewSet(Reviv, ViewSet):
     )
     def list(self, request: Request) -> Response:
         """What can be bought today."""
-        return Response(Pack(packs.on_sale(), many=True).data)
+        return Response(PackOnSale(packs.on_sale(), many=True).data)
 
     @extend_schema(
         summary="Buy a pack",
         request=PackChoice,
         responses={
-            200: OpenApiResponse(Checkout, "Where to pay."),
+            200: OpenApiResponse(PackCheckoutPage, "Where to pay."),
             404: OpenApiResponse(description="`UNKNOWN_PACK`."),
             503: OpenApiResponse(description="Stripe cannot be asked right now."),
         },

@@ -46,14 +46,14 @@ def offered() -> QuerySet[Plan]:
 def price_of(*, plan: Plan) -> str:
     """The Price in Stripe that is paid for the plan today; empty if none was made."""
     if plan.stripe_price_id:
-        know_price(plan=plan, price=plan.stripe_price_id)
+        remember_price(plan=plan, price=plan.stripe_price_id)
         return plan.stripe_price_id
     made = PlanPrice.objects.filter(plan=plan, price_cents=plan.price_cents, gone=False)
     known = made.order_by("-pk").first()
     return known.stripe_price_id if known else ""
 
 
-def know_price(*, plan: Plan, price: str) -> None:
+def remember_price(*, plan: Plan, price: str) -> None:
     """Remember a plan's Price in Stripe, for as long as anybody may pay it."""
     row, _ = PlanPrice.objects.get_or_create(
         stripe_price_id=price,
@@ -70,14 +70,14 @@ def forget_price(*, price: str) -> None:
     Plan.objects.filter(stripe_price_id=price).update(stripe_price_id="")
 
 
-def generation(*, plan: Plan) -> int:
+def count_gone_prices(*, plan: Plan) -> int:
     """How many of a plan's Prices are gone. Part of the key under which one is made:
     Stripe would answer an older key with the Price that is gone.
     """
     return PlanPrice.objects.filter(plan=plan, gone=True).count()
 
 
-def dearest_of(*, prices: Iterable[str]) -> PlanPrice | None:
+def dearest_price(*, prices: Iterable[str]) -> PlanPrice | None:
     """The plan among several prices. Those that are no plan's (an add-on, a tax) do not
     count, and of two plans the dearer one does.
     """
@@ -85,13 +85,13 @@ def dearest_of(*, prices: Iterable[str]) -> PlanPrice | None:
     return known.select_related("plan").order_by("-plan__price_cents", "pk").first()
 
 
-def known_among(*, prices: Iterable[str]) -> dict[str, PlanPrice]:
+def prices_by_id(*, prices: Iterable[str]) -> dict[str, PlanPrice]:
     """The plans' prices among several, by Stripe's id."""
     rows = PlanPrice.objects.filter(stripe_price_id__in=list(prices))
     return {row.stripe_price_id: row for row in rows.select_related("plan")}
 
 
-def of_price(*, price: str) -> PlanPrice | None:
+def find_price(*, price: str) -> PlanPrice | None:
     """The plan's price that Stripe calls so, today's or an earlier one."""
     known = PlanPrice.objects.filter(stripe_price_id=price)
     return known.select_related("plan").first()

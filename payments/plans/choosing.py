@@ -20,7 +20,7 @@ from payments.models import Customer, Plan, PlanCheckout, Subscription
 from payments.plans import catalog as plan_catalog
 from payments.plans import prices as plan_prices
 from payments.plans.subscriptions import ATTEMPTS, PLAN, NotSubscribed, UnknownPlan
-from payments.stripe_objects import Session, Subscribed
+from payments.stripe_objects import CheckoutSession, StripeSubscription
 
 log = logging.getLogger(__name__)
 
@@ -40,38 +40,38 @@ class SamePlan(DomainError):
     code = "already_subscribed"
 
 
-class UnderWay(DomainError):
+class PaymentUnderWay(DomainError):
     """A payment for a plan is being made; what comes of it must be known first."""
 
     code = "payment_under_way"
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class StripePage:
     """Where to go: Stripe's session, and its address."""
 
     session_id: str
     url: str
 
 
-def choose(*, account: User, slug: str) -> Way:
+def choose(*, account: User, slug: str) -> StripePage:
     """To a plan: a checkout, or the portal's page where a subscription is changed.
 
     Asking again while nothing was paid leads to the same checkout. Asks Stripe, so no
-    transaction may be open. Raises `UnknownPlan`, `FreePlan`, `SamePlan`, `UnderWay`
-    and the gateway's refusals.
+    transaction may be open. Raises `UnknownPlan`, `FreePlan`, `SamePlan`,
+    `PaymentUnderWay` and the gateway's refusals.
     """
     plan = plan_catalog.offered().filter(slug=slug).first()
     if plan is None:
         raise UnknownPlan("There is no such plan.")
     if not plan.price_cents:
         raise FreePlan("The free plan needs no checkout. Cancel a paid one instead.")
-    return customers.served(
-        account=account, ask=lambda customer: _way(account, customer, plan)
+    return customers.with_customer(
+        account=account, call=lambda customer: _payable_page(account, customer, plan)
     )
 
 
-def _way(account: User, customer: Customer, plan: Plan) -> Way:
+def _payable_page(account: User, customer: Customer, plan: Plan) -> StripePage:
     """Let at most one subscription be paid, also under requests at the same time:
 
     1. A subscription that stands at Stripe is changed, or ended if its first payment
@@ -82,27 +82,27 @@ def _way(account: User, customer: Customer, plan: Plan) -> Way:
     """
     for _ in range(ATTEMPTS):
         if (standing := _standing(customer)) is not None:
-            if (way := _change(customer, standing, plan)) is not None:
-                return way
+            if (page := _change(customer, standing, plan)) is not None:
+                return page
             continue
         checkout = _begin(account, plan)
-        way = _open(checkout, customer, plan)
-        if way is None:
+        page = _open(checkout, customer, plan)
+        if page is None:
             continue
         if _standing(customer) is None:
-            return way
+            return page
         _close(PlanCheckout.objects.get(pk=checkout.pk))
     raise gateway.StripeBusy("The same payment is just being set up.")
 
 
-def manage(*, account: User) -> Way:
+def manage(*, account: User) -> StripePage:
     """The portal: payment method, invoices, another plan, cancelling. Raises
     `NotSubscribed`.
     """
     known = Customer.objects.filter(account=account, stripe_customer_id__isnull=False)
     if not known.exists():
         raise NotSubscribed("There is no paid plan to manage.")
-    return customers.served(account=account, ask=_home)
+    return customers.with_customer(account=account, call=_portal_home)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def chosen_in(*, session_id: str) -> Chosen | None:
     return Chosen(checkout.plan.name, "expired" if checkout.closed_at else "pending")
 
 
-def _standing(customer: Customer) -> Subscribed | None:
+def _standing(customer: Customer) -> StripeSubscription | None:
     """The account's subscription as Stripe says now: an event about it may still be on
     its way. One that is live goes before one that is not.
 
@@ -141,42 +141,46 @@ def _standing(customer: Customer) -> Subscribed | None:
     return open_[0] if open_ else None
 
 
-def _is_ours(stands: Subscribed) -> bool:
-    if plan_catalog.dearest_of(prices=[item.price for item in stands.items]):
+def _is_ours(stands: StripeSubscription) -> bool:
+    if plan_catalog.dearest_price(prices=[item.price for item in stands.items]):
         return True
     known = Subscription.objects.filter(stripe_subscription_id=stands.id)
     return known.exists()
 
 
-def _change(customer: Customer, standing: Subscribed, plan: Plan) -> Way | None:
+def _change(
+    customer: Customer, standing: StripeSubscription, plan: Plan
+) -> StripePage | None:
     """Where a subscription that stands is changed, or paid. None where it stands no
     more, because it never began.
     """
     if standing.status == "incomplete":
-        _give_up(standing)
+        _end_unpaid(standing)
         return None
     if standing.status not in ("active", "trialing"):
         # What is owed comes first; the portal says what that is.
-        return _home(customer)
-    now = plan_catalog.dearest_of(prices=[item.price for item in standing.items])
+        return _portal_home(customer)
+    now = plan_catalog.dearest_price(prices=[item.price for item in standing.items])
     if now is not None and now.plan_id == plan.pk:
         raise SamePlan("You are on this plan already.")
     return _confirm(customer, standing, plan)
 
 
-def _give_up(standing: Subscribed) -> None:
-    """End a subscription of which the first payment was not made. Raises `UnderWay`
-    while a bank is still at it.
+def _end_unpaid(standing: StripeSubscription) -> None:
+    """Cancel a subscription that never had its first payment. Raises `PaymentUnderWay`
+    while a bank is still processing that payment.
     """
-    for intent in gateway.intents_open_for(invoice_id=standing.latest_invoice):
+    for intent in gateway.open_intents_of_invoice(invoice_id=standing.latest_invoice):
         if intent.status == "processing":
-            raise UnderWay("A payment for a plan is still on its way to us.")
+            raise PaymentUnderWay("A payment for a plan is still on its way to us.")
     # Refused where it was paid, or has ended, meanwhile: then the next look says so.
     with suppress(gateway.StripeRefused, gateway.Missing):
-        gateway.end_subscription(subscription_id=standing.id)
+        gateway.cancel_subscription(subscription_id=standing.id)
 
 
-def _confirm(customer: Customer, standing: Subscribed, plan: Plan) -> Way:
+def _confirm(
+    customer: Customer, standing: StripeSubscription, plan: Plan
+) -> StripePage:
     """Stripe's page for this very change: what it costs now, and a button. The portal's
     home where Stripe offers no such page, as for several items.
     """
@@ -199,16 +203,18 @@ def _confirm(customer: Customer, standing: Subscribed, plan: Plan) -> Way:
             },
         }
         try:
-            return Way(*gateway.open_portal(params={**params, "flow_data": flow}))
+            return StripePage(
+                *gateway.create_portal_session(params={**params, "flow_data": flow})
+            )
         except (gateway.StripeRefused, gateway.Missing) as no:
             # Most likely the portal is not set up to offer this plan's product.
             log.error("no confirmation of %s for %s: %s", plan, standing.id, no.message)
             plan_prices.check_again(plan=plan)
-    return _home(customer)
+    return _portal_home(customer)
 
 
-def _home(customer: Customer) -> Way:
-    return Way(*gateway.open_portal(params=_portal(customer)))
+def _portal_home(customer: Customer) -> StripePage:
+    return StripePage(*gateway.create_portal_session(params=_portal(customer)))
 
 
 def _portal(customer: Customer) -> dict[str, object]:
@@ -218,11 +224,11 @@ def _portal(customer: Customer) -> dict[str, object]:
     }
 
 
-def _open(checkout: PlanCheckout, customer: Customer, plan: Plan) -> Way | None:
+def _open(checkout: PlanCheckout, customer: Customer, plan: Plan) -> StripePage | None:
     """Where it is paid. None where it is over, or another request closed it."""
     if checkout.stripe_session_id:
         if _is_open(checkout.stripe_session_id):
-            return Way(checkout.stripe_session_id, checkout.url)
+            return StripePage(checkout.stripe_session_id, checkout.url)
         _closed(checkout)
         return None
     session = plan_prices.with_price(
@@ -230,17 +236,19 @@ def _open(checkout: PlanCheckout, customer: Customer, plan: Plan) -> Way | None:
     )
     ours = PlanCheckout.objects.filter(pk=checkout.pk, closed_at=None)
     if ours.update(stripe_session_id=session.id, url=session.url):
-        return Way(session.id, session.url)
+        return StripePage(session.id, session.url)
     # Another request has begun another plan meanwhile: two must not be payable.
     with suppress(gateway.StripeRefused, gateway.Missing):
         gateway.expire_session(session_id=session.id)
     return None
 
 
-def _new_session(checkout: PlanCheckout, customer: Customer, price: str) -> Session:
+def _new_session(
+    checkout: PlanCheckout, customer: Customer, price: str
+) -> CheckoutSession:
     params = _params(checkout, customer, price)
     key = f"focus-{checkout.pk}-session-{gateway.digest(params)}"
-    return gateway.open_session(params=params, key=key)
+    return gateway.create_session(params=params, key=key)
 
 
 def _is_open(session_id: str) -> bool:

@@ -43,7 +43,7 @@ def owner_of(*, invoice: Invoice) -> UUID | None:
     """The account that pays it: by its subscription, else by its customer."""
     known = Subscription.objects.filter(stripe_subscription_id=invoice.subscription)
     found: UUID | None = known.values_list("account_id", flat=True).first()
-    return found or customers.account_by(customer=invoice.customer)
+    return found or customers.account_of_customer(customer=invoice.customer)
 
 
 def is_ours(*, invoice: Invoice) -> bool:
@@ -63,18 +63,20 @@ def _credit(account_id: UUID, invoice: Invoice) -> str:
     if known := Payment.objects.filter(stripe_invoice_id=invoice.id).first():
         _paid_by(known, invoice)
         return "credited before"
-    month = month_of(invoice)
-    if not month.credits_micro or month.plan is None:
+    brought = credits_of(invoice)
+    if not brought.credits_micro or brought.plan is None:
         if not invoice.paid_cents:
             return "no credits in it"
         kind = drifts.Kind.NO_CREDITS
-        drifts.note(kind=kind, subject=invoice.id, detail=about(invoice))
+        drifts.record(kind=kind, subject=invoice.id, detail=about(invoice))
         return "no credits in it, and it is listed for staff"
-    return _grant(account_id, invoice, month.plan, month)
+    return _grant(account_id, invoice, brought.plan, brought)
 
 
 @transaction.atomic
-def _grant(account_id: UUID, invoice: Invoice, plan: Plan, month: "Month") -> str:
+def _grant(
+    account_id: UUID, invoice: Invoice, plan: Plan, brought: "InvoiceCredits"
+) -> str:
     if invoice.currency != gateway.CURRENCY:
         raise packs.WrongAmount(f"The invoice is in {invoice.currency}.")
     payment, new = Payment.objects.get_or_create(
@@ -84,7 +86,7 @@ def _grant(account_id: UUID, invoice: Invoice, plan: Plan, month: "Month") -> st
             "plan": plan,
             "stripe_payment_intent_id": invoice.payment_intent,
             "amount_cents": invoice.paid_cents,
-            "granted_micro": month.credits_micro,
+            "granted_micro": brought.credits_micro,
         },
     )
     if not new:
@@ -92,13 +94,13 @@ def _grant(account_id: UUID, invoice: Invoice, plan: Plan, month: "Month") -> st
         return "credited before"
     ledger.grant(
         account_id=account_id,
-        amount_micro=month.credits_micro,
+        amount_micro=brought.credits_micro,
         source=Grant.Source.PLAN,
         category=Grant.Category.PAID,
         actor="system:stripe",
         reason=f"plan {plan.slug}",
         key=payment.money_key,
-        expires_at=month.expires_at,
+        expires_at=brought.expires_at,
     )
     return "credited"
 
@@ -113,7 +115,7 @@ def _paid_by(payment: Payment, invoice: Invoice) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Month:
+class InvoiceCredits:
     """What an invoice brings, of which plan (the last line's), and until when."""
 
     plan: Plan | None
@@ -121,7 +123,7 @@ class Month:
     expires_at: datetime | None
 
 
-def month_of(invoice: Invoice) -> Month:
+def credits_of(invoice: Invoice) -> InvoiceCredits:
     """A plan's credits for each of its months in full; for the rest of a month that was
     begun on another plan, in proportion to what is charged, less what is credited.
 
@@ -130,7 +132,7 @@ def month_of(invoice: Invoice) -> Month:
     """
     total = 0
     plan, ends_at = None, None
-    known = plan_catalog.known_among(prices={line.price for line in invoice.lines})
+    known = plan_catalog.prices_by_id(prices={line.price for line in invoice.lines})
     for line in invoice.lines:
         price = known.get(line.price)
         if price is None:
@@ -146,8 +148,8 @@ def month_of(invoice: Invoice) -> Month:
         fresh_cents = max(0, invoice.total_cents - invoice.from_balance_cents)
         total = total * fresh_cents // invoice.total_cents
     if plan is None or total <= 0:
-        return Month(None, 0, None)
-    return Month(plan, total, _kept_until(plan, ends_at))
+        return InvoiceCredits(None, 0, None)
+    return InvoiceCredits(plan, total, _kept_until(plan, ends_at))
 
 
 def _kept_until(plan: Plan, ends_at: datetime | None) -> datetime | None:

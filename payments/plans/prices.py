@@ -34,10 +34,10 @@ def price_of(*, plan: Plan) -> str:
         "product_data": {"name": plan.name, "metadata": {"focus_plan": plan.slug}},
         "metadata": {"focus_plan": plan.slug},
     }
-    step = f"price-{plan_catalog.generation(plan=plan)}-{gateway.digest(params)}"
-    made = gateway.make_price(params=params, key=f"focus-{plan.key}-{step}")
+    step = f"price-{plan_catalog.count_gone_prices(plan=plan)}-{gateway.digest(params)}"
+    made = gateway.create_price(params=params, key=f"focus-{plan.key}-{step}")
     # Two at once were given the same one by Stripe.
-    plan_catalog.know_price(plan=plan, price=made)
+    plan_catalog.remember_price(plan=plan, price=made)
     return made
 
 
@@ -49,7 +49,7 @@ def with_price(*, plan: Plan, ask: Callable[[str], T]) -> T:
     try:
         return ask(price)
     except (gateway.Missing, gateway.StripeRefused):
-        if gateway.sells(price=price):
+        if gateway.is_price_active(price=price):
             raise
     log.error("Stripe does not sell the price %s of %s any more", price, plan)
     plan_catalog.forget_price(price=price)
@@ -128,5 +128,5 @@ def _make(plan: Plan) -> bool:
 
 
 def _check(price: str) -> None:
-    if not gateway.sells(price=price):
+    if not gateway.is_price_active(price=price):
         raise gateway.Missing("Stripe does not sell this price.")

@@ -10,7 +10,7 @@ from focus.errors import DomainError, NotFound
 from payments import customers, gateway
 from payments.models import PlanCheckout, PlanPrice, Subscription
 from payments.plans import catalog as plan_catalog
-from payments.stripe_objects import Session, Subscribed
+from payments.stripe_objects import CheckoutSession, StripeSubscription
 
 PLAN = "plan"
 ATTEMPTS = 5
@@ -38,7 +38,7 @@ def set_ending(*, account: User, ends: bool) -> Subscription:
     subscription_id = row.stripe_subscription_id
     refused: DomainError | None = None
     try:
-        gateway.end_at_period_end(subscription_id=subscription_id, ends=ends)
+        gateway.set_cancel_at_period_end(subscription_id=subscription_id, ends=ends)
     except (gateway.Missing, gateway.StripeRefused) as no:
         refused = no
     sync(subscription_id=subscription_id)
@@ -50,7 +50,7 @@ def set_ending(*, account: User, ends: bool) -> Subscription:
     return row
 
 
-def record_checkout(*, session: Session) -> str:
+def record_checkout(*, session: CheckoutSession) -> str:
     """A checkout was paid, or has expired."""
     closed = PlanCheckout.objects.filter(stripe_session_id=session.id, closed_at=None)
     if session.status in ("complete", "expired"):
@@ -74,10 +74,10 @@ def sync(*, subscription_id: str) -> str:
             if version is None:
                 raise
             return _gone(subscription_id)
-        account_id = customers.account_of(stands)
+        account_id = customers.account_of_subscription(stands)
         if account_id is None:
             return "not a subscription of ours"
-        price = plan_catalog.dearest_of(prices=[item.price for item in stands.items])
+        price = plan_catalog.dearest_price(prices=[item.price for item in stands.items])
         if price is None:
             listed = ", ".join(item.price for item in stands.items)
             raise UnknownPlan(f"No plan has one of the prices {listed}.")
@@ -98,7 +98,7 @@ def _gone(subscription_id: str) -> str:
 
 
 def _write(
-    stands: Subscribed, account_id: UUID, price: PlanPrice, version: int | None
+    stands: StripeSubscription, account_id: UUID, price: PlanPrice, version: int | None
 ) -> bool:
     ends = [it.ends_at for it in stands.items if it.price == price.stripe_price_id]
     said = {

@@ -19,7 +19,7 @@ from focus.errors import DomainError
 from focus.money import MICRO
 from payments import gateway
 from payments.models import Customer, Purchase, Reversal, TopUpAttempt, TopUpRule
-from payments.stripe_objects import Intent, Unread
+from payments.stripe_objects import Intent, UnreadableObject
 from payments.topups import outcomes as topup_outcomes
 from payments.topups.setup import COOL_DOWN, Why
 from wallet import ledger
@@ -250,11 +250,13 @@ def _advance(attempt: TopUpAttempt) -> bool:
         if not _is_old(attempt):
             raise
         reason = "Stripe does not know this payment"
-        topup_outcomes.end(attempt=attempt, status=Status.CANCELLED, reason=reason)
+        topup_outcomes.end_attempt(
+            attempt=attempt, status=Status.CANCELLED, reason=reason
+        )
         return True
     if intent is None:
         if obstacle := _obstacle(attempt):
-            topup_outcomes.end(
+            topup_outcomes.end_attempt(
                 attempt=attempt, status=Status.CANCELLED, reason=obstacle
             )
             return True
@@ -277,10 +279,10 @@ def _left_at_stripe(attempt: TopUpAttempt) -> Intent | None:
 
 def _look_for(attempt: TopUpAttempt) -> Intent | None:
     since = attempt.created_at - timedelta(hours=1)
-    made = gateway.intents_of(customer=attempt.stripe_customer_id, since=since)
+    made = gateway.intents_of_customer(customer=attempt.stripe_customer_id, since=since)
     unread = False
     for it in made:
-        if isinstance(it, Unread):
+        if isinstance(it, UnreadableObject):
             unread = True
         elif it.attempt == str(attempt.pk):
             return it
@@ -345,26 +347,26 @@ def _follow(attempt: TopUpAttempt, intent: Intent) -> bool:
         return False
     refusal = refusal or intent.refusal
     if refusal == "authentication_required":
-        topup_outcomes.end(
+        topup_outcomes.end_attempt(
             attempt=attempt, status=Status.AUTHENTICATION, reason=refusal
         )
     else:
         status = Status.DECLINED if refusal else Status.CANCELLED
-        topup_outcomes.end(
+        topup_outcomes.end_attempt(
             attempt=attempt, status=status, reason=refusal or "cancelled at Stripe"
         )
     return True
 
 
 def _refused(attempt: TopUpAttempt, no: DomainError) -> None:
-    if isinstance(no, gateway.Declined):
-        topup_outcomes.end(
+    if isinstance(no, gateway.CardDeclined):
+        topup_outcomes.end_attempt(
             attempt=attempt,
             status=Status.DECLINED,
             reason=str(no.facts.get("reason") or "declined"),
         )
     else:
-        topup_outcomes.end(
+        topup_outcomes.end_attempt(
             attempt=attempt,
             status=Status.CANCELLED,
             reason=no.message,

@@ -63,13 +63,13 @@ def record(*, intent: Intent) -> str:
     except ValueError:
         return "not a top-up of ours"
     with transaction.atomic():
-        found = _locked(attempt_id)
+        found = _lock_attempt(attempt_id)
         if found is None or found[1].stripe_customer_id != intent.customer:
             return "not a top-up of ours"
         return _credit(*found, intent)
 
 
-def _locked(attempt_id: UUID) -> tuple[TopUpRule, TopUpAttempt] | None:
+def _lock_attempt(attempt_id: UUID) -> tuple[TopUpRule, TopUpAttempt] | None:
     attempts = TopUpAttempt.objects.select_related("pack")
     owner = attempts.filter(pk=attempt_id).values_list("account_id", flat=True).first()
     if owner is None:
@@ -111,10 +111,10 @@ def _credit(rule: TopUpRule, attempt: TopUpAttempt, intent: Intent) -> str:
     )
     _write_end(attempt, Status.PAID, "", stripe_payment_intent_id=intent.id)
     TopUpRule.objects.filter(pk=rule.pk).update(declines=0)
-    _tell(
+    _mail_owner(
         rule,
         "Your credits were topped up",
-        f"{_what(attempt)} were bought automatically and charged to your card"
+        f"{_describe(attempt)} were bought automatically and charged to your card"
         f" ({rule.card}), as you had set it.",
     )
     return "credited"
@@ -131,9 +131,11 @@ def _write_end(attempt: TopUpAttempt, status: str, reason: str, **more: object) 
 
 
 @transaction.atomic
-def end(*, attempt: TopUpAttempt, status: str, reason: str, why_off: str = "") -> None:
+def end_attempt(
+    *, attempt: TopUpAttempt, status: str, reason: str, why_off: str = ""
+) -> None:
     """Nothing was charged, and nothing will be."""
-    found = _locked(attempt.pk)
+    found = _lock_attempt(attempt.pk)
     if found is None:
         return
     rule, row = found
@@ -157,12 +159,12 @@ def _declined(rule: TopUpRule, attempt: TopUpAttempt, reason: str) -> None:
     wait = BACK_OFF[declines - 1]
     again = timezone.now() + wait
     TopUpRule.objects.filter(pk=rule.pk).update(not_before=again)
-    _tell(
+    _mail_owner(
         rule,
         "Your automatic top-up was declined",
-        f"Your bank declined your card ({rule.card}) for {_what(attempt)}. Nothing was"
-        f" charged. We try again after {again:%Y-%m-%d %H:%M} UTC, if your credits are"
-        " still below your threshold.",
+        f"Your bank declined your card ({rule.card}) for {_describe(attempt)}."
+        f" Nothing was charged. We try again after {again:%Y-%m-%d %H:%M} UTC, if your"
+        " credits are still below your threshold.",
     )
 
 
@@ -170,21 +172,21 @@ def switch_off(
     *, rule: TopUpRule, why: str, attempt: TopUpAttempt | None = None
 ) -> None:
     """End a rule whose row the caller has locked, and say so by mail."""
-    topup_setup.end(rule, why)
-    about = f" for {_what(attempt)}" if attempt else ""
+    topup_setup.disable(rule, why)
+    about = f" for {_describe(attempt)}" if attempt else ""
     what = f"Automatic top-up is off now: {Why(why).label}{about}. Nothing was charged."
     if why == Why.AUTHENTICATION:
         what += (
             " Buy the pack once on your credits page: your bank asks for your "
             "approval, and automatic top-up switches on again."
         )
-    _tell(rule, SUBJECTS.get(Why(why), "Automatic top-up was switched off"), what)
+    _mail_owner(rule, SUBJECTS.get(Why(why), "Automatic top-up was switched off"), what)
 
 
-def _what(attempt: TopUpAttempt) -> str:
+def _describe(attempt: TopUpAttempt) -> str:
     return f"{attempt.credits_micro // MICRO:,} credits for {attempt.price_dollars}"
 
 
-def _tell(rule: TopUpRule, subject: str, what: str) -> None:
+def _mail_owner(rule: TopUpRule, subject: str, what: str) -> None:
     where = f"{settings.PUBLIC_BASE_URL}/credits"
     mails.write(user=rule.account, subject=subject, what=f"{what}\n\n{where}")

@@ -22,7 +22,7 @@ from focus.errors import DomainError
 from focus.money import MICRO
 from payments import gateway, packs
 from payments.models import Customer, Payment, Purchase, TopUpAttempt, TopUpRule
-from payments.packs import Till
+from payments.packs import PackCheckout
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def set_up(
     once: bytes | None,
     another_card: bool = False,
     visitor: Visitor = NO_VISITOR,
-) -> Till | None:
+) -> PackCheckout | None:
     """Buy the pack whenever fewer than `threshold` credits are left, for at most
     `ceiling_cents` a calendar month (UTC).
 
@@ -85,7 +85,7 @@ def set_up(
         raise BadTopUp(
             f"The monthly limit must allow at least one pack of {pack.price_dollars}."
         )
-    _forget_anothers(account, visitor)
+    _forget_previous_owners_card(account, visitor)
     now = timezone.now()
     agreed: dict[str, object] = {
         "pack": pack,
@@ -106,25 +106,27 @@ def set_up(
         rule.changed_at = now
         purchase = None
         if buys:
-            purchase = _to_be_saved(rule, account, sku, once, now)
+            purchase = _begin_saving_card(rule, account, sku, once, now)
         else:
             _switch_on(rule, now)
         rule.save()
-        _note("top_up_set", rule, visitor=visitor)
-    return packs.till_of(purchase=purchase) if purchase else None
+        _audit("top_up_set", rule, visitor=visitor)
+    return packs.open_checkout(purchase=purchase) if purchase else None
 
 
-def _forget_anothers(account: User, visitor: Visitor) -> None:
+def _forget_previous_owners_card(account: User, visitor: Visitor) -> None:
     """The card of whoever had the account before it changed hands."""
     theirs = TopUpRule.objects.filter(account=account).exclude(epoch=account.epoch)
     if theirs.exclude(stripe_payment_method_id="", enabled=False).exists():
-        forget(account=account, why=Why.ACCOUNT, visitor=visitor)
+        forget_card(account=account, why=Why.ACCOUNT, visitor=visitor)
 
 
-def _to_be_saved(
+def _begin_saving_card(
     rule: TopUpRule, account: User, sku: str, once: bytes | None, now: datetime
 ) -> Purchase:
-    purchase = packs.begin(account=account, sku=sku, once=once, saves_card=True)
+    purchase = packs.begin_purchase(
+        account=account, sku=sku, once=once, saves_card=True
+    )
     rule.epoch = account.epoch
     rule.saving = purchase
     rule.consented_at = now
@@ -157,18 +159,18 @@ def switch_off(
         rules = TopUpRule.objects.select_for_update(no_key=True)
         rule = rules.filter(account=account).first()
         if rule is not None:
-            end(rule, why)
-            _note("top_up_switched_off", rule, actor=actor, visitor=visitor)
+            disable(rule, why)
+            _audit("top_up_switched_off", rule, actor=actor, visitor=visitor)
 
 
-def end(rule: TopUpRule, why: str) -> None:
+def disable(rule: TopUpRule, why: str) -> None:
     """Switch off a rule whose row the caller has locked."""
     rule.enabled, rule.off_because = False, why
     rule.changed_at = timezone.now()
     rule.save(update_fields=["enabled", "off_because", "changed_at"])
 
 
-def forget(
+def forget_card(
     *,
     account: User,
     why: str = Why.PERSON,
@@ -189,10 +191,10 @@ def forget(
 def _forget_at_stripe(payment_method: str) -> None:
     # Who asks again, after a crash, finds that it is forgotten.
     with suppress(gateway.StripeRefused, gateway.Missing):
-        gateway.forget_card(payment_method=payment_method)
+        gateway.detach_card(payment_method=payment_method)
 
 
-def keep_cards() -> int:
+def save_cards() -> int:
     """Keep the cards of checkouts that are paid, and switch on what they were for.
     Returns how many. Asks Stripe.
     """
@@ -238,7 +240,7 @@ def _keep_card(rule: TopUpRule) -> bool:
     customer = Customer.objects.filter(account=rule.account_id).first()
     ours = customer is not None and stands.customer == customer.stripe_customer_id
     if stands.payment_method and ours:
-        card = gateway.card(payment_method=stands.payment_method)
+        card = gateway.card_label(payment_method=stands.payment_method)
     with transaction.atomic():
         rules = TopUpRule.objects.select_for_update(no_key=True)
         row = rules.filter(pk=rule.pk, saving=rule.saving_id).first()
@@ -252,13 +254,13 @@ def _keep_card(rule: TopUpRule) -> bool:
                 # From the consent on: a refund of this very payment counts too.
                 _switch_on(row, row.consented_at)
         row.save()
-        _note("top_up_card_saved", row)
+        _audit("top_up_card_saved", row)
     if card and before and before != row.stripe_payment_method_id:
         _forget_at_stripe(before)
     return True
 
 
-def retire() -> int:
+def forget_unowned_cards() -> int:
     """Forget the cards of accounts that were closed or changed hands. Asks Stripe."""
     gone = Q(account__is_active=False) | ~Q(account__epoch=F("epoch"))
     kept = Q(enabled=True) | ~Q(stripe_payment_method_id="")
@@ -267,13 +269,13 @@ def retire() -> int:
     some = _longest_unseen(rules.exclude(pk__in=sweep.backing_off))
     for rule in some:
         with sweep.each(rule.pk, ends=ASK_LATER):
-            forget(account=rule.account, why=Why.ACCOUNT, actor="system:top-up")
+            forget_card(account=rule.account, why=Why.ACCOUNT, actor="system:top-up")
             done += 1
     sweep.end(complete=len(some) < AT_ONCE)
     return done
 
 
-def _note(
+def _audit(
     kind: str, rule: TopUpRule, *, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> None:
     audit.record(

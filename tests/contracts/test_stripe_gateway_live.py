@@ -34,8 +34,8 @@ def test_a_session_is_made_once_read_and_closed(settings: Any) -> None:
         "line_items": [{"quantity": 1, "price_data": price}],
     }
     key = f"focus-{uuid.uuid4()}-session"
-    made = gateway.open_session(params=params, key=key)
-    assert gateway.open_session(params=params, key=key).id == made.id
+    made = gateway.create_session(params=params, key=key)
+    assert gateway.create_session(params=params, key=key).id == made.id
     assert (made.subtotal_cents, made.made_for, made.paid) == (499, packs.PACK, False)
     gateway.expire_session(session_id=made.id)
     assert gateway.session(session_id=made.id).status == "expired"

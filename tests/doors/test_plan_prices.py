@@ -79,7 +79,7 @@ def test_a_plan_of_a_new_installation_gets_its_price(till: Till) -> None:
 
 
 def test_staff_settle_a_difference_by_hand(db: None) -> None:
-    drift = drifts.note(
+    drift = drifts.record(
         kind=drifts.Kind.NO_CREDITS, subject="in_1", detail="500 cents paid"
     )
     assert drift is not None
@@ -92,4 +92,4 @@ def test_staff_settle_a_difference_by_hand(db: None) -> None:
     drift.refresh_from_db()
     assert drift.settled_by
     assert SecurityEvent.objects.get(kind="stripe_difference_settled")
-    assert drifts.note(kind=drifts.Kind.NO_CREDITS, subject="in_1", detail="") is None
+    assert drifts.record(kind=drifts.Kind.NO_CREDITS, subject="in_1", detail="") is None

@@ -48,7 +48,7 @@ def charges(till: Till) -> int:
 
 
 def charged_and_credited_once(till: Till, alice: User) -> None:
-    assert topup_setup.keep_cards() == charging.begin_due() == 0
+    assert topup_setup.save_cards() == charging.begin_due() == 0
     TopUpAttempt.objects.update(due_at=timezone.now())
     assert charging.charge_due() == 1
     assert charging.charge_due() == 0

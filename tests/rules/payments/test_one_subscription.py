@@ -75,7 +75,7 @@ def test_one_whose_first_payment_is_under_way_is_waited_for(
     assert till.stripe.pay(session.id, sepa_debit=True)["error"] is None
     assert standing(till, alice) == ["incomplete"]
     for slug in ("pro", "creator"):
-        with pytest.raises(choosing.UnderWay):
+        with pytest.raises(choosing.PaymentUnderWay):
             choosing.choose(account=alice, slug=slug)
     till.stripe.control(f"checkout/{session.id}/settle", paid=True)
     with pytest.raises(choosing.SamePlan):
@@ -109,7 +109,7 @@ def test_of_many_choices_at_once_one_can_be_paid(
     choosing.choose(account=alice, slug="pro")
     if slow:
         till.fault(SESSIONS, method="post", count=3, seconds=0.3)
-    ways: list[choosing.Way] = []
+    ways: list[choosing.StripePage] = []
 
     def choose(slug: str) -> None:
         with contextlib.suppress(DomainError):

@@ -272,12 +272,12 @@ class TestRaces:
 
         def work() -> str:
             try:
-                return refunds.settle_up(payment_intent=intent)
-            except refunds.Outrun:
+                return refunds.apply_reversals(payment_intent=intent)
+            except refunds.PaymentContended:
                 return "outrun"
 
         at_once(8, [work] * 8)
-        refunds.settle_up(payment_intent=intent)
+        refunds.apply_reversals(payment_intent=intent)
         payment = Payment.objects.get()
         assert payment.taken_back_micro == payment.granted_micro == 5 * MICRO
         assert Reversal.objects.count() == 2

@@ -79,7 +79,7 @@ class TestSetting:
         till.top_up(alice)
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.card) == (True, "visa ending in 4242")
-        assert topup_setup.keep_cards() == 0
+        assert topup_setup.save_cards() == 0
 
     def test_switched_off_before_it_was_paid_it_stays_off(
         self, till: Till, alice: User
@@ -109,8 +109,8 @@ class TestSetting:
     ) -> None:
         till.top_up(alice)
         card = TopUpRule.objects.get().stripe_payment_method_id
-        topup_setup.forget(account=alice)
-        topup_setup.forget(account=alice)
+        topup_setup.forget_card(account=alice)
+        topup_setup.forget_card(account=alice)
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.card, rule.stripe_payment_method_id) == (
             False,
@@ -197,8 +197,8 @@ class TestCharging:
         User.objects.update(is_active=False)
         run()
         assert statuses() == []
-        assert topup_setup.retire() == 1
-        assert topup_setup.retire() == 0
+        assert topup_setup.forget_unowned_cards() == 1
+        assert topup_setup.forget_unowned_cards() == 0
         assert TopUpRule.objects.get().stripe_payment_method_id == ""
 
     def test_who_takes_an_account_over_gets_no_card_with_it(
@@ -363,6 +363,6 @@ class TestRefusals:
         assert way is not None
         till.stripe.pay(str(way.purchase.stripe_session_id))
         till.catch_up()
-        topup_setup.keep_cards()
+        topup_setup.save_cards()
         assert TopUpRule.objects.get().enabled
         assert (credits_of(alice), charged(till)) == (10, 0)

@@ -31,7 +31,7 @@ def listed(kind: str) -> list[str]:
 def customer_with_card(till: Till, user: User) -> tuple[str, str]:
     from payments import customers
 
-    known = customers.known_to_stripe(account=user)
+    known = customers.ensure_customer(account=user)
     customer = str(known.stripe_customer_id)
     card = till.stripe.client.v1.payment_methods.attach(
         "pm_card_visa", {"customer": customer}
@@ -92,7 +92,7 @@ class TestPages:
         till.catch_up()
         for _ in range(12):
             till.stripe.control(f"charges/{intent}/refund", amount=40)
-        refunds.settle_up(payment_intent=intent)
+        refunds.apply_reversals(payment_intent=intent)
         assert Payment.objects.get().taken_back_micro == 5_000_000 * 480 // 499
 
 
@@ -312,13 +312,13 @@ class TestLost:
         """Stripe keeps an answer under its idempotency key, also a refusal."""
         from payments import packs
 
-        purchase = packs.begin(account=alice, sku="PACK_5", once=None)
+        purchase = packs.begin_purchase(account=alice, sku="PACK_5", once=None)
         alices_email, alice.email = alice.email, "not an address"
         purchase.account = alice
         with pytest.raises(gateway.StripeRefused):
-            packs.till_of(purchase=purchase)
+            packs.open_checkout(purchase=purchase)
         alice.email = alices_email
-        assert packs.till_of(purchase=purchase).url
+        assert packs.open_checkout(purchase=purchase).url
 
     def test_a_kept_refusal_is_asked_again_under_another_key(
         self, till: Till, alice: User
@@ -329,9 +329,9 @@ class TestLost:
         kept = till.stripe.control(f"objects/{pro}/forget")
         params["line_items"] = [{"price": pro, "quantity": 1}]
         with pytest.raises(gateway.Missing):
-            gateway.open_session(params=params, key="k-1")
+            gateway.create_session(params=params, key="k-1")
         till.stripe.control(f"objects/{pro}/restore", **kept)
-        assert gateway.open_session(params=params, key="k-1").url
+        assert gateway.create_session(params=params, key="k-1").url
 
     def test_a_card_that_went_with_its_customer_is_asked_for_anew(
         self, till: Till, alice: User
