@@ -35,7 +35,7 @@ def is_from_an_app(sender: Any, request: HttpRequest, **_newer: Any) -> bool:
     if not re.match(settings.CORS_URLS_REGEX, request.path_info):
         return False
     try:
-        return origins.of_an_app(request.headers.get("Origin", ""))
+        return origins.is_registered(request.headers.get("Origin", ""))
     except (DatabaseError, InterfaceError):
         # Asked on the way out too: the 503 that is already made must not become a 500.
         return False

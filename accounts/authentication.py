@@ -188,7 +188,7 @@ def _by_bearer(header: str, request: HttpRequest) -> Believed:
         key = tokens.find_app_key(secret=secret)
         principal = Principal(Kind.APP_KEY, app=key.app, token_id=key.pk)
         return principal, principal
-    if secret.count(".") == 2 and clerk.is_one(secret):
+    if secret.count(".") == 2 and clerk.is_clerk_token(secret):
         return _visiting(clerk.read(secret), request)
     if secret.count(".") == 2:
         claims = jwt.read(jwt.ACCESS, secret)
@@ -210,7 +210,7 @@ def _examine(secret: str, prefix: str, request: HttpRequest) -> None:
     genuine one works from an address where others guess.
     """
     if opaque.is_well_formed(secret, prefix=prefix):
-        limits.of(request).examine(secret)
+        limits.tally_of(request).require_guesses_left(secret)
 
 
 def _by_api_key(secret: str, request: HttpRequest) -> Believed:

@@ -91,4 +91,4 @@ def may_consent(meta: Mapping[str, Any]) -> bool:
     if "text/html" in accepts or accepts.startswith(("image/", "text/css")):
         return False
     referer = meta.get("HTTP_REFERER")
-    return referer is None or origins.of(referer) in origins.ours()
+    return referer is None or origins.origin_of(referer) in origins.ours()

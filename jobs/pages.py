@@ -61,7 +61,7 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
     if request.method != "POST":
         return _home(request, user)
     try:
-        limits.of(request).count((GENERAL,))
+        limits.tally_of(request).count((GENERAL,))
         require_second_proof(request)
         shown = endpoints.register(
             user=user,
@@ -229,7 +229,7 @@ def _done(
     With `proven` only after a recent second proof.
     """
     try:
-        limits.of(request).count((GENERAL,))
+        limits.tally_of(request).count((GENERAL,))
         if proven:
             require_second_proof(request)
         return do()

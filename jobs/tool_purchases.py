@@ -122,7 +122,7 @@ def process(
     else:
         balance = ledger.balance(account_id=user.pk, app_id=app.pk)
     # After the wallet is locked, as everywhere, so that no two deadlock.
-    consents.record(user=user, app_id=app.pk, after_movement=True)
+    consents.grant(user=user, app_id=app.pk, after_movement=True)
     token = _token(purchase)
     return Bought(purchase, balance, token, redirects.with_token(app.tool_url, token))
 

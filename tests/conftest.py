@@ -15,7 +15,7 @@ from accounts.models import App, User
 from accounts.partners import apps as partner_apps
 from accounts.partners import consents
 from accounts.providers import jwks
-from focus.limiting.limiter import of_this_process as limiter
+from focus.limiting.limiter import process_limiter as limiter
 from focus.money import MICRO
 from tests import googling
 from tests.clerk import ISSUER, Clerk, stub
@@ -208,7 +208,7 @@ def lets(db: None) -> Callable[[User, App], App]:
     """Let an app take a person's credits: their consent, as its first use records."""
 
     def consents_to(user: User, app: App) -> App:
-        consents.record(user=user, app_id=app.pk)
+        consents.grant(user=user, app_id=app.pk)
         return app
 
     return consents_to
@@ -274,7 +274,7 @@ def clerk(_clerk_process: Clerk, settings: Any) -> Iterator[Clerk]:
 
 
 def _forget_keys(redis_url: str) -> None:
-    jwks.forget()
+    jwks.clear_cache()
     store = redis.Redis.from_url(redis_url)
     for key in store.scan_iter("focus:jwks:*"):
         store.delete(key)

@@ -30,10 +30,10 @@ def record_consent_and_grant(*, user: User, app: App, actor: str) -> None:
     They can be spent at that app alone, unless its setting says at every app.
 
     Any number of calls at once grant once: the ledger looks for the money key under
-    the wallet's lock. Raises as `consents.record` does.
+    the wallet's lock. Raises as `consents.grant` does.
     """
     account_id = user.pk
-    consents.record(user=user, app_id=app.pk)
+    consents.grant(user=user, app_id=app.pk)
     if not app.starter_credits_micro or _starter_grants(account_id, app).exists():
         return
     ledger.grant(

@@ -78,7 +78,7 @@ class AppForm(forms.ModelForm):
     def clean_origins(self) -> list[str]:
         lines = [line.strip() for line in self.cleaned_data["origins"]]
         try:
-            exact = [origins.exact(line) for line in lines if line]
+            exact = [origins.checked_origin(line) for line in lines if line]
             origins.require_free(exact, app=self.instance)
             return list(dict.fromkeys(exact))
         except (origins.InvalidOrigin, origins.OriginTaken) as refusal:
@@ -87,7 +87,7 @@ class AppForm(forms.ModelForm):
     def clean_tool_url(self) -> str:
         url: str = self.cleaned_data["tool_url"].strip()
         try:
-            return origins.redirect_url(url) if url else ""
+            return origins.checked_redirect_url(url) if url else ""
         except origins.InvalidRedirectUrl as refusal:
             raise forms.ValidationError(refusal.message) from refusal
 

@@ -16,7 +16,7 @@ from accounts.credentials.principals import Kind
 from accounts.models import User, UserKey
 from accounts.signin import passwords, sessions
 from focus.contracts.clipforge import ClipForge
-from focus.contracts.fields import Line, Text
+from focus.contracts.fields import ExactText, TrimmedText
 from focus.contracts.replay import replayable_secret
 from focus.limiting import limits
 from focus.limiting.limits import AUTH, SIGN_IN
@@ -30,14 +30,14 @@ JWT_ONLY = Access(frozenset({Kind.JWT}))
 
 
 class Registration(serializers.Serializer):
-    email = Line(max_length=254)
-    name = Line(max_length=150, required=False, default="", allow_blank=True)
-    password = Text(max_length=1024)
+    email = TrimmedText(max_length=254)
+    name = TrimmedText(max_length=150, required=False, default="", allow_blank=True)
+    password = ExactText(max_length=1024)
 
 
 class Login(serializers.Serializer):
-    email = Line(max_length=254)
-    password = Text(max_length=1024)
+    email = TrimmedText(max_length=254)
+    password = ExactText(max_length=1024)
 
 
 class Account(serializers.ModelSerializer[User]):
@@ -60,7 +60,7 @@ class SignedIn(serializers.Serializer):
 
 
 class NewKey(serializers.Serializer):
-    name = Line(max_length=120, required=False, default="API key")
+    name = TrimmedText(max_length=120, required=False, default="API key")
     expiresInDays = serializers.IntegerField(  # noqa: N815
         min_value=1,
         max_value=user_keys.DAYS_MAX,
@@ -218,7 +218,7 @@ class KeyViewSet(ClipForge, ViewSet):
             days=wish.validated_data["expiresInDays"],
             visitor=visitor(request._request),
         )
-        limits.of(request._request).believe(issued.secret)
+        limits.tally_of(request._request).remember_valid(issued.secret)
         body = {
             "key": issued.secret,
             "id": str(issued.key.pk),

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts.credentials.access import PUBLIC
-from focus.contracts.fields import Text
+from focus.contracts.fields import ExactText
 from focus.contracts.onesub import OneSub
 from focus.limiting.limits import VERIFY_USER
 from focus.web.routing import either_slash
@@ -20,7 +20,7 @@ LONGEST_TOKEN = 4096
 
 
 class Asked(serializers.Serializer[Any]):
-    token = Text(max_length=LONGEST_TOKEN)
+    token = ExactText(max_length=LONGEST_TOKEN)
 
 
 class VerifiedUser(serializers.Serializer[Any]):

@@ -18,7 +18,7 @@ def name(state: str) -> str:
     return prefix + hashlib.sha256(state.encode()).hexdigest()[:8]
 
 
-def give(answer: HttpResponseBase, started: linking.LinkRedirect) -> None:
+def put(answer: HttpResponseBase, started: linking.LinkRedirect) -> None:
     """Let this browser, and no other, finish what was started."""
     answer.headers["Cache-Control"] = "no-store"
     answer.set_cookie(
@@ -31,5 +31,5 @@ def give(answer: HttpResponseBase, started: linking.LinkRedirect) -> None:
     )
 
 
-def take_back(answer: HttpResponseBase, state: str) -> None:
+def drop(answer: HttpResponseBase, state: str) -> None:
     answer.delete_cookie(name(state), **_PLACE)

@@ -23,7 +23,7 @@ from accounts.credentials import proofs
 from accounts.credentials.principals import TokenEnded
 from accounts.links import registry as link_registry
 from accounts.links import tokens as link_tokens
-from accounts.links.protocol import CallbackQuery, NotProven, Proven
+from accounts.links.protocol import CallbackQuery, LinkNotProven, ProvenAccount
 from accounts.links.tokens import (
     NotLinked,
     ProviderToken,
@@ -43,10 +43,10 @@ __all__ = [
     "callback",
     "finish",
     "forget_all",
-    "give_back",
-    "of",
+    "linked_accounts",
+    "revoke_tokens",
     "start",
-    "take",
+    "take_state",
     "token",
     "unlink",
 ]
@@ -118,11 +118,13 @@ def start(
         },
         seconds=STATE_SECONDS,
     )
-    url = service.address(callback=callback(provider), state=state, verifier=verifier)
+    url = service.authorization_url(
+        callback=callback(provider), state=state, verifier=verifier
+    )
     return LinkRedirect(url, state, binder)
 
 
-def take(
+def take_state(
     *, provider: str, state: str, user: User | None, binder: str | None
 ) -> LinkAttempt:
     """Take a state, once, for whoever came back: `user` is who is signed in.
@@ -157,21 +159,21 @@ def take(
 
 
 def finish(
-    *, attempt: LinkAttempt, answer: CallbackQuery, visitor: Visitor = NO_VISITOR
+    *, attempt: LinkAttempt, query: CallbackQuery, visitor: Visitor = NO_VISITOR
 ) -> Link:
     """Check what the provider says, and link that account. Linking it again renews it.
 
-    Raises `LinkDeclined`, `NotProven`, `LinkTaken`, `OtherAccountLinked`,
+    Raises `LinkDeclined`, `LinkNotProven`, `LinkTaken`, `OtherAccountLinked`,
     `ServiceDown` and `Unavailable`. Asks the provider: never call it in a transaction.
     """
-    proven = _service(attempt.provider).prove(
-        answer=answer,
+    proven = _service(attempt.provider).verify_callback(
+        query=query,
         callback=callback(attempt.provider),
         state=attempt.state,
         verifier=attempt.verifier,
     )
     if not 0 < len(proven.subject) <= 64:
-        raise NotProven("The provider named no account.")
+        raise LinkNotProven("The provider named no account.")
     try:
         return _kept(attempt, proven, visitor)
     except IntegrityError:
@@ -179,7 +181,7 @@ def finish(
         return _kept(attempt, proven, visitor)
 
 
-def of(*, user: User) -> QuerySet[Link]:
+def linked_accounts(*, user: User) -> QuerySet[Link]:
     """The linked accounts of `user`, newest first."""
     return Link.objects.filter(user=user).order_by("-created_at", "-id")
 
@@ -195,7 +197,7 @@ def unlink(*, user: User, provider: str, visitor: Visitor = NO_VISITOR) -> Link:
         if link is None:
             raise link_tokens.not_linked(provider)
         _forget(link, user=user, visitor=visitor)
-    give_back(links=[link])
+    revoke_tokens(links=[link])
     return link
 
 
@@ -204,7 +206,7 @@ def forget_all(
 ) -> list[Link]:
     """Forget every linked account of `user`, in the caller's transaction.
 
-    Once that is committed the caller owes the providers a `give_back` of what this
+    Once that is committed the caller owes the providers a `revoke_tokens` of what this
     returns.
     """
     rows = list(Link.objects.select_for_update().filter(user=user).order_by("pk"))
@@ -213,14 +215,14 @@ def forget_all(
     return rows
 
 
-def give_back(*, links: Iterable[Link]) -> None:
+def revoke_tokens(*, links: Iterable[Link]) -> None:
     """Tell the providers of forgotten `links` that their tokens are needed no more.
 
     Never call it inside a transaction.
     """
     for link in links:
-        if (tokens := link_tokens.opened(link)) is not None:
-            link_tokens.give_back(link.provider, tokens)
+        if (tokens := link_tokens.unseal(link)) is not None:
+            link_tokens.revoke(link.provider, tokens)
 
 
 def callback(provider: str) -> str:
@@ -229,7 +231,7 @@ def callback(provider: str) -> str:
 
 
 @transaction.atomic
-def _kept(attempt: LinkAttempt, proven: Proven, visitor: Visitor) -> Link:
+def _kept(attempt: LinkAttempt, proven: ProvenAccount, visitor: Visitor) -> Link:
     try:
         # What the account's owner has ended since it was started, adds nothing.
         user = proofs.hold(user=User(pk=attempt.user_id, epoch=attempt.epoch))
@@ -256,7 +258,7 @@ def _kept(attempt: LinkAttempt, proven: Proven, visitor: Visitor) -> Link:
     link.username = proven.username or link.username
     link.is_active, link.renewing_until = True, None
     if proven.tokens:
-        link_tokens.put(link, proven.tokens)
+        link_tokens.store(link, proven.tokens)
     link.save()
     # What it looks like is the first thing that people want to see.
     Sync.objects.bulk_create(
@@ -296,7 +298,7 @@ def _one(user: User, provider: str) -> dict[str, Any]:
     return {"user": user, "provider": provider}
 
 
-def _service(provider: str) -> link_registry.Service:
+def _service(provider: str) -> link_registry.LinkService:
     service = link_registry.find(provider).service
     assert service is not None  # noqa: S101 — what `find` gives has one
     return service

@@ -10,7 +10,7 @@ from focus.errors import DomainError
 CallbackQuery = Mapping[str, Sequence[str]]
 
 
-class NotProven(DomainError):
+class LinkNotProven(DomainError):
     """The answer is forged, used, too old, or for another question."""
 
     code = "link_not_proven"
@@ -39,7 +39,7 @@ class OAuthTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class ProvenAccount:
     """Who was there: the provider's unchanging id, the name it shows, and tokens."""
 
     subject: str
@@ -47,11 +47,12 @@ class Proven:
     tokens: OAuthTokens | None = None
 
 
-def only(answer: CallbackQuery, name: str) -> str:
-    """The one value of `name`. Raises `NotProven` for none and for two: whoever reads
-    the first of two and checks the second has checked nothing.
+def single_value(query: CallbackQuery, name: str) -> str:
+    """Return the only value of `name`. Raises `LinkNotProven` for none and for several.
+
+    With two values, a check of one of them says nothing about the other.
     """
-    values = answer.get(name) or ()
+    values = query.get(name) or ()
     if len(values) != 1:
-        raise NotProven(f"The provider's answer must have {name} once.")
+        raise LinkNotProven(f"The provider's answer must have {name} once.")
     return values[0]

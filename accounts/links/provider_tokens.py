@@ -27,13 +27,15 @@ def find(*, user: User, provider: str) -> ProviderToken:
 
 
 def _at_clerk(user: User, provider: str) -> ProviderToken:
-    if user.clerk_id is None or not clerk_backend.configured():
+    if user.clerk_id is None or not clerk_backend.is_configured():
         raise _not_linked(provider)
     # It becomes part of an address.
     if not _PROVIDER.fullmatch(provider):
         raise _not_linked("such")
     try:
-        found = clerk_backend.linked_token(clerk_id=user.clerk_id, provider=provider)
+        found = clerk_backend.fetch_linked_token(
+            clerk_id=user.clerk_id, provider=provider
+        )
     except clerk_backend.ConsentNeeded as refused:
         raise ReconnectRequired(
             f"Your {provider} account has to be connected again.",

@@ -5,27 +5,27 @@ from typing import Any, Protocol
 
 from accounts.links import steam
 from accounts.links import x as x_link
-from accounts.links.protocol import CallbackQuery, OAuthTokens, Proven
+from accounts.links.protocol import CallbackQuery, OAuthTokens, ProvenAccount
 from focus.errors import NotFound
 
 
-class Service(Protocol):
+class LinkService(Protocol):
     """How a provider is asked whose account it is, and what it tells about it."""
 
-    def configured(self) -> bool: ...
+    def is_configured(self) -> bool: ...
 
     def origin(self) -> str: ...
 
-    def address(self, *, callback: str, state: str, verifier: str) -> str: ...
+    def authorization_url(self, *, callback: str, state: str, verifier: str) -> str: ...
 
-    def prove(
-        self, *, answer: CallbackQuery, callback: str, state: str, verifier: str
-    ) -> Proven: ...
+    def verify_callback(
+        self, *, query: CallbackQuery, callback: str, state: str, verifier: str
+    ) -> ProvenAccount: ...
 
     def look_up(self, *, subject: str, access_token: str | None) -> dict[str, Any]: ...
 
 
-class Issuer(Protocol):
+class TokenIssuer(Protocol):
     """How tokens that a provider gave are renewed and given back."""
 
     def renew(self, *, tokens: OAuthTokens) -> OAuthTokens: ...
@@ -41,12 +41,12 @@ class Provider:
     name: str
     icon: str
     description: str
-    service: Service | None = None
-    issuer: Issuer | None = None
+    service: LinkService | None = None
+    issuer: TokenIssuer | None = None
 
     @property
     def available(self) -> bool:
-        return self.service is not None and self.service.configured()
+        return self.service is not None and self.service.is_configured()
 
 
 PROVIDERS = [

@@ -15,7 +15,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts import nonces
-from accounts.links.protocol import CallbackQuery, LinkDeclined, NotProven, Proven, only
+from accounts.links.protocol import (
+    CallbackQuery,
+    LinkDeclined,
+    LinkNotProven,
+    ProvenAccount,
+    single_value,
+)
 from accounts.providers import outbound
 
 NAMESPACE = "http://specs.openid.net/auth/2.0"
@@ -39,7 +45,7 @@ _NONCE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)[\x21-\x7e]{0,235}", re.A
 _VISIBILITY = {1: "private", 3: "public"}
 
 
-def configured() -> bool:
+def is_configured() -> bool:
     """OpenID needs no agreement with Steam."""
     return True
 
@@ -48,7 +54,7 @@ def origin() -> str:
     return settings.STEAM_OPENID_BASE
 
 
-def address(*, callback: str, state: str, verifier: str) -> str:
+def authorization_url(*, callback: str, state: str, verifier: str) -> str:
     """Where to send the person. `state` comes back with them, signed."""
     return f"{_endpoint()}?" + urlencode(
         {
@@ -62,24 +68,28 @@ def address(*, callback: str, state: str, verifier: str) -> str:
     )
 
 
-def prove(*, answer: CallbackQuery, callback: str, state: str, verifier: str) -> Proven:
-    """The Steam account that came back with `answer`.
+def verify_callback(
+    *, query: CallbackQuery, callback: str, state: str, verifier: str
+) -> ProvenAccount:
+    """The Steam account that came back with `query`.
 
-    Raises `LinkDeclined`, `NotProven`, and `ServiceDown` or `Unavailable`.
+    Raises `LinkDeclined`, `LinkNotProven`, and `ServiceDown` or `Unavailable`.
     """
-    said = {name: only(answer, name) for name in answer if name.startswith("openid.")}
+    said = {
+        name: single_value(query, name) for name in query if name.startswith("openid.")
+    }
     if said.get("openid.mode") == "cancel":
         raise LinkDeclined("Steam says that you did not sign in there.")
     subject = _inspect(said, _return_to(callback, state))
     nonce = said["openid.response_nonce"]
     # Before Steam is asked: of two copies one gets as far as that.
     if not nonces.spend(purpose="steam", nonce=nonce, seconds=REMEMBERED_SECONDS):
-        raise NotProven("Steam's answer was used before.")
+        raise LinkNotProven("Steam's answer was used before.")
     reply = outbound.post(_endpoint(), {**said, "openid.mode": "check_authentication"})
     lines = reply.body.decode("utf-8", "replace").splitlines()
     if reply.status != 200 or "is_valid:true" not in lines:
-        raise NotProven("Steam does not stand by this answer.")
-    return Proven(subject)
+        raise LinkNotProven("Steam does not stand by this answer.")
+    return ProvenAccount(subject)
 
 
 def look_up(*, subject: str, access_token: str | None) -> dict[str, Any]:
@@ -135,27 +145,27 @@ def _return_to(callback: str, state: str) -> str:
 def _inspect(said: dict[str, str], return_to: str) -> str:
     """The SteamID, if all is as it must be (OpenID 2.0, section 11)."""
     if any(len(value) > LONGEST for value in said.values()):
-        raise NotProven("Steam's answer is too long.")
+        raise LinkNotProven("Steam's answer is too long.")
     _must(said, "openid.ns", NAMESPACE)
     _must(said, "openid.mode", "id_res")
     _must(said, "openid.op_endpoint", _endpoint())
     _must(said, "openid.return_to", return_to)
     if lacking := SIGNED - set(said.get("openid.signed", "").split(",")):
-        raise NotProven(f"Steam did not sign {', '.join(sorted(lacking))}.")
+        raise LinkNotProven(f"Steam did not sign {', '.join(sorted(lacking))}.")
     claimed = said.get("openid.claimed_id", "")
     _must(said, "openid.identity", claimed)
     one = re.escape(f"{settings.STEAM_OPENID_BASE}/id/")
     # The whole of it: `…/id/7656…/../somebody` also starts and ends well.
     found = re.fullmatch(rf"{one}(7656[0-9]{{13}})", claimed)
     if found is None:
-        raise NotProven("This is no Steam account.")
+        raise LinkNotProven("This is no Steam account.")
     _must_be_fresh(said.get("openid.response_nonce", ""))
     return found[1]
 
 
 def _must(said: dict[str, str], name: str, value: str) -> None:
     if said.get(name) != value:
-        raise NotProven(f"Steam's answer has the wrong {name}.")
+        raise LinkNotProven(f"Steam's answer has the wrong {name}.")
 
 
 def _must_be_fresh(nonce: str) -> None:
@@ -165,7 +175,7 @@ def _must_be_fresh(nonce: str) -> None:
             found[1] if found else "", "%Y-%m-%dT%H:%M:%SZ"
         ).replace(tzinfo=UTC)
     except ValueError:
-        raise NotProven("Steam's answer has no readable response_nonce.") from None
+        raise LinkNotProven("Steam's answer has no readable response_nonce.") from None
     now = timezone.now()
     if not now - FRESH <= made_at <= now + AHEAD:
-        raise NotProven("Steam's answer is too old, or not from now.")
+        raise LinkNotProven("Steam's answer is too old, or not from now.")

@@ -121,7 +121,7 @@ def _look_up(link: Link) -> dict[str, Any]:
         return provider.service.look_up(subject=link.subject, access_token=access_token)
     except ConsentGone as gone:
         link.refresh_from_db()
-        link_tokens.rejected(link, access_token=access_token)
+        link_tokens.mark_rejected(link, access_token=access_token)
         # The next try renews the token, or finds that the user must reconnect.
         raise ServiceDown("The provider refused the token.") from gone
 

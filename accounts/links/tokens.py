@@ -68,7 +68,7 @@ def token(*, user: User, provider: str) -> ProviderToken:
             raise not_linked(provider)
         if not link.is_active:
             raise reconnect(provider)
-        tokens = opened(link)
+        tokens = unseal(link)
         if tokens is None:
             # The key it was sealed with is gone; the person can give a new token.
             raise reconnect(provider)
@@ -81,13 +81,13 @@ def token(*, user: User, provider: str) -> ProviderToken:
     raise ServiceDown("The token is being renewed. Please retry in a moment.")
 
 
-def rejected(link: Link, *, access_token: str | None) -> None:
+def mark_rejected(link: Link, *, access_token: str | None) -> None:
     """The provider refused `access_token` although its time is not over.
 
     The next who asks renews it; without a refresh token the person must reconnect.
     A token that has been replaced since changes nothing.
     """
-    tokens = opened(link)
+    tokens = unseal(link)
     if tokens is None or tokens.access != access_token:
         return
     same = Link.objects.filter(
@@ -99,13 +99,13 @@ def rejected(link: Link, *, access_token: str | None) -> None:
         same.update(expires_at=timezone.now())
 
 
-def put(link: Link, tokens: OAuthTokens) -> None:
+def store(link: Link, tokens: OAuthTokens) -> None:
     """Lay `tokens` into the row, which the caller saves."""
     for name, value in _row(tokens).items():
         setattr(link, name, value)
 
 
-def opened(link: Link) -> OAuthTokens | None:
+def unseal(link: Link) -> OAuthTokens | None:
     """The tokens in the row; None where there are none that we can read."""
     if link.sealed_tokens is None:
         return None
@@ -120,7 +120,7 @@ def opened(link: Link) -> OAuthTokens | None:
     )
 
 
-def give_back(provider: str, tokens: OAuthTokens) -> None:
+def revoke(provider: str, tokens: OAuthTokens) -> None:
     """Tell the provider that we need these no more. Tried once: here they are gone."""
     try:
         _issuer(provider).revoke(tokens=tokens)
@@ -163,10 +163,10 @@ def _renew(link: Link, tokens: OAuthTokens, lease: datetime) -> None:
         raise
     if not mine.update(**_row(fresh), renewing_until=None):
         # Unlinked, or linked anew, meanwhile: nobody would ever give these back.
-        give_back(link.provider, fresh)
+        revoke(link.provider, fresh)
 
 
-def _issuer(provider: str) -> link_registry.Issuer:
+def _issuer(provider: str) -> link_registry.TokenIssuer:
     known = link_registry.named(provider)
     if known is None or known.issuer is None or not known.available:
         raise ServiceDown("This provider is not configured here any more.")

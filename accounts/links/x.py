@@ -13,10 +13,10 @@ from accounts.links.protocol import (
     CallbackQuery,
     ConsentGone,
     LinkDeclined,
-    NotProven,
+    LinkNotProven,
     OAuthTokens,
-    Proven,
-    only,
+    ProvenAccount,
+    single_value,
 )
 from accounts.providers import outbound
 from accounts.providers.outbound import Reply, ServiceDown
@@ -28,7 +28,7 @@ SCOPES = ["tweet.read", "users.read", "offline.access"]
 _REFUSED = {"invalid_grant", "invalid_request"}
 
 
-def configured() -> bool:
+def is_configured() -> bool:
     return bool(settings.X_CLIENT_ID and settings.X_CLIENT_SECRET)
 
 
@@ -36,7 +36,7 @@ def origin() -> str:
     return settings.X_OAUTH_BASE
 
 
-def address(*, callback: str, state: str, verifier: str) -> str:
+def authorization_url(*, callback: str, state: str, verifier: str) -> str:
     """Where to send the person."""
     digest = hashlib.sha256(verifier.encode()).digest()
     return f"{settings.X_OAUTH_BASE}/authorize?" + urlencode(
@@ -54,27 +54,29 @@ def address(*, callback: str, state: str, verifier: str) -> str:
     )
 
 
-def prove(*, answer: CallbackQuery, callback: str, state: str, verifier: str) -> Proven:
-    """The X account that came back with `answer`, and its tokens.
+def verify_callback(
+    *, query: CallbackQuery, callback: str, state: str, verifier: str
+) -> ProvenAccount:
+    """The X account that came back with `query`, and its tokens.
 
-    Raises `LinkDeclined`, `NotProven` and `ServiceDown`.
+    Raises `LinkDeclined`, `LinkNotProven` and `ServiceDown`.
     """
-    if only(answer, "state") != state:
-        raise NotProven("X's answer is for another question.")
-    if "error" in answer:
+    if single_value(query, "state") != state:
+        raise LinkNotProven("X's answer is for another question.")
+    if "error" in query:
         raise LinkDeclined("X says that you did not agree.")
     form = {
         "grant_type": "authorization_code",
-        "code": only(answer, "code"),
+        "code": single_value(query, "code"),
         "redirect_uri": callback,
         "code_verifier": verifier,
     }
     try:
         tokens = _tokens(_post("token", form), before=None)
     except ConsentGone as refused:
-        raise NotProven("X does not stand by this answer.") from refused
+        raise LinkNotProven("X does not stand by this answer.") from refused
     said = _me(tokens.access)
-    return Proven(said["id"], said["username"], tokens)
+    return ProvenAccount(said["id"], said["username"], tokens)
 
 
 def renew(*, tokens: OAuthTokens) -> OAuthTokens:

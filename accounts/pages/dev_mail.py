@@ -19,7 +19,7 @@ def page(request: HttpRequest) -> HttpResponse:
     """Show the newest mails with links that work. Elsewhere there is no such page."""
     if not _is_local(request):
         raise Http404
-    about = {"letters": local_mail.letters()}
+    about = {"letters": local_mail.recent_mails()}
     response = render(request, "accounts/dev_mail.html", about)
     response["Cache-Control"] = "no-store"
     return response

@@ -96,7 +96,7 @@ def revoke_key(request: HttpRequest, user: User, key_id: uuid.UUID) -> HttpRespo
 
 def _allowed(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
     """What was asked for, by a sign-in that may add a way to act for the account."""
-    limits.of(request).count((AUTH,))
+    limits.tally_of(request).count((AUTH,))
     require_second_proof(request)
     for field, wrong in form.errors.get_json_data().items():
         label = _LABELS.get(field, field.capitalize())

@@ -49,7 +49,7 @@ class Row:
 
 def rows(*, user: User) -> list[Row]:
     """What is linked or can be, in the order of the providers."""
-    linked = {link.provider: link for link in linking.of(user=user)}
+    linked = {link.provider: link for link in linking.linked_accounts(user=user)}
     newest = {
         sync.link_id: sync
         for sync in Sync.objects.filter(link__in=linked.values())
@@ -71,7 +71,7 @@ def targets() -> list[str]:
         for one in link_registry.PROVIDERS
         if one.available and one.service
     )
-    return sorted(filter(None, map(origins.of, ways)))
+    return sorted(filter(None, map(origins.origin_of, ways)))
 
 
 def told(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
@@ -91,14 +91,14 @@ def told(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
 @signed_in
 def connect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
     try:
-        limits.of(request).count((AUTH,))
+        limits.tally_of(request).count((AUTH,))
         require_second_proof(request)
         started = linking.start(user=user, provider=provider, in_browser=True)
     except DomainError as refusal:
         messages.error(request, refusal.message)
         return redirect(HERE)
     answer = redirect(started.url)
-    link_cookie.give(answer, started)
+    link_cookie.put(answer, started)
     return answer
 
 

@@ -83,7 +83,7 @@ def shown(
         "links": linked,
         "link_note": elsewhere.told(request, linked),
         "syncable": any(row.link and row.link.is_active for row in linked),
-        "identities": identities.of(user=user),
+        "identities": identities.linked_identities(user=user),
         "google": google.is_configured(),
         "passkeys": passkey_signin.of(user=user),
         "has_password": user.has_usable_password(),

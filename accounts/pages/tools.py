@@ -85,7 +85,7 @@ def spell(micro: int) -> str:
 
 def allowing(response: HttpResponse, bought: list[ToolPurchase]) -> HttpResponse:
     """Let this page's forms end at the tools that they open."""
-    targets = {origins.of(purchase.app.tool_url) for purchase in bought}
+    targets = {origins.origin_of(purchase.app.tool_url) for purchase in bought}
     known = sorted(filter(None, targets))
     response["Content-Security-Policy"] = page_policy(*known)
     return response
@@ -103,7 +103,7 @@ def _confirm(
     refusal: DomainError | None = None,
 ) -> HttpResponse:
     balance = ledger.balance(account_id=user.pk, app_id=found.app_id)
-    host = (origins.of(found.app.tool_url) or "").partition("://")[2]
+    host = (origins.origin_of(found.app.tool_url) or "").partition("://")[2]
     elsewhere = sum(
         micro
         for app, micro in statements.restricted_by_app(account_id=user.pk)

@@ -82,7 +82,9 @@ def switch(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     try:
         if active:
             require_second_proof(request)
-        tools.switch(owner=user, app_id=app_id, active=active, visitor=visitor(request))
+        tools.set_active(
+            owner=user, app_id=app_id, active=active, visitor=visitor(request)
+        )
     except (tools.SwitchedOffBySupport, SecondProofRequired) as refusal:
         messages.error(request, refusal.message)
     else:
@@ -111,7 +113,7 @@ def new_key(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse
         request,
         user,
         app_id,
-        lambda: tools.new_key(owner=user, app_id=app_id, name=name),
+        lambda: tools.add_key(owner=user, app_id=app_id, name=name),
     )
 
 

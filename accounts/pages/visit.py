@@ -67,9 +67,9 @@ def _form_page(request: HttpRequest) -> str:
     if request.method in ("GET", "HEAD"):
         return request.get_full_path()
     came = request.META.get("HTTP_REFERER", "")
-    if origins.of(came) in origins.ours():
+    if origins.origin_of(came) in origins.ours():
         parts = urlsplit(came)
-        return redirects.relative(urlunsplit(("", "", *parts[2:]))) or "/"
+        return redirects.allowed_path(urlunsplit(("", "", *parts[2:]))) or "/"
     return "/"
 
 

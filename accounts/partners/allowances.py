@@ -12,7 +12,7 @@ class InvalidRateLimit(DomainError):
     code = "invalid_rate_limit"
 
 
-def set_rate_limit(*, whose: str, per_minute: int | None, actor: str) -> App | User:
+def set_rate_limit(*, holder: str, per_minute: int | None, actor: str) -> App | User:
     """Give the account with this email, or each key of the app with this slug, its own
     limit; None gives back the usual. It holds from the next request on.
 
@@ -21,19 +21,19 @@ def set_rate_limit(*, whose: str, per_minute: int | None, actor: str) -> App | U
     if per_minute is not None and not 1 <= per_minute <= MOST_PER_MINUTE:
         raise InvalidRateLimit(f"A limit is 1 to {MOST_PER_MINUTE} a minute.")
     found: App | User | None
-    if "@" in whose:
-        found = User.objects.with_email(whose).first()
+    if "@" in holder:
+        found = User.objects.with_email(holder).first()
     else:
-        found = App.objects.filter(slug=whose).first()
+        found = App.objects.filter(slug=holder).first()
     if found is None:
-        raise NotFound(f"There is no account and no app {whose!r}.")
+        raise NotFound(f"There is no account and no app {holder!r}.")
     found.rate_limit_per_minute = per_minute
     found.save(update_fields=["rate_limit_per_minute"])
     audit.record(
         "rate_limit_set",
         user=found if isinstance(found, User) else found.owner,
         actor=actor,
-        whose=str(found),
+        holder=str(found),
         per_minute=per_minute,
     )
     return found

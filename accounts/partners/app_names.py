@@ -24,20 +24,20 @@ def needs_approval(
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('accounts.app_names'))")
-    mine = {look for look in (looks(name), looks(slug)) if look}
-    if any(looks(word) in look for word in RESERVED for look in mine):
+    mine = {look for look in (skeleton(name), skeleton(slug)) if look}
+    if any(skeleton(word) in look for word in RESERVED for look in mine):
         return True
     others = App.objects.exclude(owner_id__isnull=False, owner_id=owner_id)
     if app_id is not None:
         others = others.exclude(pk=app_id)
     return any(
-        looks(text) in mine
+        skeleton(text) in mine
         for pair in others.values_list("name", "slug")
         for text in pair
     )
 
 
-def looks(text: str) -> str:
+def skeleton(text: str) -> str:
     """What a text looks like: two texts that people could mistake are equal.
 
     The skeleton of Unicode's UTS 39, and also without case, accents, spaces and

@@ -47,13 +47,13 @@ class Offer:
     duplicate_mode: str = App.DuplicateMode.CONFLICT
     sold_per_use: bool = False
 
-    def to(self, app: App) -> None:
+    def apply_to(self, app: App) -> None:
         """Write it on `app`, unsaved. Raises `InvalidPrice`, `InvalidRedirectUrl`."""
         if not 0 <= self.price_micro <= MAX_PRICE * MICRO:
             raise InvalidPrice(f"A price is 0 to {MAX_PRICE} credits.")
         app.is_tool = True
         app.price_micro = self.price_micro
-        app.tool_url = origins.redirect_url(self.url)
+        app.tool_url = origins.checked_redirect_url(self.url)
         app.duplicate_mode = self.duplicate_mode
         app.sold_per_use = self.sold_per_use
 
@@ -70,19 +70,21 @@ def find_active(slug: str) -> App:
     raise UnknownApp("There is no such app.")
 
 
-def find_for(slug: str, *, user_id: uuid.UUID) -> tuple[App, bool]:
+def find_with_consent(slug: str, *, user_id: uuid.UUID) -> tuple[App, bool]:
     """The live app with this slug, and whether this person lets it act for them.
 
     One query. Raises `UnknownApp`.
     """
-    found = _is_slug(slug) and tuples(_FIND_FOR, {"slug": slug, "user": user_id})
+    found = _is_slug(slug) and tuples(
+        _FIND_WITH_CONSENT, {"slug": slug, "user": user_id}
+    )
     if not found:
         raise UnknownApp("There is no such app.")
     app, place = instance(App, found[0])
     return app, found[0][place]
 
 
-_FIND_FOR: LiteralString = f"""
+_FIND_WITH_CONSENT: LiteralString = f"""
     SELECT {columns(App, "a")}, EXISTS (SELECT FROM accounts_consent c
       WHERE c.user_id = %(user)s AND c.app_id = a.id AND c.revoked_at IS NULL)
     FROM accounts_app a WHERE a.slug = %(slug)s AND {LIVE}
@@ -105,11 +107,11 @@ def create(
     `rules` are further columns of it, such as `overage_policy`.
 
     Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin`, `origins.OriginTaken` or
-    what `Offer.to` does.
+    what `Offer.apply_to` does.
     """
     if not _is_slug(slug):
         raise InvalidSlug("A slug is made of a-z, 0-9 and single hyphens, 64 at most.")
-    exact = list(dict.fromkeys(map(origins.exact, allowed_origins)))
+    exact = list(dict.fromkeys(map(origins.checked_origin, allowed_origins)))
     origins.require_free(exact)
     app = App(
         slug=slug,
@@ -120,7 +122,7 @@ def create(
         **rules,
     )
     if offer is not None:
-        offer.to(app)
+        offer.apply_to(app)
     try:
         with transaction.atomic():
             app.save(force_insert=True)

@@ -21,7 +21,7 @@ class AppNotGranted(DomainError):
     code = "app_not_granted"
 
 
-def record(*, user: User, app_id: uuid.UUID, after_movement: bool = False) -> bool:
+def grant(*, user: User, app_id: uuid.UUID, after_movement: bool = False) -> bool:
     """Let the app act for the person. Returns whether that is new.
 
     Writes nothing where it is granted already, so it may be called on every use. Safe
@@ -65,7 +65,7 @@ def is_revoked(*, user: User, app_id: uuid.UUID) -> bool:
     return rows.filter(revoked_at__isnull=False).exists()
 
 
-def has_answered(*, user: User, app_id: uuid.UUID) -> bool:
+def was_ever_granted(*, user: User, app_id: uuid.UUID) -> bool:
     """Whether the person ever let this app act for them."""
     return Consent.objects.filter(user=user, app_id=app_id).exists()
 

@@ -19,7 +19,7 @@ class InvalidOrigin(DomainError):
     code = "invalid_origin"
 
 
-def of(url: str) -> str | None:
+def origin_of(url: str) -> str | None:
     """The origin of an absolute http(s) URL as a browser would send it, else None.
 
     None also for a userinfo, a bad port, a name that ends in a dot, and any character
@@ -42,14 +42,14 @@ def of(url: str) -> str | None:
     return f"{parts.scheme}://{host}" if plain else f"{parts.scheme}://{host}:{port}"
 
 
-def exact(raw: str) -> str:
+def checked_origin(raw: str) -> str:
     """Check an origin that is to be registered for an app; spell it as browsers do.
 
     Plain http is only for a server that is itself plain http. An origin of our own is
     refused: its pages would lose the power over the whole account. Raises
     `InvalidOrigin`.
     """
-    origin = of(raw)
+    origin = origin_of(raw)
     if origin is None or len(origin) > 255 or not _is_bare(raw):
         raise InvalidOrigin(
             f"{raw!r} is not an origin such as https://video.example.com."
@@ -82,13 +82,13 @@ class InvalidRedirectUrl(DomainError):
     code = "invalid_redirect_url"
 
 
-def redirect_url(raw: str) -> str:
+def checked_redirect_url(raw: str) -> str:
     """Check an address that buyers are to be sent to; it is kept as it was written.
 
     https only, or http to this machine in local mode. Without a fragment (RFC 6749,
     3.1.2) and without a `token`, which we put there. Raises `InvalidRedirectUrl`.
     """
-    origin = of(raw)
+    origin = origin_of(raw)
     if origin is None or len(raw) > LONGEST_URL or "#" in raw:
         raise InvalidRedirectUrl(
             f"{raw[:200]!r} is not an address such as https://your-tool.com/callback."
@@ -111,7 +111,7 @@ def _is_bare(url: str) -> bool:
 
 def ours() -> set[str]:
     """The origins that are Focus itself: the server's and the front end's."""
-    found = {of(settings.PUBLIC_BASE_URL), of(settings.FRONTEND_URL)}
+    found = {origin_of(settings.PUBLIC_BASE_URL), origin_of(settings.FRONTEND_URL)}
     return {origin for origin in found if origin}
 
 
@@ -120,21 +120,21 @@ def is_first_party(origin: str) -> bool:
     return origin in ours() or origin in settings.CORS_ALLOWED_ORIGINS
 
 
-def of_an_app(origin: str) -> bool:
+def is_registered(origin: str) -> bool:
     """Whether a live app registered exactly this origin: one query."""
     return app_of(origin) is not None
 
 
 def app_of(origin: str) -> App | None:
     """The live app that registered exactly this origin: one query."""
-    if len(origin) > 255 or of(origin) != origin:
+    if len(origin) > 255 or origin_of(origin) != origin:
         return None
     return App.objects.live().filter(origins__contains=[origin]).first()
 
 
 def may_use_cookies(origin: str) -> bool:
     """Whether pages of this origin may send us a person's cookies."""
-    return origin in settings.CORS_ALLOWED_ORIGINS or of_an_app(origin)
+    return origin in settings.CORS_ALLOWED_ORIGINS or is_registered(origin)
 
 
 def is_another_site(origin: str) -> bool:

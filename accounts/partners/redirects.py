@@ -14,7 +14,7 @@ _RAW = re.compile(r"[\u0080-\U0010ffff]+")
 _OURS = frozenset({"token", "ticket"})
 
 
-def absolute(raw: str) -> str | None:
+def allowed_url(raw: str) -> str | None:
     """`raw` if its origin is ours or a live app's, without `token` and `ticket`.
 
     The path is free, the origin exact: no wildcard, suffix or relative form. None means
@@ -23,13 +23,13 @@ def absolute(raw: str) -> str | None:
     raw = _encoded(raw)
     if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return None
-    origin = origins.of(raw)
+    origin = origins.origin_of(raw)
     if origin is None or not _is_registered(origin):
         return None
     return _without_secrets(raw)
 
 
-def relative(raw: str) -> str | None:
+def allowed_path(raw: str) -> str | None:
     """`raw` if it is a path on this server, else None. `//host` is not a path."""
     raw = _encoded(raw)
     if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
@@ -37,7 +37,7 @@ def relative(raw: str) -> str | None:
     return raw if raw[0] == "/" and raw[1:2] != "/" else None
 
 
-def front(raw: object) -> str:
+def frontend_url(raw: object) -> str:
     """The page of the front end that `raw` means: a path there, or its whole address.
 
     Its `/auth/callback` for anything else. Without `token`, `ticket` and `error`.
@@ -45,24 +45,24 @@ def front(raw: object) -> str:
     default = f"{settings.FRONTEND_URL}/auth/callback"
     if not isinstance(raw, str):
         return default
-    if (path := relative(raw)) is not None:
+    if (path := allowed_path(raw)) is not None:
         # Joined as text: what begins with a slash can change no host before it.
         raw = f"{settings.FRONTEND_URL}{path}"
     raw = _encoded(raw)
     if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return default
-    origin = origins.of(raw)
-    if origin is None or origin != origins.of(settings.FRONTEND_URL):
+    origin = origins.origin_of(raw)
+    if origin is None or origin != origins.origin_of(settings.FRONTEND_URL):
         return default
     return _without_secrets(raw, _OURS | {"error"})
 
 
 def with_token(target: str, token: str) -> str:
     """`target` with `token=` as the last of its query."""
-    return with_last(target, "token", token)
+    return with_parameter(target, "token", token)
 
 
-def with_last(target: str, name: str, value: str) -> str:
+def with_parameter(target: str, name: str, value: str) -> str:
     """`target` with `name=value`, which need no escaping, as the last of its query."""
     parts = urlsplit(target)
     query = f"{parts.query}&{name}={value}" if parts.query else f"{name}={value}"
@@ -75,7 +75,7 @@ def wants_token(target: str) -> bool:
     Always where our cookie cannot go; elsewhere as its app's setting says, and never to
     our own pages, which have the cookie.
     """
-    origin = origins.of(target) or ""
+    origin = origins.origin_of(target) or ""
     if origins.is_another_site(origin):
         return True
     apps = App.objects.live().filter(origins__contains=[origin])
@@ -87,12 +87,12 @@ def app_of(target: str) -> App | None:
     """The app at this allowed `target`, None for our own pages."""
     if is_first_party(target):
         return None
-    return origins.app_of(origins.of(target) or "")
+    return origins.app_of(origins.origin_of(target) or "")
 
 
 def is_first_party(target: str) -> bool:
     """Whether this allowed `target` is a page of our own origins."""
-    return origins.is_first_party(origins.of(target) or "")
+    return origins.is_first_party(origins.origin_of(target) or "")
 
 
 def _encoded(raw: str) -> str:
@@ -105,7 +105,7 @@ def _encoded(raw: str) -> str:
 
 
 def _is_registered(origin: str) -> bool:
-    return origin in origins.ours() or origins.of_an_app(origin)
+    return origin in origins.ours() or origins.is_registered(origin)
 
 
 def _without_secrets(url: str, ours: frozenset[str] = _OURS) -> str:

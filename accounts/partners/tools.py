@@ -102,7 +102,7 @@ def change(
     """Change a tool's name and offer. A checkout under way keeps its price.
 
     A new name that imitates another app's stops its sale until staff approve it.
-    Raises `NotFound`, and what `Offer.to` does.
+    Raises `NotFound`, and what `Offer.apply_to` does.
     """
     app = _locked(owner, app_id)
     if name and name != app.name:
@@ -110,7 +110,7 @@ def change(
         app.name_needs_approval = app_names.needs_approval(
             name=name, slug=app.slug, owner_id=owner.pk, app_id=app.pk
         )
-    offer.to(app)
+    offer.apply_to(app)
     app.save(
         update_fields=[
             *("name", "name_needs_approval", "is_tool", "price_micro", "tool_url"),
@@ -144,7 +144,7 @@ def set_settling(
 
 
 @transaction.atomic
-def switch(
+def set_active(
     *, owner: User, app_id: uuid.UUID, active: bool, visitor: Visitor = NO_VISITOR
 ) -> App:
     """Switch an app off, its keys and purchases with it, or on again. Twice is once.
@@ -173,7 +173,7 @@ def keys(*, owner: User, app_id: uuid.UUID) -> QuerySet[AppKey]:
 
 
 @transaction.atomic
-def new_key(*, owner: User, app_id: uuid.UUID, name: str) -> IssuedKey:
+def add_key(*, owner: User, app_id: uuid.UUID, name: str) -> IssuedKey:
     """Another key, beside those there are. Raises `NotFound` and `TooMany`."""
     proofs.hold(user=owner)
     app = _locked(owner, app_id)

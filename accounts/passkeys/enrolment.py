@@ -47,7 +47,7 @@ class RegistrationMissing(DomainError):
 
 
 class RegistrationMismatch(DomainError):
-    """Begun by somebody else, or for something else."""
+    """StartedSignIn by somebody else, or for something else."""
 
     code = "registration_mismatch"
 

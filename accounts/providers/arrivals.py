@@ -42,7 +42,7 @@ QUEUE = due.Queue(
     # Longer than a request to Clerk takes.
     lease=timedelta(seconds=30),
     backoff=due.Backoff(first=timedelta(seconds=30), longest=timedelta(hours=6)),
-    is_on=clerk_backend.configured,
+    is_on=clerk_backend.is_configured,
 )
 
 
@@ -120,7 +120,7 @@ def learn_due(*, limit: int = 100) -> int:
     """
     sweep, done = Sweep("accounts.learn_from_clerk"), 0
     ends = time.monotonic() + RUN_SECONDS
-    for _ in range(limit if clerk_backend.configured() else 0):
+    for _ in range(limit if clerk_backend.is_configured() else 0):
         lookup = QUEUE.claim() if time.monotonic() < ends else None
         if lookup is None:
             break
@@ -153,10 +153,10 @@ def _learned(lookup: ClerkLookup, profile: Profile) -> bool:
 
 def _profile_if_available(clerk_id: str) -> Profile | None:
     """Return what Clerk knows, or None where Clerk cannot be asked now."""
-    if not clerk_backend.configured():
+    if not clerk_backend.is_configured():
         return None
     try:
-        return clerk_backend.profile(clerk_id=clerk_id)
+        return clerk_backend.fetch_profile(clerk_id=clerk_id)
     except ServiceDown:
         return None
 

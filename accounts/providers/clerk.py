@@ -44,7 +44,7 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
+class VisitMatch:
     """The person of a visit, None for a newcomer, and the app that the token is for.
 
     `app` is None for a token that was made for our own pages, or for none. `revoked`
@@ -56,7 +56,7 @@ class Met:
     revoked: bool
 
 
-def is_one(token: str) -> bool:
+def is_clerk_token(token: str) -> bool:
     """Whether a three-part token is to be tried here. Its looks prove nothing: it says
     RS256, where ours say ES256.
     """
@@ -95,7 +95,7 @@ def read(token: str) -> Visit:
     return Visit(token, person, session, party, actor, expires_at)
 
 
-def find(*, visit: Visit) -> Met:
+def find(*, visit: Visit) -> VisitMatch:
     """The person of this visit and the app that its token is bound to: one query.
 
     Raises `InvalidToken` for a token that was made for a page we do not know, and for a
@@ -111,7 +111,9 @@ def find(*, visit: Visit) -> Met:
         raise TokenEnded("The token was made for a page that we do not know.")
     if user.pk is not None and not user.is_active:
         raise TokenEnded("The token is invalid.")
-    return Met(user if user.pk is not None else None, None if ours else app, row[place])
+    return VisitMatch(
+        user if user.pk is not None else None, None if ours else app, row[place]
+    )
 
 
 # One row always: without a person where we have not met, without an app for our pages.

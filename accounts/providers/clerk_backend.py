@@ -40,11 +40,11 @@ class ConsentNeeded(Exception):
     """The provider has taken its consent back, or let it run out."""
 
 
-def configured() -> bool:
+def is_configured() -> bool:
     return bool(settings.CLERK_SECRET_KEY)
 
 
-def profile(*, clerk_id: str) -> Profile:
+def fetch_profile(*, clerk_id: str) -> Profile:
     """Who this is. Raises `ServiceDown`. Never call it in a transaction."""
     reply = _get_from_clerk(f"/v1/users/{clerk_id}")
     if reply.status == 404:
@@ -57,7 +57,7 @@ def profile(*, clerk_id: str) -> Profile:
     )
 
 
-def linked_token(*, clerk_id: str, provider: str) -> LinkedToken | None:
+def fetch_linked_token(*, clerk_id: str, provider: str) -> LinkedToken | None:
     """The person's token of `provider`, or None where they have not linked it.
 
     Raises `ConsentNeeded` and `ServiceDown`. Never call it in a transaction.

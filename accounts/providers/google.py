@@ -49,7 +49,7 @@ class ExchangeFailed(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedSignIn:
     """Where to send the browser, and what it should keep until it comes back."""
 
     url: str = field(repr=False)
@@ -97,7 +97,7 @@ def is_configured() -> bool:
     return bool(settings.GOOGLE_CLIENT_ID)
 
 
-def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> Begun:
+def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> StartedSignIn:
     """Send somebody to Google. `wish` comes back with them, to the same `door` only.
 
     Raises `NotConfigured`, and `nonces.Unavailable` without Redis.
@@ -130,7 +130,7 @@ def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> Begun:
         "prompt": "select_account",
     }
     url = f"{settings.GOOGLE_AUTHORIZE_URL}?{urlencode(query)}"
-    return Begun(url, state, browser)
+    return StartedSignIn(url, state, browser)
 
 
 def resume(*, door: str, state: object) -> Flow:
@@ -174,7 +174,7 @@ def finish(*, flow: Flow, code: str) -> Claims:
         raise ExchangeFailed("Google did not answer. Please try again.") from down
 
 
-def ask_again(*, door: str, wish: dict[str, Any], claims: Claims) -> str:
+def keep_for_confirmation(*, door: str, wish: dict[str, Any], claims: Claims) -> str:
     """Keep who it was until the person says that it is them: a nonce for one answer.
 
     For a browser that the sign-in did not begin in.
@@ -183,7 +183,7 @@ def ask_again(*, door: str, wish: dict[str, Any], claims: Claims) -> str:
     return nonces.keep(purpose=_ASKED, facts=facts, seconds=ASKED_SECONDS)
 
 
-def answered(*, nonce: object) -> SignInToConfirm:
+def take_confirmed(*, nonce: object) -> SignInToConfirm:
     """What the person has said yes to. Raises `InvalidGoogleState`."""
     try:
         facts = nonces.take(purpose=_ASKED, nonce=nonce)

@@ -11,7 +11,7 @@ from accounts.passkeys import signin as passkey_signin
 from focus.errors import NotFound
 
 
-def of(*, user: User) -> list[Identity]:
+def linked_identities(*, user: User) -> list[Identity]:
     """What signs `user` in besides their own means, oldest first."""
     return list(Identity.objects.filter(user=user).order_by("created_at"))
 

@@ -182,7 +182,7 @@ def _set_at(url: str) -> _KeySet:
     return _KeySet(url)
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Forget every set that this process has, as a new process would."""
     _set_at.cache_clear()
 

@@ -10,10 +10,10 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.http.request import HttpRequest
 
-from accounts.providers.google import LIVES_SECONDS, Begun
+from accounts.providers.google import LIVES_SECONDS, StartedSignIn
 
 
-def put(response: HttpResponse, begun: Begun) -> None:
+def put(response: HttpResponse, begun: StartedSignIn) -> None:
     _set(response, begun.state, begun.browser, LIVES_SECONDS)
 
 

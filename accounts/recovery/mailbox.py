@@ -132,7 +132,7 @@ def set_password(
         user.epoch += 1
         user.save(update_fields=["password", "epoch"])
         if user.email_verified_at is None:
-            gone = purge.everything(user=user, visitor=visitor)
+            gone = purge.end_all_access(user=user, visitor=visitor)
             if end_more is not None:
                 end_more(user)
             _mark_verified(user, visitor)
@@ -146,7 +146,7 @@ def set_password(
             "browsers and apps were signed out.",
             visitor=visitor,
         )
-    linking.give_back(links=gone)
+    linking.revoke_tokens(links=gone)
     return user
 
 

@@ -28,12 +28,12 @@ _ACTOR = "system:mailbox-proof"
 
 
 @transaction.atomic
-def everything(*, user: User, visitor: Visitor) -> list[Link]:
+def end_all_access(*, user: User, visitor: Visitor) -> list[Link]:
     """End every credential, session, token, passkey, link and permission of a `user`
     whose row the caller has locked and whose epoch it has moved on, so that a request
     under way cannot add one afterwards. Credits and history stay.
 
-    Returns the links, for `links.give_back` once this is committed.
+    Returns the links, for `linking.revoke_tokens` once this is committed.
     """
     sessions.revoke_all(user=user, actor=_ACTOR, visitor=visitor)
     for token in PersonalAccessToken.objects.filter(user=user, revoked_at=None):

@@ -69,7 +69,7 @@ def by_origin(*, origin: str, user: User) -> App | None:
 
     One query. Raises `AppNotGranted` where `user` took its permission back.
     """
-    if origins.of(origin) != origin:
+    if origins.origin_of(origin) != origin:
         return None
     found = tuples(_BY_ORIGIN, {"origin": [origin], "user": user.pk})
     if not found:

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from accounts.audit import Visitor
 from focus.limiting import addresses
-from focus.limiting.limiter import Window, of_this_process
+from focus.limiting.limiter import Window, process_limiter
 from focus.limiting.limits import Limited
 
 # At most so many wrong guesses in any so many seconds. As many as one address may make
@@ -24,7 +24,7 @@ KNOWN_SECONDS = 30 * 86_400
 def examine(*, email: str, visitor: Visitor) -> None:
     """Raises `Limited` while a guess at this account must wait. Looks nothing up."""
     windows = _windows(email)
-    verdict = of_this_process().look(windows, mark=_known(email, visitor))
+    verdict = process_limiter().look(windows, mark=_known(email, visitor))
     if verdict.marked or verdict.allowed:
         return
     ends = [
@@ -39,13 +39,13 @@ def wrong(*, email: str) -> None:
     """Count a guess that was wrong."""
     # One by one: together, a window that is full would keep the others from counting.
     for window in _windows(email):
-        of_this_process().hit([window])
+        process_limiter().hit([window])
 
 
 def right(*, email: str, visitor: Visitor) -> None:
     """Remember where this account was signed in from."""
     known = _known(email, visitor)
-    of_this_process().hit([], mark=known, seconds=KNOWN_SECONDS)
+    process_limiter().hit([], mark=known, seconds=KNOWN_SECONDS)
 
 
 def _windows(email: str) -> list[Window]:

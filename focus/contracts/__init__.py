@@ -169,7 +169,7 @@ class Contract(_View):
             tally.count(policies, wrong_guess=limits.is_wrong_guess(refusal))
             raise
         tally.caller = _caller(request.auth)
-        tally.count(policies, believed=True)
+        tally.count(policies, authenticated=True)
 
     def _policies(self) -> Sequence[Policy]:
         # DRF's view sets have an action; None for a method that has none.
@@ -181,7 +181,7 @@ class Contract(_View):
         return any(self.accepts.get(name) is PUBLIC for name in actions.values())
 
     def _tally(self, request: Any) -> Tally:
-        return limits.of(request._request)
+        return limits.tally_of(request._request)
 
     def _inspect(self, meta: Mapping[str, Any]) -> None:
         sent = meta.get("CONTENT_LENGTH") or "0"
@@ -226,7 +226,7 @@ class Contract(_View):
         counts_guesses = any(it.name == FAILURES.name for it in self._policies())
         if counts_guesses and limits.is_wrong_guess(exc):
             try:
-                self._tally(context["request"]).failed()
+                self._tally(context["request"]).count_wrong_guess()
             except limits.Limited as too_many:
                 exc = too_many
         problem = self.problem(exc)
@@ -281,7 +281,7 @@ class Open:
     unlimited = True
 
 
-def _caller(principal: Principal | None) -> limits.Caller | None:
+def _caller(principal: Principal | None) -> limits.LimitedCaller | None:
     if principal is None:
         return None
     owner = principal.app or principal.user
@@ -289,7 +289,7 @@ def _caller(principal: Principal | None) -> limits.Caller | None:
         subject = f"key:{principal.token_id}"
     else:
         subject = f"account:{owner.pk if owner else ''}"
-    return limits.Caller(subject, owner.rate_limit_per_minute if owner else None)
+    return limits.LimitedCaller(subject, owner.rate_limit_per_minute if owner else None)
 
 
 def _from_drf(exc: exceptions.APIException) -> Problem:

@@ -17,7 +17,7 @@ METADATA_BYTES = 16 * 1024
 METADATA_LEVELS = 16
 
 
-class Text(serializers.CharField):
+class ExactText(serializers.CharField):
     """A JSON string, kept as it was sent: DRF's own takes numbers and trims."""
 
     def __init__(self, **options: Any) -> None:
@@ -29,7 +29,7 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class Line(Text):
+class TrimmedText(ExactText):
     """A JSON string without the white space around it."""
 
     def __init__(self, **options: Any) -> None:

@@ -46,7 +46,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class WindowState:
     """A window after the request: hits in it, and when the next of them leaves.
 
     Where it is full that is when a request has room again. Milliseconds since 1970.
@@ -57,12 +57,12 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class WindowVerdict:
     """Whether the request passes, by whose clock, and every window's state."""
 
     allowed: bool
     now_ms: int
-    states: tuple[State, ...]
+    states: tuple[WindowState, ...]
     marked: bool = False
 
 
@@ -124,7 +124,7 @@ class InRedis:
 
     def ask(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
-    ) -> Verdict:
+    ) -> WindowVerdict:
         keys = [_spelled(window.key) for window in windows]
         if mark is not None:
             keys.append(_spelled(mark))
@@ -134,8 +134,8 @@ class InRedis:
         answer = self._run(len(keys), *keys, *arguments)
         allowed, now_ms, marked, *facts = answer
         pairs = zip(facts[::2], facts[1::2], strict=True)
-        states = tuple(State(hits, resets) for hits, resets in pairs)
-        return Verdict(bool(allowed), now_ms, states, bool(marked))
+        states = tuple(WindowState(hits, resets) for hits, resets in pairs)
+        return WindowVerdict(bool(allowed), now_ms, states, bool(marked))
 
     def _run(self, *arguments: str | int) -> Any:
         link = getattr(self._mine, "link", None)
@@ -168,7 +168,7 @@ class InProcess:
 
     def ask(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
-    ) -> Verdict:
+    ) -> WindowVerdict:
         with self._lock:
             now = time.time_ns() // 1_000_000
             marked = self._mark(mark, mark_seconds, now)
@@ -181,8 +181,8 @@ class InProcess:
                     hits.append(now)
                 over = max(0, len(hits) - window.limit)
                 leaves = hits[over] if hits else now
-                states.append(State(len(hits), leaves + window.seconds * 1000))
-            return Verdict(allowed, now, tuple(states), marked)
+                states.append(WindowState(len(hits), leaves + window.seconds * 1000))
+            return WindowVerdict(allowed, now, tuple(states), marked)
 
     def knows(self, mark: str) -> bool:
         with self._lock:
@@ -224,7 +224,7 @@ class Limiter:
 
     def hit(
         self, windows: Sequence[Window], *, mark: str | None = None, seconds: int = 0
-    ) -> Verdict:
+    ) -> WindowVerdict:
         """Judge a request by all of `windows`, and count it in all or in none.
 
         `mark` is remembered for `seconds`, whether the request passes or not.
@@ -233,7 +233,9 @@ class Limiter:
             self._local.remember(mark, seconds)
         return self._ask(windows, mark, seconds)
 
-    def look(self, windows: Sequence[Window], *, mark: str | None = None) -> Verdict:
+    def look(
+        self, windows: Sequence[Window], *, mark: str | None = None
+    ) -> WindowVerdict:
         """The windows as they are, counting nothing, and whether `mark` is known."""
         seen = [Window(w.key, w.limit, w.seconds, counts=False) for w in windows]
         return self._ask(seen, mark, 0)
@@ -244,7 +246,7 @@ class Limiter:
 
     def _ask(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
-    ) -> Verdict:
+    ) -> WindowVerdict:
         if self._may_try():
             try:
                 verdict = self._redis.ask(windows, mark, mark_seconds)
@@ -273,13 +275,13 @@ class Limiter:
 
 
 @cache
-def of_this_process() -> Limiter:
+def process_limiter() -> Limiter:
     """It connects when it is first asked."""
     return Limiter(settings.REDIS_URL)
 
 
 # Two processes must not talk on one connection.
-os.register_at_fork(after_in_child=of_this_process.cache_clear)
+os.register_at_fork(after_in_child=process_limiter.cache_clear)
 
 
 def _spelled(key: str) -> str:

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 
 from focus.errors import DomainError
 from focus.limiting import addresses
-from focus.limiting.limiter import State, Verdict, Window, of_this_process
+from focus.limiting.limiter import Window, WindowState, WindowVerdict, process_limiter
 
 V = TypeVar("V")
 
@@ -39,7 +39,7 @@ class Limited(DomainError):
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class LimitedCaller:
     """Whose account or key it is, and the limit that was agreed with them."""
 
     subject: str
@@ -70,7 +70,7 @@ class Tally:
         # For health, docs and whoever else may ask for ever.
         self.unlimited = False
         self.slug = ""
-        self.caller: Caller | None = None
+        self.caller: LimitedCaller | None = None
         self._standings: list[Standing] = []
         self._examined: list[str] = []
         self._address = ""
@@ -86,7 +86,7 @@ class Tally:
     def counted(self) -> bool:
         return bool(self._standings)
 
-    def examine(self, secret: str) -> None:
+    def require_guesses_left(self, secret: str) -> None:
         """Let this secret be looked up. Raises `Limited` where too many from its
         address were wrong, unless it was right from there within the hour itself.
         """
@@ -94,11 +94,11 @@ class Tally:
             return
         mark = self._mark(secret)
         self._examined.append(mark)
-        if of_this_process().knows(mark):
+        if process_limiter().knows(mark):
             return
         policies = (FAILURES,)
         windows = [self._window(policy) for policy in policies]
-        verdict = of_this_process().look(windows, mark=mark)
+        verdict = process_limiter().look(windows, mark=mark)
         if not verdict.marked:
             self._judge(policies, windows, verdict, counting=False)
 
@@ -106,40 +106,40 @@ class Tally:
         """Raise `Limited` where one of `policies` is spent. Counts nothing."""
         asked = tuple(policies)
         windows = [self._window(policy) for policy in asked]
-        verdict = of_this_process().look(windows)
+        verdict = process_limiter().look(windows)
         self._judge(asked, windows, verdict, counting=False)
 
     def count(
         self,
         policies: Iterable["Policy"],
         *,
-        believed: bool = False,
+        authenticated: bool = False,
         wrong_guess: bool = False,
     ) -> None:
         """Count against all of `policies`, or raise `Limited` and count against none.
 
-        With `believed` the examined secrets were right, and this address may go on
+        With `authenticated` the examined secrets were right, and this address may go on
         using them. With `wrong_guess` the request counts against FAILURES as well.
         """
         asked = (*policies, FAILURES) if wrong_guess else tuple(policies)
         windows = [self._window(policy, counts=wrong_guess) for policy in asked]
-        marks = self._examined if believed else []
+        marks = self._examined if authenticated else []
         for mark in marks[1:]:
-            of_this_process().hit([], mark=mark, seconds=BELIEVED_SECONDS)
-        verdict = of_this_process().hit(
+            process_limiter().hit([], mark=mark, seconds=BELIEVED_SECONDS)
+        verdict = process_limiter().hit(
             windows, mark=marks[0] if marks else None, seconds=BELIEVED_SECONDS
         )
         self._judge(asked, windows, verdict)
 
-    def believe(self, secret: str) -> None:
+    def remember_valid(self, secret: str) -> None:
         """Let this address use a secret that it has just been given."""
         mark = self._mark(secret)
-        of_this_process().hit([], mark=mark, seconds=BELIEVED_SECONDS)
+        process_limiter().hit([], mark=mark, seconds=BELIEVED_SECONDS)
 
-    def failed(self) -> None:
+    def count_wrong_guess(self) -> None:
         """Count a wrong password or key. Raises `Limited` for one that was too many."""
         windows = [Window(*self._limit(FAILURES))]
-        self._judge((FAILURES,), windows, of_this_process().hit(windows))
+        self._judge((FAILURES,), windows, process_limiter().hit(windows))
 
     def tightest(self) -> Standing:
         """The policy with least left; GENERAL, unspent, where nothing was counted."""
@@ -170,7 +170,7 @@ class Tally:
         self,
         policies: tuple["Policy", ...],
         windows: list[Window],
-        verdict: Verdict,
+        verdict: WindowVerdict,
         counting: bool = True,
     ) -> None:
         every = list(zip(policies, windows, verdict.states, strict=True))
@@ -247,7 +247,7 @@ def refuses_unread(*policies: Policy) -> Callable[[V], V]:
     return mark
 
 
-def of(request: HttpRequest) -> Tally:
+def tally_of(request: HttpRequest) -> Tally:
     """The tally of this request, the same one whoever asks."""
     tally: Tally | None = getattr(request, "tally", None)
     if tally is None:
@@ -274,7 +274,9 @@ def headers(standing: Standing, *, reset: str) -> dict[str, str]:
     }
 
 
-def _standing(policy: Policy, window: Window, state: State, now_ms: int) -> Standing:
+def _standing(
+    policy: Policy, window: Window, state: WindowState, now_ms: int
+) -> Standing:
     return Standing(
         policy.name,
         window.limit,

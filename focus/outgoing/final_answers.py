@@ -36,11 +36,11 @@ class FinalHTTPSConnection(HTTPSConnection):
     response_class = FinalResponse
 
 
-class _Pool(HTTPConnectionPool):
+class _FinalHTTPPool(HTTPConnectionPool):
     ConnectionCls = FinalHTTPConnection
 
 
-class _SecurePool(HTTPSConnectionPool):
+class _FinalHTTPSPool(HTTPSConnectionPool):
     ConnectionCls = FinalHTTPSConnection
 
 
@@ -56,7 +56,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _use(manager: Any) -> Any:
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    manager.pool_classes_by_scheme = {"http": _FinalHTTPPool, "https": _FinalHTTPSPool}
     return manager
 
 

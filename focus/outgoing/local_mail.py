@@ -23,7 +23,7 @@ KEPT = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class LocalMail:
     """One mail as its recipient would read it."""
 
     to: str
@@ -48,7 +48,7 @@ class Backend(BaseEmailBackend):
         return len(email_messages)
 
 
-def letters(*, limit: int = 50) -> list[Letter]:
+def recent_mails(*, limit: int = 50) -> list[LocalMail]:
     """The mails that were written last, newest first."""
     found = []
     for path in _newest(settings.LOCAL_MAIL_FOLDER)[:limit]:
@@ -76,10 +76,10 @@ def _newest(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.eml"), reverse=True)
 
 
-def _read(text: bytes, path: Path) -> Letter:
+def _read(text: bytes, path: Path) -> LocalMail:
     mail = message_from_bytes(text, Parsed, policy=policy.default)
     body = mail.get_body(("plain",))
-    return Letter(
+    return LocalMail(
         to=str(mail["To"]),
         subject=str(mail["Subject"]),
         at=datetime.fromtimestamp(path.stat().st_mtime, UTC),

@@ -1,7 +1,7 @@
 """Which addresses a stranger may have us call: public ones, in one plain spelling.
 
-`parsed` judges what is written. What a name stands for is judged by `allow`, for every
-address that is really about to be connected to (`focus.outgoing.safe_http`).
+`parse_url` checks the text of a URL. `require_public` checks each IP address that
+`focus.outgoing.safe_http` is about to connect to.
 """
 
 import contextlib
@@ -57,18 +57,18 @@ class BadAddress(DomainError):
     code = "bad_webhook_url"
 
 
-def check(url: str) -> None:
+def check_url(url: str) -> None:
     """Refuse an address that could never be delivered to. Raises `BadAddress`.
 
     A name that nobody knows yet is let through: each attempt asks again.
     """
-    parts = parsed(url)
+    parts = parse_url(url)
     try:
-        found = look_up(parts.hostname or "", port_of(parts), LOOKUP_SECONDS)
+        found = resolve(parts.hostname or "", port_of(parts), LOOKUP_SECONDS)
     except OSError:
         return
     for address in found:
-        allow(parts.scheme, address[4][0])
+        require_public(parts.scheme, address[4][0])
 
 
 def is_public(ip: str) -> bool:
@@ -80,7 +80,7 @@ def is_public(ip: str) -> bool:
     return address in _ALLOWED_6 and not denied
 
 
-def parsed(url: str) -> SplitResult:
+def parse_url(url: str) -> SplitResult:
     if len(url) > LONGEST_URL or not _VISIBLE.fullmatch(url) or "\\" in url:
         raise BadAddress(
             f"The url must be at most {LONGEST_URL} visible ASCII characters."
@@ -116,7 +116,7 @@ def _check_host(parts: SplitResult) -> None:
     """One spelling for each host: what libraries read in two ways is refused."""
     host = (parts.hostname or "").lower()
     if literal := _literal(parts.netloc, host):
-        allow(parts.scheme, literal)
+        require_public(parts.scheme, literal)
         return
     labels = host.split(".")
     if host == "localhost":
@@ -145,7 +145,7 @@ def _literal(netloc: str, host: str) -> str | None:
     return None
 
 
-def allow(scheme: str, ip: str) -> None:
+def require_public(scheme: str, ip: str) -> None:
     """Raises `BadAddress` unless this address may be connected to."""
     if settings.WEBHOOK_ALLOW_PRIVATE and _plain(ip).is_loopback:
         return
@@ -159,7 +159,7 @@ def _plain(ip: str) -> _Address:
     return mapped or address
 
 
-def look_up(host: str, port: int, seconds: float) -> list[Any]:
+def resolve(host: str, port: int, seconds: float) -> list[Any]:
     """Every address of `host`, in time. Raises `OSError`: `gaierror` or a timeout."""
     literal = re.fullmatch(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:.]*", host)
     if literal:

@@ -23,7 +23,13 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
 from focus.outgoing.final_answers import FinalHTTPConnection, FinalHTTPSConnection
-from focus.outgoing.public_addresses import BadAddress, allow, look_up, parsed, port_of
+from focus.outgoing.public_addresses import (
+    BadAddress,
+    parse_url,
+    port_of,
+    require_public,
+    resolve,
+)
 
 SECONDS = 30.0
 # What is kept of an answer, and how long it is waited for once its status is there.
@@ -32,7 +38,7 @@ ANSWER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class PostResult:
     """What came of one POST: a `status`, or an `error` in one word.
 
     `blocked_address` and `bad_url` will not get better by trying again.
@@ -46,13 +52,13 @@ class Answer:
     body: bytes = b""
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
     """POST `body` once and wait `SECONDS` at most for the answer. Never raises."""
     begun = time.monotonic()
     deadline = _Deadline(SECONDS)
     link: Any = None
     try:
-        parts = parsed(url)
+        parts = parse_url(url)
         link = _connection(parts, deadline)
         link.request(
             "POST",
@@ -68,7 +74,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         # A block of headers that was cut short still reads as one: who cut it matters.
         if not deadline.passed:
             said = _some_of(answer, wire, deadline)
-            return Answer(
+            return PostResult(
                 answer.status,
                 ip=deadline.ip,
                 duration_ms=_ms(begun),
@@ -83,7 +89,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         if link is not None:
             with contextlib.suppress(OSError):
                 link.close()
-    return Answer(error=error, ip=deadline.ip, duration_ms=_ms(begun))
+    return PostResult(error=error, ip=deadline.ip, duration_ms=_ms(begun))
 
 
 class _Deadline:
@@ -130,10 +136,10 @@ class _Checked:
     scheme: str
 
     def _new_conn(self: Any) -> socket.socket:
-        found = look_up(self.host.strip("[]"), self.port, self.deadline.left())
+        found = resolve(self.host.strip("[]"), self.port, self.deadline.left())
         for address in found:
             # One that is not public condemns them all: it is somebody's trick.
-            allow(self.scheme, address[4][0])
+            require_public(self.scheme, address[4][0])
         failure: OSError = OSError("no address")
         for family, kind, protocol, _, address in found:
             wire = socket.socket(family, kind, protocol)

@@ -66,7 +66,7 @@ def answer(problem: Problem, path: str, request_id: str = "") -> HttpResponse:
             response = fallback.page(problem)
         else:
             response = fallback.spoken(contract, problem)
-            standing = limits.of(request).tightest()
+            standing = limits.tally_of(request).tightest()
             for name, value in contract.limit_headers(standing).items():
                 response.headers.setdefault(name, value)
         middleware.harden(path, response)

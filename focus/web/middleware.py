@@ -59,7 +59,7 @@ class RateLimits:
         contract = fallback.contract_of(request.path)
         if contract is None:
             return self.get_response(request)
-        tally = limits.of(request)
+        tally = limits.tally_of(request)
         response = self.get_response(request)
         if not (tally.counted or tally.unlimited) and response.status_code >= 400:
             response = self._count(request, response, contract)
@@ -79,7 +79,7 @@ class RateLimits:
         if request.method != "POST" or not policies:
             return None
         try:
-            limits.of(request).look(policies)
+            limits.tally_of(request).look(policies)
         except limits.Limited as spent:
             return fallback.refused(request, spent)
         return None
@@ -87,7 +87,7 @@ class RateLimits:
     def _count(
         self, request: HttpRequest, response: HttpResponseBase, contract: type[Contract]
     ) -> HttpResponseBase:
-        tally = limits.of(request)
+        tally = limits.tally_of(request)
         tally.slug = contract.slug
         try:
             tally.count((limits.GENERAL,))

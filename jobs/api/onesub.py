@@ -12,7 +12,7 @@ from accounts.authentication import principal_of, user_of, visitor
 from accounts.credentials.access import APPS, PRESENT, Access
 from accounts.models import App
 from accounts.partners import consents
-from focus.contracts.fields import Credits, Id, Text
+from focus.contracts.fields import Credits, ExactText, Id
 from focus.contracts.onesub import OneSub
 from focus.limiting.limits import CONSUME
 from focus.money import from_micro
@@ -23,8 +23,8 @@ from jobs import tool_purchases, usage
 class Charge(serializers.Serializer[Any]):
     user_id = Id(help_text="From verify-user's answer.")
     amount = Credits(positive=True, most=usage.MAX_AMOUNT)
-    reason = Text(max_length=usage.LONGEST_REASON, help_text="What was used.")
-    idempotency_key = Text(
+    reason = ExactText(max_length=usage.LONGEST_REASON, help_text="What was used.")
+    idempotency_key = ExactText(
         max_length=usage.LONGEST_KEY, help_text="Unique to the request, for ever."
     )
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection
 
-from focus.outgoing.safe_http import Answer
+from focus.outgoing.safe_http import PostResult
 from jobs.webhooks import delivery
 from jobs.webhooks.delivery import Claimed, Sent
 
@@ -118,7 +118,7 @@ class Courier:
             sent = delivery.send(claimed)
         except Exception:
             log.exception("courier: attempt %s", claimed.lease)
-            sent = Sent(claimed, Answer(error="no_answer"), time.monotonic())
+            sent = Sent(claimed, PostResult(error="no_answer"), time.monotonic())
         with self._lock:
             self._back.append(sent)
         self._woken.set()

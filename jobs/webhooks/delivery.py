@@ -22,7 +22,7 @@ from django.utils import timezone
 from accounts import mails, sealed
 from focus.database.statements import rows, tuples
 from focus.outgoing import safe_http
-from focus.outgoing.safe_http import Answer
+from focus.outgoing.safe_http import PostResult
 from jobs.models import Delivery, Endpoint
 from jobs.webhooks import endpoints, signatures
 from jobs.webhooks.verdicts import Verdict, judge
@@ -65,7 +65,7 @@ class Sent:
     """What came of a claimed delivery, and when (`time.monotonic`)."""
 
     claimed: Claimed
-    answer: Answer
+    answer: PostResult
     at: float
 
 
@@ -217,7 +217,7 @@ def send(claimed: Claimed) -> Sent:
         headers = _headers(claimed)
     except sealed.Unreadable:
         log.error("webhook endpoint %s: its secret cannot be read", claimed.endpoint)
-        answer = Answer(error="unreadable_secret")
+        answer = PostResult(error="unreadable_secret")
     else:
         answer = safe_http.post(claimed.url, claimed.body, headers)
     return Sent(claimed, answer, time.monotonic())
@@ -311,7 +311,7 @@ def _columns(sent: Sequence[Sent], verdicts: Sequence[Verdict]) -> Mapping[str, 
     }
 
 
-def _in_trouble(answer: Answer, verdict: Verdict) -> bool:
+def _in_trouble(answer: PostResult, verdict: Verdict) -> bool:
     return verdict.wait_seconds is not None or answer.duration_ms > SLOW_MS
 
 
@@ -324,7 +324,7 @@ def _is_news(one: Sent, verdict: Verdict) -> bool:
     )
 
 
-def _learn(endpoint: Endpoint, answer: Answer, verdict: Verdict) -> None:
+def _learn(endpoint: Endpoint, answer: PostResult, verdict: Verdict) -> None:
     """What a locked endpoint's row keeps of an answer, and what follows from it."""
     now = timezone.now()
     endpoint.troubled = _in_trouble(answer, verdict)

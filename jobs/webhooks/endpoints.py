@@ -70,7 +70,7 @@ def register(
     kept: they may come. Raises `public_addresses.BadAddress`, `TooManyEndpoints` and
     `SwitchedOffBySupport`.
     """
-    public_addresses.check(url)
+    public_addresses.check_url(url)
     # Two at once must count each other, and nobody adds one to an account whose owner
     # has come meanwhile.
     proofs.hold(user=user)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from focus.outgoing.safe_http import Answer
+from focus.outgoing.safe_http import PostResult
 from jobs.models import Delivery, Endpoint
 
 # Seconds from the end of one try to the next; after the last, the delivery has failed.
@@ -26,7 +26,7 @@ class Verdict:
     pause_seconds: int = 0
 
 
-def judge(answer: Answer, *, tries: int) -> Verdict:
+def judge(answer: PostResult, *, tries: int) -> Verdict:
     """The verdict on an answer; `tries` is how many went before it."""
     headers = answer.headers or {}
     wish = headers.get("webhook-delivery", "").strip().lower()

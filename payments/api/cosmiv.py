@@ -21,7 +21,7 @@ from accounts.authentication import user_of
 from accounts.credentials.access import PUBLIC, Access
 from accounts.credentials.principals import Kind
 from focus.contracts.cosmiv import Cosmiv
-from focus.contracts.fields import Line
+from focus.contracts.fields import TrimmedText
 from focus.contracts.replay import resumable
 from focus.web.routing import either_slash
 from payments.api.receiving import Receipt, Receiver
@@ -47,7 +47,7 @@ class Plans(serializers.Serializer[Any]):
 
 
 class Choice(serializers.Serializer[Any]):
-    plan = Line(max_length=40)
+    plan = TrimmedText(max_length=40)
 
 
 @extend_schema_serializer(component_name="Checkout")

@@ -18,7 +18,7 @@ from rest_framework.viewsets import ViewSet
 from accounts.authentication import user_of
 from accounts.credentials.access import Access
 from accounts.credentials.principals import Kind
-from focus.contracts.fields import Line
+from focus.contracts.fields import TrimmedText
 from focus.contracts.replay import resumable
 from focus.contracts.reviv import Reviv
 from focus.web.routing import either_slash
@@ -39,7 +39,7 @@ class PackOnSale(serializers.ModelSerializer[Pack]):
 
 
 class PackChoice(serializers.Serializer[Any]):
-    sku = Line(max_length=40)
+    sku = TrimmedText(max_length=40)
 
 
 @extend_schema_serializer(component_name="Checkout")

@@ -38,7 +38,7 @@ def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
     alice.save()
     give(alice, 1_234_567)
     App.objects.update(name=LONG, owner=alice)
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
     bought = tool_purchases.create(user=alice, tool_id=tool.pk)
     tool_purchases.process(user=alice, purchase_id=bought.pk)
     started = lifecycle.start(

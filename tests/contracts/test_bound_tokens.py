@@ -302,7 +302,7 @@ class TestClerk:
         refused(client.get("/api/tokens"), 403, "token_bound_to_app")
 
     def test_it_ends_with_the_apps_permission(self, video: App, alice: User) -> None:
-        consents.record(user=alice, app_id=video.pk)
+        consents.grant(user=alice, app_id=video.pk)
         consents.revoke(user=alice, app_id=video.pk)
         client = bearer(session_token(SIGNER, azp="https://video.example.com"))
         refused(client.get("/api/wallet?app=video"), 403, "app_not_granted")
@@ -371,4 +371,4 @@ def test_a_pat_and_a_link_stay_what_they_are(alice: User, video: App) -> None:
     """What is not handed to an app is not bound."""
     pat = tokens.issue(user=alice, name="x", scopes=["account:read"])
     assert bearer(pat.secret).get("/api/tokens").status_code == 200
-    assert not linking.of(user=alice).exists()
+    assert not linking.linked_accounts(user=alice).exists()

@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from accounts.credentials import opaque, scopes, tokens
 from accounts.models import App, User
-from focus.limiting.limiter import of_this_process
+from focus.limiting.limiter import process_limiter
 from tests.contracts.probes import FOCUS, Dialect, every_dialect
 from tests.contracts.test_rate_limits import LOGIN, left
 
@@ -196,7 +196,7 @@ def test_an_address_that_guesses_is_refused_before_it_is_believed(
     assert anyone.post("/api/auth/login", LOGIN).status_code == 429
     # What was right from here within the hour goes on, and so does who shows nothing.
     assert as_bob.get("/api/tokens").status_code == 200
-    of_this_process()._local._marks.clear()
+    process_limiter()._local._marks.clear()
     assert as_bob.get("/api/tokens").status_code == 200
     assert anyone.get("/api/tokens").status_code == 401
     # But not from elsewhere, which has made no guess.

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts.credentials import opaque, tokens
 from accounts.models import App, User
-from focus.limiting.limiter import of_this_process
+from focus.limiting.limiter import process_limiter
 from tests.contracts.probes import (
     DIALECTS,
     FOCUS,
@@ -294,7 +294,7 @@ def test_without_redis_the_limits_hold_in_this_process(
     anyone: Client, settings: Any
 ) -> None:
     settings.REDIS_URL = "unix:///nonexistent/redis.sock"
-    of_this_process.cache_clear()
+    process_limiter.cache_clear()
     statuses = [anyone.get(FOCUS.path).status_code for _ in range(102)]
     assert statuses == [200] * 100 + [429] * 2
     key = {"Authorization": f"Bearer {opaque.mint(opaque.PAT).text}"}
@@ -303,4 +303,4 @@ def test_without_redis_the_limits_hold_in_this_process(
         for _ in range(11)
     ]
     assert statuses == [401] * 10 + [429]
-    of_this_process.cache_clear()
+    process_limiter.cache_clear()

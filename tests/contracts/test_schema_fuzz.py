@@ -52,7 +52,7 @@ def token(
 @pytest.fixture
 def app_key(transactional_db: None, alice: User, video: App, give: Any) -> str:
     give(alice, 100)
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
     return tokens.issue_app_key(app=video, name="fuzz").secret
 
 

@@ -31,7 +31,7 @@ def browser(person: User) -> Client:
 
 def start(user: User, app: App, amount: int) -> Job:
     """A running job that has reserved so many credits; its app may spend them."""
-    consents.record(user=user, app_id=app.pk)
+    consents.grant(user=user, app_id=app.pk)
     return lifecycle.start(
         account_id=user.pk,
         app=app,

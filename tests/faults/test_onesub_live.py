@@ -88,7 +88,7 @@ def server(tmp_path: Path, transactional_db: None) -> Iterator[Server]:
 
 @pytest.fixture
 def key(tool: App, alice: User) -> str:
-    consents.record(user=alice, app_id=tool.pk)
+    consents.grant(user=alice, app_id=tool.pk)
     return tokens.issue_app_key(app=tool, name="test").secret
 
 

@@ -161,9 +161,9 @@ def test_a_token_that_x_refuses_early_is_renewed(x: Stand, alice: User) -> None:
 
 def test_consent_that_is_gone_ends_the_run_and_says_so(x: Stand, alice: User) -> None:
     link = _link(alice, x)
-    tokens = link_tokens.opened(link)
+    tokens = link_tokens.unseal(link)
     assert tokens is not None
-    link_tokens.give_back("x", tokens)
+    link_tokens.revoke("x", tokens)
     Link.objects.update(expires_at=timezone.now())
     assert syncs.run_due() == 1
     (said,) = bearer(alice).get(f"{HERE}/links").json()["links"]

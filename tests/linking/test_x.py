@@ -152,9 +152,9 @@ def test_a_token_is_handed_out_until_it_is_over_and_then_renewed(
 
 def test_a_refused_refresh_token_asks_the_person(x: Stand, alice: User) -> None:
     link = _link(alice, x)
-    tokens = link_tokens.opened(link)
+    tokens = link_tokens.unseal(link)
     assert tokens is not None
-    link_tokens.give_back("x", tokens)
+    link_tokens.revoke("x", tokens)
     _grow_old(link)
     for _ in range(3):
         with pytest.raises(linking.ReconnectRequired) as refusal:

@@ -13,7 +13,7 @@ from accounts.credentials.access import PUBLIC
 from accounts.models import User
 from accounts.signin import passwords, sessions, usernames
 from focus.contracts.cosmiv import Cosmiv
-from focus.contracts.fields import Line, Text
+from focus.contracts.fields import ExactText, TrimmedText
 from focus.limiting.limits import AUTH, FORGERIES, SIGN_IN
 from focus.web.routing import either_slash
 
@@ -22,24 +22,24 @@ ACCESS_SECONDS = 24 * 3600
 
 
 class Registration(serializers.Serializer):
-    email = Line(max_length=254)
-    username = Line(
+    email = TrimmedText(max_length=254)
+    username = TrimmedText(
         max_length=254,
         required=False,
         default=None,
         help_text="A second name to log in by. Without it, the part of the email "
         "before `@`, made unique.",
     )
-    password = Text(max_length=1024)
+    password = ExactText(max_length=1024)
 
 
 class Login(serializers.Serializer):
     """One of the three names; the last two take a username as well as an email."""
 
-    email = Line(max_length=254, required=False)
-    username_or_email = Line(max_length=254, required=False)
-    username = Line(max_length=254, required=False)
-    password = Text(max_length=1024)
+    email = TrimmedText(max_length=254, required=False)
+    username_or_email = TrimmedText(max_length=254, required=False)
+    username = TrimmedText(max_length=254, required=False)
+    password = ExactText(max_length=1024)
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
         if not {"email", "username_or_email", "username"} & set(attrs):
@@ -48,7 +48,7 @@ class Login(serializers.Serializer):
 
 
 class Refresh(serializers.Serializer):
-    refresh_token = Line(max_length=4096)
+    refresh_token = TrimmedText(max_length=4096)
 
 
 class Named(serializers.ModelSerializer[User]):

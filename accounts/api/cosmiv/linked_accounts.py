@@ -41,7 +41,7 @@ from focus.web.routing import either_slash
 HOME = "/security#links"
 
 
-class Provider(serializers.Serializer):
+class ProviderSerializer(serializers.Serializer):
     id = serializers.CharField()
     name = serializers.CharField()
     icon = serializers.CharField()
@@ -52,7 +52,7 @@ class Provider(serializers.Serializer):
 
 
 class Providers(serializers.Serializer):
-    providers = Provider(many=True)
+    providers = ProviderSerializer(many=True)
 
 
 class Address(serializers.Serializer):
@@ -141,7 +141,8 @@ class AccountsViewSet(Cosmiv, ViewSet):
     )
     def providers(self, request: Request) -> Response:
         """The platforms; `available: false` for one that cannot be linked yet."""
-        return Response({"providers": Provider(link_registry.listed(), many=True).data})
+        listed = ProviderSerializer(link_registry.listed(), many=True)
+        return Response({"providers": listed.data})
 
     @extend_schema(
         summary="List linked accounts",
@@ -152,7 +153,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
     )
     def links(self, request: Request) -> Response:
         """Your accounts elsewhere. Not `is_active`: connect it again."""
-        rows = linking.of(user=user_of(request))
+        rows = linking.linked_accounts(user=user_of(request))
         return Response({"links": LinkedAccount(rows, many=True).data})
 
     @extend_schema(
@@ -245,7 +246,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
             answer: HttpResponseBase = Response({"url": started.url})
         else:
             answer = HttpResponseRedirect(started.url)
-        link_cookie.give(answer, started)
+        link_cookie.put(answer, started)
         return answer
 
     @extend_schema(
@@ -274,26 +275,26 @@ class LinkingViewSet(Cosmiv, ViewSet):
         try:
             if user is None and binder is None:
                 raise Unauthenticated("Sign in to finish linking the account.")
-            attempt = linking.take(
+            attempt = linking.take_state(
                 provider=provider, state=state, user=user, binder=binder
             )
             back = attempt.return_to
             linking.finish(
-                attempt=attempt, answer=answer, visitor=visitor(request._request)
+                attempt=attempt, query=answer, visitor=visitor(request._request)
             )
         except DomainError as refusal:
             if not _is_browser(request):
                 raise
             return _refused(request, refusal, back)
         reply = _redirect(back, {"linked": provider})
-        link_cookie.take_back(reply, state)
+        link_cookie.drop(reply, state)
         return reply
 
 
 def _allowed(wish: str) -> str:
     if not wish:
         return ""
-    target = redirects.relative(wish) or redirects.absolute(wish)
+    target = redirects.allowed_path(wish) or redirects.allowed_url(wish)
     if target is None:
         raise serializers.ValidationError(
             {"return_to": ["This address is not registered."]}
@@ -318,7 +319,7 @@ def _redirect(
 ) -> HttpResponseRedirect:
     if not page:
         # Registered when it was started; an app may have gone since.
-        allowed = redirects.relative(target) or redirects.absolute(target)
+        allowed = redirects.allowed_path(target) or redirects.allowed_url(target)
         parts = urlsplit(allowed or HOME)
         query = "&".join(filter(None, (parts.query, urlencode(about))))
         page = urlunsplit(parts._replace(query=query))

@@ -26,7 +26,7 @@ from accounts.models import User
 from accounts.providers import clerk
 from accounts.same_site import first_party_only
 from accounts.signin import refresh_cookie, sessions, usernames
-from focus.contracts.fields import Line
+from focus.contracts.fields import TrimmedText
 from focus.contracts.reviv import Person, Reviv
 from focus.errors import DomainError, NotFound
 from focus.limiting.limits import FORGERIES, GENERAL
@@ -51,7 +51,7 @@ class DeadCookie(InvalidRefresh):
 
 
 class Refresh(serializers.Serializer):
-    refresh = Line(
+    refresh = TrimmedText(
         max_length=4096,
         required=False,
         default="",
@@ -84,7 +84,7 @@ class SignedOnly(Credentials):
             token = bearer_token(meta.get("HTTP_AUTHORIZATION", ""))
         except InvalidToken:
             token = ""
-        is_jwt = token.count(".") == 2 and not clerk.is_one(token)
+        is_jwt = token.count(".") == 2 and not clerk.is_clerk_token(token)
         if "HTTP_X_API_KEY" in meta or not is_jwt:
             return super().authenticate(request)
         try:

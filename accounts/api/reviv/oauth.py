@@ -126,7 +126,7 @@ class InitiateViewSet(Reviv, ViewSet):
         wanted = said.get("return_to", "")
         if not isinstance(wanted, str):
             raise serializers.ValidationError({"return_to": ["Not a valid string."]})
-        wish = {"return_to": redirects.front(wanted) if wanted else None}
+        wish = {"return_to": redirects.frontend_url(wanted) if wanted else None}
         begun = google.begin(
             door=DOOR,
             redirect_uri=f"{settings.PUBLIC_BASE_URL}{CALLBACK}",
@@ -210,7 +210,8 @@ class CallbackViewSet(Reviv, ViewSet):
         if not flow.began_in(oauth_cookie.read(request._request, state)):
             return _ask(request._request, flow, claims)
         ticket = tickets.issue(
-            session=_enter(claims, where).session, origin=origins.of(return_to) or ""
+            session=_enter(claims, where).session,
+            origin=origins.origin_of(return_to) or "",
         )
         return _leave(return_to, "ticket", ticket)
 
@@ -281,11 +282,11 @@ def _enter(claims: Claims, where: Visitor) -> sessions.SessionTokens:
 def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
     """A page instead of an instant redirect: somebody else may have begun this."""
     return_to = flow.wish["return_to"]
-    origin = origins.of(return_to) or ""
+    origin = origins.origin_of(return_to) or ""
     about = {
         "who": claims.email or "a Google account",
         "where": origin.partition("://")[2],
-        "asked": google.ask_again(door=DOOR, wish=flow.wish, claims=claims),
+        "asked": google.keep_for_confirmation(door=DOOR, wish=flow.wish, claims=claims),
     }
     response = render(request, "accounts/continue.html", about)
     response["Content-Security-Policy"] = page_policy(origin)
@@ -293,7 +294,7 @@ def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
 
 
 def _leave(return_to: str, name: str, value: str) -> HttpResponse:
-    target = redirects.with_last(redirects.front(return_to), name, value)
+    target = redirects.with_parameter(redirects.frontend_url(return_to), name, value)
     headers = {**NO_STORE, "Referrer-Policy": "no-referrer"}
     return HttpResponseRedirect(target, headers=headers)
 

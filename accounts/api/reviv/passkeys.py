@@ -17,7 +17,7 @@ from accounts.models import Passkey
 from accounts.passkeys import enrolment
 from accounts.passkeys import signin as passkey_signin
 from accounts.signin import passwords, sessions
-from focus.contracts.fields import Line
+from focus.contracts.fields import TrimmedText
 from focus.contracts.reviv import Person, Reviv
 from focus.limiting.limits import AUTH, SIGN_IN
 from focus.web.routing import either_slash
@@ -31,7 +31,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Device(serializers.Serializer):
-    name = Line(max_length=120, required=False, default="", allow_blank=True)
+    name = TrimmedText(max_length=120, required=False, default="", allow_blank=True)
 
 
 class Registered(serializers.Serializer):

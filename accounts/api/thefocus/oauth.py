@@ -28,7 +28,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 X_PATIENCE_SECONDS = 60
 
 
-class ProviderToken(serializers.Serializer):
+class ProviderTokenSerializer(serializers.Serializer):
     provider = serializers.CharField()
     token = serializers.CharField()
     scopes = serializers.ListField(child=serializers.CharField())
@@ -64,7 +64,7 @@ TOKEN = OpenApiExample(
     status_codes=["200"],
 )
 RESPONSES = {
-    200: OpenApiResponse(ProviderToken, "A token that works now."),
+    200: OpenApiResponse(ProviderTokenSerializer, "A token that works now."),
     404: OpenApiResponse(description="`not_linked`: there is no such link."),
     409: OpenApiResponse(
         description="`reconnect_required`: the provider asks for consent again, at "

@@ -35,7 +35,7 @@ from accounts.credentials.access import (
 from accounts.credentials.principals import Kind
 from accounts.partners import origins, redirects
 from accounts.signin import bound_tokens, devices, sessions
-from focus.contracts.fields import Line
+from focus.contracts.fields import TrimmedText
 from focus.contracts.thefocus import TheFocus
 from focus.limiting import limits
 from focus.limiting.limits import DEVICE_POLL, DEVICE_START, GENERAL
@@ -54,15 +54,17 @@ VERIFIER = OpenApiParameter("X-Code-Verifier", str, OpenApiParameter.HEADER)
 
 
 class NewDevice(serializers.Serializer):
-    client_name = Line(max_length=120, required=False, default="", allow_blank=True)
-    scope = Line(
+    client_name = TrimmedText(
+        max_length=120, required=False, default="", allow_blank=True
+    )
+    scope = TrimmedText(
         max_length=400,
         required=False,
         default="",
         allow_blank=True,
         help_text=f"Space-separated, of: {', '.join(scopes.SCOPES)}. All by default.",
     )
-    code_challenge = Line(
+    code_challenge = TrimmedText(
         max_length=128,
         required=False,
         default="",
@@ -81,11 +83,11 @@ class StartedDevice(serializers.Serializer):
 
 
 class StoppedDevice(serializers.Serializer):
-    device_code = Line(max_length=64, help_text="From start's answer.")
+    device_code = TrimmedText(max_length=64, help_text="From start's answer.")
 
 
 class Decision(serializers.Serializer):
-    user_code = Line(max_length=32)
+    user_code = TrimmedText(max_length=32)
     approve = serializers.BooleanField(required=False, default=True)
 
 
@@ -264,7 +266,7 @@ class DeviceViewSet(TheFocus, ViewSet):
         )
         if answer.issued is not None:
             issued = answer.issued
-            limits.of(request._request).believe(issued.secret)
+            limits.tally_of(request._request).remember_valid(issued.secret)
             done = {"token": issued.secret, "expires_at": issued.token.expires_at}
             return Response(done, headers=NO_STORE)
         waiting = {
@@ -340,8 +342,8 @@ def _signin_url(request: Request) -> str:
     """The sign-in page; it comes back to the asking page if that is an app's."""
     page = f"{settings.PUBLIC_BASE_URL}/signin"
     for header in ("Referer", "Origin"):
-        back = redirects.absolute(request.headers.get(header, ""))
-        if back is not None and origins.of(back) != origins.of(page):
+        back = redirects.allowed_url(request.headers.get(header, ""))
+        if back is not None and origins.origin_of(back) != origins.origin_of(page):
             return f"{page}?redirect_to={quote(back, safe='')}"
     return page
 

@@ -14,7 +14,7 @@ from accounts.credentials import exposure, scopes, tokens
 from accounts.credentials.access import PEOPLE, PRESENT, PUBLIC, Access
 from accounts.credentials.principals import Kind
 from accounts.models import PersonalAccessToken
-from focus.contracts.fields import Line
+from focus.contracts.fields import TrimmedText
 from focus.contracts.replay import replayable_secret
 from focus.contracts.thefocus import TheFocus
 from focus.limiting import limits
@@ -44,9 +44,9 @@ class Tokens(serializers.Serializer):
 
 
 class NewToken(serializers.Serializer):
-    name = Line(max_length=120)
+    name = TrimmedText(max_length=120)
     scopes = serializers.ListField(
-        child=Line(max_length=64),
+        child=TrimmedText(max_length=64),
         required=False,
         max_length=64,
         help_text=f"Of: {', '.join(scopes.SCOPES)}. All by default.",
@@ -79,7 +79,7 @@ class MadeToken(Token):
 
 class Exposed(serializers.Serializer):
     tokens = serializers.ListField(
-        child=Line(max_length=512),
+        child=TrimmedText(max_length=512),
         allow_empty=False,
         max_length=exposure.MOST,
     )
@@ -248,7 +248,7 @@ class ExposedViewSet(TheFocus, ViewSet):
 
 
 def _made(request: Request, issued: tokens.IssuedToken) -> Response:
-    limits.of(request._request).believe(issued.secret)
+    limits.tally_of(request._request).remember_valid(issued.secret)
     row = {"token": issued.secret, **Token(issued.token).data}
     return Response(row, status=201, headers=NO_STORE)
 

@@ -102,7 +102,7 @@ class Command(BaseCommand):
                 )
                 if options["rate_limit"] is not None:
                     allowances.set_rate_limit(
-                        whose=app.slug,
+                        holder=app.slug,
                         per_minute=options["rate_limit"],
                         actor="manage.py create_app",
                     )

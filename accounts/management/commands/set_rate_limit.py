@@ -14,7 +14,7 @@ class Command(BaseCommand):
     help = "Set the requests a minute of one account, or of each key of one app."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("whose", metavar="EMAIL_OR_SLUG")
+        parser.add_argument("holder", metavar="EMAIL_OR_SLUG")
         parser.add_argument(
             "limit", metavar="N", help=f"requests a minute, or {USUAL!r}"
         )
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         per_minute = None if said == USUAL else int(said)
         try:
             found = allowances.set_rate_limit(
-                whose=options["whose"],
+                holder=options["holder"],
                 per_minute=per_minute,
                 actor="manage.py set_rate_limit",
             )

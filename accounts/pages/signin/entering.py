@@ -39,14 +39,14 @@ class Destination:
     @property
     def app(self) -> str:
         """The host that a person reads before typing a password."""
-        return (origins.of(self.target) or "").partition("://")[2]
+        return (origins.origin_of(self.target) or "").partition("://")[2]
 
 
 def destination(redirect_to: str | None, next_page: str | None) -> Destination | None:
     """None for a target that is not registered: then nothing is sent anywhere."""
     if redirect_to is None:
-        return Destination(page=redirects.relative(next_page or "") or "/")
-    target = redirects.absolute(redirect_to)
+        return Destination(page=redirects.allowed_path(next_page or "") or "/")
+    target = redirects.allowed_url(redirect_to)
     return Destination(target=target) if target else None
 
 

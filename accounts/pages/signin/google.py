@@ -45,7 +45,11 @@ FAILED = "Google could not sign you in. Please try again."
 
 def origin() -> str | None:
     """Where a form that ends at Google goes, if there is one."""
-    return origins.of(settings.GOOGLE_AUTHORIZE_URL) if google.is_configured() else None
+    return (
+        origins.origin_of(settings.GOOGLE_AUTHORIZE_URL)
+        if google.is_configured()
+        else None
+    )
 
 
 def send(goal: Destination) -> HttpResponse:
@@ -59,7 +63,7 @@ def callback(request: HttpRequest) -> HttpResponse:
     state, error = request.GET.get("state", ""), request.GET.get("error", "")
     wish: dict[str, Any] = {}
     try:
-        limits.of(request).count((AUTH,))
+        limits.tally_of(request).count((AUTH,))
         flow = google.resume(door=DOOR, state=state)
         wish = flow.wish
         if error:
@@ -83,8 +87,8 @@ def callback(request: HttpRequest) -> HttpResponse:
 def go_on(request: HttpRequest) -> HttpResponse:
     """The person says that a sign-in which began in another browser is theirs."""
     try:
-        limits.of(request).count((AUTH,))
-        asked = google.answered(nonce=request.POST.get("asked"))
+        limits.tally_of(request).count((AUTH,))
+        asked = google.take_confirmed(nonce=request.POST.get("asked"))
         if asked.door == REVIV:
             return _to_front(request, asked)
         return _enter(request, asked.claims, asked.wish)
@@ -97,7 +101,7 @@ def go_on(request: HttpRequest) -> HttpResponse:
 @signed_in
 def begin_link(request: HttpRequest, user: User) -> HttpResponse:
     try:
-        limits.of(request).count((AUTH,))
+        limits.tally_of(request).count((AUTH,))
         require_second_proof(request)
         return _send({"user": str(user.pk), "page": "/security"})
     except DomainError as refusal:
@@ -166,11 +170,11 @@ def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
     """Somebody may have begun this for the person who is here now."""
     target = flow.wish["target"]
     home = settings.PUBLIC_BASE_URL
-    where = origins.of(target or home) or ""
+    where = origins.origin_of(target or home) or ""
     about = {
         "who": claims.email or "a Google account",
         "where": where.partition("://")[2],
-        "asked": google.ask_again(door=DOOR, wish=flow.wish, claims=claims),
+        "asked": google.keep_for_confirmation(door=DOOR, wish=flow.wish, claims=claims),
     }
     response = render(request, "accounts/continue.html", about)
     response["Content-Security-Policy"] = page_policy(where)
@@ -192,9 +196,9 @@ def _to_front(request: HttpRequest, asked: SignInToConfirm) -> HttpResponse:
     session = arrivals.by_google(
         claims=asked.claims, begin=begin, visitor=visitor(request)
     )
-    target = redirects.front(asked.wish["return_to"])
-    ticket = tickets.issue(session=session, origin=origins.of(target) or "")
-    response = redirect(redirects.with_last(target, "ticket", ticket))
+    target = redirects.frontend_url(asked.wish["return_to"])
+    ticket = tickets.issue(session=session, origin=origins.origin_of(target) or "")
+    response = redirect(redirects.with_parameter(target, "ticket", ticket))
     response["Referrer-Policy"] = "no-referrer"
     return response
 

@@ -57,7 +57,7 @@ def set_first(
     For a form that cannot know who will sign in. Raises `BadLimit`.
     """
     limit_micro = read(form)
-    if limit_micro is None or consents.has_answered(user=user, app_id=app.pk):
+    if limit_micro is None or consents.was_ever_granted(user=user, app_id=app.pk):
         return
     if budgets.limit_of(user=user, app=app) is None:
         budgets.set_limit(user=user, app=app, limit_micro=limit_micro, visitor=visitor)

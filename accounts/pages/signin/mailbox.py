@@ -29,7 +29,7 @@ def forgot(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return render(request, "accounts/forgot.html")
     try:
-        limits.of(request).count((AUTH,))
+        limits.tally_of(request).count((AUTH,))
     except Limited as too_many:
         return _refuse(request, "accounts/forgot.html", too_many)
     mailbox.request_reset(email=request.POST.get("email", ""), visitor=visitor(request))
@@ -41,7 +41,7 @@ def forgot(request: HttpRequest) -> HttpResponse:
 @signed_in
 def ask(request: HttpRequest, user: User) -> HttpResponse:
     try:
-        limits.of(request).count((AUTH,))
+        limits.tally_of(request).count((AUTH,))
         mailbox.request_verification(user=user, visitor=visitor(request))
     except DomainError as refusal:
         messages.error(request, refusal.message)
@@ -57,7 +57,7 @@ def page(request: HttpRequest) -> HttpResponse:
     said = request.POST if request.method == "POST" else request.GET
     code = said.get("code", "")
     try:
-        limits.of(request).count((AUTH,))
+        limits.tally_of(request).count((AUTH,))
         link = mailbox.read_link(secret=code)
         if request.method == "POST":
             return _use(request, link, code)

@@ -47,7 +47,7 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
 
 
 def _change(request: HttpRequest, *, first: bool) -> HttpResponse:
-    tally = limits.of(request)
+    tally = limits.tally_of(request)
     tally.count(SIGN_IN)
     session = browser_session(request)
     if session is None:
@@ -60,7 +60,7 @@ def _change(request: HttpRequest, *, first: bool) -> HttpResponse:
             visitor=visitor(request),
         )
     except password_change.WrongCurrentPassword:
-        tally.failed()
+        tally.count_wrong_guess()
         raise
     # The sign-in that proved the person goes on; its row and its cookie are new.
     methods, passkey = (session.methods, session.passkey) if first else (["pwd"], None)

@@ -69,11 +69,11 @@ def sign_out(request: HttpRequest) -> HttpResponse:
         if session is not None:
             sessions.revoke(session=session, visitor=visitor(request))
         request.session.flush()
-    return redirect(redirects.relative(request.POST.get("next", "")) or "/")
+    return redirect(redirects.allowed_path(request.POST.get("next", "")) or "/")
 
 
 def _answer(request: HttpRequest, destination: entering.Destination) -> HttpResponse:
-    tally = limits.of(request)
+    tally = limits.tally_of(request)
     if request.POST.get("intent") == "allow":
         return _allowed(request, destination)
     try:
@@ -85,7 +85,7 @@ def _answer(request: HttpRequest, destination: entering.Destination) -> HttpResp
     except DomainError as refusal:
         try:
             if limits.is_wrong_guess(refusal):
-                tally.failed()
+                tally.count_wrong_guess()
         except Limited as too_many:
             refusal = too_many
         return _form(request, destination, refusal)
@@ -124,7 +124,7 @@ def _allow(
     }
     status = 400 if refusal else 200
     response = render(request, "accounts/allow.html", about, status=status)
-    origin = origins.of(destination.target) or ""
+    origin = origins.origin_of(destination.target) or ""
     response["Content-Security-Policy"] = page_policy(origin)
     response["Cache-Control"] = "no-store"
     return response
@@ -139,7 +139,7 @@ def _allowed(request: HttpRequest, destination: entering.Destination) -> HttpRes
     try:
         require_second_proof(request)
         limit_micro = limiting.read(request.POST)
-        consents.record(user=session.user, app_id=app.pk)
+        consents.grant(user=session.user, app_id=app.pk)
         budgets.set_limit(
             user=session.user,
             app=app,
@@ -229,7 +229,7 @@ def _form(
     status = 400 if refusal else 200
     response = render(request, "accounts/signin.html", about, status=status)
     say_when(response, refusal)
-    origin = origins.of(destination.target) if destination.target else None
+    origin = origins.origin_of(destination.target) if destination.target else None
     # Browsers hold a form to this through every redirect that follows it.
     ways = [origin, by_google.origin()]
     response["Content-Security-Policy"] = page_policy(*filter(None, ways))

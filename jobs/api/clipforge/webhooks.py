@@ -20,7 +20,7 @@ from rest_framework.viewsets import ViewSet
 from accounts.authentication import require_second_proof, user_of, visitor
 from accounts.credentials.access import KEY_OR_JWT, Access
 from focus.contracts.clipforge import ClipForge
-from focus.contracts.fields import Line
+from focus.contracts.fields import TrimmedText
 from focus.contracts.replay import replayable, replayable_secret
 from focus.web.routing import either_slash
 from jobs.models import Endpoint
@@ -31,12 +31,12 @@ MINE = Access(KEY_OR_JWT)
 
 
 class NewEndpoint(serializers.Serializer[Any]):
-    url = Line(
+    url = TrimmedText(
         max_length=2048,
         help_text="https, at a public address, on port 443 or a high one.",
     )
     events = serializers.ListField(
-        child=Line(
+        child=TrimmedText(
             validators=[RegexValidator(r"^[!-~]+\Z")],
             max_length=100,
             help_text=f"Such as {', '.join(outbox.TYPES)}.",

@@ -33,7 +33,7 @@ def for_whom(request: Request, new: dict[str, Any]) -> tuple[App, UUID, bool]:
             raise serializers.ValidationError({"app": ["This field is required."]})
         access.keep_to(principal=caller, app=new["app"])
         user_id = user_of(request).pk
-        app, granted = partner_apps.find_for(new["app"], user_id=user_id)
+        app, granted = partner_apps.find_with_consent(new["app"], user_id=user_id)
         if not granted and not access.may_let_in(principal=caller, app=app):
             raise AppNotGranted("This credential cannot let the app spend credits.")
         return app, user_id, granted

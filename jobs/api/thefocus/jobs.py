@@ -16,7 +16,7 @@ from accounts.credentials.access import Access, Bound
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.partners import consents
 from focus.contracts import cursors
-from focus.contracts.fields import Credits, Line, Metadata, Uuid
+from focus.contracts.fields import Credits, Metadata, TrimmedText, Uuid
 from focus.contracts.replay import replayable, unchanged
 from focus.contracts.thefocus import TheFocus
 from focus.money import from_micro
@@ -32,10 +32,10 @@ MAX_LIMIT = 200
 
 
 class NewJob(serializers.Serializer[Any]):
-    app = Line(
+    app = TrimmedText(
         max_length=64, required=False, help_text="Needed unless an app's key calls."
     )
-    action = Line(max_length=120)
+    action = TrimmedText(max_length=120)
     cost_estimate = Credits(help_text="Credits to reserve; 0 reserves nothing.")
     metadata = Metadata(default=dict)
     ttl_seconds = serializers.IntegerField(
@@ -69,7 +69,7 @@ class FailedJob(serializers.Serializer[Any]):
     refund = serializers.BooleanField(
         default=True, help_text="false charges the reservation."
     )
-    reason = Line(
+    reason = TrimmedText(
         max_length=500, default="", allow_blank=True, help_text="Kept with the job."
     )
 
@@ -208,7 +208,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             )
             if not granted:
                 # After the wallet is locked, as everywhere, so that no two deadlock.
-                consents.record(
+                consents.grant(
                     user=user_of(request), app_id=app.pk, after_movement=True
                 )
         job = outcome.job

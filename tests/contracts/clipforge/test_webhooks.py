@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from accounts.credentials import user_keys
 from accounts.models import Mail, SecurityEvent, User
-from focus.outgoing.safe_http import Answer
+from focus.outgoing.safe_http import PostResult
 from jobs.models import Delivery, Endpoint
 from jobs.webhooks import delivery, endpoints
 from jobs.webhooks.delivery import Sent, claim, record
@@ -45,7 +45,7 @@ def headers() -> dict[str, str]:
     Delivery.objects.filter(lease=None).update(due_at=timezone.now())
     [claimed] = claim(limit=1, in_trouble=1)
     made = delivery._headers(claimed)
-    record([Sent(claimed, Answer(200), 0)])
+    record([Sent(claimed, PostResult(200), 0)])
     return {**made, "body": claimed.body.decode()}
 
 
@@ -207,7 +207,7 @@ def test_a_test_event_and_what_came_of_it(client: APIClient) -> None:
         "endedAt": None,
     }
     [claimed] = claim(limit=1, in_trouble=1)
-    said = Answer(503, ip="93.184.216.34", duration_ms=12, body=b"no\xff\0")
+    said = PostResult(503, ip="93.184.216.34", duration_ms=12, body=b"no\xff\0")
     record([Sent(claimed, said, 0)])
     seen = client.get(f"{DELIVERIES}/{row.pk}").json()
     assert json.loads(seen["body"])["event"] == "test"
@@ -244,7 +244,7 @@ def test_what_failed_is_sent_again(client: APIClient) -> None:
     for status in (404, 404, 200):
         client.post(f"{one}/test")
         [claimed] = claim(limit=1, in_trouble=1)
-        record([Sent(claimed, Answer(status), 0)])
+        record([Sent(claimed, PostResult(status), 0)])
     failed = client.get(f"{one}/deliveries?state=failed").json()["deliveries"]
     again = client.post(f"{DELIVERIES}/{failed[0]['id']}/resend")
     assert (again.status_code, again.json()["state"]) == (200, "pending")

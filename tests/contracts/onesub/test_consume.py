@@ -74,7 +74,7 @@ def as_tool(key: str) -> APIClient:
 def wish(alice: User, tool: App, give: Any) -> dict[str, Any]:
     """The guide's request; alice has 100 credits and lets the tool spend them."""
     give(alice, 100)
-    consents.record(user=alice, app_id=tool.pk)
+    consents.grant(user=alice, app_id=tool.pk)
     return {"user_id": str(alice.pk), **GUIDE}
 
 
@@ -191,7 +191,7 @@ class TestConsume:
         other = wish | {"user_id": str(bob.pk)}
         # Whether a key was used is not told about people who allowed nothing.
         assert as_tool.post(CONSUME, other).status_code == 403
-        consents.record(user=bob, app_id=tool.pk)
+        consents.grant(user=bob, app_id=tool.pk)
         answer = as_tool.post(CONSUME, other)
         assert (answer.status_code, answer.json()["is_duplicate"]) == (409, False)
         assert left(bob) == 50
@@ -206,7 +206,7 @@ class TestConsume:
         assert Usage.objects.count() == 1
 
     def test_another_tool_has_keys_of_its_own(self, as_tool, wish, as_video, video):
-        consents.record(user=User(pk=wish["user_id"]), app_id=video.pk)
+        consents.grant(user=User(pk=wish["user_id"]), app_id=video.pk)
         assert as_tool.post(CONSUME, wish).json()["new_balance"] == 90
         assert as_video.post(CONSUME, wish).json()["new_balance"] == 80
 

@@ -35,7 +35,7 @@ def as_bob(bob):
 @pytest.fixture(autouse=True)
 def _granted(alice, video, give):
     give(alice, 20)
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
 
 
 def video_as(**facts):

@@ -57,7 +57,7 @@ def test_an_apps_key_stays_in_its_app(as_video, alice, as_alice, video):
     assert as_video.get(f"/api/jobs/{other}").status_code == 404
     assert as_video.post("/api/jobs/fail", {"job_id": other}).status_code == 404
     assert as_video.get("/api/jobs").json()["jobs"] == []
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
     for wish in ({"app": "audio"}, {"user_id": None}, {"user_id": "x"}):
         answer = as_video.post("/api/jobs", RENDER | {"user_id": str(alice.pk)} | wish)
         assert answer.status_code in (400, 403)
@@ -121,7 +121,7 @@ def by_app(as_video, as_alice, alice):
 def end_all_consents(user):
     """What happens when the owner of the mailbox recovers the account by a link."""
     User.objects.filter(pk=user.pk).update(epoch=user.epoch + 1)
-    purge.everything(user=user, visitor=NO_VISITOR)
+    purge.end_all_access(user=user, visitor=NO_VISITOR)
 
 
 ENDINGS = {

@@ -152,7 +152,7 @@ class TestProviderToken:
         backend.linked("user_2ann", "x", [KEPT])
         link = Link(user=alice, provider="x", subject="5", created_at=timezone.now())
         ends = timezone.now() + timedelta(hours=1)
-        link_tokens.put(link, OAuthTokens("linked-here", None, ["users.read"], ends))
+        link_tokens.store(link, OAuthTokens("linked-here", None, ["users.read"], ends))
         link.save()
         said = as_ann.get("/api/xToken").json()
         assert (said["token"], said["scopes"]) == ("linked-here", ["users.read"])

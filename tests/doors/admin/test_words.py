@@ -33,7 +33,7 @@ def _rows(alice: User, video: App, give: Callable[..., Any]) -> None:
     sessions.begin(user=alice, client=NAME, access_seconds=60, methods=["pwd"])
     webhooks.told(webhooks.made(alice))
     Endpoint.objects.update(url="https://hooks.example.com/?a=1&b=2")
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
     now = timezone.now()
     Mail.objects.create(
         user=alice,

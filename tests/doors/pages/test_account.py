@@ -187,7 +187,7 @@ class TestAccount:
     ) -> None:
         give(alice, 20, source="starter", given_by=video)
         give(bob, 70_707)
-        consents.record(user=alice, app_id=video.pk)
+        consents.grant(user=alice, app_id=video.pk)
         job_id = start(as_alice, "render", 5, "Trailer <b>")
         done = {"job_id": job_id, "actual_cost": 3.01}
         assert as_alice.post("/api/jobs/complete", done).status_code == 200
@@ -221,7 +221,7 @@ class TestAccount:
     ) -> None:
         mine = tokens.issue(user=alice, name="ci", scopes=[])
         theirs = tokens.issue(user=bob, name="bob's", scopes=[])
-        consents.record(user=alice, app_id=video.pk)
+        consents.grant(user=alice, app_id=video.pk)
         answer = alices.fill("/security", {}, action=f"/tokens/{mine.token.pk}/revoke")
         assert answer["Location"] == "/security#tokens"
         answer = alices.fill(

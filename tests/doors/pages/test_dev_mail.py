@@ -69,7 +69,7 @@ def test_files_are_private_and_only_the_newest_stay(
     files = sorted(folder.iterdir())
     assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o600]
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert [it.subject for it in local_mail.letters()] == ["mail 3", "mail 2"]
+    assert [it.subject for it in local_mail.recent_mails()] == ["mail 3", "mail 2"]
 
 
 @pytest.mark.django_db

@@ -214,7 +214,7 @@ class TestLinking:
         browser = Browser()
         browser.sign_in()
         browser.fill("/security", {}, f"/identities/{row.pk}/unlink")
-        assert [it.pk for it in identities.of(user=row.user)] == [row.pk]
+        assert [it.pk for it in identities.linked_identities(user=row.user)] == [row.pk]
 
 
 def test_the_front_ends_page_says_that_it_worked(client: Client) -> None:

@@ -101,7 +101,7 @@ class TestSuggestedLimit:
         assert limit_of(User.objects.get(), video) == 7 * MICRO
 
     def test_a_later_sign_in_changes_nothing(self, alice: User, video: App) -> None:
-        consents.record(user=alice, app_id=video.pk)
+        consents.grant(user=alice, app_id=video.pk)
         token_of(Browser().sign_in(**WISH, monthly_limit="100"))
         assert limit_of(alice, video) is None
         Consent.objects.all().delete()
@@ -121,7 +121,7 @@ class TestSuggestedLimit:
     def test_the_apps_page_suggests_one_and_offers_none(
         self, alices: Browser, alice: User, video: App
     ) -> None:
-        consents.record(user=alice, app_id=video.pk)
+        consents.grant(user=alice, app_id=video.pk)
         page = text(alices.get("/apps"))
         assert "no monthly limit" in page
         assert "Suggested limit" in page
@@ -137,7 +137,7 @@ class TestSuggestedLimit:
 class TestComingBack:
     @pytest.fixture(autouse=True)
     def _revoked(self, alice: User, video: App) -> None:
-        consents.record(user=alice, app_id=video.pk)
+        consents.grant(user=alice, app_id=video.pk)
         consents.revoke(user=alice, app_id=video.pk)
 
     def test_a_link_asks_and_hands_nothing_over(

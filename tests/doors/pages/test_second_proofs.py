@@ -54,7 +54,7 @@ def own(alice: User) -> dict[str, Any]:
     hook = endpoints.register(user=alice, url=HOOK, events=["test"]).endpoint
     purchase = tool_purchases.create(user=alice, tool_id=sold.pk)
     other = partner_apps.create(slug="other")
-    consents.record(user=alice, app_id=other.pk)
+    consents.grant(user=alice, app_id=other.pk)
     budgets.set_limit(user=alice, app=other, limit_micro=5 * MICRO)
     code = devices.start(client_name="cli").grant.user_code
     passkey = Passkey.objects.create(

@@ -10,7 +10,7 @@ from django.utils.html import escape
 from standardwebhooks import Webhook
 
 from accounts.models import SecurityEvent, User
-from focus.outgoing.safe_http import Answer
+from focus.outgoing.safe_http import PostResult
 from jobs.models import Delivery, Endpoint
 from jobs.pages import REASONS
 from jobs.webhooks import delivery, endpoints
@@ -56,7 +56,7 @@ def answered(*, status: int, body: bytes = b"", error: str = "") -> dict[str, st
     Delivery.objects.filter(lease=None).update(due_at=timezone.now())
     [claimed] = claim(limit=1, in_trouble=1)
     made = delivery._headers(claimed)
-    answer = Answer(status or None, error, "127.0.0.1", 12, {}, body)
+    answer = PostResult(status or None, error, "127.0.0.1", 12, {}, body)
     record([Sent(claimed, answer, 0)])
     return {**made, "body": claimed.body.decode()}
 

@@ -62,11 +62,11 @@ def everything(alice: User, video: App) -> dict[str, Any]:
     browser = sessions.begin_in_browser(
         user=alice, browser_key="k" * 32, methods=["pwd"]
     )
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
     event = audit.record("signed_in", user=alice)
     user_key = user_keys.issue(user=alice, name="server")
     link = Link(user=alice, provider="x", subject="1", created_at=timezone.now())
-    link_tokens.put(
+    link_tokens.store(
         link, OAuthTokens("access-of-x", "refresh-of-x", ["tweet.read"], None)
     )
     link.save()

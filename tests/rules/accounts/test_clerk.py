@@ -106,14 +106,14 @@ def test_an_older_token_without_sts_and_one_with_an_audience_are_right():
 
 
 def test_ours_is_told_from_clerks_by_its_looks():
-    assert clerk.is_one(token())
+    assert clerk.is_clerk_token(token())
     for other in (
         session_token("k" * 40, algorithm="HS256"),
         "a.b.c",
         "",
         "[" * 9000 + ".e30.e30",
     ):
-        assert not clerk.is_one(other)
+        assert not clerk.is_clerk_token(other)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_an_outage_costs_nobody_their_sign_in(
     assert len(clerk.asked(JWKS)) == 2
     assert read(token)["sub"] == "user_2ann"
     # A new process, during the outage.
-    jwks.forget()
+    jwks.clear_cache()
     assert read(token)["sub"] == "user_2ann"
     # For a day, not for ever.
     time_goes(jwks.KEPT_SECONDS)
@@ -196,7 +196,7 @@ def test_who_can_write_redis_can_plant_no_key(clerk: Clerk, read: Any, settings:
     )
     for planted in (b'{"keys": []}', b"", elsewhere):
         store.set(name, planted)
-        jwks.forget()
+        jwks.clear_cache()
         with pytest.raises(ServiceDown):
             read(token)
     store.close()

@@ -50,9 +50,11 @@ def places(app, alice, give):
     return {
         "its key": lambda: works(tokens.find_app_key, secret=key),
         "its name": lambda: works(partner_apps.find_active, app.slug),
-        "a job": lambda: works(partner_apps.find_for, app.slug, user_id=alice.pk),
+        "a job": lambda: works(
+            partner_apps.find_with_consent, app.slug, user_id=alice.pk
+        ),
         "its pages' cookies": lambda: origins.may_use_cookies(ORIGIN),
-        "a redirect": lambda: redirects.absolute(f"{ORIGIN}/x") is not None,
+        "a redirect": lambda: redirects.allowed_url(f"{ORIGIN}/x") is not None,
         "the list of tools": lambda: app in tools.offered(),
         "a new checkout": lambda: works(
             tool_purchases.create, user=alice, tool_id=app.pk
@@ -77,8 +79,8 @@ def works(call, *args, **options):
 
 ENDS = {
     "switched off": (
-        lambda app: tools.switch(owner=app.owner, app_id=app.pk, active=False),
-        lambda app: tools.switch(owner=app.owner, app_id=app.pk, active=True),
+        lambda app: tools.set_active(owner=app.owner, app_id=app.pk, active=False),
+        lambda app: tools.set_active(owner=app.owner, app_id=app.pk, active=True),
     ),
     "its owner's account is closed": (
         lambda app: closing.close(user=app.owner, actor="test"),

@@ -211,7 +211,7 @@ class TestTakingOver:
         key = user_keys.issue(user=alice, name="x")
         App.objects.update(owner=alice)
         app_key = tokens.issue_app_key(app=video, name="x")
-        consents.record(user=alice, app_id=video.pk)
+        consents.grant(user=alice, app_id=video.pk)
         waiting = devices.start(client_name="cli")
         devices.decide(user=alice, user_code=waiting.grant.user_code, approve=True)
         claims = Claims(subject="1", email="evil@x.org", proves_email=False)
@@ -282,8 +282,8 @@ class TestTakingOver:
                 approve=True,
             ),
             partial(proofs.hold, user=before),
-            partial(consents.record, user=before, app_id=video.pk),
-            partial(tools.new_key, owner=before, app_id=video.pk, name="x"),
+            partial(consents.grant, user=before, app_id=video.pk),
+            partial(tools.add_key, owner=before, app_id=video.pk, name="x"),
             partial(
                 tools.rotate_key,
                 owner=before,

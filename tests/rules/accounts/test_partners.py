@@ -57,9 +57,9 @@ def test_a_consent_is_recorded_once_and_then_costs_one_look(
     alice: User, video: App
 ) -> None:
     assert not consents.is_granted(user_id=alice.pk, app_id=video.pk)
-    assert consents.record(user=alice, app_id=video.pk)
+    assert consents.grant(user=alice, app_id=video.pk)
     with statements() as queries:
-        assert not consents.record(user=alice, app_id=video.pk)
+        assert not consents.grant(user=alice, app_id=video.pk)
     assert len(queries) == 1
     assert consents.is_granted(user_id=alice.pk, app_id=video.pk)
     assert SecurityEvent.objects.get().kind == "app_granted"
@@ -68,14 +68,14 @@ def test_a_consent_is_recorded_once_and_then_costs_one_look(
 def test_a_revoked_consent_is_granted_anew_by_use(
     alice: User, bob: User, video: App
 ) -> None:
-    consents.record(user=alice, app_id=video.pk)
-    consents.record(user=bob, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
+    consents.grant(user=bob, app_id=video.pk)
     assert consents.revoke(user=alice, app_id=video.pk)
     assert not consents.revoke(user=alice, app_id=video.pk)
     assert not consents.is_granted(user_id=alice.pk, app_id=video.pk)
     assert consents.is_granted(user_id=bob.pk, app_id=video.pk)
     assert list(consents.granted(user=alice)) == []
-    assert consents.record(user=alice, app_id=video.pk)
+    assert consents.grant(user=alice, app_id=video.pk)
     assert [consent.app for consent in consents.granted(user=alice)] == [video]
     assert Consent.objects.count() == 2
 

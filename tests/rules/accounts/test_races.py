@@ -163,7 +163,7 @@ def test_reports_of_the_same_secrets_never_cross_and_tell_once(alice: User) -> N
 
 def test_eight_first_uses_of_an_app_are_one_consent(alice: User, video: App) -> None:
     for _ in range(5):
-        outcomes = at_once(8, lambda: consents.record(user=alice, app_id=video.pk))
+        outcomes = at_once(8, lambda: consents.grant(user=alice, app_id=video.pk))
         assert outcomes.count(True) == 1
         assert outcomes.count(False) == 7
         assert Consent.objects.count() == 1

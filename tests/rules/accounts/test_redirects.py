@@ -74,43 +74,45 @@ def _apps(db: None, settings: Settings) -> None:
 
 @pytest.mark.parametrize(("raw", "absolute", "relative"), TABLE)
 def test_the_table(raw: str, absolute: bool, relative: bool) -> None:
-    assert (redirects.absolute(raw) is not None) is absolute
-    assert (redirects.relative(raw) is not None) is relative
+    assert (redirects.allowed_url(raw) is not None) is absolute
+    assert (redirects.allowed_path(raw) is not None) is relative
 
 
 def test_the_path_is_free_and_comes_back_byte_by_byte() -> None:
     raw = "https://video.thefocus.ai/a/%2F..?q=%20+x&&y#/route?token=kept"
-    assert redirects.absolute(raw) == raw
+    assert redirects.allowed_url(raw) == raw
 
 
 def test_raw_letters_mean_their_encoded_form(settings: Settings) -> None:
     settings.FRONTEND_URL = "https://app.example.com"
     app = "https://video.thefocus.ai"
     path, encoded = "/épreuve?q=日本#ü", "/%C3%A9preuve?q=%E6%97%A5%E6%9C%AC#%C3%BC"
-    assert redirects.absolute(app + path) == redirects.absolute(app + encoded)
-    assert redirects.absolute(app + path) == app + encoded
-    assert redirects.relative(path) == encoded
-    assert redirects.front(path) == f"https://app.example.com{encoded}"
-    assert redirects.front(f"https://app.example.com{path}") == redirects.front(path)
+    assert redirects.allowed_url(app + path) == redirects.allowed_url(app + encoded)
+    assert redirects.allowed_url(app + path) == app + encoded
+    assert redirects.allowed_path(path) == encoded
+    assert redirects.frontend_url(path) == f"https://app.example.com{encoded}"
+    assert redirects.frontend_url(
+        f"https://app.example.com{path}"
+    ) == redirects.frontend_url(path)
     for host in (
         "https://vidéo.thefocus.ai/",
         "https://video.thefocus.ai\uff0fevil.com/",
         "https://video.thefocus.ai\u3002evil.com/",
         "https://evil.com\uff03@video.thefocus.ai/",
     ):
-        assert redirects.absolute(host) is None
-    assert redirects.absolute(f"{app}/\ud800") is None
-    assert redirects.absolute(f"{app}/" + "é" * 1024) is None
+        assert redirects.allowed_url(host) is None
+    assert redirects.allowed_url(f"{app}/\ud800") is None
+    assert redirects.allowed_url(f"{app}/" + "é" * 1024) is None
 
 
 def test_our_own_pages_and_the_front_end_are_allowed(settings: Settings) -> None:
     settings.FRONTEND_URL = "https://app.example.com"
-    assert redirects.absolute("https://account.thefocus.ai/device")
-    assert redirects.absolute("https://app.example.com/x")
+    assert redirects.allowed_url("https://account.thefocus.ai/device")
+    assert redirects.allowed_url("https://app.example.com/x")
 
 
 def test_an_app_that_is_switched_off_is_sent_nobody() -> None:
-    assert redirects.absolute("https://off.thefocus.ai/") is None
+    assert redirects.allowed_url("https://off.thefocus.ai/") is None
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_an_app_that_is_switched_off_is_sent_nobody() -> None:
 )
 def test_a_token_that_is_there_already_is_cut(sent: str, kept: str) -> None:
     base = "https://video.thefocus.ai/cb"
-    assert redirects.absolute(base + sent) == base + kept
+    assert redirects.allowed_url(base + sent) == base + kept
 
 
 def test_the_token_goes_to_the_end_of_the_query() -> None:
@@ -185,7 +187,7 @@ def test_what_a_browser_calls_the_same_site(
     ],
 )
 def test_an_origin_is_stored_as_a_browser_sends_it(typed: str, stored: str) -> None:
-    assert origins.exact(typed) == stored
+    assert origins.checked_origin(typed) == stored
 
 
 @pytest.mark.parametrize(
@@ -209,20 +211,20 @@ def test_an_origin_is_stored_as_a_browser_sends_it(typed: str, stored: str) -> N
 )
 def test_what_is_no_origin_is_not_registered(typed: str) -> None:
     with pytest.raises(origins.InvalidOrigin):
-        origins.exact(typed)
+        origins.checked_origin(typed)
 
 
 def test_plain_http_is_for_servers_that_are_plain_http(settings: Settings) -> None:
     settings.HTTPS = False
-    assert origins.exact("http://localhost:5173") == "http://localhost:5173"
+    assert origins.checked_origin("http://localhost:5173") == "http://localhost:5173"
 
 
 def test_asking_for_an_origin_uses_the_index_or_nothing() -> None:
     with statements() as queries:
-        assert not origins.of_an_app("null")
-        assert not origins.of_an_app("")
-        assert not origins.of_an_app("https://Video.thefocus.ai")
-        assert not origins.of_an_app("https://video.thefocus.ai/")
+        assert not origins.is_registered("null")
+        assert not origins.is_registered("")
+        assert not origins.is_registered("https://Video.thefocus.ai")
+        assert not origins.is_registered("https://video.thefocus.ai/")
     assert len(queries) == 0
-    assert origins.of_an_app("https://video.thefocus.ai")
-    assert not origins.of_an_app("https://off.thefocus.ai")
+    assert origins.is_registered("https://video.thefocus.ai")
+    assert not origins.is_registered("https://off.thefocus.ai")

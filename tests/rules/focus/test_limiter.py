@@ -68,7 +68,7 @@ def test_what_is_left_and_when_it_comes_back(counting: Any) -> None:
     assert first.states[0].resets_at_ms == first.now_ms + 60_000
     assert not refused.allowed
     # The first hit is the first to leave.
-    assert refused.states[0] == limiter.State(2, first.states[0].resets_at_ms)
+    assert refused.states[0] == limiter.WindowState(2, first.states[0].resets_at_ms)
 
 
 def test_a_lowered_limit_has_room_when_enough_have_left(counting: Any) -> None:

@@ -12,7 +12,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import Mail, SecurityEvent, User
-from focus.outgoing.safe_http import Answer
+from focus.outgoing.safe_http import PostResult
 from jobs.models import Attempt, Delivery, Endpoint, Event
 from jobs.webhooks import delivery, endpoints, outbox, redelivery, retention
 from jobs.webhooks.delivery import Sent, claim, record
@@ -22,7 +22,7 @@ from tests.webhooks import made, now, told
 State = Delivery.State
 
 
-def answered(to: Endpoint, *answers: Answer) -> Delivery:
+def answered(to: Endpoint, *answers: PostResult) -> Delivery:
     """A delivery, tried once for each of these answers."""
     [row] = told(to)
     for answer in answers:
@@ -34,7 +34,7 @@ def answered(to: Endpoint, *answers: Answer) -> Delivery:
 
 @pytest.mark.parametrize("status", range(200, 600))
 def test_what_every_status_means(status: int) -> None:
-    verdict = judge(Answer(status), tries=0)
+    verdict = judge(PostResult(status), tries=0)
     expected = (
         State.SUCCEEDED if status < 300
         else State.FAILED if 400 <= status < 500
@@ -49,23 +49,23 @@ def test_what_every_status_means(status: int) -> None:
     "error", ["timeout", "dns", "tls", "refused", "reset", "unreachable", "bad_http"]
 )
 def test_what_is_no_answer_is_tried_five_times(error: str) -> None:
-    waits = [judge(Answer(error=error), tries=n).wait_seconds for n in range(5)]
+    waits = [judge(PostResult(error=error), tries=n).wait_seconds for n in range(5)]
     assert waits == [1, 2, 4, 8, None]
-    assert judge(Answer(error=error), tries=4).state == State.FAILED
+    assert judge(PostResult(error=error), tries=4).state == State.FAILED
 
 
 @pytest.mark.parametrize("error", ["blocked_address", "unreadable_secret"])
 def test_what_cannot_get_better_is_not_tried_again(error: str) -> None:
-    assert judge(Answer(error=error), tries=0).state == State.FAILED
+    assert judge(PostResult(error=error), tries=0).state == State.FAILED
 
 
 def test_what_an_answers_headers_may_ask_for() -> None:
     ask = {"webhook-delivery": "abort-message"}
-    assert judge(Answer(503, headers=ask), tries=0).state == State.FAILED
+    assert judge(PostResult(503, headers=ask), tries=0).state == State.FAILED
     ask = {"webhook-delivery": "disable"}
-    assert judge(Answer(503, headers=ask), tries=0).disable == "asked"
+    assert judge(PostResult(503, headers=ask), tries=0).disable == "asked"
     for text, seconds in [("7", 7), ("0", 0), ("99999", 300), ("tomorrow", 0), ("", 0)]:
-        verdict = judge(Answer(429, headers={"retry-after": text}), tries=0)
+        verdict = judge(PostResult(429, headers={"retry-after": text}), tries=0)
         assert (verdict.state, verdict.pause_seconds) == (State.FAILED, seconds)
 
 
@@ -129,10 +129,10 @@ def test_a_lost_attempt_is_made_again_and_burns_no_try(alice: User) -> None:
     [second] = claim(limit=8, in_trouble=8)
     assert (second.n, second.tries) == (2, 0)
     # Whoever lost the lease can say what it likes.
-    record([Sent(first, Answer(200), time.monotonic())])
+    record([Sent(first, PostResult(200), time.monotonic())])
     assert now(row).state == State.PENDING
     assert row.lease == second.lease
-    record([Sent(second, Answer(503), time.monotonic())])
+    record([Sent(second, PostResult(503), time.monotonic())])
     assert (now(row).tries, row.attempts, row.interruptions) == (1, 2, 0)
     states = [(a.n, a.state, a.status) for a in Attempt.objects.order_by("n")]
     assert states == [(1, "interrupted", None), (2, "done", 503)]
@@ -169,7 +169,7 @@ def test_410_puts_the_endpoint_aside_and_says_so(alice: User) -> None:
     [claimed] = claim(limit=8, in_trouble=8)
     [later] = told(to)
     Mail.objects.all().delete()
-    record([Sent(claimed, Answer(410), time.monotonic())])
+    record([Sent(claimed, PostResult(410), time.monotonic())])
     to.refresh_from_db()
     assert to.disabled_because == "gone"
     assert (now(waiting).state, waiting.last_status) == (State.FAILED, 410)
@@ -186,7 +186,7 @@ def test_410_puts_the_endpoint_aside_and_says_so(alice: User) -> None:
 
 def test_a_day_of_failures_puts_it_aside_and_one_success_forgives(alice: User) -> None:
     to = made(alice)
-    bad, good = Answer(404), Answer(200)
+    bad, good = PostResult(404), PostResult(200)
     for _ in range(25):
         answered(to, bad)
     to.refresh_from_db()
@@ -214,11 +214,11 @@ def test_a_day_of_failures_puts_it_aside_and_one_success_forgives(alice: User) -
 def test_trouble_comes_and_goes(alice: User) -> None:
     to = made(alice)
     for answer, troubled in [
-        (Answer(500), True),
-        (Answer(200), False),
-        (Answer(200, duration_ms=9000), True),
-        (Answer(404), False),
-        (Answer(error="timeout"), True),
+        (PostResult(500), True),
+        (PostResult(200), False),
+        (PostResult(200, duration_ms=9000), True),
+        (PostResult(404), False),
+        (PostResult(error="timeout"), True),
     ]:
         answered(to, answer)
         Delivery.objects.filter(state="pending").update(
@@ -230,7 +230,7 @@ def test_trouble_comes_and_goes(alice: User) -> None:
 
 def test_429_pauses_the_endpoint(alice: User) -> None:
     to = made(alice)
-    row = answered(to, Answer(429, headers={"retry-after": "30"}))
+    row = answered(to, PostResult(429, headers={"retry-after": "30"}))
     assert row.state == State.FAILED
     told(to)
     assert claim(limit=8, in_trouble=8) == []
@@ -240,8 +240,8 @@ def test_429_pauses_the_endpoint(alice: User) -> None:
 
 def test_recovering_a_range(alice: User, bob: User) -> None:
     to = made(alice)
-    rows = [answered(to, Answer(404)) for _ in range(4)]
-    good = answered(to, Answer(200))
+    rows = [answered(to, PostResult(404)) for _ in range(4)]
+    good = answered(to, PostResult(200))
     for n, row in enumerate(rows):
         then = timezone.now() - timedelta(hours=10 - n)
         Delivery.objects.filter(pk=row.pk).update(created_at=then)
@@ -267,7 +267,7 @@ def test_one_sent_again_is_left_alone_while_it_is_on_its_way(alice: User) -> Non
 
 
 def test_an_attempt_stays_as_it_was(alice: User) -> None:
-    answered(made(alice), Answer(200))
+    answered(made(alice), PostResult(200))
     for change in (
         lambda: Attempt.objects.update(status=500),
         lambda: Attempt.objects.all().delete(),
@@ -278,7 +278,7 @@ def test_an_attempt_stays_as_it_was(alice: User) -> None:
 
 def test_what_ended_a_month_ago_is_forgotten(alice: User) -> None:
     to = made(alice)
-    old, young = answered(to, Answer(404)), answered(to, Answer(404))
+    old, young = answered(to, PostResult(404)), answered(to, PostResult(404))
     [waiting] = told(to)
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")

@@ -43,7 +43,7 @@ def endpoint(bob: User, video: App) -> Endpoint:
 @pytest.fixture
 def rich(alice: User, give: Any, video: App) -> User:
     give(alice, 20)
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
     return alice
 
 

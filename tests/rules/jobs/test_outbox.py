@@ -72,7 +72,7 @@ def told() -> list[dict[str, Any]]:
 @pytest.fixture
 def rich(alice: User, give: Any, video: App) -> User:
     give(alice, 20)
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
     return alice
 
 

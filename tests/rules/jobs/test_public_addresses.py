@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from focus.outgoing import safe_http
-from focus.outgoing.public_addresses import BadAddress, check, is_public
+from focus.outgoing.public_addresses import BadAddress, check_url, is_public
 
 NOT_PUBLIC = [
     "0.0.0.0",
@@ -198,7 +198,7 @@ def test_odd_spellings_and_private_addresses_are_refused(
     url: str, locked: None, connected: list[str]
 ) -> None:
     with pytest.raises(BadAddress):
-        check(url)
+        check_url(url)
     assert safe_http.post(url, b"{}", {}).error == "blocked_address"
     assert connected == []
 
@@ -211,7 +211,7 @@ def test_a_name_that_means_one_of_ours_is_never_connected_to(
     names["mixed.example.com"] = ["93.184.216.34", ip]
     for name in names:
         with pytest.raises(BadAddress):
-            check(f"https://{name}/")
+            check_url(f"https://{name}/")
         assert safe_http.post(f"https://{name}/", b"{}", {}).error == "blocked_address"
     assert connected == []
 
@@ -221,7 +221,7 @@ def test_a_public_name_is_connected_to_where_it_was_looked_up(
     ip: str, locked: None, names: dict[str, list[str]], connected: list[str]
 ) -> None:
     names["good.example.com"] = [ip]
-    check("https://good.example.com/")
+    check_url("https://good.example.com/")
     answer = safe_http.post("https://good.example.com/", b"{}", {})
     assert (answer.error, connected) == ("refused", [ip])
 
@@ -230,14 +230,14 @@ def test_a_name_that_changes_its_mind_is_looked_up_once_a_connection(
     locked: None, names: dict[str, list[str]], connected: list[str]
 ) -> None:
     names["rebind.example.com"] = ["93.184.216.34"]
-    check("https://rebind.example.com/")
+    check_url("https://rebind.example.com/")
     names["rebind.example.com"] = ["127.0.0.1"]
     answer = safe_http.post("https://rebind.example.com/", b"{}", {})
     assert (answer.error, connected) == ("blocked_address", [])
 
 
 def test_an_unknown_name_may_be_registered_and_cannot_be_reached(locked: None) -> None:
-    check("https://your-domain.invalid/webhook")
+    check_url("https://your-domain.invalid/webhook")
     assert safe_http.post("https://your-domain.invalid/", b"{}", {}).error == "dns"
 
 
@@ -250,7 +250,7 @@ def test_only_this_very_machine_is_allowed_beside_the_public(
         "http://[::1]:8123/",
         "http://localhost:8123/",
     ):
-        check(url)
+        check_url(url)
     names["home.example.com"] = ["10.0.0.1"]
     names["plain.example.com"] = ["93.184.216.34"]
     for url in (
@@ -261,6 +261,6 @@ def test_only_this_very_machine_is_allowed_beside_the_public(
         "http://plain.example.com/",
     ):
         with pytest.raises(BadAddress):
-            check(url)
+            check_url(url)
         assert safe_http.post(url, b"{}", {}).error == "blocked_address"
     assert connected == []

@@ -114,7 +114,7 @@ def server_of_gets(text: str) -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def to(port: int, scheme: str = "http") -> safe_http.Answer:
+def to(port: int, scheme: str = "http") -> safe_http.PostResult:
     return safe_http.post(f"{scheme}://localhost:{port}/hook?x=1", b"{}", {"A": "b"})
 
 

@@ -200,7 +200,7 @@ def test_a_purchase_and_a_consent_do_not_deadlock(alice, tool, give):
     purchase = tool_purchases.create(user=alice, tool_id=tool.pk)
 
     def grant():
-        return consents.record(user=alice, app_id=tool.pk)
+        return consents.grant(user=alice, app_id=tool.pk)
 
     def revoke():
         return consents.revoke(user=alice, app_id=tool.pk)

@@ -60,7 +60,7 @@ def failed(user: User, app: App, amount: int, *, refund: bool) -> Job:
 
 
 def called(user: User, app: App, amount: int, key: str) -> Usage:
-    consents.record(user=user, app_id=app.pk)
+    consents.grant(user=user, app_id=app.pk)
     usage.charge(
         account_id=user.pk,
         app=app,

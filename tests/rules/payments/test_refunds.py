@@ -46,7 +46,7 @@ def test_parts_never_take_more_than_the_whole_and_the_last_takes_the_rest(
 
 
 def spend(user: User, app: App, amount: int) -> None:
-    consents.record(user=user, app_id=app.pk)
+    consents.grant(user=user, app_id=app.pk)
     ledger.consume(
         account_id=user.pk,
         app=app,

@@ -143,7 +143,7 @@ class TheLedgerAgreesWithTheModel(TestCase):
     def do_let(self, app, yes):
         """The person lets an app take their credits, or stops it."""
         if yes and self.model.account_open:
-            consents.record(user=self.account, app_id=self.apps[app].pk)
+            consents.grant(user=self.account, app_id=self.apps[app].pk)
             self.model.consents.add(app)
         elif not yes:
             consents.revoke(user=self.account, app_id=self.apps[app].pk)

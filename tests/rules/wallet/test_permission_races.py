@@ -92,7 +92,7 @@ def consume_many(alice, app):
 ENDINGS = {
     "revoked": lambda alice, app: consents.revoke(user=alice, app_id=app.pk),
     "account closed": lambda alice, app: closing.close(user=alice, actor="test"),
-    "app switched off": lambda alice, app: tools.switch(
+    "app switched off": lambda alice, app: tools.set_active(
         owner=app.owner, app_id=app.pk, active=False
     ),
     "owner closed": lambda alice, app: closing.close(user=app.owner, actor="test"),

@@ -22,7 +22,7 @@ SECRET = "for Alice Smith, Elm Street 5"
 
 @pytest.fixture
 def said(alice, video, give):
-    consents.record(user=alice, app_id=video.pk)
+    consents.grant(user=alice, app_id=video.pk)
     give(alice, 9, reason=SECRET)
     job = lifecycle.start(
         account_id=alice.pk,
