@@ -22,7 +22,15 @@ from rest_framework.request import Request
 
 from accounts import same_site
 from accounts.audit import Visitor
-from accounts.credentials import access, jwt, opaque, proofs, tokens, user_keys
+from accounts.credentials import (
+    access,
+    app_keys,
+    jwt,
+    opaque,
+    proofs,
+    tokens,
+    user_keys,
+)
 from accounts.credentials.principals import (
     AppInactive,
     InvalidToken,
@@ -185,7 +193,7 @@ def _by_bearer(header: str, request: HttpRequest) -> Believed:
         )
     if secret.startswith(opaque.APP_KEY):
         _examine(secret, opaque.APP_KEY, request)
-        key = tokens.find_app_key(secret=secret)
+        key = app_keys.find(secret=secret)
         principal = Principal(Kind.APP_KEY, app=key.app, token_id=key.pk)
         return principal, principal
     if secret.count(".") == 2 and clerk.is_clerk_token(secret):

@@ -102,7 +102,7 @@ def _shown() -> dict[str, dict[str, str]]:
     from cryptography.hazmat.primitives.asymmetric import rsa
     from django.conf import settings
 
-    from accounts.credentials import scopes, tokens
+    from accounts.credentials import app_keys, scopes, tokens
     from accounts.models import App, User
     from accounts.signin import sessions
     from accounts.signin.browser_sessions import SessionStore
@@ -131,7 +131,7 @@ def _shown() -> dict[str, dict[str, str]]:
         "personal access token": tokens.issue(
             user=user, name="bench", scopes=scopes.DEFAULT
         ).secret,
-        "app key": tokens.issue_app_key(app=app, name="bench").secret,
+        "app key": app_keys.issue(app=app, name="bench").secret,
         "Clerk's token (RS256, by PEM)": _clerks(key),
     }
     cookie = f"{settings.SESSION_COOKIE_NAME}={browser}"

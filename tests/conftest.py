@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
-from accounts.credentials import scopes, tokens
+from accounts.credentials import app_keys, scopes, tokens
 from accounts.models import App, User
 from accounts.partners import apps as partner_apps
 from accounts.partners import consents
@@ -172,7 +172,7 @@ def as_bob(bob: User, caller: Callable[[User], APIClient]) -> APIClient:
 @pytest.fixture
 def as_video(video: App) -> APIClient:
     """The app's own server, with its key."""
-    issued = tokens.issue_app_key(app=video, name="test")
+    issued = app_keys.issue(app=video, name="test")
     return APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
 
 

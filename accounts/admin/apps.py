@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWid
 from accounts import audit, roles
 from accounts.admin.kept import Kept
 from accounts.authentication import user_of, visitor
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, AppKey
 from accounts.partners import apps as partner_apps
 from accounts.partners import origins
@@ -241,7 +241,7 @@ class AppKeyAdmin(Kept):
     def save_model(
         self, request: HttpRequest, obj: AppKey, form: Any, change: bool
     ) -> None:
-        issued = tokens.issue_app_key(
+        issued = app_keys.issue(
             app=obj.app,
             name=obj.name,
             expires_at=obj.expires_at,
@@ -257,7 +257,7 @@ class AppKeyAdmin(Kept):
     def rotate(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
         for key in queryset:
             try:
-                issued = tokens.rotate_app_key(
+                issued = app_keys.rotate(
                     key_id=key.pk,
                     overlap_seconds=ROTATION_OVERLAP_SECONDS,
                     actor=str(user_of(request)),
@@ -278,20 +278,20 @@ class AppKeyAdmin(Kept):
     @admin.action(description="Revoke for ever", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
         for key in queryset:
-            tokens.revoke_app_key(key_id=key.pk, actor=str(user_of(request)))
+            app_keys.revoke(key_id=key.pk, actor=str(user_of(request)))
         self.message_user(request, "Revoked.", messages.SUCCESS)
 
     def _switch(
         self, request: HttpRequest, queryset: QuerySet[AppKey], *, active: bool
     ) -> None:
         for key in queryset:
-            tokens.switch_app_key(
+            app_keys.set_active(
                 key_id=key.pk, active=active, actor=str(user_of(request))
             )
         state = "on" if active else "off"
         self.message_user(request, f"Switched {state}.", messages.SUCCESS)
 
-    def _show(self, request: HttpRequest, issued: tokens.IssuedKey) -> None:
+    def _show(self, request: HttpRequest, issued: app_keys.IssuedAppKey) -> None:
         self.message_user(
             request,
             f"The new key of {issued.key.app.slug}, shown only now: {issued.secret}",

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts import mails
 from accounts.audit import NO_VISITOR, Visitor
-from accounts.credentials import opaque, tokens, user_keys
+from accounts.credentials import app_keys, opaque, tokens, user_keys
 from accounts.models import AppKey, PersonalAccessToken, User, UserKey
 
 MOST = 100
@@ -30,7 +30,7 @@ def report(*, secrets: Sequence[str], visitor: Visitor = NO_VISITOR) -> None:
         user_keys.revoke(user=key.user, key_id=key.pk, actor=_ACTOR, visitor=visitor)
         _tell(key.user, f"The API key {key}", visitor)
     for app_key in _locked(AppKey.objects.select_related("app__owner"), secrets):
-        tokens.revoke_app_key(key_id=app_key.pk, actor=_ACTOR)
+        app_keys.revoke(key_id=app_key.pk, actor=_ACTOR)
         if app_key.app.owner is not None:
             what = f"The key {app_key} of your app {app_key.app.slug}"
             _tell(app_key.app.owner, what, visitor)

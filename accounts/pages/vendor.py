@@ -11,8 +11,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.authentication import visitor
+from accounts.credentials.app_keys import IssuedAppKey
 from accounts.credentials.proofs import SecondProofRequired
-from accounts.credentials.tokens import IssuedKey
 from accounts.models import App, User
 from accounts.pages.tools import spell
 from accounts.pages.visit import owners, require_second_proof
@@ -155,7 +155,10 @@ def bars(values: Sequence[int]) -> list[dict[str, int]]:
 
 
 def _issue(
-    request: HttpRequest, user: User, app_id: uuid.UUID, make: Callable[[], IssuedKey]
+    request: HttpRequest,
+    user: User,
+    app_id: uuid.UUID,
+    make: Callable[[], IssuedAppKey],
 ) -> HttpResponse:
     try:
         require_second_proof(request)
@@ -167,7 +170,7 @@ def _issue(
         return redirect(f"/vendor/{app_id}#keys")
 
 
-def _show(request: HttpRequest, user: User, issued: IssuedKey) -> HttpResponse:
+def _show(request: HttpRequest, user: User, issued: IssuedAppKey) -> HttpResponse:
     """The secret itself: on this answer, and nowhere else."""
     about = {"user": user, "key": issued.key, "secret": issued.secret}
     response = render(request, "accounts/vendor_key.html", about)

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import NO_VISITOR, Visitor
-from accounts.credentials import proofs, tokens
+from accounts.credentials import app_keys, proofs
+from accounts.credentials.app_keys import IssuedAppKey
 from accounts.credentials.principals import AppInactive
-from accounts.credentials.tokens import IssuedKey
 from accounts.models import App, AppKey, User
 from accounts.partners import app_names
 from accounts.partners import apps as partner_apps
@@ -58,7 +58,7 @@ def require_offered(app: App) -> None:
 
 
 @transaction.atomic
-def publish(*, owner: User, slug: str, name: str, offer: Offer) -> IssuedKey:
+def publish(*, owner: User, slug: str, name: str, offer: Offer) -> IssuedAppKey:
     """Register a tool and make its first key, whose secret can be shown this once.
 
     Raises `TooMany`, and what `partners.create` does.
@@ -77,7 +77,7 @@ def publish(*, owner: User, slug: str, name: str, offer: Offer) -> IssuedKey:
             name=name, slug=slug, owner_id=owner.pk
         ),
     )
-    return tokens.issue_app_key(app=app, name="first key", actor=str(owner))
+    return app_keys.issue(app=app, name="first key", actor=str(owner))
 
 
 def owned(*, owner: User) -> QuerySet[App]:
@@ -173,31 +173,31 @@ def keys(*, owner: User, app_id: uuid.UUID) -> QuerySet[AppKey]:
 
 
 @transaction.atomic
-def add_key(*, owner: User, app_id: uuid.UUID, name: str) -> IssuedKey:
+def add_key(*, owner: User, app_id: uuid.UUID, name: str) -> IssuedAppKey:
     """Another key, beside those there are. Raises `NotFound` and `TooMany`."""
     proofs.hold(user=owner)
     app = _locked(owner, app_id)
     if keys(owner=owner, app_id=app_id).count() >= MOST_KEYS:
         raise TooMany(f"An app has {MOST_KEYS} keys at most; revoke one first.")
-    return tokens.issue_app_key(app=app, name=name or "key", actor=str(owner))
+    return app_keys.issue(app=app, name=name or "key", actor=str(owner))
 
 
 @transaction.atomic
 def rotate_key(
     *, owner: User, app_id: uuid.UUID, key_id: uuid.UUID, overlap_seconds: int
-) -> IssuedKey:
-    """As `tokens.rotate_app_key`, for an own app; raises `NotFound` too."""
+) -> IssuedAppKey:
+    """As `app_keys.rotate`, for an own app; raises `NotFound` too."""
     proofs.hold(user=owner)
     _own_key(owner, app_id, key_id)
-    return tokens.rotate_app_key(
+    return app_keys.rotate(
         key_id=key_id, overlap_seconds=overlap_seconds, actor=str(owner)
     )
 
 
 def revoke_key(*, owner: User, app_id: uuid.UUID, key_id: uuid.UUID) -> AppKey:
-    """As `tokens.revoke_app_key`, for an own app; raises `NotFound` too."""
+    """As `app_keys.revoke`, for an own app; raises `NotFound` too."""
     _own_key(owner, app_id, key_id)
-    return tokens.revoke_app_key(key_id=key_id, actor=str(owner))
+    return app_keys.revoke(key_id=key_id, actor=str(owner))
 
 
 def _own_key(owner: User, app_id: uuid.UUID, key_id: uuid.UUID) -> None:

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.audit import Visitor
-from accounts.credentials import tokens, user_keys
+from accounts.credentials import app_keys, tokens, user_keys
 from accounts.links import linking
 from accounts.models import (
     AppKey,
@@ -41,7 +41,7 @@ def end_all_access(*, user: User, visitor: Visitor) -> list[Link]:
     for key in UserKey.objects.filter(user=user, revoked_at=None):
         user_keys.revoke(user=user, key_id=key.pk, actor=_ACTOR, visitor=visitor)
     for app_key in AppKey.objects.filter(app__owner=user, revoked_at=None):
-        tokens.revoke_app_key(key_id=app_key.pk, actor=_ACTOR)
+        app_keys.revoke(key_id=app_key.pk, actor=_ACTOR)
     # Approved, and not fetched yet: the next poll would mint a token. One that is being
     # fetched now waits for this account's row, and then finds the epoch moved on.
     waiting = DeviceGrant.objects.select_for_update(skip_locked=True).filter(

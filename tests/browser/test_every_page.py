@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.utils import timezone
 
-from accounts.credentials import tokens, user_keys
+from accounts.credentials import app_keys, tokens, user_keys
 from accounts.models import App, User
 from accounts.partners import consents
 from accounts.signin import devices
@@ -55,7 +55,7 @@ def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
         cost_micro=987_654_321,
         metadata={},
     )
-    tokens.issue_app_key(app=tool, name=LONG)
+    app_keys.issue(app=tool, name=LONG)
     tokens.issue(user=alice, name=LONG, scopes=["account:read", "jobs:write"])
     user_keys.issue(user=alice, name=LONG)
     endpoint = webhooks.made(alice)

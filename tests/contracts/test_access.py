@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from accounts.credentials import scopes, tokens, user_keys
+from accounts.credentials import app_keys, scopes, tokens, user_keys
 from accounts.credentials.access import PUBLIC, Access, Bound
 from accounts.credentials.principals import Kind
 from accounts.models import App, User
@@ -65,7 +65,7 @@ def callers(alice: User, video: App, settings: Any) -> dict[Kind, Caller]:
         Kind.PAT: lambda: _bearer(
             tokens.issue(user=alice, name="x", scopes=scopes.DEFAULT).secret
         ),
-        Kind.APP_KEY: lambda: _bearer(tokens.issue_app_key(app=video, name="x").secret),
+        Kind.APP_KEY: lambda: _bearer(app_keys.issue(app=video, name="x").secret),
         Kind.CLERK: lambda: _bearer(
             session_token(SIGNER, azp=settings.PUBLIC_BASE_URL)
         ),

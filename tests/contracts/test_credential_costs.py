@@ -9,7 +9,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from accounts.authentication import Credentials
-from accounts.credentials import opaque, tokens, user_keys
+from accounts.credentials import app_keys, opaque, tokens, user_keys
 from accounts.credentials.principals import Kind, Principal
 from accounts.models import App, User
 from accounts.signin import sessions
@@ -49,8 +49,7 @@ def test_somebody_known_costs_one_query(alice: User, video: App) -> None:
             + tokens.issue(user=alice, name="x", scopes=[]).secret
         },
         Kind.APP_KEY: {
-            "HTTP_AUTHORIZATION": "Bearer "
-            + tokens.issue_app_key(app=video, name="x").secret
+            "HTTP_AUTHORIZATION": "Bearer " + app_keys.issue(app=video, name="x").secret
         },
         Kind.USER_KEY: {"HTTP_X_API_KEY": user_keys.issue(user=alice, name="x").secret},
         Kind.CLERK: {"HTTP_AUTHORIZATION": f"Bearer {vouched}"},
@@ -74,7 +73,7 @@ def test_what_cannot_be_ours_costs_none(alice: User, video: App) -> None:
         return secret[:-1] + ("A" if secret[-1] != "A" else "B")
 
     pat = tokens.issue(user=alice, name="x", scopes=[]).secret
-    app_key = tokens.issue_app_key(app=video, name="x").secret
+    app_key = app_keys.issue(app=video, name="x").secret
     user_key = user_keys.issue(user=alice, name="x").secret
     ours = sessions.begin(user=alice, client="x", access_seconds=60, methods=["pwd"])
     forged = session_token(SIGNER).rsplit(".", 1)[0] + ".AAAA"

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.test import Client
 from rest_framework.test import APIClient
 
-from accounts.credentials import opaque, scopes, tokens
+from accounts.credentials import app_keys, opaque, scopes, tokens
 from accounts.models import App, User
 from focus.limiting.limiter import process_limiter
 from tests.contracts.probes import FOCUS, Dialect, every_dialect
@@ -219,8 +219,8 @@ def test_what_was_genuine_once_is_no_guess(
 ) -> None:
     pat = tokens.issue(user=alice, name="old", scopes=scopes.DEFAULT)
     tokens.revoke(user=alice, token_id=pat.token.pk)
-    key = tokens.issue_app_key(app=video, name="old")
-    tokens.revoke_app_key(key_id=key.key.pk)
+    key = app_keys.issue(app=video, name="old")
+    app_keys.revoke(key_id=key.key.pk)
     login = anyone.post("/api/auth/login", LOGIN).json()
     alice.is_active = False
     alice.save()

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
-from accounts.credentials import opaque, tokens
+from accounts.credentials import app_keys, opaque
 from accounts.models import App, User
 from focus.limiting.limiter import process_limiter
 from tests.contracts.probes import (
@@ -175,7 +175,7 @@ def test_two_tokens_of_one_account_share_its_limit(
 def test_each_key_of_an_app_has_a_limit_of_its_own(
     video: App, as_video: APIClient
 ) -> None:
-    second = tokens.issue_app_key(app=video, name="second").secret
+    second = app_keys.issue(app=video, name="second").secret
     other = APIClient(headers={"Authorization": f"Bearer {second}"})
     assert left(as_video.get("/api/jobs")) == (100, 99)
     assert left(as_video.get("/api/jobs")) == (100, 98)

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from accounts.credentials import scopes, tokens
+from accounts.credentials import app_keys, scopes, tokens
 from accounts.models import App, User
 from accounts.partners import consents
 from accounts.signin import sessions
@@ -53,7 +53,7 @@ def token(
 def app_key(transactional_db: None, alice: User, video: App, give: Any) -> str:
     give(alice, 100)
     consents.grant(user=alice, app_id=video.pk)
-    return tokens.issue_app_key(app=video, name="fuzz").secret
+    return app_keys.issue(app=video, name="fuzz").secret
 
 
 @pytest.fixture

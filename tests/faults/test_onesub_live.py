@@ -20,7 +20,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, User
 from accounts.partners import consents
 from focus.money import MICRO
@@ -89,7 +89,7 @@ def server(tmp_path: Path, transactional_db: None) -> Iterator[Server]:
 @pytest.fixture
 def key(tool: App, alice: User) -> str:
     consents.grant(user=alice, app_id=tool.pk)
-    return tokens.issue_app_key(app=tool, name="test").secret
+    return app_keys.issue(app=tool, name="test").secret
 
 
 class Charger:

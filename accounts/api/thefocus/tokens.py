@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts.authentication import principal_of, require_second_proof, user_of, visitor
-from accounts.credentials import exposure, scopes, tokens
+from accounts.credentials import exposure, scopes, stored_secrets, tokens
 from accounts.credentials.access import PEOPLE, PRESENT, PUBLIC, Access
 from accounts.credentials.principals import Kind
 from accounts.models import PersonalAccessToken
@@ -61,7 +61,7 @@ class NewToken(serializers.Serializer):
 
 class Rotation(serializers.Serializer):
     overlap_seconds = serializers.ChoiceField(
-        list(tokens.OVERLAPS_SECONDS),
+        list(stored_secrets.OVERLAPS_SECONDS),
         required=False,
         default=0,
         help_text="How long the old token goes on working.",

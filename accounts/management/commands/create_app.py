@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, User
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.partners import allowances
@@ -107,7 +107,7 @@ class Command(BaseCommand):
                         actor="manage.py create_app",
                     )
                     app.refresh_from_db()
-                issued = tokens.issue_app_key(
+                issued = app_keys.issue(
                     app=app, name="first key", actor="manage.py create_app"
                 )
         except DomainError as refusal:

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, AppKey, User
 from accounts.partners import apps as partner_apps
 from accounts.partners import origins
@@ -83,6 +83,6 @@ class Command(BaseCommand):
         if AppKey.objects.filter(app__slug=TOOL).exists():
             return
         app = App.objects.get(slug=TOOL)
-        issued = tokens.issue_app_key(app=app, name="demo", actor="manage.py demo")
+        issued = app_keys.issue(app=app, name="demo", actor="manage.py demo")
         self.stdout.write(f"The key of {TOOL}, sold at /tools, shown only now:")
         self.stdout.write(f"  {issued.secret}")

@@ -9,7 +9,7 @@ import pytest
 import time_machine
 from rest_framework.test import APIClient
 
-from accounts.credentials import tokens, user_keys
+from accounts.credentials import app_keys, tokens, user_keys
 from accounts.models import App, Mail, SecurityEvent, User, UserKey
 from accounts.signin import closing, sessions
 from tests.counting import statements
@@ -285,7 +285,7 @@ class TestBelieving:
 
     def test_other_secrets_are_no_api_keys(self, alice: User, video: App) -> None:
         pat = tokens.issue(user=alice, name="x", scopes=[]).secret
-        app_key = tokens.issue_app_key(app=video, name="x").secret
+        app_key = app_keys.issue(app=video, name="x").secret
         for secret in (pat, app_key):
             refused(by_key(secret).get(PROJECTS), 401, "Unauthorized")
 
@@ -308,7 +308,7 @@ class TestBelieving:
         for other in (
             "Bearer nonsense",
             "Basic eDp4",
-            f"Bearer {tokens.issue_app_key(app=video, name='x').secret}",
+            f"Bearer {app_keys.issue(app=video, name='x').secret}",
         ):
             client = by_key(key.secret, Authorization=other)
             refused(client.get(PROJECTS), 401, "Unauthorized")

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, User
 from accounts.partners import consents
 from focus.money import MICRO
@@ -62,7 +62,7 @@ def _adds_up(db):
 
 @pytest.fixture
 def key(tool: App) -> str:
-    return tokens.issue_app_key(app=tool, name="test").secret
+    return app_keys.issue(app=tool, name="test").secret
 
 
 @pytest.fixture
@@ -212,8 +212,8 @@ class TestConsume:
 
     def test_a_rotated_key_keeps_its_replays(self, as_tool, wish, key):
         first = as_tool.post(CONSUME, wish).json()
-        old = tokens.find_app_key(secret=key)
-        new = tokens.rotate_app_key(key_id=old.pk, overlap_seconds=60).secret
+        old = app_keys.find(secret=key)
+        new = app_keys.rotate(key_id=old.pk, overlap_seconds=60).secret
         for secret in (key, new):
             client = APIClient(headers={"Authorization": f"Bearer {secret}"})
             answer = client.post(CONSUME, wish)
@@ -323,13 +323,13 @@ class TestWhoMayConsume:
         assert (answer.status_code, answer.json()["error"]) == (401, "Unauthorized")
 
     def test_a_revoked_key(self, as_tool, wish, key):
-        tokens.revoke_app_key(key_id=tokens.find_app_key(secret=key).pk)
+        app_keys.revoke(key_id=app_keys.find(secret=key).pk)
         answer = as_tool.post(CONSUME, wish)
         assert (answer.status_code, answer.json()["error"]) == (401, "Invalid API key")
 
     def test_an_inactive_tool_or_key(self, as_tool, wish, tool, key):
-        found = tokens.find_app_key(secret=key)
-        tokens.switch_app_key(key_id=found.pk, active=False)
+        found = app_keys.find(secret=key)
+        app_keys.set_active(key_id=found.pk, active=False)
         answer = as_tool.post(CONSUME, {})
         assert (answer.status_code, answer.json()["error"]) == (403, "API key inactive")
         App.objects.update(active=False)
@@ -343,7 +343,7 @@ def test_consume_is_limited_to_100_a_minute_a_key(as_tool, wish, tool, real_limi
         assert as_tool.post(CONSUME, sent).status_code == 200
     answer = as_tool.post(CONSUME, wish)
     assert (answer.status_code, answer["X-RateLimit-Limit"]) == (429, "100")
-    other = tokens.issue_app_key(app=tool, name="another").secret
+    other = app_keys.issue(app=tool, name="another").secret
     header = {"Authorization": f"Bearer {other}"}
     assert APIClient().post(CONSUME, wish, headers=header).status_code == 200
 

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from accounts.audit import NO_VISITOR
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, User
 from accounts.partners import consents
 from accounts.recovery import purge
@@ -224,7 +224,7 @@ def test_a_job_that_an_apps_key_started_is_settled_by_its_keys_alone(
     assert as_alice.get(f"/api/jobs/{job_id}").json()["status"] == "started"
     # A rotated key is another row and the same app.
     old = video.appkey_set.get()
-    issued = tokens.rotate_app_key(key_id=old.pk, overlap_seconds=0)
+    issued = app_keys.rotate(key_id=old.pk, overlap_seconds=0)
     assert as_video.post("/api/jobs/fail", {"job_id": job_id}).status_code == 401
     as_video.credentials(HTTP_AUTHORIZATION=f"Bearer {issued.secret}")
     done = as_video.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 1})

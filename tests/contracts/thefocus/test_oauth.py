@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.credentials import opaque, scopes, tokens, user_keys
+from accounts.credentials import app_keys, opaque, scopes, tokens, user_keys
 from accounts.links import tokens as link_tokens
 from accounts.links import x_profile
 from accounts.links.protocol import OAuthTokens
@@ -227,7 +227,7 @@ class TestXMe:
             f"x{pat}",
             pat.upper(),
             f"{opaque.PAT}nonsense",
-            tokens.issue_app_key(app=video, name="x").secret,
+            app_keys.issue(app=video, name="x").secret,
             user_keys.issue(user=alice, name="x").secret,
             jwt,
             session_token(SIGNER),

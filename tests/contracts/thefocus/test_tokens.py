@@ -10,7 +10,7 @@ from django.conf import settings as live
 from rest_framework.test import APIClient
 
 from accounts import replays
-from accounts.credentials import scopes, tokens, user_keys
+from accounts.credentials import app_keys, scopes, tokens, user_keys
 from accounts.models import (
     App,
     AppKey,
@@ -269,7 +269,7 @@ class TestExposed:
         App.objects.update(owner=bob)
         pat = tokens.issue(user=alice, name="ci", scopes=[])
         key = user_keys.issue(user=alice, name="server")
-        app_key = tokens.issue_app_key(app=video, name="server")
+        app_key = app_keys.issue(app=video, name="server")
         other = tokens.issue(user=alice, name="other", scopes=[])
         Mail.objects.all().delete()
         found = [pat.secret, key.secret, app_key.secret, "focus_pat_x", "AKIA123"]
@@ -356,7 +356,7 @@ class TestExposed:
         assert answer.status_code == 202
 
     def test_an_app_without_an_owner(self, video: App, as_stranger: Any) -> None:
-        secret = tokens.issue_app_key(app=video, name="x").secret
+        secret = app_keys.issue(app=video, name="x").secret
         as_stranger.post(EXPOSED, {"tokens": [secret, secret]})
         assert AppKey.objects.exclude(revoked_at=None).count() == 1
         assert not Mail.objects.exists()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys, tokens
 from accounts.models import (
     App,
     AppKey,
@@ -177,7 +177,7 @@ class TestAppFields:
 
     @pytest.mark.parametrize("role", LESSER)
     def test_a_lesser_role_touches_no_key(self, role: str, video: App) -> None:
-        key = tokens.issue_app_key(app=video, name="a", actor="test").key
+        key = app_keys.issue(app=video, name="a", actor="test").key
         person = in_role(role)
         for action in ("rotate", "switch_off", "revoke"):
             act(person, "appkey", action, key.pk)

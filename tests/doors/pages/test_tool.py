@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, AppKey, Mail, Session, User
 from accounts.partners import apps as partner_apps
 from accounts.partners import consents
@@ -190,7 +190,7 @@ class TestVendor:
         secret = re.findall(r"sk-tool-\w{38}", page)
         assert (answer.status_code, len(secret)) == (200, 1)
         assert answer["Cache-Control"] == "no-store"
-        key = tokens.find_app_key(secret=secret[0])
+        key = app_keys.find(secret=secret[0])
         app = key.app
         assert (app.owner, app.slug, app.price_micro) == (alice, "my-tool", 2_500_000)
         assert app.tool_url == "https://my-tool.com/cb"
@@ -246,7 +246,7 @@ class TestVendor:
         return tool
 
     def test_rotating_overlaps(self, alices: Browser, mine: App) -> None:
-        old = tokens.issue_app_key(app=mine, name="server")
+        old = app_keys.issue(app=mine, name="server")
         where = f"/vendor/{mine.pk}"
         place = f"{where}/keys/{old.key.pk}/rotate"
         for wrong in ("7", "-1", "", "x", "9" * 30):
@@ -255,7 +255,7 @@ class TestVendor:
         answer = alices.fill(where, {"overlap_seconds": "3600"}, place)
         (new,) = re.findall(r"sk-tool-\w{38}", answer.content.decode())
         for secret in (old.secret, new):
-            assert tokens.find_app_key(secret=secret).app == mine
+            assert app_keys.find(secret=secret).app == mine
         # A second click finds that it has its successor.
         assert alices.fill(where, {"overlap_seconds": "0"}, place).status_code == 302
         assert AppKey.objects.count() == 2
@@ -265,7 +265,7 @@ class TestVendor:
         where = f"/vendor/{mine.pk}"
         page = alices.fill(where, {"name": " my  server "}, f"{where}/keys").content
         (secret,) = re.findall(r"sk-tool-\w{38}", page.decode())
-        key = tokens.find_app_key(secret=secret)
+        key = app_keys.find(secret=secret)
         assert key.name == "my server"
         alices.fill(where, {}, f"{where}/keys/{key.pk}/revoke")
         key.refresh_from_db()
@@ -283,7 +283,7 @@ class TestVendor:
 
     def test_a_bare_security_key_makes_none(self, alices: Browser, mine: App) -> None:
         page = f"/vendor/{mine.pk}"
-        key = tokens.issue_app_key(app=mine, name="server").key
+        key = app_keys.issue(app=mine, name="server").key
         tool = {"slug": "mine", "price": "1", "url": "https://mine.example.com"}
         Session.objects.update(methods=["pop"])
         alices.fill(page, {"name": "x"}, f"{page}/keys")
@@ -340,7 +340,7 @@ class TestVendor:
     def test_what_is_somebody_elses_is_not_there(
         self, bobs: Browser, mine: App, alice: User
     ) -> None:
-        key = tokens.issue_app_key(app=mine, name="server").key
+        key = app_keys.issue(app=mine, name="server").key
         theirs = f"/vendor/{mine.pk}"
         assert bobs.get(theirs).status_code == 404
         forms: dict[str, dict[str, str]] = {

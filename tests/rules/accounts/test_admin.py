@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import audit, mails
-from accounts.credentials import tokens, user_keys
+from accounts.credentials import app_keys, tokens, user_keys
 from accounts.credentials.principals import InvalidToken, KeyInactive
 from accounts.links import tokens as link_tokens
 from accounts.links.protocol import OAuthTokens
@@ -55,7 +55,7 @@ def everything(alice: User, video: App) -> dict[str, Any]:
     """One row in each table, and the secrets that no page may show."""
     started = devices.start(client_name="cli")
     token = tokens.issue(user=alice, name="ci", scopes=["jobs:read"])
-    key = tokens.issue_app_key(app=video, name="server")
+    key = app_keys.issue(app=video, name="server")
     session = sessions.begin(
         user=alice, client="test", access_seconds=60, methods=["pwd"]
     ).session
@@ -275,7 +275,7 @@ def test_a_new_key_is_shown_once(as_staff: Client, video: App) -> None:
     shown = re.search(r"sk-tool-\w{38}", answer.content.decode())
     assert shown
     key = AppKey.objects.get()
-    assert tokens.find_app_key(secret=shown[0]) == key
+    assert app_keys.find(secret=shown[0]) == key
     again = as_staff.get("/admin/accounts/appkey/").content.decode()
     assert shown[0] not in again
     from django.contrib.admin.models import LogEntry
@@ -286,22 +286,22 @@ def test_a_new_key_is_shown_once(as_staff: Client, video: App) -> None:
 
 
 def test_rotating_switching_and_revoking_a_key(as_staff: Client, video: App) -> None:
-    old = tokens.issue_app_key(app=video, name="server")
+    old = app_keys.issue(app=video, name="server")
     answer = act(as_staff, "appkey", "rotate", old.key.pk)
     shown = re.search(r"sk-tool-\w{38}", answer.content.decode())
     assert shown
-    assert tokens.find_app_key(secret=old.secret)
-    new = tokens.find_app_key(secret=shown[0])
+    assert app_keys.find(secret=old.secret)
+    new = app_keys.find(secret=shown[0])
     answer = act(as_staff, "appkey", "rotate", old.key.pk)
     assert "already replaced" in answer.content.decode()
     act(as_staff, "appkey", "switch_off", new.pk)
     with pytest.raises(KeyInactive):
-        tokens.find_app_key(secret=shown[0])
+        app_keys.find(secret=shown[0])
     act(as_staff, "appkey", "switch_on", new.pk)
-    assert tokens.find_app_key(secret=shown[0])
+    assert app_keys.find(secret=shown[0])
     act(as_staff, "appkey", "revoke", new.pk)
     with pytest.raises(InvalidToken):
-        tokens.find_app_key(secret=shown[0])
+        app_keys.find(secret=shown[0])
 
 
 def test_revoking_a_session_and_a_token(as_staff: Client, alice: User) -> None:

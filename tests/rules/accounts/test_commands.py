@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, AppKey, SecurityEvent, User
 from accounts.signin import passwords
 from focus.money import MICRO
@@ -47,7 +47,7 @@ def test_create_app_prints_the_key_this_once(alice: User) -> None:
     }
     assert app.owner == alice
     assert app.starter_credits_micro == 20_500_000
-    assert tokens.find_app_key(secret=facts["api_key"]).app == app
+    assert app_keys.find(secret=facts["api_key"]).app == app
     client = APIClient(headers={"Authorization": f"Bearer {facts['api_key']}"})
     assert client.get("/api/jobs").status_code == 200
     kinds = SecurityEvent.objects.order_by("id").values_list("kind", flat=True)
@@ -127,7 +127,7 @@ def test_demo_makes_what_is_missing_and_nothing_twice(db: None) -> None:
 def test_demo_shows_the_tools_key_when_it_is_made(db: None) -> None:
     shown = re.search(r"sk-tool-\w{38}", run("demo", "--print-signins"))
     assert shown
-    assert tokens.find_app_key(secret=shown[0]).app.slug == "image-tool"
+    assert app_keys.find(secret=shown[0]).app.slug == "image-tool"
     assert "sk-tool" not in run("demo", "--print-signins")
 
 

@@ -10,7 +10,7 @@ from django.conf import settings as live
 from django.db import OperationalError
 from rest_framework.test import APIClient
 
-from accounts.credentials import scopes, tokens
+from accounts.credentials import app_keys, scopes, tokens
 from accounts.models import App, User
 from accounts.partners import origins
 from accounts.signin import closing, sessions
@@ -132,11 +132,11 @@ class TestCredentials:
     def test_inactive_is_403_and_revoked_is_401(
         self, video: App, as_video: APIClient
     ) -> None:
-        issued = tokens.issue_app_key(app=video, name="other")
+        issued = app_keys.issue(app=video, name="other")
         client = APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
-        tokens.switch_app_key(key_id=issued.key.pk, active=False)
+        app_keys.set_active(key_id=issued.key.pk, active=False)
         refused(client.get("/api/jobs"), 403, "key_inactive")
-        tokens.revoke_app_key(key_id=issued.key.pk)
+        app_keys.revoke(key_id=issued.key.pk)
         refused(client.get("/api/jobs"), 401, "invalid_token")
         App.objects.update(active=False)
         refused(as_video.get("/api/jobs"), 403, "app_inactive")

@@ -8,7 +8,7 @@ import pytest
 import time_machine
 
 from accounts import tasks
-from accounts.credentials import expiry, tokens, user_keys
+from accounts.credentials import app_keys, expiry, tokens, user_keys
 from accounts.models import App, Mail, User
 from accounts.signin import closing
 from tests.rules.accounts.test_races import at_once
@@ -30,7 +30,7 @@ def make(request: Any, alice: User, video: App) -> Callable[[int], Any]:
         if request.param == "user key":
             return user_keys.issue(user=alice, name="evil", days=days).key
         ends = START + timedelta(days=days)
-        return tokens.issue_app_key(app=video, name="evil", expires_at=ends).key
+        return app_keys.issue(app=video, name="evil", expires_at=ends).key
 
     return made
 
@@ -101,8 +101,8 @@ def test_nobody_is_told_of_what_is_over_or_whose_account_is(
 def test_what_has_no_end_or_no_owner_is_left_alone(alice: User, video: App) -> None:
     with time_machine.travel(START, tick=False) as clock:
         user_keys.issue(user=alice, name="x")
-        tokens.issue_app_key(app=video, name="x")
-        tokens.issue_app_key(app=video, name="x", expires_at=END)
+        app_keys.issue(app=video, name="x")
+        app_keys.issue(app=video, name="x", expires_at=END)
         clock.move_to(END - WEEK)
         assert expiry.warn_due() == 0
 
@@ -115,13 +115,13 @@ def test_of_a_rotated_one_only_the_successor_is_told_of(
     video.save()
     with time_machine.travel(START, tick=False) as clock:
         token = tokens.issue(user=alice, name="x", scopes=[], days=30).token
-        key = tokens.issue_app_key(app=video, name="x", expires_at=END).key
+        key = app_keys.issue(app=video, name="x", expires_at=END).key
         clock.move_to(END - WEEK - timedelta(days=1))
         day = 24 * 3600
         tokens.rotate(user=alice, token_id=token.pk, overlap_seconds=day)
         clock.shift(timedelta(hours=23))
         assert expiry.warn_due() == 0
-        new = tokens.rotate_app_key(key_id=key.pk, overlap_seconds=day).key
+        new = app_keys.rotate(key_id=key.pk, overlap_seconds=day).key
         assert new.expires_at == END
         clock.move_to(END - WEEK)
         # Made eight days before its end.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys
 from accounts.models import App, User
 from accounts.models.apps import LIVE
 from accounts.partners import apps as partner_apps
@@ -44,11 +44,11 @@ def bought(app, user, give):
 # Each says whether the app works there.
 @pytest.fixture
 def places(app, alice, give):
-    key = tokens.issue_app_key(app=app, name="server").secret
+    key = app_keys.issue(app=app, name="server").secret
     paid = bought(app, alice, give)
     open_checkout = tool_purchases.create(user=alice, tool_id=app.pk)
     return {
-        "its key": lambda: works(tokens.find_app_key, secret=key),
+        "its key": lambda: works(app_keys.find, secret=key),
         "its name": lambda: works(partner_apps.find_active, app.slug),
         "a job": lambda: works(
             partner_apps.find_with_consent, app.slug, user_id=alice.pk

@@ -10,7 +10,7 @@ import time_machine
 from django.utils import timezone
 
 from accounts import mails
-from accounts.credentials import proofs, scopes, tokens, user_keys
+from accounts.credentials import app_keys, proofs, scopes, tokens, user_keys
 from accounts.credentials.principals import InvalidToken, TokenEnded
 from accounts.models import (
     App,
@@ -210,7 +210,7 @@ class TestTakingOver:
         pat = tokens.issue(user=alice, name="x", scopes=scopes.DEFAULT)
         key = user_keys.issue(user=alice, name="x")
         App.objects.update(owner=alice)
-        app_key = tokens.issue_app_key(app=video, name="x")
+        app_key = app_keys.issue(app=video, name="x")
         consents.grant(user=alice, app_id=video.pk)
         waiting = devices.start(client_name="cli")
         devices.decide(user=alice, user_code=waiting.grant.user_code, approve=True)
@@ -233,7 +233,7 @@ class TestTakingOver:
         for find, issued in (
             (tokens.find, pat.secret),
             (user_keys.find, key.secret),
-            (tokens.find_app_key, app_key.secret),
+            (app_keys.find, app_key.secret),
         ):
             with pytest.raises(TokenEnded):
                 find(secret=issued)
@@ -264,7 +264,7 @@ class TestTakingOver:
     ) -> None:
         """It was believed before everything ended, and comes to its end after it."""
         App.objects.update(owner=alice)
-        key = tokens.issue_app_key(app=video, name="x").key
+        key = app_keys.issue(app=video, name="x").key
         offer = partner_apps.Offer(price_micro=0, url="https://evil.example")
         before = User.objects.get(pk=alice.pk)
         waiting = devices.start(client_name="cli")

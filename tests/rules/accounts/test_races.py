@@ -11,7 +11,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from accounts.audit import Visitor
-from accounts.credentials import exposure, tokens, user_keys
+from accounts.credentials import app_keys, exposure, stored_secrets, tokens, user_keys
 from accounts.credentials.principals import InvalidToken
 from accounts.models import (
     App,
@@ -132,12 +132,12 @@ def test_parallel_guesses_get_five_tries_together(alice: User) -> None:
 
 
 def test_four_clicks_on_rotate_make_one_successor(video: App) -> None:
-    issued = tokens.issue_app_key(app=video, name="server")
+    issued = app_keys.issue(app=video, name="server")
     outcomes = at_once(
-        4, lambda: tokens.rotate_app_key(key_id=issued.key.pk, overlap_seconds=60)
+        4, lambda: app_keys.rotate(key_id=issued.key.pk, overlap_seconds=60)
     )
-    assert len(of(tokens.IssuedKey, outcomes)) == 1
-    assert len(of(tokens.KeyNotUsable, outcomes)) == 3
+    assert len(of(app_keys.IssuedAppKey, outcomes)) == 1
+    assert len(of(stored_secrets.KeyNotUsable, outcomes)) == 3
     assert AppKey.objects.count() == 2
 
 
@@ -145,7 +145,7 @@ def test_four_rotations_of_a_token_make_one_successor(alice: User) -> None:
     issued = tokens.issue(user=alice, name="ci", scopes=[])
     outcomes = at_once(4, lambda: tokens.rotate(user=alice, token_id=issued.token.pk))
     assert len(of(tokens.IssuedToken, outcomes)) == 1
-    assert len(of(tokens.KeyNotUsable, outcomes)) == 3
+    assert len(of(stored_secrets.KeyNotUsable, outcomes)) == 3
     assert PersonalAccessToken.objects.count() == 2
 
 
@@ -171,11 +171,11 @@ def test_eight_first_uses_of_an_app_are_one_consent(alice: User, video: App) -> 
 
 
 def test_noting_the_use_of_a_key_never_waits_for_a_lock(video: App) -> None:
-    issued = tokens.issue_app_key(app=video, name="server")
+    issued = app_keys.issue(app=video, name="server")
     done = threading.Event()
 
     def use() -> None:
-        tokens.find_app_key(secret=issued.secret)
+        app_keys.find(secret=issued.secret)
         connections.close_all()
         done.set()
 
@@ -187,7 +187,7 @@ def test_noting_the_use_of_a_key_never_waits_for_a_lock(video: App) -> None:
     worker.join()
     issued.key.refresh_from_db()
     assert issued.key.last_used_at is None
-    tokens.find_app_key(secret=issued.secret)
+    app_keys.find(secret=issued.secret)
     issued.key.refresh_from_db()
     assert issued.key.last_used_at is not None
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from accounts.credentials import tokens
+from accounts.credentials import app_keys, stored_secrets, tokens
 from accounts.credentials.principals import (
     AppInactive,
     InvalidToken,
@@ -40,7 +40,7 @@ def test_a_chosen_lifetime_is_honoured(alice: User, days: int) -> None:
 
 @pytest.mark.parametrize("days", [0, -1, 367])
 def test_or_refused_never_changed(alice: User, days: int) -> None:
-    with pytest.raises(tokens.InvalidLifetime):
+    with pytest.raises(stored_secrets.InvalidLifetime):
         tokens.issue(user=alice, name="x", scopes=[], days=days)
     assert not PersonalAccessToken.objects.exists()
 
@@ -95,65 +95,65 @@ def test_using_a_token_is_noted_once_a_minute(alice: User) -> None:
 
 
 def test_a_key_finds_its_app_with_one_query(video: App) -> None:
-    issued = tokens.issue_app_key(app=video, name="server")
-    tokens.find_app_key(secret=issued.secret)
+    issued = app_keys.issue(app=video, name="server")
+    app_keys.find(secret=issued.secret)
     with statements() as queries:
-        assert tokens.find_app_key(secret=issued.secret).app.slug == "video"
+        assert app_keys.find(secret=issued.secret).app.slug == "video"
     assert len(queries) == 1
 
 
 def test_a_switched_off_key_or_app_says_so(video: App) -> None:
-    issued = tokens.issue_app_key(app=video, name="server")
-    tokens.switch_app_key(key_id=issued.key.pk, active=False)
+    issued = app_keys.issue(app=video, name="server")
+    app_keys.set_active(key_id=issued.key.pk, active=False)
     with pytest.raises(KeyInactive):
-        tokens.find_app_key(secret=issued.secret)
+        app_keys.find(secret=issued.secret)
     video.active = False
     video.save()
     with pytest.raises(AppInactive):
-        tokens.find_app_key(secret=issued.secret)
+        app_keys.find(secret=issued.secret)
     # A revoked key says nothing about its app.
-    tokens.revoke_app_key(key_id=issued.key.pk)
+    app_keys.revoke(key_id=issued.key.pk)
     with pytest.raises(InvalidToken):
-        tokens.find_app_key(secret=issued.secret)
+        app_keys.find(secret=issued.secret)
 
 
 def test_a_rotated_key_works_until_its_overlap_ends(video: App) -> None:
     with time_machine.travel(START, tick=False) as clock:
-        old = tokens.issue_app_key(app=video, name="server")
-        new = tokens.rotate_app_key(key_id=old.key.pk, overlap_seconds=900)
+        old = app_keys.issue(app=video, name="server")
+        new = app_keys.rotate(key_id=old.key.pk, overlap_seconds=900)
         assert new.key.name == "server"
         clock.move_to(START + timedelta(seconds=899))
-        assert tokens.find_app_key(secret=old.secret) == old.key
-        assert tokens.find_app_key(secret=new.secret) == new.key
+        assert app_keys.find(secret=old.secret) == old.key
+        assert app_keys.find(secret=new.secret) == new.key
         clock.move_to(START + timedelta(seconds=900))
         with pytest.raises(TokenExpired):
-            tokens.find_app_key(secret=old.secret)
-        assert tokens.find_app_key(secret=new.secret) == new.key
+            app_keys.find(secret=old.secret)
+        assert app_keys.find(secret=new.secret) == new.key
 
 
 def test_a_key_keeps_its_own_end_if_that_is_sooner(video: App) -> None:
     with time_machine.travel(START, tick=False):
         soon = START + timedelta(seconds=30)
-        old = tokens.issue_app_key(app=video, name="server", expires_at=soon)
-        new = tokens.rotate_app_key(key_id=old.key.pk, overlap_seconds=3600)
+        old = app_keys.issue(app=video, name="server", expires_at=soon)
+        new = app_keys.rotate(key_id=old.key.pk, overlap_seconds=3600)
         old.key.refresh_from_db()
         assert (old.key.expires_at, new.key.expires_at) == (soon, soon)
 
 
 def test_no_rotation_of_what_no_longer_works(video: App) -> None:
-    revoked = tokens.issue_app_key(app=video, name="revoked")
-    tokens.revoke_app_key(key_id=revoked.key.pk)
-    replaced = tokens.issue_app_key(app=video, name="replaced")
-    tokens.rotate_app_key(key_id=replaced.key.pk, overlap_seconds=3600)
+    revoked = app_keys.issue(app=video, name="revoked")
+    app_keys.revoke(key_id=revoked.key.pk)
+    replaced = app_keys.issue(app=video, name="replaced")
+    app_keys.rotate(key_id=replaced.key.pk, overlap_seconds=3600)
     past = datetime.now(UTC) - timedelta(seconds=1)
-    expired = tokens.issue_app_key(app=video, name="expired", expires_at=past)
+    expired = app_keys.issue(app=video, name="expired", expires_at=past)
     for issued in (revoked, replaced, expired):
-        with pytest.raises(tokens.KeyNotUsable):
-            tokens.rotate_app_key(key_id=issued.key.pk, overlap_seconds=0)
-    with pytest.raises(tokens.InvalidLifetime):
-        tokens.rotate_app_key(key_id=replaced.key.pk, overlap_seconds=5)
+        with pytest.raises(stored_secrets.KeyNotUsable):
+            app_keys.rotate(key_id=issued.key.pk, overlap_seconds=0)
+    with pytest.raises(stored_secrets.InvalidLifetime):
+        app_keys.rotate(key_id=replaced.key.pk, overlap_seconds=5)
     with pytest.raises(NotFound):
-        tokens.rotate_app_key(key_id=uuid.uuid4(), overlap_seconds=0)
+        app_keys.rotate(key_id=uuid.uuid4(), overlap_seconds=0)
 
 
 def test_rotating_locks_the_account_before_its_token(alice: User) -> None:
