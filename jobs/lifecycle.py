@@ -4,7 +4,6 @@ Every function that ends a job locks its row first, then the wallet: callers tha
 for one job wait for each other, and the second sees what the first did.
 """
 
-import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -12,20 +11,17 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
 from psycopg.types.json import Jsonb
 
+from accounts.credentials.access import TokenBoundToApp
 from accounts.models import App
-from focus.background.sweeps import Sweep
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
 from jobs import job_events
 from jobs.models import Job
 from jobs.webhooks import outbox
 from wallet import ledger
-from wallet.ledger import NOW, Balance
-
-log = logging.getLogger(__name__)
+from wallet.ledger import Balance
 
 
 class JobNotFound(DomainError):
@@ -58,30 +54,49 @@ class AppKeyRequired(DomainError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who acts: a person over their own jobs, or an app (its key) over its own.
+    """The account that acts on its own jobs, or the app that acts on its own by a key.
 
-    `actor` is the name that the ledger's entries keep.
+    A credential that is bound to an app reaches the account's jobs of that app only
+    (`bound_to`). The ledger's entries keep `actor`.
     """
 
     actor: str
     account_id: UUID | None = None
     app_id: UUID | None = None
+    bound_to: App | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobAsOf:
+    """A job's row, and the ledger's clock when the row was read.
+
+    `owner_listens` says whether the app's owner has an enabled endpoint. Lists do not
+    ask for it and leave it False.
+    """
+
+    job: Job
+    now: datetime
+    owner_listens: bool = False
+
+    @property
+    def status(self) -> str:
+        """The status by `now`: time expires a job before any sweeper writes it."""
+        job = self.job
+        if job.status == Job.Status.STARTED and job.expires_at <= self.now:
+            return Job.Status.EXPIRED
+        return job.status
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A job and what its wallet holds now; `changed` unless it was so before."""
+    """A job after a call, and its wallet's balance as the app sees it.
+
+    `changed` is False where the job had ended the same way before.
+    """
 
     job: Job
     balance: Balance
     changed: bool = True
-
-
-def status_of(job: Job, *, now: datetime) -> str:
-    """The status as of `now`: time expires a job before any sweeper writes it."""
-    if job.status == Job.Status.STARTED and job.expires_at <= now:
-        return Job.Status.EXPIRED
-    return job.status
 
 
 def start(
@@ -181,7 +196,8 @@ def complete(
     Repeating it with the same cost changes nothing and answers the same; another
     cost, or a failed job, raises `JobNotStarted`. New metadata keys win.
     """
-    job, late = _to_settle(job_id, caller)
+    found = _lock(job_id, caller)
+    job, late = found.job, found.status == Job.Status.EXPIRED
     cost = job.reserved_micro if cost_micro is None else cost_micro
     if job.status == Job.Status.COMPLETED and job.actual_cost_micro == cost:
         return _as_it_is(job)
@@ -200,7 +216,7 @@ def complete(
     job.actual_cost_micro = cost
     job.metadata = {**job.metadata, **metadata}
     _took(job, settled, late=late or settled.late)
-    if job.listens:
+    if found.owner_listens:
         job_events.write_end(job)
     return Outcome(job, settled.balance)
 
@@ -232,7 +248,8 @@ def fail(
     On an expired job it moves nothing (`late`). Repeating it with the same `refund`
     changes nothing; a completed job raises `JobNotStarted`.
     """
-    job, late = _to_settle(job_id, caller)
+    found = _lock(job_id, caller)
+    job, late = found.job, found.status == Job.Status.EXPIRED
     if job.status == Job.Status.FAILED and job.refund == refund:
         return _as_it_is(job)
     _must_be_open(job)
@@ -263,7 +280,7 @@ def fail(
     job.status = Job.Status.FAILED
     job.refund = refund
     job.fail_reason = fail_reason
-    if job.listens:
+    if found.owner_listens:
         job_events.write_end(job)
     return Outcome(job, balance)
 
@@ -285,83 +302,28 @@ _CHARGE_JOB = """
 """
 
 
-def expire_due(*, limit: int = 10_000) -> int:
-    """Write down what time has already decided; returns how many jobs that were.
+def find(*, job_id: UUID, caller: Caller) -> JobAsOf:
+    """Read one of the caller's jobs. Takes one query.
 
-    Ids are read unlocked and each job is its own short transaction, so this runs
-    beside callers, beside itself, and after a crash it simply goes on. A job that
-    cannot be expired is recorded and stops no other.
+    Raises `JobNotFound`, and `TokenBoundToApp` for a job of another app than the
+    credential is bound to.
     """
-    sweep, done = Sweep("jobs.expire_due"), 0
-    due = (
-        Job.objects.filter(status=Job.Status.STARTED, expires_at__lte=NOW)
-        .exclude(pk__in=sweep.backing_off)
-        .order_by("expires_at", "pk")
-        .values_list("pk", flat=True)
-    )
-    job_ids = list(due[:limit])
-    for job_id in job_ids:
-        with sweep.each(job_id):
-            done += _expire(job_id)
-    sweep.end(complete=len(job_ids) < limit)
-    return done
-
-
-@transaction.atomic
-def _expire(job_id: UUID) -> bool:
-    job = (
-        Job.objects.select_for_update(no_key=True, of=["self"])
-        .select_related("app")
-        .filter(pk=job_id, status=Job.Status.STARTED, expires_at__lte=NOW)
-        .first()
-    )
-    if job is None:
-        return False  # Somebody settled it between our read and our lock.
-    ledger.expire(account_id=job.account_id)
-    job.status = Job.Status.EXPIRED
-    job.refunded_micro = job.reserved_micro
-    job.settled_at = job.expires_at
-    job.save(update_fields=["status", "refunded_micro", "settled_at"])
-    job_events.write_end(job)
-    return True
-
-
-def find(*, job_id: UUID, caller: Caller) -> Job:
-    """One of the caller's jobs; raises `JobNotFound`."""
     return _read_one(_READ, job_id, caller)
 
 
-def listed(
-    *, caller: Caller, app: str | None = None, status: str | None = None
-) -> QuerySet[Job]:
-    """The caller's jobs, newest first; `status` is what time has made of them."""
-    jobs = Job.objects.select_related("app").annotate(now=NOW)  # type: ignore[no-redef]
-    if caller.app_id is not None:
-        jobs = jobs.filter(app=caller.app_id)
-    else:
-        jobs = jobs.filter(account=caller.account_id)
-    if app is not None:
-        jobs = jobs.filter(app__slug=app)
-    if status == Job.Status.STARTED:
-        jobs = jobs.filter(status=status, expires_at__gt=NOW)
-    elif status == Job.Status.EXPIRED:
-        overdue = Q(status=Job.Status.STARTED, expires_at__lte=NOW)
-        jobs = jobs.filter(overdue | Q(status=status))
-    elif status is not None:
-        jobs = jobs.filter(status=status)
-    return jobs.order_by("-created_at", "-pk")
+def _lock(job_id: UUID, caller: Caller) -> JobAsOf:
+    """Lock a job that the caller may settle, until the transaction ends.
 
-
-def _to_settle(job_id: UUID, caller: Caller) -> tuple[Job, bool]:
-    """The job, locked until the transaction ends, and whether it had expired."""
-    job = _read_one(_LOCK, job_id, caller)
-    by_key_only = job.started_by_app or job.app.settle_with_app_key_only
+    Raises as `find`, and `AppKeyRequired`.
+    """
+    found = _read_one(_LOCK, job_id, caller)
+    by_key_only = found.job.started_by_app or found.job.app.settle_with_app_key_only
     if by_key_only and caller.app_id is None:
         raise AppKeyRequired("Only the app's own key may settle this job.")
-    return job, status_of(job, now=job.now) == Job.Status.EXPIRED
+    return found
 
 
-def _read_one(sql: LiteralString, job_id: UUID, caller: Caller) -> Job:
+def _read_one(sql: LiteralString, job_id: UUID, caller: Caller) -> JobAsOf:
     found = tuples(
         sql, {"job": job_id, "account": caller.account_id, "app": caller.app_id}
     )
@@ -369,8 +331,13 @@ def _read_one(sql: LiteralString, job_id: UUID, caller: Caller) -> Job:
         raise JobNotFound("There is no such job.")
     job, place = instance(Job, found[0])
     job.app, place = instance(App, found[0], place)
-    job.now, job.listens = found[0][place : place + 2]
-    return job
+    now, owner_listens = found[0][place : place + 2]
+    bound = caller.bound_to
+    if bound is not None and bound.pk != job.app_id:
+        raise TokenBoundToApp(
+            f"This credential serves only the jobs of {bound.slug}.", app=bound.slug
+        )
+    return JobAsOf(job, now, owner_listens)
 
 
 _READ: LiteralString = f"""

@@ -17,7 +17,7 @@ from celery.signals import (
 from focus.background import sweeps
 from focus.celery import WEBHOOKS_ALIVE, record_heartbeat
 from focus.outgoing.safe_http import SECONDS
-from jobs import lifecycle
+from jobs import expiry
 from jobs.webhooks import endpoints, retention
 from jobs.webhooks.courier import Courier
 
@@ -26,7 +26,7 @@ _couriers: list[Courier] = []
 
 @shared_task(name="jobs.expire_due")
 def expire_due(**_newer: object) -> None:
-    lifecycle.expire_due()
+    expiry.expire_due()
 
 
 @shared_task(name="jobs.wake_courier")

@@ -11,7 +11,7 @@ from accounts.models import User
 from accounts.pages.tools import allowing
 from accounts.pages.visit import person
 from focus.money import from_micro
-from jobs import lifecycle, purposes, tool_purchases
+from jobs import lifecycle, listing, purposes, tool_purchases
 from jobs.models import Job
 from wallet import ledger, statements
 from wallet.models import Entry
@@ -50,7 +50,7 @@ def home(request: HttpRequest) -> HttpResponse:
     )
     reasons = purposes.for_owner(entries)
     themselves = lifecycle.Caller(actor=str(user), account_id=user.pk)
-    jobs = lifecycle.listed(caller=themselves)[:RECENT]
+    jobs = listing.listed(caller=themselves, limit=RECENT)
     bought = list(tool_purchases.owned(user=user)[:RECENT])
     about = {
         "user": user,
@@ -59,7 +59,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "reserved": _credits(balance.reserved_micro),
         "debt": _credits(balance.debt_micro) if balance.debt_micro else "",
         "movements": [_movement(entry, reasons[entry.pk]) for entry in entries],
-        "jobs": [_job(job) for job in jobs],
+        "jobs": [_job(found) for found in jobs],
         "purchases": bought,
     }
     return allowing(render(request, "accounts/account.html", about), bought)
@@ -93,8 +93,8 @@ def _movement(entry: Entry, reason: str) -> dict[str, Any]:
     }
 
 
-def _job(job: Any) -> dict[str, Any]:
-    status = lifecycle.status_of(job, now=job.now)
+def _job(found: lifecycle.JobAsOf) -> dict[str, Any]:
+    job, status = found.job, found.status
     started = status == Job.Status.STARTED
     return {
         "action": job.action,

@@ -79,7 +79,7 @@ class JobAdmin(ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         jobs: QuerySet[Job] = super().get_queryset(request)
-        return jobs.annotate(now=NOW)  # type: ignore[no-redef]
+        return jobs.annotate(now=NOW)
 
     def found(self, rows: QuerySet[Job], term: str) -> QuerySet[Job]:
         any_id = search.as_uuid(term)
@@ -111,7 +111,8 @@ class JobAdmin(ReadOnly):
         },
     )
     def state(self, job: Job) -> str:
-        return lifecycle.status_of(job, now=job.now)
+        now = job.now  # type: ignore[attr-defined]  # An annotation of the queryset.
+        return lifecycle.JobAsOf(job, now).status
 
     @admin.display(description="in the ledger")
     def entries(self, job: Job) -> Any:

@@ -1,7 +1,6 @@
 """Jobs: what an app did for an account, and what it cost."""
 
 import uuid
-from datetime import datetime
 
 from django.conf import settings
 from django.db import models
@@ -15,7 +14,7 @@ class Job(models.Model):
     """Its reservation shares its id. Amounts are micro-credits.
 
     `status` is what has been booked. A started job past `expires_at` reads as
-    expired everywhere (see `lifecycle.status_of`) before any sweeper writes it.
+    expired everywhere (see `lifecycle.JobAsOf`) before any sweeper writes it.
     """
 
     class Status(models.TextChoices):
@@ -23,11 +22,6 @@ class Job(models.Model):
         COMPLETED = "completed"
         FAILED = "failed"
         EXPIRED = "expired"
-
-    # The ledger's clock when the row was read, and whether the app's owner has an
-    # endpoint; jobs.lifecycle sets them.
-    now: datetime
-    listens: bool
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(

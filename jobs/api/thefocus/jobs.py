@@ -1,34 +1,38 @@
 """Focus guide, sections 3 to 5: create, complete, fail and list jobs."""
 
-from contextlib import nullcontext
 from typing import Any, cast
 from uuid import UUID
 
-from django.db import transaction
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import principal_of, user_of
-from accounts.credentials import access
-from accounts.credentials.access import Access, Bound
+from accounts.authentication import principal_of
+from accounts.credentials.access import APPS, PEOPLE, Access, Bound
+from accounts.credentials.principals import Principal
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
 from accounts.partners import consents
 from focus.contracts import cursors
 from focus.contracts.fields import Credits, Metadata, TrimmedText, Uuid
 from focus.contracts.replay import replayable, unchanged
 from focus.contracts.thefocus import TheFocus
+from focus.errors import DomainError
 from focus.money import from_micro
 from focus.web.routing import either_slash
-from jobs import lifecycle
-from jobs.api.thefocus import callers
+from jobs import lifecycle, permissions
 from jobs.lifecycle import JobNotFound
 from jobs.models import Job
 
-READ = Access(access.PEOPLE | access.APPS, "jobs:read", Bound.APP)
-WRITE = Access(access.PEOPLE | access.APPS, "jobs:write", Bound.APP)
+READ = Access(PEOPLE | APPS, "jobs:read", Bound.APP)
+WRITE = Access(PEOPLE | APPS, "jobs:write", Bound.APP)
 MAX_LIMIT = 200
+
+
+class KeyOfAnotherApp(DomainError):
+    """The request names another app than its key's."""
+
+    code = "forbidden"
 
 
 class NewJob(serializers.Serializer[Any]):
@@ -191,26 +195,17 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked = NewJob(data=request.data)
         asked.is_valid(raise_exception=True)
         new = asked.validated_data
-        app, account_id, granted = callers.for_whom(request, new)
-        caller = callers.caller(request)
-        # Both or neither: a job without a consent could only be charged what it holds.
-        with nullcontext() if granted else transaction.atomic():
-            outcome = lifecycle.start(
-                account_id=account_id,
-                app=app,
-                action=new["action"],
-                estimate_micro=new["cost_estimate"],
-                metadata=new["metadata"],
-                ttl_seconds=new.get("ttl_seconds"),
-                actor=caller.actor,
-                by_app=caller.app_id is not None,
-                needs_consent=granted,
-            )
-            if not granted:
-                # After the wallet is locked, as everywhere, so that no two deadlock.
-                consents.grant(
-                    user=user_of(request), app_id=app.pk, after_movement=True
-                )
+        principal = principal_of(request)
+        _check_names(principal, new)
+        outcome = permissions.start(
+            principal=principal,
+            app=new.get("app"),
+            user_id=new.get("user_id"),
+            action=new["action"],
+            estimate_micro=new["cost_estimate"],
+            metadata=new["metadata"],
+            ttl_seconds=new.get("ttl_seconds"),
+        )
         job = outcome.job
         return Response(
             {
@@ -247,7 +242,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         done = asked.validated_data
         outcome = lifecycle.complete(
             job_id=done["job_id"],
-            caller=callers.of_job(request, done["job_id"]),
+            caller=permissions.caller_of(principal_of(request)),
             cost_micro=done.get("actual_cost"),
             metadata=done["metadata"],
         )
@@ -272,7 +267,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         failed = asked.validated_data
         outcome = lifecycle.fail(
             job_id=failed["job_id"],
-            caller=callers.of_job(request, failed["job_id"]),
+            caller=permissions.caller_of(principal_of(request)),
             refund=failed["refund"],
             fail_reason=failed["reason"],
         )
@@ -304,20 +299,20 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         asked.is_valid(raise_exception=True)
         wish = asked.validated_data
         limit = min(wish["limit"], MAX_LIMIT)
-        jobs = lifecycle.listed(
-            caller=callers.caller(request),
-            app=callers.listed_app(request, wish.get("app")),
+        cursor = wish.get("cursor")
+        page = permissions.listed(
+            principal=principal_of(request),
+            app=wish.get("app"),
             status=wish.get("status"),
+            after=None if cursor is None else cursors.rest(cursor),
+            limit=limit + 1,
         )
-        if "cursor" in wish:
-            jobs = jobs.filter(cursors.rest(wish["cursor"]))
-        page = list(jobs[: limit + 1])
-        more = page[limit - 1] if len(page) > limit else None
+        last = page[limit - 1].job if len(page) > limit else None
         return Response(
             {
-                "jobs": [_body(job) for job in page[:limit]],
-                "next_cursor": cursors.after(more.created_at, more.pk)
-                if more
+                "jobs": [_body(found.job, found.status) for found in page[:limit]],
+                "next_cursor": cursors.after(last.created_at, last.pk)
+                if last
                 else None,
             }
         )
@@ -333,15 +328,30 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             wanted = UUID(job_id)
         except ValueError:
             raise JobNotFound("There is no such job.") from None
-        caller = callers.of_job(request, wanted)
-        return Response(_body(lifecycle.find(job_id=wanted, caller=caller)))
+        caller = permissions.caller_of(principal_of(request))
+        found = lifecycle.find(job_id=wanted, caller=caller)
+        return Response(_body(found.job, found.status))
+
+
+def _check_names(principal: Principal, new: dict[str, Any]) -> None:
+    """Refuse a request that does not name the app or the user that it needs."""
+    if principal.app is None:
+        if "app" not in new:
+            raise serializers.ValidationError({"app": ["This field is required."]})
+        return
+    if new.get("app", principal.app.slug) != principal.app.slug:
+        raise KeyOfAnotherApp("The key belongs to another app.")
+    if "user_id" not in new:
+        raise serializers.ValidationError(
+            {"user_id": ["This field is required with an app's key."]}
+        )
 
 
 def _settled(outcome: lifecycle.Outcome) -> Response:
     job = outcome.job
     response = Response(
         {
-            "job": _body(job),
+            "job": _body(job, job.status),
             "charged": from_micro(job.charged_micro),
             "refunded": from_micro(job.refunded_micro),
             "uncovered": from_micro(job.uncovered_micro),
@@ -351,8 +361,8 @@ def _settled(outcome: lifecycle.Outcome) -> Response:
     return response if outcome.changed else unchanged(response)
 
 
-def _body(job: Job) -> dict[str, Any]:
-    status = lifecycle.status_of(job, now=job.now)
+def _body(job: Job, status: str) -> dict[str, Any]:
+    """The guide's job object. `status` is the status by time."""
     expired = status == Job.Status.EXPIRED
     cost = job.actual_cost_micro
     return {

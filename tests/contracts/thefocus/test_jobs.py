@@ -7,7 +7,7 @@ import pytest
 
 from accounts.models import App, Consent
 from focus.money import MICRO
-from jobs import lifecycle
+from jobs import expiry
 from jobs.models import Job
 from wallet import ledger
 from wallet.models import Entry
@@ -285,16 +285,16 @@ def test_time_expires_a_job_before_any_sweeper(as_alice, alice, job_id, time_pas
     assert as_alice.get("/api/jobs?status=started").json()["jobs"] == []
     assert as_alice.get("/api/jobs?status=expired").json()["jobs"] == [job]
     assert as_alice.get("/api/wallet").json()["account"]["credits"] == 20
-    assert lifecycle.expire_due() == 1
+    assert expiry.expire_due() == 1
     assert as_alice.get(f"/api/jobs/{job_id}").json() == job
-    assert lifecycle.expire_due() == 0
+    assert expiry.expire_due() == 0
 
 
 @pytest.mark.parametrize("swept", [True, False])
 def test_completing_late_is_a_fresh_charge(as_alice, alice, job_id, time_passes, swept):
     time_passes(3601)
     if swept:
-        lifecycle.expire_due()
+        expiry.expire_due()
     answer = as_alice.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 3})
     body = answer.json()
     assert (answer.status_code, body["job"]["late"]) == (200, True)
@@ -312,7 +312,7 @@ def test_failing_late_moves_nothing(
 ):
     time_passes(3601)
     if swept:
-        lifecycle.expire_due()
+        expiry.expire_due()
     answer = as_alice.post("/api/jobs/fail", {"job_id": job_id, "refund": refund})
     assert (answer.status_code, answer.json()["job"]["status"]) == (200, "failed")
     assert answer.json()["charged"] == 0

@@ -18,7 +18,7 @@ from accounts.recovery import mailbox
 from focus import health
 from focus.background import sweeps
 from focus.models import Failure
-from jobs import lifecycle
+from jobs import expiry
 from jobs.models import Job
 from payments import gateway, inbox
 from tests.doors.staffroom import browser, in_role
@@ -136,14 +136,14 @@ class TestTasks:
         give(alice, 20)
         broken, *others = [start(alice, video) for _ in range(3)]
         time_passes(7200)
-        expire = lifecycle._expire
+        expire = expiry._expire
 
         def one_fails(job_id: Any) -> bool:
             if job_id == broken.pk:
                 raise ValueError("what no database says")
             return expire(job_id)
 
-        monkeypatch.setattr(lifecycle, "_expire", one_fails)
+        monkeypatch.setattr(expiry, "_expire", one_fails)
         jobs.tasks.expire_due.apply()
         ended = Job.objects.filter(status="expired").values_list("pk", flat=True)
         assert set(ended) == {job.pk for job in others}

@@ -11,7 +11,7 @@ from accounts.models import App, User
 from accounts.partners import consents
 from focus import nudges
 from focus.money import MICRO
-from jobs import lifecycle, usage
+from jobs import expiry, lifecycle, usage
 from jobs.lifecycle import Caller
 from jobs.models import Delivery, Endpoint
 from jobs.webhooks import endpoints, outbox, redelivery
@@ -157,7 +157,7 @@ def test_every_rule_that_writes_deliveries_nudges(
     once(lambda: charge(rich, video))
     once(lambda: start(rich, video, ttl_seconds=60))
     time_passes(61)
-    once(lifecycle.expire_due)
+    once(expiry.expire_due)
     bob = endpoint.account
     made = once(lambda: redelivery.test(user=bob, endpoint_id=endpoint.pk))
     endpoints.disable(user=bob, endpoint_id=endpoint.pk)

@@ -13,7 +13,7 @@ from accounts.models import App, User
 from accounts.partners import consents
 from accounts.signin import closing
 from focus.money import MICRO
-from jobs import lifecycle, usage
+from jobs import expiry, lifecycle, usage
 from jobs.lifecycle import Caller
 from jobs.models import Delivery, Endpoint, Event, Job, Usage
 from jobs.webhooks import outbox, signatures
@@ -123,7 +123,7 @@ def test_the_other_ends_of_a_job(
         lifecycle.fail(job_id=job.pk, caller=caller, refund=refund, fail_reason="")
     start(rich, owned, ttl_seconds=60)
     time_passes(61)
-    assert lifecycle.expire_due() == 1
+    assert expiry.expire_due() == 1
     ends = [e for e in told() if e["event"] != "job.created"]
     assert [
         (e["event"], e["data"]["status"], e["data"]["charged"], e["data"]["refunded"])

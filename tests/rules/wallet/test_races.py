@@ -11,7 +11,7 @@ from django.db import connection, connections, transaction
 from focus.errors import DomainError
 from focus.models import Failure
 from focus.money import MICRO
-from jobs import lifecycle
+from jobs import expiry, lifecycle
 from jobs.invariants import ALL
 from jobs.models import Job
 from tests import rewriting
@@ -162,8 +162,8 @@ def test_expiry_against_settlement_never_loses_or_doubles_credits(alice, video, 
         make_due(job)
         outcomes = at_once(
             lambda job=job: complete(job, 3),
-            lifecycle.expire_due,
-            lifecycle.expire_due,
+            expiry.expire_due,
+            expiry.expire_due,
             lambda: ledger.expire(account_id=alice.pk),
         )
         assert outcomes[0].job.late
@@ -178,7 +178,7 @@ def test_sweepers_side_by_side_expire_each_job_once(alice, video, give):
     jobs = [start(alice, video, 1) for _ in range(12)]
     for job in jobs:
         make_due(job)
-    counts = at_once(*[lifecycle.expire_due] * 4)
+    counts = at_once(*[expiry.expire_due] * 4)
     assert sum(counts) == 12
     assert Reservation.objects.filter(status="expired").count() == 12
     assert Entry.objects.filter(kind="expire").count() == 12
@@ -236,7 +236,7 @@ def test_one_broken_wallet_stops_no_other_from_expiring(alice, bob, video, give)
         )
     for job in jobs:
         make_due(job)
-    assert lifecycle.expire_due() == 1
+    assert expiry.expire_due() == 1
     assert Job.objects.get(pk=jobs[1].pk).status == "expired"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -245,7 +245,7 @@ def test_one_broken_wallet_stops_no_other_from_expiring(alice, bob, video, give)
         )
     # As if the wait after its failure were over.
     Failure.objects.all().delete()
-    assert lifecycle.expire_due() == 1
+    assert expiry.expire_due() == 1
 
 
 def test_failing_a_job_that_expires_while_it_waits_moves_nothing(alice, video, give):
