@@ -23,7 +23,7 @@ class AccountsConfig(AppConfig):
             is_from_an_app, dispatch_uid="accounts.partners.origins"
         )
         post_migrate.connect(
-            roles.make, sender=roles.last_app(), dispatch_uid="accounts.roles"
+            roles.create_roles, sender=roles.last_app(), dispatch_uid="accounts.roles"
         )
 
 

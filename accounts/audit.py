@@ -58,7 +58,7 @@ INTERNAL = [
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class OwnerEvent:
     """An event as the account's owner may read it.
 
     `ip` and `user_agent` are their own or empty: a member of staff keeps theirs.
@@ -71,9 +71,9 @@ class Told:
     user_agent: str
 
 
-def told(*, user: User, limit: int) -> list[Told]:
+def owner_events(*, user: User, limit: int) -> list[OwnerEvent]:
     """The last events that concern the account's owner, newest first."""
-    events = list(of(user=user).exclude(kind__in=INTERNAL)[:limit])
+    events = list(events_of(user=user).exclude(kind__in=INTERNAL)[:limit])
     own = {"", str(user), str(user.pk)}
     others = {event.actor for event in events} - own
     staff = set(
@@ -84,7 +84,7 @@ def told(*, user: User, limit: int) -> list[Told]:
         else ()
     )
     return [
-        Told(
+        OwnerEvent(
             event.kind,
             event.at,
             event.actor in staff,
@@ -95,6 +95,6 @@ def told(*, user: User, limit: int) -> list[Told]:
     ]
 
 
-def of(*, user: User) -> QuerySet[SecurityEvent]:
+def events_of(*, user: User) -> QuerySet[SecurityEvent]:
     """What happened to one person's access, newest first."""
     return SecurityEvent.objects.filter(user=user).order_by("-at", "-pk")

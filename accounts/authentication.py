@@ -82,7 +82,7 @@ class Credentials(BaseAuthentication):
         session = browser_session(request)
         if session is None:
             return _by_clerks_cookie(request)
-        same_site.same_site_only(request)
+        same_site.refuse_cross_site(request)
         return _in_browser(
             session,
             bound_to=_calling_app(request, session.user),
@@ -148,12 +148,14 @@ def user_of(request: Request | HttpRequest) -> User:
 
 
 def require_second_proof(request: Request) -> None:
-    """As `proofs.require_second`, for the sign-in behind a request, if one is: Clerk
-    asks for its own second factor, and its token is a minute old.
+    """Apply `proofs.require_second_proof` to the session behind a request.
+
+    A Clerk token has no session here: Clerk asks for its own second factor, and the
+    token lives for a minute.
     """
     session_id = principal_of(request).session_id
     if session_id is not None:
-        proofs.require_second(session=sessions.find(session_id=session_id))
+        proofs.require_second_proof(session=sessions.find(session_id=session_id))
 
 
 def visitor(request: HttpRequest) -> Visitor:
@@ -255,11 +257,11 @@ def _calling_app(request: HttpRequest, user: User) -> App | None:
     if origin is None or origins.is_first_party(origin):
         return None
     try:
-        app = bound_tokens.by_origin(origin=origin, user=user)
+        app = bound_tokens.app_by_origin(origin=origin, user=user)
     except AppNotGranted as revoked:
         raise NotAuthenticated(revoked.message) from revoked
     if app is None:
-        raise same_site.refuse()
+        raise same_site.cross_site_refusal()
     return app
 
 
@@ -272,13 +274,13 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
         return None
     try:
         visit = clerk.read(token)
-        if visit.party is None and not same_site.is_from_here(request.META):
+        if visit.party is None and not same_site.is_first_party_request(request.META):
             return None
-        same_site.same_site_only(request)
+        same_site.refuse_cross_site(request)
         origin = request.META.get("HTTP_ORIGIN")
         # SameSite=None: a page from anywhere may have it sent, even to read.
         if origin not in (None, visit.party) and not origins.may_use_cookies(origin):
-            raise same_site.refuse()
+            raise same_site.cross_site_refusal()
         # The page that asks decides: any page of the domain may have set the cookie.
         ours = origin is None or origins.is_first_party(origin)
         user, principal = _visiting(visit, request, check_app=ours)
@@ -298,7 +300,7 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
     return user, replace(principal, may_consent=may_consent)
 
 
-def clerks_guest(request: HttpRequest) -> Principal | None:
+def clerk_principal(request: HttpRequest) -> Principal | None:
     """Whom Clerk's cookie brings to a page of ours, from wherever a link was.
 
     For a page that tells nobody else, and for a form that has been checked. It needs no
@@ -308,7 +310,7 @@ def clerks_guest(request: HttpRequest) -> Principal | None:
         token = clerk_cookie.read(request)
         visit = clerk.read(token) if token else None
         if visit is None or (
-            visit.party is None and not same_site.is_from_here(request.META)
+            visit.party is None and not same_site.is_first_party_request(request.META)
         ):
             return None
         return _visiting(visit, request, check_app=False)[1]
@@ -326,7 +328,7 @@ def _visiting(
     """
     met = clerk.find(visit=visit)
     if met.app is not None and check_app:
-        bound_tokens.require(met.app, live=True, revoked=met.revoked)
+        bound_tokens.require_permitted(met.app, live=True, revoked=met.revoked)
     user = met.user or arrivals.by_clerk(
         clerk_id=visit.clerk_id, visitor=visitor(request)
     )

@@ -61,7 +61,7 @@ ROLES = {"viewer": VIEWER, "support": SUPPORT, "finance": FINANCE}
 
 
 @transaction.atomic
-def make(**_signal: Any) -> None:
+def create_roles(**_signal: Any) -> None:
     """Make every role as declared here. Any number of times is once."""
     for app, model, codename, name in EXTRA:
         kind = ContentType.objects.filter(app_label=app, model=model).first()
@@ -79,7 +79,7 @@ def make(**_signal: Any) -> None:
         group.permissions.set(known.filter(may))
 
 
-def works_here(user: User) -> bool:
+def is_staff_account(user: User) -> bool:
     """Whether this account has any right on the staff's site, or had one given."""
     return (
         user.is_staff
@@ -89,13 +89,13 @@ def works_here(user: User) -> bool:
     )
 
 
-def may_change(*, staff: Any, user: User) -> bool:
+def may_change_account(*, staff: Any, user: User) -> bool:
     """Whether `staff` may change this account, its sessions and its tokens.
 
     Only superusers may where the account is staff's, their own included: who changes
     a colleague's account acts with the colleague's rights.
     """
-    return bool(staff.is_superuser) or not works_here(user)
+    return bool(staff.is_superuser) or not is_staff_account(user)
 
 
 def last_app() -> Any:

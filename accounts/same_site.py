@@ -16,14 +16,14 @@ _SAFE = {"GET", "HEAD", "OPTIONS"}
 _OURS = ("same-origin", "none")
 
 
-def refuse() -> PermissionDenied:
+def cross_site_refusal() -> PermissionDenied:
     return PermissionDenied(
         "Another site may not use your browser session here.",
         code="cross_site_request",
     )
 
 
-def same_site_only(request: HttpRequest) -> None:
+def refuse_cross_site(request: HttpRequest) -> None:
     """Refuse what another site may have made a person's browser send.
 
     SameSite=Lax lets a link from anywhere carry the cookie, and a sibling subdomain may
@@ -34,37 +34,37 @@ def same_site_only(request: HttpRequest) -> None:
     site = meta.get("HTTP_SEC_FETCH_SITE")
     if request.method in _SAFE:
         if site == "cross-site":
-            raise refuse()
+            raise cross_site_refusal()
         return
     origin = meta.get("HTTP_ORIGIN")
     if origin is None and site is None:
         return
     if site not in (None, "same-origin", "same-site"):
-        raise refuse()
+        raise cross_site_refusal()
     # A browser names the origin of every page that posts to another origin.
     if origin is None and site != "same-origin":
-        raise refuse()
+        raise cross_site_refusal()
     if origin is not None and not origins.may_use_cookies(origin):
-        raise refuse()
+        raise cross_site_refusal()
     empty = meta.get("CONTENT_LENGTH") in (None, "", "0")
     # A body in chunks has no length until it is read.
     chunked = "HTTP_TRANSFER_ENCODING" in meta
     if (chunked or not empty) and request.content_type != "application/json":
-        raise refuse()
+        raise cross_site_refusal()
 
 
-def first_party_only(request: HttpRequest) -> None:
-    """As `same_site_only`, and no page of an app either.
+def require_first_party(request: HttpRequest) -> None:
+    """As `refuse_cross_site`, and no page of an app either.
 
     For a cookie that is exchanged for tokens of the whole account.
     """
-    same_site_only(request)
+    refuse_cross_site(request)
     origin = request.META.get("HTTP_ORIGIN")
     if origin is not None and not origins.is_first_party(origin):
-        raise refuse()
+        raise cross_site_refusal()
 
 
-def is_from_here(meta: Mapping[str, Any]) -> bool:
+def is_first_party_request(meta: Mapping[str, Any]) -> bool:
     """Whether our own page asks, or no page at all."""
     site = meta.get("HTTP_SEC_FETCH_SITE", "same-origin")
     origin = meta.get("HTTP_ORIGIN")

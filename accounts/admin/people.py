@@ -48,7 +48,7 @@ class UserAdmin(Kept):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         if not self.may_change(request):
             return False
-        return obj is None or roles.may_change(staff=user_of(request), user=obj)
+        return obj is None or roles.may_change_account(staff=user_of(request), user=obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Who may make staff decides who may do everything.

@@ -31,7 +31,7 @@ class SessionAdmin(Kept):
     @admin.action(description="Revoke: sign out", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         for session in queryset.select_related("user"):
-            if not roles.may_change(staff=user_of(request), user=session.user):
+            if not roles.may_change_account(staff=user_of(request), user=session.user):
                 self.message_user(request, ONLY_SUPERUSERS, messages.ERROR)
                 continue
             sessions.revoke(
@@ -57,7 +57,7 @@ class PersonalAccessTokenAdmin(Kept):
         self, request: HttpRequest, queryset: QuerySet[PersonalAccessToken]
     ) -> None:
         for token in queryset.select_related("user"):
-            if not roles.may_change(staff=user_of(request), user=token.user):
+            if not roles.may_change_account(staff=user_of(request), user=token.user):
                 self.message_user(request, ONLY_SUPERUSERS, messages.ERROR)
                 continue
             tokens.revoke(

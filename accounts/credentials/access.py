@@ -26,7 +26,7 @@ class Bound(StrEnum):
     """Which credentials that are bound to an app an action takes."""
 
     NONE = "none"
-    # Any app's. The action itself keeps to that app (`keep_to`).
+    # Any app's. The action itself keeps to that app (`require_own_app`).
     APP = "app"
     # Those of apps that staff marked as family.
     FAMILY = "family"
@@ -90,7 +90,7 @@ def check(*, access: Access, principal: Principal | None, product: str = "") -> 
         )
 
 
-def keep_to(*, principal: Principal, app: str) -> None:
+def require_own_app(*, principal: Principal, app: str) -> None:
     """Refuse a bound credential that asks about another app than its own (a slug)."""
     bound = principal.bound_to
     if bound is not None and bound.slug != app:

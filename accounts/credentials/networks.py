@@ -24,24 +24,24 @@ PREFIX = {4: 24, 6: 48}
 WORDS = {PersonalAccessToken: "access token", UserKey: "API key"}
 
 
-def of(visitor: Visitor) -> str | None:
+def network_of(visitor: Visitor) -> str | None:
     """The network that they came from, as CIDR; None where there is no address."""
     return _around(visitor.ip) if visitor.ip is not None else None
 
 
-def first(visitor: Visitor = NO_VISITOR) -> list[str]:
+def initial_networks(visitor: Visitor = NO_VISITOR) -> list[str]:
     """What a new credential is given: where it was made is no news to its person."""
-    network = of(visitor)
+    network = network_of(visitor)
     return [network] if network else []
 
 
-def note(*, row: PersonalAccessToken | UserKey, visitor: Visitor) -> None:
+def record_network(*, row: PersonalAccessToken | UserKey, visitor: Visitor) -> None:
     """Remember where `row`, its person loaded, is used from now, and mail what is new.
 
     For a row whose use is noted just now. One that is older than this notion begins
     with where it is used next, and nobody is told.
     """
-    network = of(visitor)
+    network = network_of(visitor)
     known = row.networks
     if network is None or (
         known is not None and (network in known or len(known) >= MOST)

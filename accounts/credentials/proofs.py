@@ -13,7 +13,7 @@ from focus.errors import DomainError
 RECENT = timedelta(minutes=10)
 
 
-def hold(*, user: User) -> User:
+def lock_account(*, user: User) -> User:
     """The account that was believed, locked until the transaction ends.
 
     For whatever adds a way to act for it. Raises `TokenEnded` where all ways have been
@@ -34,7 +34,7 @@ class ProofTooOld(SecondProofRequired):
     """The sign-in is fine and more than `RECENT` ago. Facts: `signin_url`."""
 
 
-def require_second(*, session: Session) -> None:
+def require_second_proof(*, session: Session) -> None:
     """Refuse a sign-in by a passkey that asked for no PIN, finger or face, and a
     browser's sign-in that is not recent.
 

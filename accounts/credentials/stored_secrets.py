@@ -106,7 +106,7 @@ def find_of_user(
     row.user, _ = instance(User, found, place)
     require_live(row, noun=noun, owner_is_active=row.user.is_active)
     record_use(row)
-    networks.note(row=row, visitor=visitor)
+    networks.record_network(row=row, visitor=visitor)
     return row
 
 

@@ -43,7 +43,7 @@ def issue(
     all sign-ins of the account were ended since `user` was read.
     """
     stored_secrets.check_days(days, longest=TOKEN_DAYS_MAX, noun="A token")
-    proofs.hold(user=user)
+    proofs.lock_account(user=user)
     secret, now = opaque.mint(opaque.PAT), timezone.now()
     token = PersonalAccessToken.objects.create(
         user=user,
@@ -52,7 +52,7 @@ def issue(
         scopes=list(scopes),
         created_at=now,
         expires_at=now + timedelta(days=days),
-        networks=networks.first(visitor),
+        networks=networks.initial_networks(visitor),
     )
     audit.record(
         "token_issued",
@@ -133,7 +133,7 @@ def rotate(
     stored_secrets.check_overlap(overlap_seconds)
     # Lock the account before its tokens: code that revokes all of them does the same,
     # so the two cannot deadlock.
-    proofs.hold(user=user)
+    proofs.lock_account(user=user)
     old = stored_secrets.lock_of_user(
         PersonalAccessToken, user=user, row_id=token_id, noun="token"
     )
@@ -144,7 +144,7 @@ def rotate(
         user=user, name=old.name, scopes=old.scopes, days=days, visitor=visitor
     )
     # The successor inherits the known networks, so its use there sends no mail.
-    known = {*networks.first(visitor), *(old.networks or ())}
+    known = {*networks.initial_networks(visitor), *(old.networks or ())}
     issued.token.networks = sorted(known)
     issued.token.save(update_fields=["networks"])
     stored_secrets.replace(

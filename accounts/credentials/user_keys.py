@@ -36,7 +36,7 @@ def issue(
     """
     if days is not None:
         stored_secrets.check_days(days, longest=DAYS_MAX, noun="A key")
-    proofs.hold(user=user)
+    proofs.lock_account(user=user)
     secret, now = opaque.mint(opaque.USER_KEY), timezone.now()
     key = UserKey.objects.create(
         user=user,
@@ -44,7 +44,7 @@ def issue(
         **stored_secrets.digest_columns(secret),
         created_at=now,
         expires_at=None if days is None else now + timedelta(days=days),
-        networks=networks.first(visitor),
+        networks=networks.initial_networks(visitor),
     )
     audit.record(
         "user_key_issued", user=user, visitor=visitor, key_id=str(key.pk), name=name

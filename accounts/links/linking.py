@@ -234,7 +234,7 @@ def callback(provider: str) -> str:
 def _kept(attempt: LinkAttempt, proven: ProvenAccount, visitor: Visitor) -> Link:
     try:
         # What the account's owner has ended since it was started, adds nothing.
-        user = proofs.hold(user=User(pk=attempt.user_id, epoch=attempt.epoch))
+        user = proofs.lock_account(user=User(pk=attempt.user_id, epoch=attempt.epoch))
     except TokenEnded as ended:
         raise InvalidLinkState(
             "Everything that opened the account was ended."

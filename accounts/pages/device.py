@@ -77,7 +77,7 @@ def _confirm(
     ticked = grant.scopes if chosen is None else chosen
     about = {
         "grant": grant,
-        "user_code": devices.spell(grant.user_code),
+        "user_code": devices.format_user_code(grant.user_code),
         "scopes": [
             (scope, scopes.SCOPES[scope], scope in ticked) for scope in grant.scopes
         ],

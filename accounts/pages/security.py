@@ -85,7 +85,7 @@ def shown(
         "syncable": any(row.link and row.link.is_active for row in linked),
         "identities": identities.linked_identities(user=user),
         "google": google.is_configured(),
-        "passkeys": passkey_signin.of(user=user),
+        "passkeys": passkey_signin.passkeys_of(user=user),
         "has_password": user.has_usable_password(),
         "kept": kept or {"ticked": ["account:read"]},
         "tokens": tokens.live(user=user)[:50],
@@ -96,7 +96,7 @@ def shown(
         "key_days": KEY_DAYS,
         "sessions": sessions.live(user=user)[:50],
         "here": here and here.pk,
-        "events": [_event(one) for one in audit.told(user=user, limit=RECENT)],
+        "events": [_event(one) for one in audit.owner_events(user=user, limit=RECENT)],
     }
     response = render(request, "accounts/security.html", about)
     # Forms that link an account end there, and browsers hold them to this.
@@ -119,7 +119,7 @@ def end_session(
     return redirect("/security#sessions")
 
 
-def _event(event: audit.Told) -> dict[str, Any]:
+def _event(event: audit.OwnerEvent) -> dict[str, Any]:
     plain = event.kind.replace("_", " ").capitalize()
     return {
         "what": MEANINGS.get(event.kind, plain),

@@ -38,7 +38,7 @@ def require_second_proof(request: HttpRequest) -> None:
     if session is None:
         raise TokenEnded("You were signed out just now.")
     try:
-        proofs.require_second(session=session)
+        proofs.require_second_proof(session=session)
     except proofs.ProofTooOld:
         raise SignInAgain from None
 

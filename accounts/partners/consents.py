@@ -39,7 +39,7 @@ def grant(*, user: User, app_id: uuid.UUID, after_movement: bool = False) -> boo
     if live.values_list("pk").first() is not None:
         return False
     with transaction.atomic(), connection.cursor() as cursor:
-        proofs.hold(user=user)
+        proofs.lock_account(user=user)
         cursor.execute(
             "INSERT INTO accounts_consent (user_id, app_id, granted_at) "
             "VALUES (%s, %s, %s) ON CONFLICT (user_id, app_id) DO UPDATE "

@@ -64,7 +64,7 @@ def publish(*, owner: User, slug: str, name: str, offer: Offer) -> IssuedAppKey:
     Raises `TooMany`, and what `partners.create` does.
     """
     # Two forms sent at once stand in line here.
-    proofs.hold(user=owner)
+    proofs.lock_account(user=owner)
     if App.objects.filter(owner=owner).count() >= MOST_TOOLS:
         raise TooMany(f"An account has {MOST_TOOLS} tools at most.")
     app = partner_apps.create(
@@ -175,7 +175,7 @@ def keys(*, owner: User, app_id: uuid.UUID) -> QuerySet[AppKey]:
 @transaction.atomic
 def add_key(*, owner: User, app_id: uuid.UUID, name: str) -> IssuedAppKey:
     """Another key, beside those there are. Raises `NotFound` and `TooMany`."""
-    proofs.hold(user=owner)
+    proofs.lock_account(user=owner)
     app = _locked(owner, app_id)
     if keys(owner=owner, app_id=app_id).count() >= MOST_KEYS:
         raise TooMany(f"An app has {MOST_KEYS} keys at most; revoke one first.")
@@ -187,7 +187,7 @@ def rotate_key(
     *, owner: User, app_id: uuid.UUID, key_id: uuid.UUID, overlap_seconds: int
 ) -> IssuedAppKey:
     """As `app_keys.rotate`, for an own app; raises `NotFound` too."""
-    proofs.hold(user=owner)
+    proofs.lock_account(user=owner)
     _own_key(owner, app_id, key_id)
     return app_keys.rotate(
         key_id=key_id, overlap_seconds=overlap_seconds, actor=str(owner)

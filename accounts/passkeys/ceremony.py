@@ -108,12 +108,12 @@ def rp_id() -> str:
     return ".".join(common) if named else home
 
 
-def made(credential: object, *, challenge: bytes) -> NewCredential:
+def verify_registration(credential: object, *, challenge: bytes) -> NewCredential:
     """Check the answer to `navigator.credentials.create()`. Raises `Unverified`."""
     return _believe(lambda: _made(credential, challenge))
 
 
-def shown(
+def verify_assertion(
     credential: object, *, challenge: bytes, public_key: bytes
 ) -> VerifiedAssertion:
     """Check the answer to `navigator.credentials.get()`. Raises `Unverified`."""

@@ -78,7 +78,7 @@ def begin_adding(*, session: Session, rp_name: str) -> RegistrationOptions:
     Raises `proofs.SecondProofRequired` where a passkey opened the session without a
     PIN, finger or face.
     """
-    proofs.require_second(session=session)
+    proofs.require_second_proof(session=session)
     user = session.user
     # Two first times at once: get_or_create makes one row of them.
     owner, _ = PasskeyOwner.objects.get_or_create(
@@ -89,7 +89,7 @@ def begin_adding(*, session: Session, rp_name: str) -> RegistrationOptions:
         handle=bytes(owner.handle),
         name=str(user),
         display_name=f"{user.first_name} {user.last_name}".strip(),
-        exclude=[_descriptor(row) for row in passkey_signin.of(user=user)],
+        exclude=[_descriptor(row) for row in passkey_signin.passkeys_of(user=user)],
     )
     return _registration(ADD, options, user=str(user.pk))
 
@@ -110,7 +110,7 @@ def complete_adding(
     try:
         with transaction.atomic():
             # Whoever adds or removes a passkey of this person stands in line here.
-            proofs.hold(user=user)
+            proofs.lock_account(user=user)
             if Passkey.objects.filter(user=user).count() >= MOST_PER_ACCOUNT:
                 raise RegistrationFailed("This account has all the passkeys it may.")
             added = _add(user, made, name, visitor)
@@ -225,7 +225,9 @@ def _take_registration(
 
 def _made(credential: object, facts: dict[str, Any]) -> ceremony.NewCredential:
     try:
-        return ceremony.made(credential, challenge=bytes.fromhex(facts["challenge"]))
+        return ceremony.verify_registration(
+            credential, challenge=bytes.fromhex(facts["challenge"])
+        )
     except Unverified as wrong:
         raise _failed() from wrong
 

@@ -134,13 +134,13 @@ def sign_in(
         raise AuthFailed("The passkey could not be verified.") from wrong
     with transaction.atomic():
         # The account before its passkeys, as removing one locks them.
-        proofs.hold(user=row.user)
+        proofs.lock_account(user=row.user)
         if _count(row, shown):
             return begin(row, VERIFIED if shown.user_verified else PROVEN)
     raise _replayed(row, shown, visitor)
 
 
-def of(*, user: User) -> list[Passkey]:
+def passkeys_of(*, user: User) -> list[Passkey]:
     """The person's passkeys, oldest first."""
     return list(Passkey.objects.filter(user=user).order_by("created_at"))
 
@@ -196,7 +196,7 @@ def _take_sign_in(nonce: object, credential: object) -> tuple[dict[str, Any], by
 def _shown(
     row: Passkey, credential: Any, facts: dict[str, Any]
 ) -> ceremony.VerifiedAssertion:
-    shown = ceremony.shown(
+    shown = ceremony.verify_assertion(
         credential,
         challenge=bytes.fromhex(facts["challenge"]),
         public_key=bytes(row.public_key),

@@ -67,7 +67,9 @@ def by_clerk(*, clerk_id: str, visitor: Visitor = NO_VISITOR) -> User:
     if known is not None:
         return known
     profile = _profile_if_available(clerk_id)
-    return email_ownership.settled(lambda: _first_seen(clerk_id, profile, visitor))
+    return email_ownership.retry_lost_races(
+        lambda: _first_seen(clerk_id, profile, visitor)
+    )
 
 
 def by_google(
@@ -87,7 +89,7 @@ def by_google(
             raise AccountClosed("This account is closed.")
         return begin(user)
 
-    return email_ownership.settled(arrive)
+    return email_ownership.retry_lost_races(arrive)
 
 
 def link_google(
@@ -100,16 +102,18 @@ def link_google(
     """
 
     def arrive() -> Identity:
-        row = proofs.hold(user=user)
+        row = proofs.lock_account(user=user)
         linked = _linked(claims).first()
         if linked is None:
-            email_ownership.tell_linked(user=row, name="Google", visitor=visitor)
+            email_ownership.mail_identity_linked(
+                user=row, name="Google", visitor=visitor
+            )
             return _link(row, claims, visitor)
         if linked.user_id != row.pk:
             raise IdentityTaken("That Google account signs in another account here.")
         return linked
 
-    return email_ownership.settled(arrive)
+    return email_ownership.retry_lost_races(arrive)
 
 
 def learn_due(*, limit: int = 100) -> int:
@@ -135,7 +139,7 @@ def _look_up(lookup: ClerkLookup) -> bool:
     try:
         profile = _profile_if_available(str(lookup.user.clerk_id))
         if profile is not None:
-            done = email_ownership.settled(partial(_learned, lookup, profile))
+            done = email_ownership.retry_lost_races(partial(_learned, lookup, profile))
     finally:
         if not done:
             QUEUE.retry(lookup)
@@ -187,7 +191,7 @@ def _link_clerk(holder: User, clerk_id: str, visitor: Visitor) -> User:
     holder.clerk_id = clerk_id
     holder.save(update_fields=["clerk_id"])
     audit.record("identity_linked", user=holder, visitor=visitor, provider="clerk")
-    email_ownership.tell_linked(
+    email_ownership.mail_identity_linked(
         user=holder, name="Focus sign-in (Clerk)", visitor=visitor
     )
     return holder
@@ -209,7 +213,7 @@ def _learn(user: User, profile: Profile) -> None:
 def _take_email(user: User, claim: email_ownership.Claim, visitor: Visitor) -> None:
     """Give `user` an email that is free; mail the holder of one that is not."""
     if claim.holder is not None:
-        email_ownership.tell_left_alone(
+        email_ownership.mail_email_left_alone(
             holder=claim.holder, way="clerk", visitor=visitor
         )
     elif claim.email is not None:
@@ -251,7 +255,7 @@ def _newcomer(claims: Claims, visitor: Visitor) -> User:
         user.save(force_insert=True)
         audit.record("registered", user=user, visitor=visitor, by=GOOGLE)
     else:
-        email_ownership.tell_linked(user=user, name="Google", visitor=visitor)
+        email_ownership.mail_identity_linked(user=user, name="Google", visitor=visitor)
     _link(user, claims, visitor)
     return user
 

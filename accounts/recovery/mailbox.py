@@ -123,7 +123,7 @@ def set_password(
     link = read_link(secret=secret)
     fresh = User(email=link.user.email)
     # Hash the password before any row is locked: a hash is slow.
-    passwords.set_new(user=fresh, password=password)
+    passwords.set_password(user=fresh, password=password)
     gone: list[AccountElsewhere] = []
     with transaction.atomic():
         user = User.objects.select_for_update(no_key=True).get(pk=link.user.pk)

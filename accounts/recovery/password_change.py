@@ -64,9 +64,9 @@ def change(
         if hashing.normal(new) == hashing.normal(current):
             raise passwords.WeakPassword("Choose a password that you do not use now.")
     fresh = User(email=user.email)
-    passwords.set_new(user=fresh, password=new)
+    passwords.set_password(user=fresh, password=new)
     with transaction.atomic():
-        row = proofs.hold(user=user)
+        row = proofs.lock_account(user=user)
         live = Session.objects.select_for_update(no_key=True)
         if not live.filter(pk=session.pk, revoked_at=None).exists():
             raise TokenEnded("You were signed out just now.")
@@ -95,10 +95,10 @@ def change(
 
 def _check_current(user: User, current: str, visitor: Visitor) -> None:
     email = str(user.email)
-    guesses.examine(email=email, visitor=visitor)
-    if passwords.is_right(user=user, password=current):
-        guesses.right(email=email, visitor=visitor)
+    guesses.check_wait(email=email, visitor=visitor)
+    if passwords.verify(user=user, password=current):
+        guesses.remember_address(email=email, visitor=visitor)
         return
-    guesses.wrong(email=email)
+    guesses.count_wrong(email=email)
     audit.record("password_change_failed", user=user, visitor=visitor)
     raise WrongCurrentPassword("The current password is wrong.")

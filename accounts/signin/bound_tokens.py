@@ -26,7 +26,7 @@ from focus.database.statements import columns, instance, tuples
 CLERKS = timedelta(minutes=30)
 
 
-def require(app: App, *, live: bool, revoked: bool) -> App:
+def require_permitted(app: App, *, live: bool, revoked: bool) -> App:
     """`app` while it may act at all: raises `AppInactive` or `AppNotGranted`."""
     if not live:
         raise AppInactive("This app is inactive.")
@@ -41,7 +41,7 @@ def require(app: App, *, live: bool, revoked: bool) -> App:
 def find(*, session_id: uuid.UUID, app: str) -> tuple[Session, App]:
     """The live session behind a bound JWT, and the app with this slug: one query.
 
-    Raises as `sessions.find` and `require` do; `TokenEnded` for an unknown app.
+    Raises as `sessions.find` and `require_permitted`; `TokenEnded` for an unknown app.
     """
     found = tuples(_FIND, {"session": session_id, "app": app})
     if not found:
@@ -49,8 +49,10 @@ def find(*, session_id: uuid.UUID, app: str) -> tuple[Session, App]:
     session, place = instance(Session, found[0])
     session.user, place = instance(User, found[0], place)
     bound, place = instance(App, found[0], place)
-    living = sessions.living(session, timezone.now())
-    return living, require(bound, live=found[0][place], revoked=found[0][place + 1])
+    living = sessions.require_live(session, timezone.now())
+    return living, require_permitted(
+        bound, live=found[0][place], revoked=found[0][place + 1]
+    )
 
 
 _FIND: LiteralString = f"""
@@ -64,7 +66,7 @@ _FIND: LiteralString = f"""
 """  # noqa: S608 — only our own text is put in
 
 
-def by_origin(*, origin: str, user: User) -> App | None:
+def app_by_origin(*, origin: str, user: User) -> App | None:
     """The live app whose pages have this origin, None for an unknown one.
 
     One query. Raises `AppNotGranted` where `user` took its permission back.
@@ -75,7 +77,7 @@ def by_origin(*, origin: str, user: User) -> App | None:
     if not found:
         return None
     app, place = instance(App, found[0])
-    return require(app, live=True, revoked=found[0][place])
+    return require_permitted(app, live=True, revoked=found[0][place])
 
 
 _BY_ORIGIN: LiteralString = f"""
@@ -86,7 +88,7 @@ _BY_ORIGIN: LiteralString = f"""
 """  # noqa: S608 — only our own text is put in
 
 
-def clerks_token(
+def issue_clerk_token(
     *, user: User, app: App, seconds: int, visitor: Visitor
 ) -> AccessToken:
     """A token for an app whose person Clerk signed in at a page of ours.

@@ -137,7 +137,7 @@ def start(
     raise AssertionError("unreachable")
 
 
-def spell(user_code: str) -> str:
+def format_user_code(user_code: str) -> str:
     """The user code as people read it: XXXX-XXXX."""
     return f"{user_code[:4]}-{user_code[4:]}"
 
@@ -189,7 +189,7 @@ def decide(
     status = DeviceGrant.Status.APPROVED if approve else DeviceGrant.Status.DENIED
     now = timezone.now()
     with transaction.atomic():
-        proofs.hold(user=user)
+        proofs.lock_account(user=user)
         decided = DeviceGrant.objects.filter(
             pk=grant.pk, status="pending", expires_at__gt=now
         ).update(
@@ -245,7 +245,7 @@ def poll(*, device_code: str, code_verifier: str = "") -> Poll:
 
 
 @transaction.atomic
-def give_back(*, device_code: str, code_verifier: str = "") -> None:
+def cancel(*, device_code: str, code_verifier: str = "") -> None:
     """End a sign-in that its device has stopped, approved or not. Twice is once.
 
     Raises `InvalidDeviceCode` for a code that is unknown, lacks its proof or has become

@@ -46,7 +46,7 @@ class Claim:
     email: str | None
 
 
-def settled(arrive: Callable[[], T]) -> T:
+def retry_lost_races(arrive: Callable[[], T]) -> T:
     """Run `arrive` in a transaction of its own and return its result.
 
     A lost race is retried up to five times; the next try reads what the winner wrote.
@@ -120,7 +120,9 @@ def evict(*, holder: User, way: str, visitor: Visitor = NO_VISITOR) -> None:
     sessions.revoke_all(user=holder, actor=actor, visitor=visitor)
 
 
-def tell_linked(*, user: User, name: str, visitor: Visitor = NO_VISITOR) -> None:
+def mail_identity_linked(
+    *, user: User, name: str, visitor: Visitor = NO_VISITOR
+) -> None:
     """Mail to the owner of an account: there is a new way in."""
     mails.write(
         user=user,
@@ -130,7 +132,9 @@ def tell_linked(*, user: User, name: str, visitor: Visitor = NO_VISITOR) -> None
     )
 
 
-def tell_left_alone(*, holder: User, way: str, visitor: Visitor = NO_VISITOR) -> None:
+def mail_email_left_alone(
+    *, holder: User, way: str, visitor: Visitor = NO_VISITOR
+) -> None:
     """Tell the owner of an email that an account without it is, by its proof, theirs.
 
     It could not be linked: it is there already, or `holder` has another such way in.

@@ -21,7 +21,7 @@ WAITS = ((11, 10), (12, 20), (13, 40), (14, 60))
 KNOWN_SECONDS = 30 * 86_400
 
 
-def examine(*, email: str, visitor: Visitor) -> None:
+def check_wait(*, email: str, visitor: Visitor) -> None:
     """Raises `Limited` while a guess at this account must wait. Looks nothing up."""
     windows = _windows(email)
     verdict = process_limiter().look(windows, mark=_known(email, visitor))
@@ -35,14 +35,14 @@ def examine(*, email: str, visitor: Visitor) -> None:
     raise Limited(max(1, -(-(max(ends) - verdict.now_ms) // 1000)))
 
 
-def wrong(*, email: str) -> None:
+def count_wrong(*, email: str) -> None:
     """Count a guess that was wrong."""
     # One by one: together, a window that is full would keep the others from counting.
     for window in _windows(email):
         process_limiter().hit([window])
 
 
-def right(*, email: str, visitor: Visitor) -> None:
+def remember_address(*, email: str, visitor: Visitor) -> None:
     """Remember where this account was signed in from."""
     known = _known(email, visitor)
     process_limiter().hit([], mark=known, seconds=KNOWN_SECONDS)

@@ -62,7 +62,7 @@ def register(
     # The slow part comes first, taken or not: it holds no lock and tells no time.
     user.password = hashing.make(password)
     for nth in range(_NAMES_TRIED):
-        user.username = chosen or usernames.derived(address, nth=nth)
+        user.username = chosen or usernames.derive(address, nth=nth)
         user.username_key = usernames.key(user.username)
         try:
             with transaction.atomic():
@@ -79,7 +79,7 @@ def register(
     raise usernames.UsernameTaken("Choose a username.")
 
 
-def set_new(*, user: User, password: str) -> None:
+def set_password(*, user: User, password: str) -> None:
     """Give `user` this password; saving is the caller's. Raises `WeakPassword` or
     `HashingBusy`.
     """
@@ -87,7 +87,7 @@ def set_new(*, user: User, password: str) -> None:
     user.password = hashing.make(password)
 
 
-def is_right(*, user: User, password: str) -> bool:
+def verify(*, user: User, password: str) -> bool:
     """Whether this is the password of `user`. Raises `HashingBusy`.
 
     A right one whose hash is outdated, or of a spelling from before passwords were
@@ -121,14 +121,14 @@ def authenticate(
         said = str(user.email)
     # All names of one account share its count of guesses.
     guessed = _guessed(said)
-    guesses.examine(email=guessed, visitor=visitor)
+    guesses.check_wait(email=guessed, visitor=visitor)
     if not by_username:
         user = _find(said)
     # Without an account, the same work as for a wrong password.
     nobody = User(password=UNUSABLE_PASSWORD_PREFIX)
-    fits = is_right(user=user or nobody, password=password)
+    fits = verify(user=user or nobody, password=password)
     if user is None or not fits or not user.is_active:
-        guesses.wrong(email=guessed)
+        guesses.count_wrong(email=guessed)
         if user is None:
             audit.record("sign_in_failed", visitor=visitor)
         else:
@@ -138,7 +138,7 @@ def authenticate(
             if by_username
             else "The email or the password is wrong."
         )
-    guesses.right(email=guessed, visitor=visitor)
+    guesses.remember_address(email=guessed, visitor=visitor)
     return user
 
 

@@ -92,7 +92,7 @@ def begin_in_browser(
         )
 
 
-def tokens(*, session: Session, access_seconds: int) -> SessionTokens:
+def issue_tokens(*, session: Session, access_seconds: int) -> SessionTokens:
     """The pair of a live sign-in by tokens that has not handed out any yet."""
     return _tokens(session, access_seconds, timezone.now())
 
@@ -122,7 +122,7 @@ def refresh(
             .first()
         )
         now = timezone.now()
-        session = living(session, now)
+        session = require_live(session, now)
         reused = not _rotate(session, presented, now)
         if reused:
             _end(session, now)
@@ -154,10 +154,10 @@ def find(*, session_id: uuid.UUID) -> Session:
     """
     found = tuples(_FIND, {"session": session_id})
     if not found:
-        return living(None, timezone.now())
+        return require_live(None, timezone.now())
     session, place = instance(Session, found[0])
     session.user, _ = instance(User, found[0], place)
-    return living(session, timezone.now())
+    return require_live(session, timezone.now())
 
 
 _FIND: LiteralString = f"""
@@ -177,7 +177,7 @@ def find_in_browser(*, browser_key: str) -> Session | None:
         .first()
     )
     try:
-        session = living(session, now)
+        session = require_live(session, now)
     except (InvalidToken, TokenExpired):
         return None
     if now - session.last_used_at >= TOUCH_AFTER:
@@ -275,7 +275,7 @@ def _create(
     tip: uuid.UUID | None = None,
     browser_key: str | None = None,
 ) -> Session:
-    proofs.hold(user=user)
+    proofs.lock_account(user=user)
     now = timezone.now()
     session = Session.objects.create(
         user=user,
@@ -313,7 +313,7 @@ def _carrier(now: datetime) -> QuerySet[BrowserSession]:
     )
 
 
-def living(session: Session | None, now: datetime) -> Session:
+def require_live(session: Session | None, now: datetime) -> Session:
     if session is None or session.revoked_at or not session.user.is_active:
         raise TokenEnded("The token is invalid.")
     if session.idle_expires_at <= now or session.absolute_expires_at <= now:

@@ -57,4 +57,4 @@ def redeem(
     now = timezone.now()
     session.last_used_at, session.idle_expires_at = now, now + sessions.IDLE
     session.save(update_fields=["last_used_at", "idle_expires_at"])
-    return sessions.tokens(session=session, access_seconds=access_seconds)
+    return sessions.issue_tokens(session=session, access_seconds=access_seconds)

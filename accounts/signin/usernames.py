@@ -53,7 +53,7 @@ def find(name: str) -> User | None:
     return people.first()
 
 
-def derived(email: str, *, nth: int) -> str:
+def derive(email: str, *, nth: int) -> str:
     """A username for an account that chose none: the part before `@`, and digits after
     the first try. Each try has more digits to choose from.
     """
@@ -69,7 +69,7 @@ def ensure(user: User) -> str:
     for nth in range(_TRIES):
         if user.username is not None:
             return user.username
-        name = derived(user.email or "", nth=nth)
+        name = derive(user.email or "", nth=nth)
         try:
             with transaction.atomic():
                 User.objects.filter(pk=user.pk, username=None).update(

@@ -73,7 +73,7 @@ def register(
     public_addresses.check_url(url)
     # Two at once must count each other, and nobody adds one to an account whose owner
     # has come meanwhile.
-    proofs.hold(user=user)
+    proofs.lock_account(user=user)
     known = listed(user=user).select_for_update(no_key=True, of=["self"])
     endpoint = known.filter(url=url).first()
     if endpoint is not None:

@@ -67,7 +67,7 @@ def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
         current_period_end=timezone.now(),
     )
     [delivery] = webhooks.told(endpoint)
-    code = devices.spell(devices.start(client_name=LONG).grant.user_code)
+    code = devices.format_user_code(devices.start(client_name=LONG).grant.user_code)
     return [
         "/",
         "/credits",

@@ -24,7 +24,7 @@ from accounts.credentials.access import PUBLIC, Access
 from accounts.credentials.principals import InvalidToken, Kind, Principal, TokenExpired
 from accounts.models import User
 from accounts.providers import clerk
-from accounts.same_site import first_party_only
+from accounts.same_site import require_first_party
 from accounts.signin import refresh_cookie, sessions, usernames
 from focus.contracts.fields import TrimmedText
 from focus.contracts.reviv import Person, Reviv
@@ -134,7 +134,7 @@ class RefreshViewSet(Reviv, ViewSet):
         wish = Refresh(data=request.data)
         by_cookie = refresh_cookie.read(request._request)
         if by_cookie is not None:
-            first_party_only(request._request)
+            require_first_party(request._request)
             tokens = self._refresh(request, by_cookie, DeadCookie)
             response = Response({"access": tokens.access_token}, headers=NO_STORE)
             refresh_cookie.put(response, tokens)

@@ -148,7 +148,7 @@ class SessionTokenViewSet(TheFocus, ViewSet):
         if principal.kind is Kind.CLERK and app is not None:
             if principal.read_only:
                 raise PermissionDenied("Support gets no token here.", code="read_only")
-            token = bound_tokens.clerks_token(
+            token = bound_tokens.issue_clerk_token(
                 user=user_of(request),
                 app=app,
                 seconds=SESSION_TOKEN_SECONDS,
@@ -212,7 +212,7 @@ class DeviceViewSet(TheFocus, ViewSet):
         except devices.TooManyCodes as many:
             wait = devices.STILL_POLLING.total_seconds()
             raise Throttled(wait, many.message) from many
-        user_code = devices.spell(started.grant.user_code)
+        user_code = devices.format_user_code(started.grant.user_code)
         page = f"{settings.PUBLIC_BASE_URL}/device"
         body = {
             "device_code": started.device_code,
@@ -289,7 +289,7 @@ class DeviceViewSet(TheFocus, ViewSet):
         """End a device login that the device has stopped. Repeating it is harmless."""
         wish = StoppedDevice(data=request.data)
         wish.is_valid(raise_exception=True)
-        devices.give_back(
+        devices.cancel(
             device_code=wish.validated_data["device_code"],
             code_verifier=request.headers.get("X-Code-Verifier", ""),
         )

@@ -120,7 +120,7 @@ def pass_on(request: HttpRequest, guest: Principal, goal: Destination) -> HttpRe
     if redirects.wants_token(target):
         text = guest.token
         if app is not None and guest.bound_to != app:
-            text = bound_tokens.clerks_token(
+            text = bound_tokens.issue_clerk_token(
                 user=cast(User, guest.user),
                 app=app,
                 seconds=REDIRECT_TOKEN_SECONDS,

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
-from accounts.authentication import browser_session, clerks_guest, visitor
+from accounts.authentication import browser_session, clerk_principal, visitor
 from accounts.credentials.principals import Principal
 from accounts.models import App, Session, User
 from accounts.pages.signin import entering, limiting
@@ -55,7 +55,7 @@ def page(request: HttpRequest) -> HttpResponse:
         if (app := _revoked_app(session, destination)) is not None:
             return _allow(request, session, destination, app)
         return entering.leave(session, destination)
-    guest = clerks_guest(request)
+    guest = clerk_principal(request)
     if guest is not None and entering.may_pass_on(guest, destination):
         return entering.pass_on(request, guest, destination)
     return _form(request, destination, guest=guest)
@@ -165,7 +165,7 @@ def _enter(request: HttpRequest) -> Session:
             visitor=where,
         )
     if intent == "clerk":
-        guest = clerks_guest(request)
+        guest = clerk_principal(request)
         if guest is None or not isinstance(guest.user, User) or guest.read_only:
             raise GuestGone("That sign-in has ended. Sign in again.")
         if guest.bound_to is not None:

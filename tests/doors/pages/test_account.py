@@ -46,7 +46,7 @@ class TestDevice:
     def test_a_code_in_the_url_fills_in_and_does_nothing(
         self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
-        code = devices.spell(started.grant.user_code)
+        code = devices.format_user_code(started.grant.user_code)
         page = alices.get(f"/device?user_code={code}").content.decode()
         assert f'value="{code}"' in page
         assert "focus-cli/1.0" not in page
@@ -63,7 +63,7 @@ class TestDevice:
             "focus &lt;i&gt;cli&lt;/i&gt;",
             "203.0.113.9",
             "focus-cli/1.0 &lt;b&gt;",
-            devices.spell(started.grant.user_code),
+            devices.format_user_code(started.grant.user_code),
             "Only approve if you started this yourself",
             "jobs:write",
         ):

@@ -121,7 +121,7 @@ def test_an_arrival_that_postgresql_ends_in_a_deadlock_starts_again():
         return True
 
     outcomes = at_once(
-        2, lambda: email_ownership.settled(partial(arrive, next(orders)))
+        2, lambda: email_ownership.retry_lost_races(partial(arrive, next(orders)))
     )
     assert outcomes == [True, True]
     assert len(tries) == 3

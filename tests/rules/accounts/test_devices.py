@@ -35,7 +35,7 @@ def test_a_code_is_eight_letters_that_make_no_words(
     code = started.grant.user_code
     assert len(code) == 8
     assert set(code) <= set("BCDFGHJKLMNPQRSTVWXZ")
-    assert devices.spell("BCDFGHJK") == "BCDF-GHJK"
+    assert devices.format_user_code("BCDFGHJK") == "BCDF-GHJK"
     assert len(started.device_code) == 43
 
 
@@ -201,7 +201,7 @@ class TestTypingTheCode:
         self, started: devices.DeviceCodes, alice: User, spell: str
     ) -> None:
         code = started.grant.user_code
-        dashed = devices.spell(code)
+        dashed = devices.format_user_code(code)
         typed = spell.format(code, dashed, dashed.lower(), " ".join(code))
         assert devices.find(user=alice, user_code=typed) == started.grant
 
@@ -275,7 +275,7 @@ def test_one_client_polls_for_twenty_codes_at_most(
     with pytest.raises(devices.TooManyCodes):
         devices.start(visitor=HOME)
     # One of them gives its code back, and all others have stopped without a word.
-    devices.give_back(device_code=begun[0].device_code)
+    devices.cancel(device_code=begun[0].device_code)
     assert devices.start(visitor=HOME)
     clock.shift(31)
     for _ in range(19):
@@ -295,7 +295,7 @@ class TestGivingBack:
         begun = devices.start(visitor=HOME)
         code = {"device_code": begun.device_code}
         for _ in range(2):
-            devices.give_back(**code)
+            devices.cancel(**code)
         with pytest.raises(devices.CodeExpired):
             devices.poll(**code)
         with pytest.raises(devices.InvalidUserCode):
@@ -304,7 +304,7 @@ class TestGivingBack:
     def test_also_where_it_was_approved_already(self, alice: User) -> None:
         begun = devices.start(visitor=HOME)
         devices.decide(user=alice, user_code=begun.grant.user_code, approve=True)
-        devices.give_back(device_code=begun.device_code)
+        devices.cancel(device_code=begun.device_code)
         with pytest.raises(devices.CodeExpired):
             devices.poll(device_code=begun.device_code)
         assert not alice.personalaccesstoken_set.exists()
@@ -318,4 +318,4 @@ class TestGivingBack:
         proved = devices.start(visitor=HOME, code_challenge="c" * 43)
         for code in (begun.device_code, proved.device_code, "x" * 43, "", "\x00"):
             with pytest.raises(devices.InvalidDeviceCode):
-                devices.give_back(device_code=code)
+                devices.cancel(device_code=code)

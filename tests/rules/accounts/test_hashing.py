@@ -62,7 +62,7 @@ def test_hashing_anew_does_not_undo_a_password_that_was_changed_meanwhile(
     alice.password = make_password(DECOMPOSED)
     alice.save()
     User.objects.update(password=make_password("a newer password"))
-    assert passwords.is_right(user=alice, password=DECOMPOSED)
+    assert passwords.verify(user=alice, password=DECOMPOSED)
     passwords.authenticate(email="alice@example.com", password="a newer password")
 
 
@@ -70,10 +70,10 @@ def test_a_long_password_is_refused_and_never_cut_short(alice: User) -> None:
     long = "é" * 256
     alice.password = make_password(long)
     alice.save()
-    assert passwords.is_right(user=alice, password=long)
-    assert not passwords.is_right(user=alice, password=long + "x")
+    assert passwords.verify(user=alice, password=long)
+    assert not passwords.verify(user=alice, password=long + "x")
     # Longer as it was typed, and as long as allowed once it is composed.
-    assert passwords.is_right(user=alice, password=unicodedata.normalize("NFD", long))
+    assert passwords.verify(user=alice, password=unicodedata.normalize("NFD", long))
 
 
 @pytest.fixture

@@ -281,7 +281,7 @@ class TestTakingOver:
                 user_code=waiting.grant.user_code,
                 approve=True,
             ),
-            partial(proofs.hold, user=before),
+            partial(proofs.lock_account, user=before),
             partial(consents.grant, user=before, app_id=video.pk),
             partial(tools.add_key, owner=before, app_id=video.pk, name="x"),
             partial(

@@ -227,7 +227,7 @@ def test_an_email_and_a_passkey(held: tuple[str, User | None]) -> None:
         assert (user.email, user.email_verified_at) == (EMAIL, None)
         return
     assert refused(answer) == "REGISTRATION_FAILED"
-    assert passkey_signin.of(user=holder) == []
+    assert passkey_signin.passkeys_of(user=holder) == []
     assert mailed() == ["A sign-up used your email address"]
 
 

@@ -90,7 +90,7 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
         bound = principal.bound_to
         slug = request.query_params.get("app")
         if slug is not None:
-            access.keep_to(principal=principal, app=slug)
+            access.require_own_app(principal=principal, app=slug)
         app = partner_apps.find_active(slug) if slug is not None else None
         if app is not None and access.may_let_in(principal=principal, app=app):
             starters.record_consent_and_grant(
