@@ -80,7 +80,7 @@ def start(
 
 def _find_app(principal: Principal, user: User, slug: str) -> tuple[App, bool]:
     """The app, and whether the person has let it before."""
-    access.keep_to(principal=principal, app=slug)
+    access.require_own_app(principal=principal, app=slug)
     app, granted = partner_apps.find_with_consent(slug, user_id=user.pk)
     if not granted and not access.may_let_in(principal=principal, app=app):
         raise AppNotGranted("This credential cannot let the app spend credits.")
@@ -100,7 +100,7 @@ def listed(
     Raises `TokenBoundToApp` where `app` is another app than the credential's own.
     """
     if app is not None:
-        access.keep_to(principal=principal, app=app)
+        access.require_own_app(principal=principal, app=app)
     return listing.listed(
         caller=caller_of(principal), app=app, status=status, after=after, limit=limit
     )
