@@ -22,6 +22,8 @@ CHANGE_APP_IDENTITY = "change_app_identity"
 EXTRA = [
     ("wallet", "wallet", "adjust_without_limit", "Can adjust credits without a limit"),
     ("wallet", "wallet", "set_overdraft_limit", "Can set how deep debt may become"),
+    # No role has it: credits that cost almost nothing pass the approvals of gifts.
+    ("payments", "pack", "sell_below_floor", "Can sell credits below the lowest price"),
     # No role has it: family apps read the tokens of people's linked accounts.
     ("accounts", "app", "mark_family", "Can mark apps as Focus family"),
     # No role has it: it decides where an app's users and their tokens go.

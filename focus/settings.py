@@ -338,6 +338,8 @@ STAFF_ADJUST_LIMIT_CREDITS = read.number("STAFF_ADJUST_LIMIT_CREDITS", "100", ze
 STAFF_APPROVAL_ABOVE_CREDITS = read.number(
     "STAFF_APPROVAL_ABOVE_CREDITS", "1000", zero=True
 )
+# The cheapest pack or plan that finance may offer. Superusers may offer cheaper ones.
+STAFF_MOST_CREDITS_PER_DOLLAR = read.number("STAFF_MOST_CREDITS_PER_DOLLAR", "10")
 
 # kombu spells a unix socket in its own way.
 CELERY_BROKER_URL = (

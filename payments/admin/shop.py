@@ -8,17 +8,51 @@ from django.http import HttpRequest
 
 from accounts import audit
 from accounts.authentication import user_of, visitor
+from accounts.models import User
 from focus.admin_site.base import StaffAdmin
+from payments import offers
 from payments.models import Pack, Plan
 from payments.models.packs import dollars
 from payments.plans import catalog as plan_catalog
 from payments.plans import prices as plan_prices
 
 
+class OfferForm(forms.ModelForm):
+    """Refuses terms that the signed-in member of staff may not offer."""
+
+    staff: User
+
+    def clean(self) -> Any:
+        cleaned = super().clean() or self.cleaned_data
+        credits_, price_cents = cleaned.get("credits"), cleaned.get("price_cents")
+        if credits_ is None or price_cents is None:
+            return cleaned
+        try:
+            offers.refuse_below_floor(
+                offer=self.instance,
+                credits_=credits_,
+                price_cents=price_cents,
+                active=cleaned.get("active", False),
+                staff=self.staff,
+            )
+        except offers.BelowFloor as refusal:
+            self.add_error("price_cents", refusal.message)
+        return cleaned
+
+
 class ForSale(StaffAdmin):
     """Every change is on record."""
 
+    form = OfferForm
     list_fullwidth = True
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **more: Any
+    ) -> Any:
+        form = super().get_form(request, obj, change, **more)
+        # Django makes this class anew for each request.
+        form.staff = user_of(request)
+        return form
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -50,7 +84,7 @@ class PackAdmin(ForSale):
         return ["sku"] if obj else []
 
 
-class PlanForm(forms.ModelForm):
+class PlanForm(OfferForm):
     def clean(self) -> Any:
         """A Price in Stripe has one amount and one plan for ever: credits go by it."""
         cleaned = super().clean() or self.cleaned_data

@@ -151,6 +151,7 @@ BAD: dict[str, list[str]] = {
     "PASSWORD_HASHES_AT_ONCE": ["0", "few"],
     "PASSWORD_HASHES_WAITING": ["-1", "few"],
     "STAFF_ADJUST_LIMIT_CREDITS": ["-1", "nan", "much", ""],
+    "STAFF_MOST_CREDITS_PER_DOLLAR": ["0", "-1", "many", ""],
     "WEBHOOK_ALLOW_PRIVATE": ["no", "false"],
     "EMAIL_PORT": ["0", "smtp", "99999"],
     "EMAIL_TLS": ["yes"],
