@@ -1,4 +1,4 @@
-"""Payments as a Django app."""
+"""Django's configuration of the payments app: invariants, and the offers to seed."""
 
 from typing import Any
 
@@ -14,12 +14,15 @@ class PaymentsConfig(AppConfig):
         from wallet.invariants import register
 
         register(INVARIANTS, TABLES)
-        # Django's own hook for what must follow a migrate; not plumbing of ours.
+        # post_migrate is the only hook that Django offers for seeding after a migrate.
         post_migrate.connect(seed_catalog, sender=self)
 
 
 def seed_catalog(**_signal: Any) -> None:
-    """What the guides show for sale, where it is missing. Staff's changes stay."""
+    """Create the packs and plans that the guides show, where they are missing.
+
+    Rows that staff changed stay as they are.
+    """
     from payments import packs
     from payments.plans import catalog as plan_catalog
 

@@ -1,4 +1,4 @@
-"""Accounts as Stripe knows them."""
+"""Stripe customers: one for each account that pays for a plan or saves a card."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,8 +20,9 @@ T = TypeVar("T")
 
 
 def ensure_customer(*, account: User) -> Customer:
-    """The account's customer, made at Stripe now if it never was. Asks Stripe, so no
-    transaction may be open.
+    """Return the account's customer, and create it at Stripe if there is none.
+
+    Calls Stripe, so no transaction may be open.
     """
     customer, _ = Customer.objects.get_or_create(account=account)
     if customer.stripe_customer_id:
@@ -41,8 +42,9 @@ def ensure_customer(*, account: User) -> Customer:
 
 
 def with_customer(*, account: User, call: Callable[[Customer], T]) -> T:
-    """The answer of `call` for the account's customer. Where Stripe refuses because it
-    does not have that customer any more, once again for a new one.
+    """Return what `call` returns for the account's customer.
+
+    If Stripe no longer has that customer, create another one and call once more.
     """
     customer = ensure_customer(account=account)
     try:
@@ -56,7 +58,10 @@ def with_customer(*, account: User, call: Callable[[Customer], T]) -> T:
 
 @transaction.atomic
 def _forget(customer: Customer) -> None:
-    """Two requests at once forget it once: the second finds another id, or none."""
+    """Move the customer's id to `PastCustomer`.
+
+    Of two concurrent requests one moves it: the second finds another id, or none.
+    """
     row = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
     if row.stripe_customer_id is None or (
         row.stripe_customer_id != customer.stripe_customer_id
@@ -72,7 +77,7 @@ def _forget(customer: Customer) -> None:
 
 
 def account_of_subscription(stands: StripeSubscription) -> UUID | None:
-    """The account that has the subscription: as we know it, or by its customer."""
+    """Return the account of a subscription: by our row, else by its customer."""
     known = Subscription.objects.filter(stripe_subscription_id=stands.id)
     if (account_id := known.values_list("account_id", flat=True).first()) is not None:
         return account_id
@@ -80,7 +85,7 @@ def account_of_subscription(stands: StripeSubscription) -> UUID | None:
 
 
 def account_of_customer(*, customer: str | None) -> UUID | None:
-    """The account that has the customer, or had it."""
+    """Return the account that has the customer, or had it before Stripe lost it."""
     if customer is None:
         return None
     for model in (Customer, PastCustomer):

@@ -1,4 +1,4 @@
-"""Differences from Stripe, as staff read them."""
+"""Differences between Stripe's books and ours, as rows that staff read."""
 
 import logging
 
@@ -12,7 +12,10 @@ Kind = Drift.Kind
 
 
 def record(*, kind: Kind, subject: str, detail: str) -> Drift | None:
-    """List a difference, once while it lasts. None where staff settled it by hand."""
+    """List a difference for staff, as one row while it lasts.
+
+    Returns None if staff settled this difference by hand before.
+    """
     subject = subject[:255]
     settled = Drift.objects.filter(kind=kind, subject=subject).exclude(settled_by="")
     if settled.exists():
@@ -28,6 +31,9 @@ def record(*, kind: Kind, subject: str, detail: str) -> Drift | None:
 
 
 def settle(*, drift_id: int, by: str) -> bool:
-    """Take a difference off the list for good: staff dealt with it."""
+    """Take a difference off the list for good, because staff dealt with it.
+
+    Returns False if it was not open.
+    """
     open_ = Drift.objects.filter(pk=drift_id, healed_at=None)
     return bool(open_.update(healed_at=Now(), settled_by=by[:254]))

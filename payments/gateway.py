@@ -1,9 +1,9 @@
-"""What we ask of Stripe, each thing by its name. Only this file and
-`payments.stripe_client` talk to it.
+"""Every request that we send to Stripe, as one function each.
 
-Answers are `payments.stripe_objects`; refusals are domain errors. A call takes seconds
-at worst and must never be made while a transaction is open. A call that changes an
-object in Stripe carries our idempotency key, so a retry after a crash changes it once.
+Only this file and `payments.stripe_client` talk to Stripe. Functions return
+`payments.stripe_objects` and raise domain errors. A call takes seconds at worst, so no
+transaction may be open. A call that creates an object carries an idempotency key, so a
+retry after a crash creates it once.
 
 A function that lists yields `UnreadableObject` for an object that it cannot read, so
 that one bad object does not stop the comparison of the others.
@@ -46,13 +46,13 @@ from payments.stripe_objects import (
     id_of,
 )
 
-# How old a signature may be: Stripe's own figure.
+# The oldest signature that we accept: Stripe's own figure.
 TOLERANCE_SECONDS = 300
 CURRENCY = "usd"
-# How many types Stripe takes in one question for events.
+# How many event types Stripe accepts in one list request.
 TYPES_AT_ONCE = 20
 
-# What reading an event raises for wrong types, times, names, and deep nesting.
+# What parsing an event raises for wrong types, times, names, and deep nesting.
 UNREADABLE = (
     msgspec.DecodeError,
     AttributeError,
@@ -66,13 +66,13 @@ T = TypeVar("T")
 
 
 class NotFromStripe(DomainError):
-    """Not signed with any of our secrets, too old, or not an event."""
+    """The request is not signed with one of our secrets, is too old, or is no event."""
 
     code = "invalid_signature"
 
 
 class NotAnEvent(NotFromStripe):
-    """Signed with a secret of ours, and not an event that we can read."""
+    """The signature is right, but the body is no event that we can parse."""
 
 
 def is_on() -> bool:
@@ -81,9 +81,10 @@ def is_on() -> bool:
 
 
 def verified_event(*, body: bytes, signature: str) -> EventNotice:
-    """What a request's raw body says, if Stripe signed it. Raises `NotFromStripe`
-    (`NotAnEvent` where the signature is right), and `PaymentsOff` where there is no
-    secret to check it with.
+    """Verify the signature over a request's raw body, and parse the event in it.
+
+    Raises `NotFromStripe` (`NotAnEvent` if only the body is bad), and `PaymentsOff` if
+    the server has no secret to verify with.
     """
     secrets = settings.STRIPE_WEBHOOK_SECRETS
     if not secrets:
@@ -105,31 +106,31 @@ def _signed(text: str, signature: str, secret: str) -> bool:
         stripe.WebhookSignature.verify_header(
             text, signature, secret, TOLERANCE_SECONDS
         )
-    # A header that is not ASCII cannot be compared.
+    # The comparison raises for a header that is not ASCII.
     except (stripe.SignatureVerificationError, ValueError, TypeError):
         return False
     return True
 
 
 def create_session(*, params: Mapping[str, Any], key: str) -> CheckoutSession:
-    """Make a Checkout session. The same key makes it once, for a day."""
+    """Create a Checkout session. The same key creates it once within 24 hours."""
     return CheckoutSession.of(create_once(v1().checkout.sessions.create, params, key))
 
 
 def session(*, session_id: str) -> CheckoutSession:
+    """Return a Checkout session. Raises `Missing`."""
     sessions = v1().checkout.sessions
     return CheckoutSession.of(request(lambda: sessions.retrieve(session_id)))
 
 
 def expire_session(*, session_id: str) -> None:
-    """Close a session that nobody has paid. Raises `StripeRefused` where it is not
-    open any more.
-    """
+    """Close an unpaid session. Raises `StripeRefused` if it is no longer open."""
     sessions = v1().checkout.sessions
     request(lambda: sessions.expire(session_id))
 
 
 def session_paid_by(*, payment_intent: str) -> CheckoutSession | None:
+    """Return the Checkout session that a payment intent paid, if there is one."""
     sessions = v1().checkout.sessions
     wanted = {"payment_intent": payment_intent, "limit": 1}
     found = request(lambda: sessions.list(wanted))["data"]
@@ -146,11 +147,11 @@ def sessions_between(
 
 
 def charge(*, params: Mapping[str, Any], key: str) -> Intent:
-    """Charge a saved card while nobody is there. A bank's no is an answer, with the
-    intent that it left. Raises `CardDeclined` where it left none.
+    """Charge a saved card off-session and return the payment intent.
 
-    Under this one key alone: a refusal ends the attempt, and the next attempt has
-    another key.
+    A decline returns the intent that it left behind. Raises `CardDeclined` if it left
+    none. The charge uses exactly this key: a refusal ends the attempt, and the next
+    attempt has a key of its own.
     """
     intents = v1().payment_intents
     try:
@@ -168,6 +169,7 @@ def _intent_in(error: BaseException | None) -> str | None:
 
 
 def intent(*, intent_id: str) -> Intent:
+    """Return a payment intent. Raises `Missing`."""
     intents = v1().payment_intents
     return Intent.of(request(lambda: intents.retrieve(intent_id)))
 
@@ -188,31 +190,33 @@ def intents_between(
 
 
 def cancel_intent(*, intent_id: str) -> Intent:
-    """See to it that nobody pays it any more; how it stands then. Raises
-    `StripeRefused` where it is paid, under way or cancelled already.
+    """Cancel a payment intent, so that it can no longer be paid, and return it.
+
+    Raises `StripeRefused` if it is paid, processing or cancelled already.
     """
     intents = v1().payment_intents
     return Intent.of(request(lambda: intents.cancel(intent_id)))
 
 
 def card_label(*, payment_method: str) -> str:
-    """A saved card, as its holder knows it."""
+    """Describe a saved card as its holder knows it: `visa ending in 4242`."""
     methods = v1().payment_methods
     return card_of(request(lambda: methods.retrieve(payment_method)))
 
 
 def detach_card(*, payment_method: str) -> None:
-    """Stripe keeps it no more. Raises `StripeRefused` where it keeps none."""
+    """Delete a saved card at Stripe. Raises `StripeRefused` if it is not saved."""
     methods = v1().payment_methods
     request(lambda: methods.detach(payment_method))
 
 
 def create_customer(*, params: Mapping[str, Any], key: str) -> str:
+    """Create a customer, once per `key`, and return its id."""
     return str(create_once(v1().customers.create, params, key)["id"])
 
 
 def customer_exists(*, customer: str) -> bool:
-    """Whether Stripe has it, and it was not deleted there."""
+    """Whether Stripe has the customer, and the customer is not deleted."""
     customers = v1().customers
     try:
         return not request(lambda: customers.retrieve(customer)).get("deleted")
@@ -221,11 +225,12 @@ def customer_exists(*, customer: str) -> bool:
 
 
 def create_price(*, params: Mapping[str, Any], key: str) -> str:
+    """Create a Price, once per `key`, and return its id."""
     return str(create_once(v1().prices.create, params, key)["id"])
 
 
 def is_price_active(*, price: str) -> bool:
-    """Whether Stripe has the Price, and it is active."""
+    """Whether Stripe has the Price, and the Price is active."""
     prices = v1().prices
     try:
         return bool(request(lambda: prices.retrieve(price)).get("active"))
@@ -234,14 +239,14 @@ def is_price_active(*, price: str) -> bool:
 
 
 def create_portal_session(*, params: Mapping[str, Any]) -> tuple[str, str]:
-    """A customer portal session: its id and its address."""
+    """Create a customer portal session. Returns its id and its URL."""
     portal = v1().billing_portal.sessions
     made = request(lambda: portal.create(dict(params)))
     return str(made["id"]), str(made["url"])
 
 
 def invoice(*, invoice_id: str) -> Invoice:
-    """With all of its lines and payments."""
+    """Return an invoice with all of its lines and payments. Raises `Missing`."""
     invoices = v1().invoices
     params: Any = {"expand": ["payments"]}
     return _invoice(request(lambda: invoices.retrieve(invoice_id, params)))
@@ -257,7 +262,7 @@ def _invoice(it: Any) -> Invoice:
 
 
 def open_intents_of_invoice(*, invoice_id: str | None) -> list[Intent]:
-    """The payments by which an invoice may still be paid."""
+    """Return the payment intents that may still pay an invoice."""
     if invoice_id is None:
         return []
     listed = v1().invoice_payments.list
@@ -267,6 +272,7 @@ def open_intents_of_invoice(*, invoice_id: str | None) -> list[Intent]:
 
 
 def invoice_paid_by(*, payment_intent: str) -> Invoice | None:
+    """Return the invoice that a payment intent paid, if there is one."""
     payments = v1().invoice_payments
     by: Any = {"type": "payment_intent", "payment_intent": payment_intent}
     found = request(lambda: payments.list({"payment": by, "limit": 1}))["data"]
@@ -276,7 +282,7 @@ def invoice_paid_by(*, payment_intent: str) -> Invoice | None:
 def invoices_between(
     since: datetime, until: datetime
 ) -> Iterator[Invoice | UnreadableObject]:
-    """Those that are paid."""
+    """List the paid invoices that were created in this time."""
     wanted = {"status": "paid", "expand": ["data.payments"]}
     listed = v1().invoices.list
     created = _between(since, until)
@@ -284,7 +290,7 @@ def invoices_between(
 
 
 def subscription(*, subscription_id: str) -> StripeSubscription:
-    """With all of its items."""
+    """Return a subscription with all of its items. Raises `Missing`."""
     subscriptions = v1().subscriptions
     return _subscribed(request(lambda: subscriptions.retrieve(subscription_id)))
 
@@ -296,26 +302,26 @@ def _subscribed(it: Any) -> StripeSubscription:
 
 
 def subscriptions_of(*, customer: str) -> list[StripeSubscription]:
-    """Every one that has not ended."""
+    """Return every subscription of a customer that has not ended."""
     listed = v1().subscriptions.list
     return [_subscribed(it) for it in list_all(listed, customer=customer)]
 
 
 def set_cancel_at_period_end(*, subscription_id: str, ends: bool) -> StripeSubscription:
-    """Let it run out at the end of what is paid, or go on after all."""
+    """End a subscription with its paid period (`ends`), or let it renew again."""
     subscriptions = v1().subscriptions
     changed: Any = {"cancel_at_period_end": ends}
     return _subscribed(request(lambda: subscriptions.update(subscription_id, changed)))
 
 
 def cancel_subscription(*, subscription_id: str) -> None:
-    """End it now. Raises `StripeRefused` or `Missing` where it has ended."""
+    """End a subscription now. Raises `StripeRefused` or `Missing` if it has ended."""
     subscriptions = v1().subscriptions
     request(lambda: subscriptions.cancel(subscription_id))
 
 
 def reversals(*, payment_intent: str) -> list[StripeReversal]:
-    """Every refund and dispute of a payment, as they stand."""
+    """Return every refund and dispute of a payment, with its status of now."""
     about = {"payment_intent": payment_intent}
     refunds = list_all(v1().refunds.list, **about)
     disputes = list_all(v1().disputes.list, **about)
@@ -325,7 +331,10 @@ def reversals(*, payment_intent: str) -> list[StripeReversal]:
 def refunded_between(
     since: datetime, until: datetime
 ) -> Iterator[str | UnreadableObject]:
-    """The payment intents of which something was refunded; empty for what has none."""
+    """List the payment intent of each refund in this time.
+
+    A refund without a payment intent yields an empty string.
+    """
     listed = v1().refunds.list
     yield from _each(_intent_of, list_all(listed, created=_between(since, until)))
 
@@ -344,13 +353,11 @@ def _intent_of(it: Any) -> str:
 def events_between(
     since: datetime, until: datetime, *, types: list[str]
 ) -> Iterator[tuple[EventNotice, str] | UnreadableObject]:
-    """What Stripe has told or tried to tell, newest first, each with its JSON. Of at
-    most `TYPES_AT_ONCE` types.
-    """
+    """List events, newest first, each with its JSON. At most `TYPES_AT_ONCE` types."""
     listed = v1().events.list
-    told = list_all(listed, created=_between(since, until), types=types)
+    events = list_all(listed, created=_between(since, until), types=types)
     yield from _each(
-        lambda it: (EventNotice.of(it), msgspec.json.encode(it).decode()), told
+        lambda it: (EventNotice.of(it), msgspec.json.encode(it).decode()), events
     )
 
 
@@ -366,7 +373,7 @@ def _each(
             fact: T | UnreadableObject = of(it)
         except PaymentsOff:
             raise
-        # Any error of this object: read the others.
+        # One malformed object must not hide the others of the list.
         except Exception as broken:
             name = str(it.get("id") or "") if isinstance(it, dict) else ""
             fact = UnreadableObject(name[:255], f"{type(broken).__name__}: {broken}")

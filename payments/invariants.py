@@ -1,4 +1,4 @@
-"""What must always be true of payments and the ledger together."""
+"""Invariants that hold between payments and the ledger, as SQL for the checks."""
 
 from wallet.invariants import OF_ITS_ACCOUNT
 
@@ -10,7 +10,7 @@ TABLES = {
         OF_ITS_ACCOUNT,
     ),
 }
-# As in `wallet/invariants`: each query yields (wallet_id, detail), or no row.
+# As in `wallet/invariants`: each query returns (wallet_id, detail) of each violation.
 INVARIANTS: dict[str, str] = {
     "paid credits have their payment": """
         SELECT e.wallet_id, format('entry %s gave %s paid credits under the key %s, the'

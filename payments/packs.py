@@ -1,4 +1,4 @@
-"""Packs of credits: what can be bought, and the way to the till."""
+"""Packs of credits: the offer, a purchase by Stripe Checkout, and its credits."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,60 +21,62 @@ from payments.stripe_objects import CheckoutSession
 from wallet import ledger
 from wallet.models import Grant
 
-# reviv's guide shows this one.
+# The reviv guide shows this pack.
 GUIDE = {"sku": "PACK_5", "credits": 5, "price_cents": 499}
-# Stripe forgets an idempotency key after 24 hours; until then we may ask again.
+# Stripe forgets an idempotency key after 24 hours; until then a retry is safe.
 RESUMABLE = timedelta(hours=23)
-# How a session of ours is told from others of the same Stripe account.
+# Marks our sessions: other products may use the same Stripe account.
 PACK = "pack"
 
 
 class UnknownPack(NotFound):
-    """There is no such pack, or it is not sold any more."""
+    """There is no such pack, or it is no longer for sale."""
 
     code = "unknown_pack"
 
 
 class WrongAmount(DomainError):
-    """Stripe took another amount than was asked for. Nobody is credited by guess."""
+    """Stripe took another amount than was asked for, so no credits are given."""
 
     code = "wrong_amount"
 
 
 @dataclass(frozen=True, slots=True)
 class PackCheckout:
-    """Where to pay."""
+    """A purchase, and the URL of the Stripe Checkout page that takes its payment."""
 
     purchase: Purchase
     url: str
 
 
 def seed() -> None:
+    """Create the pack that the reviv guide shows, if it is missing."""
     Pack.objects.get_or_create(sku=GUIDE["sku"], defaults=GUIDE)
 
 
 def on_sale() -> QuerySet[Pack]:
+    """Return the packs that can be bought, fewest credits first."""
     return Pack.objects.filter(active=True).order_by("credits", "pk")
 
 
 def buy(*, account: User, sku: str, once: bytes | None = None) -> PackCheckout:
-    """Set out to buy a pack. Asks Stripe, so no transaction may be open.
+    """Begin to buy a pack. Calls Stripe, so no transaction may be open.
 
-    `once` names the request: repeating it, at the same time or after a crash, leads to
-    the same till. Raises `UnknownPack` and the gateway's refusals.
+    `once` identifies the request: a repetition, concurrent or after a crash, returns
+    the same checkout. Raises `UnknownPack` and the gateway's refusals.
     """
     return open_checkout(purchase=begin_purchase(account=account, sku=sku, once=once))
 
 
 def open_checkout(*, purchase: Purchase) -> PackCheckout:
-    """Where a purchase is paid, opened now if it never was. Asks Stripe."""
+    """Return the checkout of a purchase, and open it if there is none. Calls Stripe."""
     if not purchase.url:
         _open_session(purchase)
     return PackCheckout(purchase, purchase.url)
 
 
 def purchase_paid_in(*, session_id: str) -> Purchase:
-    """The purchase that is paid in this session. Raises `NotFound`."""
+    """Return the purchase of a Checkout session. Raises `NotFound`."""
     found = Purchase.objects.filter(stripe_session_id=session_id)
     purchase = found.first() if "\x00" not in session_id else None
     if purchase is None:
@@ -85,7 +87,10 @@ def purchase_paid_in(*, session_id: str) -> Purchase:
 def begin_purchase(
     *, account: User, sku: str, once: bytes | None, saves_card: bool = False
 ) -> Purchase:
-    """A purchase that Stripe has not heard of. Raises `UnknownPack`."""
+    """Write a purchase before Stripe knows of it. Raises `UnknownPack`.
+
+    `once` as in `buy`. `saves_card` keeps the card of the payment for automatic top-up.
+    """
     if once is not None:
         begun = Purchase.objects.filter(account=account, once=once).first()
         if begun is not None:
@@ -93,7 +98,7 @@ def begin_purchase(
     pack = on_sale().filter(sku=sku).first()
     if pack is None:
         raise UnknownPack("There is no such pack.")
-    # Committed before Stripe hears of it: whatever comes of that can be found again.
+    # Committed before the call to Stripe, so a crash in between loses no payment.
     purchase, _ = Purchase.objects.get_or_create(
         **({"once": once} if once is not None else {"pk": Purchase().pk}),
         defaults={
@@ -124,7 +129,7 @@ def _open_session(purchase: Purchase) -> None:
 def _new_session(purchase: Purchase, customer: str | None) -> CheckoutSession:
     params = _params(purchase, customer)
     age = timezone.now() - purchase.created_at
-    # Later than that, an earlier session has expired, or its event will be found.
+    # After RESUMABLE an earlier session has expired, or the inbox gets its event.
     step = f"session-{age // RESUMABLE}-{gateway.digest(params)}"
     return gateway.create_session(params=params, key=f"focus-{purchase.pk}-{step}")
 
@@ -153,7 +158,7 @@ def _params(purchase: Purchase, customer: str | None) -> dict[str, object]:
     if purchase.saves_card:
         params["customer"] = customer
         params["payment_intent_data"]["setup_future_usage"] = "off_session"
-        # Of what may be saved: bank debits are not for automatic charges.
+        # Only cards: a bank debit cannot serve automatic charges.
         params["payment_method_types"] = ["card"]
     elif account.email:
         params["customer_email"] = account.email
@@ -161,7 +166,8 @@ def _params(purchase: Purchase, customer: str | None) -> dict[str, object]:
 
 
 def success_url(**more: str) -> str:
-    # Stripe fills in the name in braces, which must reach it as it is.
+    """Return the page that Stripe sends the payer back to."""
+    # Stripe replaces the placeholder in braces, so it must not be URL-encoded.
     extra = f"&{urlencode(more)}" if more else ""
     return (
         f"{settings.FRONTEND_URL}/payment/success"
@@ -170,10 +176,10 @@ def success_url(**more: str) -> str:
 
 
 def record(*, session: CheckoutSession) -> str:
-    """Write down what became of a session, once. Returns it in words.
+    """Record the state of a Checkout session, once. Returns the outcome in words.
 
-    Credits are given once per session that is paid, in the transaction of its payment's
-    row; a session that is not ours is left alone. Raises `WrongAmount`.
+    A paid session grants its credits once, in the transaction that writes its payment.
+    Sessions of other products are ignored. Locks the purchase. Raises `WrongAmount`.
     """
     if session.made_for != PACK:
         return "not a pack"
@@ -200,7 +206,7 @@ def _credit(purchase: Purchase, session: CheckoutSession) -> str:
         raise WrongAmount(
             f"{session.subtotal_cents} {session.currency} for {purchase.price_cents}"
         )
-    # By the session, not by the purchase: whoever paid two sessions paid twice.
+    # Keyed by session and not by purchase: two paid sessions are two payments.
     payment, new = Payment.objects.get_or_create(
         stripe_session_id=session.id,
         defaults={
@@ -227,7 +233,7 @@ def _credit(purchase: Purchase, session: CheckoutSession) -> str:
 
 
 def _unpaid(purchase: Purchase, session: CheckoutSession) -> str:
-    """Only what is open moves: an older reading must not win over a newer one."""
+    """Move an open purchase on. An older reading must not overwrite a newer one."""
     if purchase.status == Purchase.Status.OPEN:
         if session.status == "complete":
             _move_on(purchase, Purchase.Status.PROCESSING)
@@ -237,7 +243,7 @@ def _unpaid(purchase: Purchase, session: CheckoutSession) -> str:
 
 
 def record_failed(*, session: CheckoutSession) -> str:
-    """A bank said no to a payment that had been under way for days."""
+    """Record that a bank declined a delayed payment, such as a bank debit."""
     said = record(session=session)
     under_way = (Purchase.Status.OPEN, Purchase.Status.PROCESSING)
     Purchase.objects.filter(stripe_session_id=session.id, status__in=under_way).update(

@@ -1,5 +1,6 @@
-"""Our books beside Stripe's, both ways: what was missed is made good, what cannot be is
-listed for staff.
+"""Reconciliation: compare our books with Stripe's, both ways.
+
+What was missed is credited or taken back. What cannot be repaired is listed for staff.
 """
 
 import logging
@@ -26,9 +27,9 @@ log = logging.getLogger(__name__)
 Kind = Drift.Kind
 # Stripe keeps events for 30 days.
 LONGEST = timedelta(days=29)
-# After so many questions in a row without an answer, the next run goes on.
+# After this many unanswered requests in a row the run ends; the next one continues.
 MOST_UNANSWERED = 3
-# However long ago it began: those that are live are read one by one.
+# Compared at any age, because every live subscription is read each time.
 ALWAYS_LOOKED_AT = (Kind.SUBSCRIPTION, Kind.TWO_SUBSCRIPTIONS)
 
 
@@ -43,27 +44,27 @@ class Differs(DomainError):
 
 @dataclass
 class Report:
-    """What was looked at, made good, and is left."""
+    """How many objects were compared, and which were repaired or still differ."""
 
     since: datetime
     until: datetime
     looked_at: int = 0
     healed: list[str] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
-    # What was found to agree, or made to.
+    # Kind and subject of what agrees, or was repaired.
     agrees: set[tuple[str, str]] = field(default_factory=set)
-    # What Stripe's lists said was paid, in cents.
+    # The cents that were paid by Stripe's lists, by our payment's Stripe id.
     paid_cents: dict[str, int] = field(default_factory=dict)
-    # How many questions in a row Stripe has not answered.
+    # How many requests in a row Stripe has not answered.
     unanswered: int = 0
 
 
 def reconcile(*, days: int = 3) -> Report:
-    """Compare what happened in the last `days`, and since the oldest open difference.
+    """Compare the last `days`, and the time since the oldest open difference.
 
-    What Stripe refuses, or tells in a way that cannot be read, is listed; everything
-    else is still compared. Any number at once do no harm. Raises
-    `gateway.PaymentsOff`, and `gateway.StripeDown` where Stripe does not answer at all.
+    An object that Stripe refuses or that cannot be parsed is listed; the others are
+    still compared. Concurrent runs do no harm. Raises `gateway.PaymentsOff`, and
+    `gateway.StripeDown` if Stripe does not respond at all.
     """
     now = timezone.now()
     report = Report(_since(now, days), now + timedelta(seconds=1))
@@ -76,8 +77,9 @@ def reconcile(*, days: int = 3) -> Report:
 
 @contextmanager
 def _guarded(report: Report, kind: Kind, subject: str) -> Iterator[None]:
-    """List any error inside, and go on after it. Only a Stripe that is switched off
-    here, or never answers, ends the comparison.
+    """List any error of the block for staff, and continue after it.
+
+    Only two errors end the comparison: no Stripe key, and a Stripe that never responds.
     """
     try:
         yield
@@ -104,8 +106,10 @@ def _each(
     what: str,
     listed: Callable[[datetime, datetime], Iterator[T | UnreadableObject]],
 ) -> Iterator[T]:
-    """What Stripe lists, one day at a time: a page that is refused costs the rest of
-    its day, and an object that cannot be read costs itself. Both are listed.
+    """Yield what Stripe lists, one day at a time.
+
+    A refused page skips the rest of its day, and an object that cannot be parsed skips
+    itself. Both are listed for staff.
     """
     since = report.since
     while since < report.until:
@@ -132,7 +136,7 @@ def _midnight_after(at: datetime) -> datetime:
 
 
 def _events(report: Report) -> None:
-    """Events that never arrived."""
+    """Store events that never arrived, and handle what is due."""
     types = inbox.known_types()
     for first in range(0, len(types), gateway.TYPES_AT_ONCE):
         some = types[first : first + gateway.TYPES_AT_ONCE]
@@ -144,7 +148,10 @@ def _events(report: Report) -> None:
 
 
 def _close(report: Report) -> None:
-    """What agrees now has healed. What is too long ago to be looked at stays listed."""
+    """Close the differences that agree now.
+
+    Differences that are too old to be compared stay open.
+    """
     listed = {drift.pk for drift in report.drifts}
     healed = [
         drift.pk
@@ -164,7 +171,7 @@ def _since(now: datetime, days: int) -> datetime:
 
 
 def _sessions(report: Report) -> None:
-    """Paid in Stripe: credited here?"""
+    """Credit packs that are paid in Stripe and not credited here."""
     for session in _each(report, "checkout sessions", gateway.sessions_between):
         if session.made_for != packs.PACK or not session.paid:
             continue
@@ -178,6 +185,7 @@ def _sessions(report: Report) -> None:
 
 
 def _invoices(report: Report) -> None:
+    """Credit invoices that are paid in Stripe and not credited here."""
     for invoice in _each(report, "invoices", gateway.invoices_between):
         if not invoices.is_ours(invoice=invoice):
             continue
@@ -219,7 +227,7 @@ def _credit_missing(payments: QuerySet[Payment], record: Callable[[], str]) -> b
 
 
 def _no_credits(invoice: Invoice) -> bool:
-    """Show staff a paid invoice that brought nothing, for any price."""
+    """Raise `Differs` for a paid invoice that brought no credits, so staff see it."""
     known = Payment.objects.filter(stripe_invoice_id=invoice.id)
     if invoice.paid_cents and not known.exists():
         raise Differs(invoices.about(invoice))
@@ -227,6 +235,7 @@ def _no_credits(invoice: Invoice) -> bool:
 
 
 def _top_ups(report: Report) -> None:
+    """Credit automatic top-ups that are paid in Stripe and not credited here."""
     for intent in _each(report, "payments", gateway.intents_between):
         if intent.made_for != topup_outcomes.TOP_UP or intent.status != "succeeded":
             continue
@@ -240,7 +249,7 @@ def _top_ups(report: Report) -> None:
 
 
 def _reversals(report: Report) -> None:
-    """Refunded or disputed in Stripe: taken back here?"""
+    """Take back the credits of money that was refunded or disputed in Stripe."""
     intents = {
         intent
         for what, listed in (
@@ -252,7 +261,7 @@ def _reversals(report: Report) -> None:
     }
     for intent in sorted(intents):
 
-        def settled(intent: str = intent) -> bool:
+        def take_back(intent: str = intent) -> bool:
             stands = gateway.reversals(payment_intent=intent)
             payment = refunds.payment_of(payment_intent=intent)
             if payment is None or refunds.matches_stripe(
@@ -262,15 +271,15 @@ def _reversals(report: Report) -> None:
             refunds.apply_reversals(payment_intent=intent)
             return True
 
-        _examine(report, Kind.REVERSAL, intent, settled)
+        _examine(report, Kind.REVERSAL, intent, take_back)
 
 
 def _payments(report: Report) -> None:
-    """Credited here: paid in Stripe, and that much?"""
+    """List payments that are credited here and not paid, or not fully, in Stripe."""
     for payment in Payment.objects.filter(paid_at__gte=report.since).iterator():
         subject = payment.stripe_subject
 
-        def paid(payment: Payment = payment, subject: str = subject) -> bool:
+        def compare_amount(payment: Payment = payment, subject: str = subject) -> bool:
             there = report.paid_cents.get(subject)
             if there is None:
                 there = _paid_cents(payment)
@@ -278,7 +287,7 @@ def _payments(report: Report) -> None:
                 raise Differs(f"{there} cents in Stripe, {payment.amount_cents} here")
             return False
 
-        _examine(report, Kind.NOT_PAID, subject, paid)
+        _examine(report, Kind.NOT_PAID, subject, compare_amount)
 
 
 def _paid_cents(payment: Payment) -> int:
@@ -292,17 +301,17 @@ def _paid_cents(payment: Payment) -> int:
 
 
 def _subscriptions(report: Report) -> None:
-    """Whether each live one stands as we think, and that nobody has two."""
+    """Read each live subscription again, and list accounts that have two."""
     looked_at = (*Subscription.LIVE, Subscription.GONE)
     for row in Subscription.objects.filter(status__in=looked_at).iterator():
 
-        def same(row: Subscription = row) -> bool:
+        def read_again(row: Subscription = row) -> bool:
             before = _standing(row)
             subscriptions.sync(subscription_id=row.stripe_subscription_id)
             row.refresh_from_db()
             return before != _standing(row)
 
-        _examine(report, Kind.SUBSCRIPTION, row.stripe_subscription_id, same)
+        _examine(report, Kind.SUBSCRIPTION, row.stripe_subscription_id, read_again)
     twice = (
         Subscription.objects.filter(status__in=Subscription.LIVE)
         .values("account_id")
@@ -322,12 +331,15 @@ def _standing(row: Subscription) -> tuple[object, ...]:
 
 
 def _examine(
-    report: Report, kind: Kind, subject: str, mend: Callable[[], bool]
+    report: Report, kind: Kind, subject: str, repair: Callable[[], bool]
 ) -> None:
-    """`mend` says whether it had to, or raises what stands in its way."""
+    """Run `repair`, which returns whether it changed anything, and report the result.
+
+    An error of `repair` is listed for staff.
+    """
     report.looked_at += 1
     with _guarded(report, kind, subject):
-        if mend():
+        if repair():
             report.healed.append(f"{subject} ({kind.label})")
 
 

@@ -1,11 +1,15 @@
-"""Money that goes back, over its whole life: refunds and disputes of a payment.
+"""Refunds and disputes: the credits of a payment follow its money.
 
-What counts is how all of a payment's refunds and disputes stand at Stripe now. From
-that follows how many of its credits must be taken back, and the difference to what was
-taken back is moved, by the ledger's claw-backs. So one function serves every event, in
-any order and any number of times: a partial refund, a dispute opened (the credits are
-held back), won (they return) or lost (they stay away), both on one charge, a refund
-that failed after all.
+One function, `apply_reversals`, serves every event, in any order and any number of
+times:
+
+1. Read the status of all refunds and disputes of the payment at Stripe.
+2. Compute how many credits must be taken back in total.
+3. Move the difference to what was taken back before, by the ledger's claw-backs.
+
+So a partial refund, a dispute that opens (the credits are held back), is won (they
+return) or lost (they stay away), both on one charge, and a failed refund need no code
+of their own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,29 +25,29 @@ from payments.stripe_objects import StripeReversal
 from payments.topups import outcomes as topup_outcomes
 from wallet import ledger
 
-# Another worker compared the same payment meanwhile; then the reading is made anew.
+# Another worker may change the same payment meanwhile; then the reading is repeated.
 ATTEMPTS = 5
 
 
 class PaymentContended(DomainError):
-    """Others were faster each time. It may be tried again."""
+    """Other workers changed the payment at each attempt. The caller may retry."""
 
     code = "request_in_flight"
     retry_after_seconds = 1
 
 
 def apply_reversals(*, payment_intent: str) -> str:
-    """Make the credits of a payment agree with its refunds and disputes. Says in words
-    what it did. Asks Stripe, so no transaction may be open.
+    """Make the credits of a payment agree with its refunds and disputes.
 
-    A payment that is not known yet is looked for at Stripe and credited first.
+    Returns the outcome in words. An unknown payment is looked up at Stripe and credited
+    first. Calls Stripe, so no transaction may be open. Raises `PaymentContended`.
     """
     payment = payment_of(payment_intent=payment_intent)
     if payment is None:
         return "not a payment of ours"
     for _ in range(ATTEMPTS):
         payment.refresh_from_db(fields=["version"])
-        # Read after the version: whoever writes in between makes this reading void.
+        # Read Stripe after the version: a write in between then voids this reading.
         stands = gateway.reversals(payment_intent=payment_intent)
         said = _apply(payment, stands)
         if said is not None:
@@ -54,10 +58,10 @@ def apply_reversals(*, payment_intent: str) -> str:
 def due_back_micro(
     *, granted_micro: int, amount_cents: int, reversed_cents: int
 ) -> int:
-    """How many of a payment's micro-credits go with so many of its cents.
+    """Return how many micro-credits must be taken back for the reversed cents.
 
-    In proportion, rounded down, so that parts never add up to more; the last cent takes
-    the rest with it. Never more than was granted.
+    The share is proportional and rounded down, so that parts never add up to more. The
+    last cent takes the rest. The result is never more than `granted_micro`.
     """
     if reversed_cents >= amount_cents:
         return granted_micro if reversed_cents else 0
@@ -65,11 +69,14 @@ def due_back_micro(
 
 
 def payment_of(*, payment_intent: str) -> Payment | None:
-    """The payment, credited now if we had not heard of it; None if it is not ours."""
+    """Return the payment of a payment intent, and credit it if it is new to us.
+
+    Returns None if the payment is not ours. Calls Stripe for an unknown one.
+    """
     known = Payment.objects.filter(stripe_payment_intent_id=payment_intent)
     if payment := known.first():
         return payment
-    # The refund was heard of before its cause, or that was never heard of.
+    # The refund's event may arrive before the payment's, or that one may be lost.
     if session := gateway.session_paid_by(payment_intent=payment_intent):
         packs.record(session=session)
     elif invoice := gateway.invoice_paid_by(payment_intent=payment_intent):
@@ -80,13 +87,16 @@ def payment_of(*, payment_intent: str) -> Payment | None:
 
 
 def matches_stripe(*, payment: Payment, stands: Iterable[StripeReversal]) -> bool:
-    """Whether our books say what Stripe says of a payment's refunds and disputes."""
+    """Whether the credits taken back agree with Stripe's refunds and disputes."""
     return payment.taken_back_micro == _due_back(payment, stands)
 
 
 @transaction.atomic
 def _apply(payment: Payment, stands: Sequence[StripeReversal]) -> str | None:
-    """None where the payment has changed since `stands` was read."""
+    """Write the reversals and move the credits. Locks the payment.
+
+    Returns None if the payment changed after `stands` was read.
+    """
     row = Payment.objects.select_for_update(no_key=True).get(pk=payment.pk)
     if row.version != payment.version:
         return None
@@ -135,9 +145,10 @@ def _take_back(payment: Payment, amount_micro: int, why: str) -> None:
 
 
 def _give_back_down_to(payment: Payment, due: int, why: str) -> None:
-    """The ledger gives back whole claw-backs: the one that fits, else the last ones.
+    """Reinstate claw-backs until at most `due` micro-credits are taken back.
 
-    That may be too much; then the caller takes the difference anew.
+    The ledger reinstates whole claw-backs: the one that fits, else the newest ones.
+    That may be too much; the caller then claws the difference back.
     """
     pieces = list(
         ClawedPiece.objects.filter(payment=payment, given_back=False).order_by("-pk")

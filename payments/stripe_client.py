@@ -1,7 +1,6 @@
-"""How Stripe is asked: one client, whole lists, one key for one wish, and refusals in
-our own words.
+"""The client of the Stripe API: idempotency keys, whole lists, and domain errors.
 
-A call takes seconds at worst and must never be made while a transaction is open.
+A call takes seconds at worst, so no transaction may be open.
 """
 
 import hashlib
@@ -21,12 +20,12 @@ from focus.outgoing import final_answers
 
 log = logging.getLogger(__name__)
 
-# What our reading of Stripe's objects was written for. Raise it with the SDK.
+# The version that `payments.stripe_objects` parses. Raise it with the SDK.
 API_VERSION = "2026-10-28.endive"
 TIMEOUT = (3, 5)
 RETRIES = 2
 PAGE = 100
-# How long a key is shared that takes the place of one with a kept refusal.
+# How long requests share a key that replaces one with a replayed refusal.
 NEW_KEY_SECONDS = 60
 
 
@@ -38,27 +37,27 @@ class PaymentsOff(DomainError):
 
 
 class StripeDown(DomainError):
-    """Stripe did not answer, or asks us to slow down."""
+    """Stripe did not respond, or limits our rate."""
 
     code = "service_unavailable"
     retry_after_seconds = 5
 
 
 class StripeBusy(DomainError):
-    """The same request is being worked on at Stripe."""
+    """Stripe is still processing the same request."""
 
     code = "request_in_flight"
     retry_after_seconds = 1
 
 
 class StripeRefused(DomainError):
-    """Stripe will not do this; asking again changes nothing."""
+    """Stripe refused the request; a retry changes nothing."""
 
     code = "payment_refused"
 
 
 class CardDeclined(StripeRefused):
-    """The bank said no."""
+    """The bank declined the card. Fact: `reason`, the decline's code."""
 
     code = "payment_declined"
 
@@ -70,7 +69,7 @@ class Missing(DomainError):
 
 
 def v1() -> Any:
-    """Stripe's API by the SDK's names. Raises `PaymentsOff`."""
+    """Return version 1 of Stripe's API, under the SDK's names. Raises `PaymentsOff`."""
     if not settings.STRIPE_SECRET_KEY:
         raise PaymentsOff("Payments are not set up on this server.")
     return _client_for(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE).v1
@@ -90,7 +89,10 @@ def _client_for(key: str, base: str) -> stripe.StripeClient:
 
 
 def request(call: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
-    """One answer as plain data. Raises the refusals above."""
+    """Send one request and return the response as plain data.
+
+    Raises the domain errors above.
+    """
     with translated_errors():
         return call().to_dict()
 
@@ -98,45 +100,47 @@ def request(call: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
 def create_once(
     make: Callable[..., stripe.StripeObject], params: Mapping[str, Any], key: str
 ) -> dict[str, Any]:
-    """Make something once, however often it is asked for under `key`.
+    """Create an object once, however often this is called with `key`.
 
-    Stripe keeps a refusal under its key for a day, also when its cause is gone. A
-    refusal that Stripe only repeats is therefore asked for again under a new key, which
-    all requests of the same minute share. Not for charges: see `gateway.charge`.
+    Stripe keeps a refusal under its key for a day, even after its cause is gone. A
+    replayed refusal is therefore retried under a new key, which all requests of the
+    same minute share. Not for charges: see `gateway.charge`.
     """
     try:
         return request(lambda: make(dict(params), with_key(key)))
     except (StripeRefused, Missing, StripeDown) as no:
-        if not _is_repeated(no):
+        if not _is_replayed(no):
             raise
     minute = int(time.time()) // NEW_KEY_SECONDS
     return request(lambda: make(dict(params), with_key(f"{key}-{minute}")))
 
 
 def with_key(key: str) -> Any:
+    """Return the SDK's request options for an idempotency key."""
     return {"idempotency_key": key}
 
 
 def digest(params: Mapping[str, Any]) -> str:
-    """Names a request by what it asks for, as a part of its idempotency key: Stripe
-    refuses other params under the same key.
+    """Return a short hash of a request's params, as a part of its idempotency key.
+
+    Stripe refuses different params under the same key.
     """
     text = json.dumps(params, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_repeated(no: DomainError) -> bool:
+def _is_replayed(no: DomainError) -> bool:
     headers = getattr(no.__cause__, "headers", None) or {}
-    told = {str(name).lower(): value for name, value in dict(headers).items()}
-    return told.get("idempotent-replayed") == "true"
+    lowered = {str(name).lower(): value for name, value in dict(headers).items()}
+    return lowered.get("idempotent-replayed") == "true"
 
 
 def list_all(listed: Callable[..., Any], **params: Any) -> Iterator[Any]:
-    """Every object of a list, page by page."""
+    """Yield every object of a list. Sends one request per page."""
     after: dict[str, str] = {}
     while True:
         wanted = {**params, "limit": PAGE, **after}
-        page = request(lambda: listed(wanted))  # noqa: B023 — asked at once
+        page = request(lambda: listed(wanted))  # noqa: B023 — called at once
         yield from page["data"]
         if not page["has_more"] or not page["data"]:
             return
@@ -144,7 +148,7 @@ def list_all(listed: Callable[..., Any], **params: Any) -> Iterator[Any]:
 
 
 def complete_list(embedded: Any, listed: Callable[..., Any], **params: Any) -> Any:
-    """A list that stands inside another object, with all of its pages.
+    """Return a list that is embedded in another object, with all of its pages.
 
     Stripe embeds the first page only: ten objects, and `has_more`.
     """
@@ -155,22 +159,23 @@ def complete_list(embedded: Any, listed: Callable[..., Any], **params: Any) -> A
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what the SDK raises into refusals. Its messages may name people: they go
-    into the log of the server and not to the caller.
+    """Turn the SDK's errors into domain errors.
+
+    Stripe's messages may name people, so they go into the server's log only.
     """
     try:
         yield
     except stripe.CardError as no:
         raise CardDeclined("The payment was declined.", reason=no.code or "") from no
     except stripe.IdempotencyError as used:
-        raise StripeRefused("This was asked of Stripe differently before.") from used
+        raise StripeRefused("Stripe has this request with other params.") from used
     except stripe.InvalidRequestError as wrong:
         if wrong.http_status == 404 or wrong.code == "resource_missing":
             raise Missing("Stripe has no such object.") from wrong
         log.error("Stripe refused: %s (%s)", wrong.user_message, wrong.request_id)
         raise StripeRefused("The payment service refused this.") from wrong
     except (stripe.AuthenticationError, stripe.PermissionError) as refused:
-        log.error("Stripe does not take our key: %s", refused.user_message)
+        log.error("Stripe rejects our API key: %s", refused.user_message)
         raise StripeDown("Payments are not available right now.") from refused
     except stripe.StripeError as failed:
         if failed.http_status == 409:

@@ -1,6 +1,6 @@
-"""What Stripe says, in our words: the few facts of its objects that rules decide on.
+"""Stripe's objects as small dataclasses: only the facts that our rules decide on.
 
-Each `of` takes Stripe's object as the SDK hands it over. Amounts are US cents.
+Each `of` parses an object as the SDK returns it. Amounts are US cents.
 """
 
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-# Statuses under which the money is not ours, or may not stay ours.
+# Whether a status means that the money has gone back, or may go back.
 REFUND_COUNTS = {
     "pending": True,
     "requires_action": True,
@@ -31,19 +31,19 @@ DISPUTE_COUNTS = {
 }
 
 
-# Ids and names of Stripe's: printable, and no longer than our columns.
+# Stripe's ids and type names: printable, and no longer than our columns.
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
-# The last second that a date can say.
+# The last second that a datetime can represent.
 _LAST_SECOND = 253_402_300_799
 
 
 class UnknownStatus(ValueError):
-    """Stripe has a status that nobody has told us the meaning of."""
+    """Stripe returned a status that this version does not know."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableObject:
-    """An object of a list that could not be read, and why."""
+    """An object of a list that could not be parsed, and the reason."""
 
     id: str
     why: str
@@ -51,7 +51,7 @@ class UnreadableObject:
 
 @dataclass(frozen=True, slots=True)
 class CheckoutSession:
-    """A Checkout session: where somebody pays."""
+    """A Checkout session: Stripe's page for one payment or subscription."""
 
     id: str
     url: str
@@ -85,6 +85,7 @@ class CheckoutSession:
 
     @property
     def paid(self) -> bool:
+        """Whether the money has arrived."""
         # A bank debit is `complete` and `unpaid` for days.
         settled = self.payment_status in ("paid", "no_payment_required")
         return self.status == "complete" and settled
@@ -92,7 +93,7 @@ class CheckoutSession:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One payment at Stripe, off-session or not. `refusal` is the bank's last word."""
+    """A payment intent. `refusal` is the code of its last failure, else empty."""
 
     id: str
     status: str
@@ -123,7 +124,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """A line of an invoice: what of which price, for how long."""
+    """A line of an invoice: a price, its quantity and amount, and its period's end."""
 
     price: str
     amount_cents: int
@@ -134,12 +135,14 @@ class InvoiceLine:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
+    """An invoice with all of its lines."""
+
     id: str
     status: str
     currency: str
     total_cents: int
     paid_cents: int
-    # What the customer's balance at Stripe paid of it: credit notes, cheaper plans.
+    # The part that the customer's balance at Stripe paid: credit notes, cheaper plans.
     from_balance_cents: int
     customer: str | None
     subscription: str | None
@@ -167,7 +170,7 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionItem:
-    """One price of a subscription: a plan of ours, or what stands beside it."""
+    """One price of a subscription: a plan of ours, or an add-on."""
 
     id: str
     price: str
@@ -176,7 +179,7 @@ class SubscriptionItem:
 
 @dataclass(frozen=True, slots=True)
 class StripeSubscription:
-    """A subscription as it stands, with all of its items."""
+    """A subscription with all of its items."""
 
     id: str
     status: str
@@ -193,7 +196,7 @@ class StripeSubscription:
             customer=id_of(it.get("customer")),
             items=tuple(_item(each) for each in it["items"]["data"]),
             latest_invoice=id_of(it.get("latest_invoice")),
-            # The portal may give a date in place of the flag.
+            # The customer portal may set a date in place of the flag.
             cancel_at_period_end=bool(
                 it.get("cancel_at_period_end") or it.get("cancel_at")
             ),
@@ -202,7 +205,7 @@ class StripeSubscription:
 
 @dataclass(frozen=True, slots=True)
 class StripeReversal:
-    """A refund or a dispute. `counts`: as it stands, the money is not ours."""
+    """A refund or a dispute. `counts`: in this status the money is not ours."""
 
     id: str
     kind: str
@@ -215,7 +218,7 @@ class StripeReversal:
     def of(cls, it: Any) -> "StripeReversal":
         kind = it["object"]
         known = REFUND_COUNTS if kind == "refund" else DISPUTE_COUNTS
-        # Refunds of some payment methods have none, and are done at once.
+        # Refunds of some payment methods have no status and complete at once.
         status = it.get("status") or "succeeded"
         if status not in known:
             raise UnknownStatus(f"{kind} {it['id']} is “{status}”.")
@@ -231,8 +234,8 @@ class StripeReversal:
 
 @dataclass(frozen=True, slots=True)
 class EventNotice:
-    """A signed message. Of the object in it only the ids are believed: the rest may
-    be older than what Stripe says when asked.
+    """An event of Stripe's. Only the ids of the object in it are used: its other fields
+    may be older than what the API returns.
     """
 
     id: str
@@ -244,7 +247,7 @@ class EventNotice:
 
     @classmethod
     def of(cls, it: Any) -> "EventNotice":
-        """Raises `ValueError`, `KeyError` or `TypeError` for what is no event."""
+        """Raises `ValueError`, `KeyError` or `TypeError` if `it` is no event."""
         about, livemode = it["data"]["object"], it.get("livemode", False)
         if not isinstance(about, dict) or not isinstance(livemode, bool):
             raise TypeError("not an event")
@@ -269,7 +272,7 @@ def _name(value: Any) -> str:
 
 
 def _refusal(error: Any) -> str:
-    """That it must be the person, else the bank's word, else Stripe's."""
+    """Return `authentication_required`, else the bank's code, else Stripe's."""
     code = error.get("code") or ""
     if code == "authentication_required":
         return code
@@ -277,29 +280,30 @@ def _refusal(error: Any) -> str:
 
 
 def card_of(it: Any) -> str:
-    """A payment method as its holder knows it: `visa ending in 4242`."""
+    """Describe a payment method as its holder knows it: `visa ending in 4242`."""
     card = it.get("card") or {}
     brand, last = card.get("brand") or "card", card.get("last4") or ""
     return f"{brand} ending in {last}" if last else brand
 
 
 def moment(seconds: Any) -> datetime:
-    """Raises `ValueError` for what is no time that a date can say."""
+    """Return a Unix time as a datetime. Raises `ValueError` for anything else."""
     if type(seconds) is not int or not 0 <= seconds <= _LAST_SECOND:
         raise ValueError("not a time")
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def id_of(reference: Any) -> str | None:
-    """The id of what Stripe refers to, expanded or not."""
+    """Return the id of a reference, which Stripe may have expanded to an object."""
     if reference is None or isinstance(reference, str):
         return reference or None
     return str(reference["id"])
 
 
 def _used_up(before: int | None, after: int | None) -> int:
-    """How much of a customer's credit went; Stripe counts credit below zero. A draft
-    says nothing of what comes after it.
+    """Return how much of the customer's balance an invoice used.
+
+    Stripe counts credit below zero. A draft has no ending balance yet.
     """
     if before is None or after is None:
         return 0
@@ -307,7 +311,7 @@ def _used_up(before: int | None, after: int | None) -> int:
 
 
 def _paid_by(payments: Any) -> str | None:
-    """The payment intent that paid an invoice."""
+    """Return the payment intent that paid an invoice, if one did."""
     for each in (payments or {}).get("data", []):
         if each["status"] == "paid":
             return id_of((each.get("payment") or {}).get("payment_intent"))

@@ -1,7 +1,7 @@
-"""What beat runs for payments. Due times live in rows; a lost run costs nothing.
+"""The periodic tasks of payments. Due times live in rows, so a lost run loses nothing.
 
-All of it asks Stripe, in the queue `slow`. A Stripe that is down shows as a failure of
-the task until it answers again; a server without Stripe has nothing to do.
+Every task may call Stripe, so all run in the queue `slow`. While Stripe is down the
+task fails, and staff see the failure. A server without a Stripe key skips the work.
 """
 
 from collections.abc import Callable
@@ -37,6 +37,7 @@ def top_up(**_newer: object) -> None:
 
 
 def save_cards() -> None:
+    """Save the cards of paid checkouts, as the first step of `payments.top_up`."""
     _unless_off(topup_setup.save_cards)
 
 

@@ -1,1 +1,1 @@
-"""The payments slice of each public contract, one module a guide."""
+"""The payments endpoints of each public contract, one module per guide."""

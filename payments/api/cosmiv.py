@@ -1,4 +1,4 @@
-"""Cosmiv guide, "Billing API" and "Webhooks"."""
+"""The endpoints of the Cosmiv guide's "Billing API" and "Webhooks"."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -38,7 +38,7 @@ class OfferedPlan(serializers.Serializer[Any]):
     name = serializers.CharField()
     price = serializers.FloatField(help_text="Dollars a month.")
     features = serializers.ListField(child=serializers.CharField())
-    credits = serializers.IntegerField(help_text="What each paid month brings.")
+    credits = serializers.IntegerField(help_text="Credits that each paid month adds.")
     stripe_price_id = serializers.CharField(allow_null=True)
 
 
@@ -63,7 +63,7 @@ class Portal(serializers.Serializer[Any]):
 @extend_schema_serializer(component_name="Subscription")
 class CurrentSubscription(serializers.Serializer[Any]):
     plan = serializers.CharField()
-    status = serializers.CharField(help_text="Stripe's word; `active` on `free`.")
+    status = serializers.CharField(help_text="Stripe's status; `active` on `free`.")
     current_period_end = serializers.DateTimeField(allow_null=True)
     cancel_at_period_end = serializers.BooleanField()
     credits_per_period = serializers.IntegerField()
@@ -82,7 +82,7 @@ SUBSCRIBED = OpenApiExample(
     status_codes=["200"],
 )
 NOT_SUBSCRIBED = OpenApiResponse(description="There is no paid plan.")
-STRIPE_DOWN = OpenApiResponse(description="Stripe cannot be asked right now.")
+STRIPE_DOWN = OpenApiResponse(description="Stripe does not respond right now.")
 
 
 class PlanViewSet(Cosmiv, ViewSet):
@@ -120,7 +120,7 @@ class PlanViewSet(Cosmiv, ViewSet):
         ],
     )
     def read(self, request: Request) -> Response:
-        """What there is to subscribe to, and the plan that everybody has."""
+        """The plans that an account can choose, and the free plan."""
         return Response({"plans": [_plan(each) for each in plan_catalog.offered()]})
 
 
@@ -147,7 +147,7 @@ class BillingViewSet(Cosmiv, ViewSet):
             200: OpenApiResponse(
                 PlanCheckoutPage, "Where to pay, or to confirm the change."
             ),
-            400: OpenApiResponse(description="`FREE_PLAN`: nobody pays for it."),
+            400: OpenApiResponse(description="`FREE_PLAN`: it needs no checkout."),
             404: OpenApiResponse(description="`UNKNOWN_PLAN`."),
             409: OpenApiResponse(
                 description="`ALREADY_SUBSCRIBED` to this plan, or `PAYMENT_UNDER_WAY`"
@@ -170,21 +170,20 @@ class BillingViewSet(Cosmiv, ViewSet):
     )
     @resumable
     def checkout(self, request: Request, *, once: bytes | None) -> Response:
-        """A page of Stripe's: to subscribe, or, with a plan already, to confirm the
-        change to the chosen one. With a plan that is past due, unpaid or paused it is
-        the customer portal. Repeating it before anything is paid leads to the same
-        page.
+        """Returns a page of Stripe's: a checkout, or, for an account with a plan, the
+        confirmation of the change. For a plan that is past due, unpaid or paused it is
+        the customer portal. A repetition before anything is paid returns the same page.
         """
         wish = Choice(data=request.data)
         wish.is_valid(raise_exception=True)
         slug = wish.validated_data["plan"]
-        way = choosing.choose(account=user_of(request), slug=slug)
-        return Response({"checkout_url": way.url, "session_id": way.session_id})
+        page = choosing.choose(account=user_of(request), slug=slug)
+        return Response({"checkout_url": page.url, "session_id": page.session_id})
 
     @extend_schema(
         summary="The subscription",
         responses={
-            200: OpenApiResponse(CurrentSubscription, "As Stripe last told it.")
+            200: OpenApiResponse(CurrentSubscription, "As last read from Stripe.")
         },
         examples=[SUBSCRIBED],
     )
@@ -210,15 +209,17 @@ class BillingViewSet(Cosmiv, ViewSet):
         ],
     )
     def portal(self, request: Request) -> Response:
-        """Where payment method, invoices and plan are managed."""
-        way = choosing.manage(account=user_of(request))
-        return Response({"portal_url": way.url})
+        """Opens the page where the user manages payment method, invoices and plan."""
+        portal = choosing.manage(account=user_of(request))
+        return Response({"portal_url": portal.url})
 
     @extend_schema(
         summary="Cancel at the end of the month",
         request=None,
         responses={
-            200: OpenApiResponse(CurrentSubscription, "It ends with what is paid."),
+            200: OpenApiResponse(
+                CurrentSubscription, "The plan ends with the paid month."
+            ),
             404: NOT_SUBSCRIBED,
             503: STRIPE_DOWN,
         },
@@ -226,15 +227,15 @@ class BillingViewSet(Cosmiv, ViewSet):
     )
     @resumable
     def cancel(self, request: Request, *, once: bytes | None) -> Response:
-        """The plan and its credits stay until then. Doing it twice is doing it once."""
+        """The plan and its credits stay until then. A repetition changes nothing."""
         subscriptions.set_ending(account=user_of(request), ends=True)
         return Response(_subscription(request))
 
     @extend_schema(
-        summary="Take a cancellation back",
+        summary="Undo a cancellation",
         request=None,
         responses={
-            200: OpenApiResponse(CurrentSubscription, "It goes on."),
+            200: OpenApiResponse(CurrentSubscription, "The plan renews again."),
             404: NOT_SUBSCRIBED,
             503: STRIPE_DOWN,
         },
@@ -242,7 +243,7 @@ class BillingViewSet(Cosmiv, ViewSet):
     )
     @resumable
     def resume(self, request: Request, *, once: bytes | None) -> Response:
-        """Go on with a plan that was to end with the month."""
+        """Keeps a plan that was to end with the month."""
         subscriptions.set_ending(account=user_of(request), ends=False)
         return Response(_subscription(request))
 
@@ -265,7 +266,7 @@ class WebhookViewSet(Receiver, Cosmiv, ViewSet):
         ],
     )
     def receive(self, request: Request) -> Response:
-        """For Stripe alone; the same receiver as reviv's `/api/credits/webhook/`."""
+        """Only Stripe calls it. It stores events as reviv's `/api/credits/webhook/`."""
         return self._receive(request)
 
 

@@ -1,4 +1,4 @@
-"""Stripe's webhook, behind the addresses that two guides promise."""
+"""The receiver of Stripe's webhooks, at the two paths that the guides promise."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -16,14 +16,17 @@ class Receipt(serializers.Serializer[Any]):
 
 
 class Receiver:
-    """Put it left of the contract. Whoever calls is known by the signature alone."""
+    """A view mixin, to be listed before the contract's base class.
+
+    Only Stripe's signature authenticates the caller.
+    """
 
     authentication_classes: Sequence[Any] = ()
     accepts: Mapping[str, Access] = {"receive": PUBLIC}
     unlimited: ClassVar[bool] = True
 
     def _receive(self, request: Request) -> Response:
-        # The very bytes: what a parser makes of them has another signature.
+        # Stripe signs the raw bytes; a parsed and re-encoded body would not verify.
         raw = request._request
         inbox.receive(body=raw.body, signature=raw.headers.get("Stripe-Signature", ""))
         return Response({"received": True})

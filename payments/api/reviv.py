@@ -1,4 +1,4 @@
-"""reviv guide, "Credits / Payments": packs, purchase, and Stripe's webhook."""
+"""Endpoints of the reviv guide's "Credits / Payments": packs and Stripe's webhook."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ class PackViewSet(Reviv, ViewSet):
         ],
     )
     def list(self, request: Request) -> Response:
-        """What can be bought today."""
+        """The packs that can be bought now."""
         return Response(PackOnSale(packs.on_sale(), many=True).data)
 
     @extend_schema(
@@ -81,7 +81,7 @@ class PackViewSet(Reviv, ViewSet):
         responses={
             200: OpenApiResponse(PackCheckoutPage, "Where to pay."),
             404: OpenApiResponse(description="`UNKNOWN_PACK`."),
-            503: OpenApiResponse(description="Stripe cannot be asked right now."),
+            503: OpenApiResponse(description="Stripe does not respond right now."),
         },
         examples=[
             OpenApiExample("A purchase", value={"sku": "PACK_5"}, request_only=True),
@@ -95,8 +95,8 @@ class PackViewSet(Reviv, ViewSet):
     )
     @resumable
     def purchase(self, request: Request, *, once: bytes | None) -> Response:
-        """A page of Stripe's where the pack is paid. The credits come when Stripe says
-        that it was.
+        """Returns a page of Stripe's where the user pays the pack. The credits are
+        added after Stripe reports the payment.
         """
         wish = PackChoice(data=request.data)
         wish.is_valid(raise_exception=True)
@@ -123,7 +123,7 @@ class WebhookViewSet(Receiver, Reviv, ViewSet):
         ],
     )
     def receive(self, request: Request) -> Response:
-        """For Stripe alone. The event is stored, and handled a moment later."""
+        """Only Stripe calls it. A worker handles the stored event a moment later."""
         return self._receive(request)
 
 

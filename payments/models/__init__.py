@@ -1,4 +1,4 @@
-"""Packs, plans, who set out to buy them, what was paid, and what Stripe told us."""
+"""Tables of payments: offers, purchases, payments, top-ups, and Stripe's events."""
 
 from payments.models.events import Drift, StripeEvent
 from payments.models.packs import Pack, Plan, PlanPrice

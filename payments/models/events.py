@@ -1,4 +1,4 @@
-"""What Stripe told us, and where its books and ours differ."""
+"""Stripe's events, and the differences between Stripe's books and ours."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,22 +6,23 @@ from django.db.models.functions import Now
 
 
 class StripeEvent(models.Model):
-    """One event, stored before anything is done about it. To do while it has `due_at`,
-    which each try moves on.
+    """One event of Stripe's, stored before it is handled.
+
+    The event waits for a worker while `due_at` is set; each attempt moves `due_at` on.
     """
 
     class State(models.TextChoices):
         PENDING = "pending"
         DONE = "done"
-        # Of a kind that we do nothing about, or not about anything of ours.
+        # Of a type that we do not handle, or about an object of another product.
         IGNORED = "ignored"
-        # Tried for days in vain; staff can have it tried again.
+        # Every attempt failed for days; staff can retry it.
         FAILED = "failed"
-        # Signed, and not an event that we can read. Kept for staff to look at.
+        # Signed, but no event that we can parse. Kept for staff to read.
         REFUSED = "refused"
 
     class Lane(models.IntegerChoices):
-        """Who goes first: see `payments.inbox`."""
+        """The order in which events are handled: see `payments.inbox`."""
 
         PAYMENT = 0, "payment"
         OTHER = 1, "other"
@@ -34,7 +35,7 @@ class StripeEvent(models.Model):
     payment_intent_id = models.CharField(max_length=255, blank=True)
     body = models.TextField()
     livemode = models.BooleanField()
-    # When it happened, by Stripe's clock.
+    # By Stripe's clock.
     happened_at = models.DateTimeField()
     received_at = models.DateTimeField(db_default=Now())
     state = models.CharField(max_length=7, choices=State, default=State.PENDING)
@@ -43,7 +44,7 @@ class StripeEvent(models.Model):
         choices=Lane, default=Lane.OTHER, db_default=Lane.OTHER
     )
     tries = models.PositiveSmallIntegerField(default=0)
-    # What came of it, or why not yet.
+    # The result in words, or the reason of the last failed attempt.
     outcome = models.CharField(max_length=400, blank=True)
     handled_at = models.DateTimeField(null=True)
 
@@ -63,7 +64,7 @@ class StripeEvent(models.Model):
 
 
 class Drift(models.Model):
-    """A difference between Stripe's books and ours that nothing has healed."""
+    """A difference between Stripe's books and ours, open until `healed_at`."""
 
     class Kind(models.TextChoices):
         NOT_CREDITED = "not_credited", "paid in Stripe, not credited here"
@@ -76,12 +77,12 @@ class Drift(models.Model):
         UNREAD = "unread", "could not be read from Stripe"
 
     kind = models.CharField(max_length=20, choices=Kind)
-    # Stripe's id of what differs.
+    # Stripe's id of the object that differs.
     subject = models.CharField(max_length=255)
     detail = models.CharField(max_length=400)
     first_seen_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
-    # When a later comparison found no difference any more, or staff settled it.
+    # When a later comparison found no difference, or staff settled it.
     healed_at = models.DateTimeField(null=True)
     # The member of staff who settled it by hand. It is not listed again.
     settled_by = models.CharField(max_length=254, blank=True, default="", db_default="")

@@ -1,4 +1,4 @@
-"""What is for sale: packs once, plans by the month."""
+"""Offers: packs that are paid once, and plans that are paid monthly."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 
 def dollars(cents: int) -> str:
-    """As people read it: $1,234.56."""
+    """Format US cents as dollars: `$1,234.56`."""
     return f"${cents // 100:,}.{cents % 100:02}"
 
 
@@ -66,7 +66,7 @@ class Plan(models.Model):
         blank=True,
         help_text="A Price in Stripe. Empty: one is made within seconds.",
     )
-    # When Stripe is asked next whether the plan has its Price, and why it has none yet.
+    # When a worker next checks the plan's Price at Stripe, and why there is none yet.
     price_due_at = models.DateTimeField(null=True, editable=False)
     price_tries = models.PositiveSmallIntegerField(
         default=0, db_default=0, editable=False
@@ -75,7 +75,7 @@ class Plan(models.Model):
         max_length=200, blank=True, default="", db_default="", editable=False
     )
     active = models.BooleanField(default=True, help_text="Whether it can be chosen.")
-    # Of idempotency keys at Stripe: ours are counted anew in every database.
+    # A part of idempotency keys at Stripe: primary keys repeat in every new database.
     key = models.UUIDField(default=uuid.uuid4, editable=False)
     created_at = models.DateTimeField(db_default=Now())
 
@@ -102,12 +102,12 @@ class Plan(models.Model):
 
 
 class PlanPrice(models.Model):
-    """A Price in Stripe that a plan has, or had: whoever subscribed keeps theirs."""
+    """A Price in Stripe that a plan has or had: subscribers keep their old Price."""
 
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT)
     stripe_price_id = models.CharField(max_length=255, unique=True)
     price_cents = models.PositiveIntegerField()
-    # Deleted or archived at Stripe: no checkout is made with it.
+    # Deleted or archived at Stripe: no new checkout uses it.
     gone = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(db_default=Now())
 

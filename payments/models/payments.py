@@ -13,10 +13,10 @@ from payments.models.topups import TopUpAttempt
 
 
 class Payment(models.Model):
-    """One payment that gave credits, and how much of that was taken back since.
+    """One payment that gave credits, and how many of them were taken back.
 
-    Written in the transaction of its grant. Each of Stripe's ids is unique, so no fact
-    is credited twice by whatever event tells of it.
+    Written in the transaction of its grant. Each of Stripe's ids is unique, so several
+    events about one payment credit it once.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -27,7 +27,7 @@ class Payment(models.Model):
     plan = models.ForeignKey(
         Plan, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
     )
-    # One attempt is credited once, whatever Stripe should say.
+    # One attempt is credited once, even if Stripe reports two payments for it.
     top_up = models.OneToOneField(
         TopUpAttempt, on_delete=models.PROTECT, null=True, related_name="payment"
     )
@@ -37,7 +37,7 @@ class Payment(models.Model):
     amount_cents = models.PositiveIntegerField()
     granted_micro = models.BigIntegerField()
     taken_back_micro = models.BigIntegerField(default=0)
-    # Counts what Stripe's refunds and disputes were compared; see payments/refunds.py.
+    # Counts comparisons with Stripe's refunds and disputes; see payments/refunds.py.
     version = models.PositiveIntegerField(default=0)
     paid_at = models.DateTimeField(db_default=Now())
 
@@ -62,18 +62,18 @@ class Payment(models.Model):
 
     @property
     def stripe_subject(self) -> str:
-        """Stripe's id of what was paid."""
+        """Stripe's id of the paid session, invoice or payment intent."""
         session = self.stripe_session_id or self.stripe_invoice_id
         return session or self.stripe_payment_intent_id or ""
 
     @property
     def money_key(self) -> str:
-        """Of its grant in the ledger."""
+        """The key of the grant in the ledger."""
         return f"payment:{self.pk}"
 
 
 class ClawedPiece(models.Model):
-    """One claw-back of a payment's credits. The ledger gives such pieces back whole."""
+    """One claw-back of a payment's credits. The ledger reinstates it as a whole."""
 
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT)
     amount_micro = models.BigIntegerField()
@@ -92,11 +92,12 @@ class ClawedPiece(models.Model):
 
     @property
     def money_key(self) -> str:
+        """The key of the claw-back in the ledger."""
         return f"payment:{self.payment_id}:piece:{self.pk}"
 
 
 class Reversal(models.Model):
-    """A refund or a dispute of a payment, as Stripe last told it."""
+    """A refund or a dispute of a payment, as last read from Stripe."""
 
     class Kind(models.TextChoices):
         REFUND = "refund"
@@ -107,7 +108,7 @@ class Reversal(models.Model):
     stripe_id = models.CharField(max_length=255, unique=True)
     amount_cents = models.PositiveIntegerField()
     status = models.CharField(max_length=40)
-    # Whether, as it stands, the money is not ours.
+    # Whether the money is not ours in this status.
     counts = models.BooleanField()
     created_at = models.DateTimeField(db_default=Now())
     changed_at = models.DateTimeField(db_default=Now())

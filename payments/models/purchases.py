@@ -1,4 +1,4 @@
-"""What people set out to buy: a pack, or a plan."""
+"""Purchases and subscriptions of accounts, and their customers at Stripe."""
 
 import uuid
 
@@ -11,29 +11,29 @@ from payments.models.packs import Pack, Plan, dollars
 
 
 class Purchase(models.Model):
-    """Somebody's way to a pack, written before Stripe hears of it.
+    """A purchase of a pack, written before the call to Stripe.
 
-    Price and credits are as they were then: the pack may change while somebody pays.
+    Price and credits are copies: staff may change the pack while the buyer pays.
     """
 
     class Status(models.TextChoices):
         OPEN = "open"
-        # Stripe has it and waits for the bank: a bank debit, say.
+        # Stripe waits for the bank, as for a bank debit.
         PROCESSING = "processing"
         PAID = "paid"
         FAILED = "failed"
         EXPIRED = "expired"
 
-    # Stripe's idempotency keys are made of it, so it must never be given twice.
+    # A part of idempotency keys at Stripe, so an id must never be used twice.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     pack = models.ForeignKey(Pack, on_delete=models.PROTECT, db_index=False)
     credits_micro = models.BigIntegerField()
     price_cents = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
-    # The person lets us keep the card that they pay with, for automatic top-up.
+    # The buyer allows us to save the card of this payment, for automatic top-up.
     saves_card = models.BooleanField(default=False, db_default=False)
-    # Of the request with an Idempotency-Key that began it.
+    # A hash that identifies the request that began the purchase, so a retry is safe.
     once = models.BinaryField(max_length=32, null=True)
     stripe_session_id = models.CharField(max_length=255, null=True, unique=True)
     url = models.TextField(blank=True)
@@ -60,12 +60,12 @@ class Purchase(models.Model):
 
 
 class Customer(models.Model):
-    """An account as Stripe knows it, once it has gone for a plan."""
+    """The account's customer at Stripe. An account without one never needed one."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     stripe_customer_id = models.CharField(max_length=255, null=True, unique=True)
-    # How often Stripe lost it and another was made.
+    # How often Stripe lost the customer and we created another one.
     renewals = models.PositiveSmallIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(db_default=Now())
 
@@ -74,8 +74,9 @@ class Customer(models.Model):
 
 
 class PastCustomer(models.Model):
-    """A customer of the account that Stripe does not have any more. Its invoices and
-    subscriptions are still the account's.
+    """A customer of the account that Stripe no longer has.
+
+    The customer's invoices and subscriptions still belong to the account.
     """
 
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
@@ -87,7 +88,7 @@ class PastCustomer(models.Model):
 
 
 class PlanCheckout(models.Model):
-    """Somebody's way to a plan. One is open per account, so nobody subscribes twice."""
+    """A checkout for a plan. An account may have one open, so it cannot pay for two."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
@@ -111,13 +112,13 @@ class PlanCheckout(models.Model):
 
 
 class Subscription(models.Model):
-    """A subscription as Stripe last told it."""
+    """A subscription, as last read from Stripe."""
 
-    # Those that give the plan: a late payment is Stripe's to chase for a while.
+    # The statuses that give the plan. Stripe collects late payments for a while.
     LIVE = ("active", "trialing", "past_due")
-    # Over for good, in Stripe's words.
+    # Stripe's final statuses.
     ENDED = ("canceled", "incomplete_expired")
-    # Our word: Stripe does not know it under our key.
+    # Our own status: Stripe has no such subscription under our API key.
     GONE = "gone"
 
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
@@ -126,7 +127,7 @@ class Subscription(models.Model):
     status = models.CharField(max_length=20)
     current_period_end = models.DateTimeField(null=True)
     cancel_at_period_end = models.BooleanField(default=False)
-    # Counts what was written; a reading from before the last one is thrown away.
+    # Counts writes: a reading that is older than the last write is discarded.
     version = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(db_default=Now())
     read_at = models.DateTimeField(db_default=Now())

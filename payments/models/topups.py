@@ -1,4 +1,4 @@
-"""Automatic top-up: what a person allowed, and each time it charged their card."""
+"""Automatic top-up: the rule that a user sets, and each charge of their card."""
 
 import uuid
 
@@ -13,10 +13,10 @@ from payments.models.purchases import Purchase
 
 
 class TopUpRule(models.Model):
-    """A person's own setting. Locked before its attempts by whoever changes either."""
+    """A user's automatic top-up. Lock order: the rule, then its attempts."""
 
     class Why(models.TextChoices):
-        """Why it is off, for the person to read."""
+        """Why automatic top-up is off; the user reads the labels."""
 
         NEVER = "", "not switched on yet"
         PERSON = "person", "you switched it off"
@@ -35,23 +35,23 @@ class TopUpRule(models.Model):
     )
     threshold_micro = models.BigIntegerField()
     pack = models.ForeignKey(Pack, on_delete=models.PROTECT, db_index=False)
-    # What the pack was when the person agreed: another price is asked for anew.
+    # The pack's terms when the user agreed. Other terms need a new agreement.
     credits_micro = models.BigIntegerField()
     price_cents = models.PositiveIntegerField()
     ceiling_cents = models.PositiveIntegerField()
-    # The card they let us keep, and how they know it.
+    # The saved card, and its description for the user.
     stripe_payment_method_id = models.CharField(max_length=255, blank=True)
     card = models.CharField(max_length=60, blank=True)
     consented_at = models.DateTimeField(null=True)
-    # The purchase by whose checkout the card is being saved.
+    # The purchase that saves the card, while its payment is awaited.
     saving = models.OneToOneField(Purchase, on_delete=models.PROTECT, null=True)
-    # The account's epoch at that time: whoever takes it over gets no card with it.
+    # The account's epoch at consent: a new owner of the account must not get the card.
     epoch = models.PositiveIntegerField(default=0)
     switched_on_at = models.DateTimeField(null=True)
     # No attempt before this: cool-down, back-off, or the next month.
     not_before = models.DateTimeField(db_default=Now())
     declines = models.PositiveSmallIntegerField(default=0)
-    # When its card was last looked after: the longest ago goes first.
+    # When a worker last saw to the card. The oldest goes first.
     looked_at = models.DateTimeField(null=True)
     changed_at = models.DateTimeField(db_default=Now())
 
@@ -92,23 +92,24 @@ class TopUpRule(models.Model):
 
 
 class TopUpAttempt(models.Model):
-    """One automatic charge, written before Stripe hears of it. It has `due_at` until
-    its end is known; each look moves that on.
+    """One automatic charge, written before the call to Stripe.
+
+    `due_at` is set until the outcome is known; each attempt of a worker moves it on.
     """
 
     class Status(models.TextChoices):
         PENDING = "pending"
         PAID = "paid"
         DECLINED = "declined"
-        # The bank asks for the person, who finishes by a checkout of their own.
+        # The bank wants the user to confirm, which takes a checkout of their own.
         AUTHENTICATION = "authentication", "needs the person"
-        # Nothing was charged, and no bank said no.
+        # Nothing was charged, and no bank declined.
         CANCELLED = "cancelled"
 
     # Whether money of it went back; payments.topups.charging.latest_attempts sets it.
     refunded: bool
 
-    # Stripe's idempotency key is made of it, so it must never be given twice.
+    # A part of the idempotency key at Stripe, so an id must never be used twice.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     pack = models.ForeignKey(Pack, on_delete=models.PROTECT, db_index=False)
@@ -118,7 +119,7 @@ class TopUpAttempt(models.Model):
     stripe_payment_method_id = models.CharField(max_length=255)
     stripe_payment_intent_id = models.CharField(max_length=255, null=True, unique=True)
     status = models.CharField(max_length=14, choices=Status, default=Status.PENDING)
-    # The bank's word for a decline, or what stood in the way.
+    # The bank's code of a decline, or the obstacle.
     reason = models.CharField(max_length=120, blank=True)
     due_at = models.DateTimeField(null=True)
     tries = models.PositiveSmallIntegerField(default=0)

@@ -1,1 +1,1 @@
-"""Plans: what there is, how one is chosen and paid, and its months' credits."""
+"""Plans: the catalog, choosing one, its subscription, and the credits of invoices."""

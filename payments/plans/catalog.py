@@ -1,4 +1,4 @@
-"""Plans: what there is, and which one an account is on."""
+"""The catalog of plans and their Prices, and the plan that an account is on."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from payments.models import Plan, PlanPrice, Subscription
 
 FREE = "free"
-# Cosmiv's guide names the first two; the third is in their manner.
+# The Cosmiv guide names the first two; the third follows their pattern.
 GUIDE = [
     {
         "slug": FREE,
@@ -35,16 +35,18 @@ GUIDE = [
 
 
 def seed() -> None:
+    """Create the guide's plans where they are missing."""
     for plan in GUIDE:
         Plan.objects.get_or_create(slug=plan["slug"], defaults=plan)
 
 
 def offered() -> QuerySet[Plan]:
+    """Return the plans that can be chosen, cheapest first."""
     return Plan.objects.filter(active=True).order_by("price_cents", "pk")
 
 
 def price_of(*, plan: Plan) -> str:
-    """The Price in Stripe that is paid for the plan today; empty if none was made."""
+    """Return the id of the Price that a new subscriber pays, or an empty string."""
     if plan.stripe_price_id:
         remember_price(plan=plan, price=plan.stripe_price_id)
         return plan.stripe_price_id
@@ -54,51 +56,56 @@ def price_of(*, plan: Plan) -> str:
 
 
 def remember_price(*, plan: Plan, price: str) -> None:
-    """Remember a plan's Price in Stripe, for as long as anybody may pay it."""
+    """Record a plan's Price in Stripe. Its subscribers may pay it for ever."""
     row, _ = PlanPrice.objects.get_or_create(
         stripe_price_id=price,
         defaults={"plan": plan, "price_cents": plan.price_cents},
     )
     if row.gone and row.plan_id == plan.pk:
-        # Staff typed it again: Stripe is asked again.
+        # Staff entered the id again, so a worker checks it at Stripe again.
         PlanPrice.objects.filter(pk=row.pk).update(gone=False)
 
 
 def forget_price(*, price: str) -> None:
-    """Offer a Price no more that Stripe does not sell. Its subscribers keep it."""
+    """Stop offering a Price that Stripe does not sell. Its subscribers keep it."""
     PlanPrice.objects.filter(stripe_price_id=price).update(gone=True)
     Plan.objects.filter(stripe_price_id=price).update(stripe_price_id="")
 
 
 def count_gone_prices(*, plan: Plan) -> int:
-    """How many of a plan's Prices are gone. Part of the key under which one is made:
-    Stripe would answer an older key with the Price that is gone.
+    """Count the plan's Prices that are gone, as a part of the idempotency key.
+
+    Under an older key Stripe would return the Price that is gone.
     """
     return PlanPrice.objects.filter(plan=plan, gone=True).count()
 
 
 def dearest_price(*, prices: Iterable[str]) -> PlanPrice | None:
-    """The plan among several prices. Those that are no plan's (an add-on, a tax) do not
-    count, and of two plans the dearer one does.
+    """Return the Price of the most expensive plan among `prices`.
+
+    Prices of no plan, such as an add-on or a tax, do not count.
     """
     known = PlanPrice.objects.filter(stripe_price_id__in=list(prices))
     return known.select_related("plan").order_by("-plan__price_cents", "pk").first()
 
 
 def prices_by_id(*, prices: Iterable[str]) -> dict[str, PlanPrice]:
-    """The plans' prices among several, by Stripe's id."""
+    """Return those of `prices` that are Prices of plans, by Stripe's id."""
     rows = PlanPrice.objects.filter(stripe_price_id__in=list(prices))
     return {row.stripe_price_id: row for row in rows.select_related("plan")}
 
 
 def find_price(*, price: str) -> PlanPrice | None:
-    """The plan's price that Stripe calls so, today's or an earlier one."""
+    """Return the Price with this id in Stripe, whether current or earlier."""
     known = PlanPrice.objects.filter(stripe_price_id=price)
     return known.select_related("plan").first()
 
 
 def subscription_of(*, account_id: UUID) -> Subscription | None:
-    """The live subscription; of several (which Stripe could have), the dearest."""
+    """Return the account's live subscription.
+
+    Stripe may have several; then this is the one of the most expensive plan.
+    """
     live = Subscription.objects.filter(
         account_id=account_id, status__in=Subscription.LIVE
     )
@@ -106,6 +113,6 @@ def subscription_of(*, account_id: UUID) -> Subscription | None:
 
 
 def plan_of(*, account_id: UUID) -> str:
-    """The plan's id: that of the live subscription, else `free`."""
+    """Return the slug of the live subscription's plan, else `free`."""
     subscription = subscription_of(account_id=account_id)
     return subscription.plan.slug if subscription else FREE

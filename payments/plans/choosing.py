@@ -1,6 +1,6 @@
-"""Choosing a plan: to a checkout, or to Stripe's page where a plan is changed.
+"""Choosing a plan: by a checkout, or by Stripe's portal if the account has a plan.
 
-An account pays for one subscription at a time.
+An account pays for one subscription at a time: see decision 35.
 """
 
 import logging
@@ -24,12 +24,12 @@ from payments.stripe_objects import CheckoutSession, StripeSubscription
 
 log = logging.getLogger(__name__)
 
-# Shorter than Stripe's 24 hours, after which the session is gone by itself.
+# Shorter than the 24 hours after which Stripe expires the session.
 OPEN_FOR = timedelta(hours=23)
 
 
 class FreePlan(DomainError):
-    """The free plan has no price; it is what is left when a paid one ends."""
+    """The free plan has no checkout; an account is on it when a paid plan ends."""
 
     code = "free_plan"
 
@@ -41,23 +41,24 @@ class SamePlan(DomainError):
 
 
 class PaymentUnderWay(DomainError):
-    """A payment for a plan is being made; what comes of it must be known first."""
+    """A bank is processing a payment for a plan; its outcome must be known first."""
 
     code = "payment_under_way"
 
 
 @dataclass(frozen=True, slots=True)
 class StripePage:
-    """Where to go: Stripe's session, and its address."""
+    """A page of Stripe's for the user: the session's id and its URL."""
 
     session_id: str
     url: str
 
 
 def choose(*, account: User, slug: str) -> StripePage:
-    """To a plan: a checkout, or the portal's page where a subscription is changed.
+    """Return the page where a plan is paid: a checkout, or the portal's page of a
+    change.
 
-    Asking again while nothing was paid leads to the same checkout. Asks Stripe, so no
+    A repetition before anything is paid returns the same checkout. Calls Stripe, so no
     transaction may be open. Raises `UnknownPlan`, `FreePlan`, `SamePlan`,
     `PaymentUnderWay` and the gateway's refusals.
     """
@@ -72,13 +73,13 @@ def choose(*, account: User, slug: str) -> StripePage:
 
 
 def _payable_page(account: User, customer: Customer, plan: Plan) -> StripePage:
-    """Let at most one subscription be paid, also under requests at the same time:
+    """Let at most one subscription be paid, even under concurrent requests:
 
-    1. A subscription that stands at Stripe is changed, or ended if its first payment
+    1. Change the subscription that exists at Stripe, or cancel it if its first payment
        never came.
-    2. At most one checkout of the account is open, here and at Stripe.
-    3. After ours is open, Stripe is asked again: another one may have been paid
-       between 1 and 2. From here on only ours can be paid.
+    2. Open one checkout for the account, here and at Stripe, and close any other.
+    3. Read the subscriptions again: another checkout may have been paid between 1 and
+       2. From here on only this checkout can be paid.
     """
     for _ in range(ATTEMPTS):
         if (standing := _standing(customer)) is not None:
@@ -96,8 +97,9 @@ def _payable_page(account: User, customer: Customer, plan: Plan) -> StripePage:
 
 
 def manage(*, account: User) -> StripePage:
-    """The portal: payment method, invoices, another plan, cancelling. Raises
-    `NotSubscribed`.
+    """Return the customer portal: payment method, invoices, plan, cancellation.
+
+    Calls Stripe. Raises `NotSubscribed` if the account has no customer.
     """
     known = Customer.objects.filter(account=account, stripe_customer_id__isnull=False)
     if not known.exists():
@@ -107,14 +109,14 @@ def manage(*, account: User) -> StripePage:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What became of a checkout: `pending`, `paid`, or `expired`."""
+    """The plan of a checkout, and its state: `pending`, `paid`, or `expired`."""
 
     name: str
     state: str
 
 
 def chosen_in(*, session_id: str) -> Chosen | None:
-    """The plan that is paid in this session, as far as Stripe has told."""
+    """Return the plan of a Checkout session, or None. Reads no more than our rows."""
     if "\x00" in session_id:
         return None
     found = PlanCheckout.objects.filter(stripe_session_id=session_id)
@@ -127,11 +129,10 @@ def chosen_in(*, session_id: str) -> Chosen | None:
 
 
 def _standing(customer: Customer) -> StripeSubscription | None:
-    """The account's subscription as Stripe says now: an event about it may still be on
-    its way. One that is live goes before one that is not.
+    """Read the account's subscription from Stripe, because its event may be late.
 
-    What has only prices that are no plan's, and was never a plan of ours, is another
-    product's.
+    A live one goes before one that is not live. A subscription without a plan's Price
+    that was never ours belongs to another product.
     """
     listed = gateway.subscriptions_of(customer=str(customer.stripe_customer_id))
     open_ = [
@@ -151,14 +152,15 @@ def _is_ours(stands: StripeSubscription) -> bool:
 def _change(
     customer: Customer, standing: StripeSubscription, plan: Plan
 ) -> StripePage | None:
-    """Where a subscription that stands is changed, or paid. None where it stands no
-    more, because it never began.
+    """Return the page that changes or pays an existing subscription.
+
+    Returns None if the subscription never began; then it is cancelled.
     """
     if standing.status == "incomplete":
         _end_unpaid(standing)
         return None
     if standing.status not in ("active", "trialing"):
-        # What is owed comes first; the portal says what that is.
+        # The open invoice comes first, and the portal shows it.
         return _portal_home(customer)
     now = plan_catalog.dearest_price(prices=[item.price for item in standing.items])
     if now is not None and now.plan_id == plan.pk:
@@ -173,7 +175,7 @@ def _end_unpaid(standing: StripeSubscription) -> None:
     for intent in gateway.open_intents_of_invoice(invoice_id=standing.latest_invoice):
         if intent.status == "processing":
             raise PaymentUnderWay("A payment for a plan is still on its way to us.")
-    # Refused where it was paid, or has ended, meanwhile: then the next look says so.
+    # Stripe refuses if it was paid or has ended meanwhile; the caller reads it again.
     with suppress(gateway.StripeRefused, gateway.Missing):
         gateway.cancel_subscription(subscription_id=standing.id)
 
@@ -181,8 +183,9 @@ def _end_unpaid(standing: StripeSubscription) -> None:
 def _confirm(
     customer: Customer, standing: StripeSubscription, plan: Plan
 ) -> StripePage:
-    """Stripe's page for this very change: what it costs now, and a button. The portal's
-    home where Stripe offers no such page, as for several items.
+    """Return Stripe's page that confirms this change and shows its cost.
+
+    Returns the portal's home if Stripe offers no such page, as for several items.
     """
     params = _portal(customer)
     if len(standing.items) == 1:
@@ -207,7 +210,7 @@ def _confirm(
                 *gateway.create_portal_session(params={**params, "flow_data": flow})
             )
         except (gateway.StripeRefused, gateway.Missing) as no:
-            # Most likely the portal is not set up to offer this plan's product.
+            # The likely cause: the portal's settings do not include the plan's product.
             log.error("no confirmation of %s for %s: %s", plan, standing.id, no.message)
             plan_prices.check_again(plan=plan)
     return _portal_home(customer)
@@ -225,11 +228,11 @@ def _portal(customer: Customer) -> dict[str, object]:
 
 
 def _open(checkout: PlanCheckout, customer: Customer, plan: Plan) -> StripePage | None:
-    """Where it is paid. None where it is over, or another request closed it."""
+    """Return the page of a checkout, or None if it is over or was closed meanwhile."""
     if checkout.stripe_session_id:
         if _is_open(checkout.stripe_session_id):
             return StripePage(checkout.stripe_session_id, checkout.url)
-        _closed(checkout)
+        _mark_closed(checkout)
         return None
     session = plan_prices.with_price(
         plan=plan, ask=lambda price: _new_session(checkout, customer, price)
@@ -237,7 +240,7 @@ def _open(checkout: PlanCheckout, customer: Customer, plan: Plan) -> StripePage 
     ours = PlanCheckout.objects.filter(pk=checkout.pk, closed_at=None)
     if ours.update(stripe_session_id=session.id, url=session.url):
         return StripePage(session.id, session.url)
-    # Another request has begun another plan meanwhile: two must not be payable.
+    # Another request has begun another plan meanwhile; two must not be payable.
     with suppress(gateway.StripeRefused, gateway.Missing):
         gateway.expire_session(session_id=session.id)
     return None
@@ -259,8 +262,10 @@ def _is_open(session_id: str) -> bool:
 
 
 def _begin(account: User, plan: Plan) -> PlanCheckout:
-    """The account's open checkout of this plan. One of another plan is closed first, at
-    Stripe too, so that the person cannot pay for both.
+    """Return the account's open checkout of this plan, or begin one.
+
+    An open checkout of another plan is closed first, at Stripe too, so that the user
+    cannot pay for both.
     """
     for _ in range(ATTEMPTS):
         begun = PlanCheckout.objects.filter(account=account, closed_at=None).first()
@@ -273,14 +278,16 @@ def _begin(account: User, plan: Plan) -> PlanCheckout:
             with transaction.atomic():
                 return PlanCheckout.objects.create(account=account, plan=plan)
         except IntegrityError:
-            # The account's other request was faster: look at what it has begun.
+            # A concurrent request of the account was faster: read what it began.
             continue
     raise gateway.StripeBusy("The same payment is just being set up.")
 
 
 def _close(checkout: PlanCheckout) -> None:
-    """Close it at Stripe, then here. A session that another request has attached
-    meanwhile is closed too: the row is closed only with the session that was expired.
+    """Close a checkout at Stripe, then here.
+
+    The row is closed only with the session that was expired. A session that another
+    request attached meanwhile is therefore closed too.
     """
     for _ in range(ATTEMPTS):
         known = checkout.stripe_session_id
@@ -299,12 +306,12 @@ def _expire(session_id: str) -> None:
     try:
         gateway.expire_session(session_id=session_id)
     except gateway.StripeRefused:
-        # Expired by another request, or just paid: then the next look says so.
+        # Expired by another request, or just paid: the caller reads it again.
         if _is_open(session_id):
             raise
 
 
-def _closed(checkout: PlanCheckout) -> None:
+def _mark_closed(checkout: PlanCheckout) -> None:
     PlanCheckout.objects.filter(pk=checkout.pk).update(closed_at=Now())
 
 

@@ -1,4 +1,4 @@
-"""Paid invoices of plans: each brings its months' credits, once."""
+"""Paid invoices of plans: each grants the credits of its months, once."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,16 +17,17 @@ from wallet.models import Grant
 
 
 def record(*, invoice: Invoice) -> str:
-    """Give the credits of a paid invoice, once. Asks Stripe about its subscription.
+    """Grant the credits of a paid invoice, once. Returns the outcome in words.
 
-    A paid one that brings no credits is listed for staff.
+    Reads the subscription from Stripe first. A paid invoice that brings no credits is
+    listed for staff. Raises `UnknownPlan`, and `packs.WrongAmount`.
     """
     said, unknown_plan = "not of a subscription", None
     if invoice.subscription is not None:
         try:
             said = subscriptions.sync(subscription_id=invoice.subscription)
         except (subscriptions.UnknownPlan, gateway.Missing) as unknown:
-            # Its lines may still be of a plan's price; and they are paid.
+            # The invoice is paid, and its lines may still be of a plan's Price.
             said, unknown_plan = unknown.message, unknown
     if (account_id := owner_of(invoice=invoice)) is None:
         return said
@@ -40,19 +41,19 @@ def record(*, invoice: Invoice) -> str:
 
 
 def owner_of(*, invoice: Invoice) -> UUID | None:
-    """The account that pays it: by its subscription, else by its customer."""
+    """Return the account that pays an invoice: by subscription, else by customer."""
     known = Subscription.objects.filter(stripe_subscription_id=invoice.subscription)
     found: UUID | None = known.values_list("account_id", flat=True).first()
     return found or customers.account_of_customer(customer=invoice.customer)
 
 
 def is_ours(*, invoice: Invoice) -> bool:
-    """Whether it is a paid one, of an account of ours."""
+    """Whether an invoice is paid and belongs to an account of ours."""
     return invoice.status == "paid" and owner_of(invoice=invoice) is not None
 
 
 def about(invoice: Invoice) -> str:
-    """What staff read of a paid invoice that brings no credits."""
+    """Describe a paid invoice that brings no credits, for staff."""
     prices = ", ".join(
         dict.fromkeys(line.price for line in invoice.lines if line.price)
     )
@@ -106,9 +107,7 @@ def _grant(
 
 
 def _paid_by(payment: Payment, invoice: Invoice) -> None:
-    """Which payment it was may be told later than that there was one; its refunds are
-    found by it.
-    """
+    """Add the payment intent if it was unknown: refunds find the payment by it."""
     unknown = Payment.objects.filter(pk=payment.pk, stripe_payment_intent_id=None)
     if invoice.payment_intent:
         unknown.update(stripe_payment_intent_id=invoice.payment_intent)
@@ -116,7 +115,7 @@ def _paid_by(payment: Payment, invoice: Invoice) -> None:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceCredits:
-    """What an invoice brings, of which plan (the last line's), and until when."""
+    """The credits that an invoice brings, their plan (the last line's) and expiry."""
 
     plan: Plan | None
     credits_micro: int
@@ -124,11 +123,12 @@ class InvoiceCredits:
 
 
 def credits_of(invoice: Invoice) -> InvoiceCredits:
-    """A plan's credits for each of its months in full; for the rest of a month that was
-    begun on another plan, in proportion to what is charged, less what is credited.
+    """Compute the credits of an invoice. See decision 14.
 
-    A trial costs nothing and brings nothing, nor does what the customer's balance at
-    Stripe paid: that money has brought its credits, when it first came.
+    A full month brings the plan's credits. A prorated line, after a change of plan,
+    brings a proportional share, and a credited line takes its share away. A trial costs
+    nothing and brings nothing. The part that the customer's balance at Stripe paid
+    brings nothing either: that money brought its credits when it first came.
     """
     total = 0
     plan, ends_at = None, None
@@ -159,7 +159,7 @@ def _kept_until(plan: Plan, ends_at: datetime | None) -> datetime | None:
 
 
 def _months_later(moment: datetime, months: int) -> datetime:
-    """The same day of a later month, or that month's last."""
+    """Return the same day of a later month, or that month's last day."""
     year, month = divmod(moment.month - 1 + months, 12)
     for day in range(moment.day, 0, -1):
         try:

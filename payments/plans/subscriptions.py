@@ -1,4 +1,4 @@
-"""Subscriptions: Stripe keeps them; `Subscription` is what it last told."""
+"""Subscriptions: Stripe owns them; `Subscription` holds the last reading of each."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ ATTEMPTS = 5
 
 
 class UnknownPlan(NotFound):
-    """There is no such plan, or nobody can choose it any more."""
+    """There is no such plan, or it can no longer be chosen."""
 
     code = "unknown_plan"
 
@@ -29,8 +29,9 @@ class NotSubscribed(NotFound):
 
 
 def set_ending(*, account: User, ends: bool) -> Subscription:
-    """Let the plan end with the month that is paid, or let it go on after all. Raises
-    `NotSubscribed`.
+    """End the plan with its paid month (`ends`), or let it renew again.
+
+    Calls Stripe. Returns the subscription as it stands then. Raises `NotSubscribed`.
     """
     row = plan_catalog.subscription_of(account_id=account.pk)
     if row is None:
@@ -51,7 +52,7 @@ def set_ending(*, account: User, ends: bool) -> Subscription:
 
 
 def record_checkout(*, session: CheckoutSession) -> str:
-    """A checkout was paid, or has expired."""
+    """Record a plan's checkout that was paid or has expired. Returns the outcome."""
     closed = PlanCheckout.objects.filter(stripe_session_id=session.id, closed_at=None)
     if session.status in ("complete", "expired"):
         closed.update(closed_at=Now())
@@ -61,9 +62,11 @@ def record_checkout(*, session: CheckoutSession) -> str:
 
 
 def sync(*, subscription_id: str) -> str:
-    """Write down how a subscription stands. Asks Stripe, so no transaction may be open.
+    """Read a subscription from Stripe and write it down. Returns the outcome in words.
 
-    Of two readings the later wins, whoever is slower to write.
+    The version decides a race between two readings: a reading that began before another
+    write is discarded and repeated. Calls Stripe, so no transaction may be open. Raises
+    `UnknownPlan`, `gateway.Missing` for an unknown id, and `gateway.StripeBusy`.
     """
     for _ in range(ATTEMPTS):
         known = Subscription.objects.filter(stripe_subscription_id=subscription_id)
@@ -87,8 +90,9 @@ def sync(*, subscription_id: str) -> str:
 
 
 def _gone(subscription_id: str) -> str:
-    """Stripe has it no more under our key: the plan ends. It is looked at again by each
-    reconciliation, and lives again if Stripe finds it again.
+    """End the plan, because Stripe no longer has the subscription under our key.
+
+    Each reconciliation reads it again, and revives it if Stripe has it again.
     """
     there = Subscription.objects.filter(stripe_subscription_id=subscription_id)
     there.exclude(status__in=Subscription.ENDED).update(

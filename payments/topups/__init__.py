@@ -1,1 +1,1 @@
-"""Automatic top-ups: how an owner sets them, when they charge, and what came of it."""
+"""Automatic top-ups: the owner's rule, the charges, and the outcomes of charges."""

@@ -1,7 +1,7 @@
-"""What comes of an automatic charge: credits, or why there are none.
+"""Outcomes of automatic charges: credits, a decline, or the end of the rule.
 
-Credits come from `record` alone, which the answer to a charge, the webhook and the
-reconciliation all end in.
+Only `record` grants credits. The response to a charge, the webhook and the
+reconciliation all call it.
 """
 
 from datetime import timedelta
@@ -24,11 +24,11 @@ from wallet import ledger
 from wallet.models import Grant
 
 Status = TopUpAttempt.Status
-# How a payment of ours is told from others of the same Stripe account.
+# Marks our payments: other products may use the same Stripe account.
 TOP_UP = "top_up"
-# After the first decline, and the second. The third switches it off.
+# The wait after the first decline, and the second. The third switches the rule off.
 BACK_OFF = (timedelta(hours=1), timedelta(days=1))
-# Cards of which no bank will think better.
+# Declines that a bank never takes back.
 FINAL = {
     "expired_card",
     "lost_card",
@@ -39,7 +39,7 @@ FINAL = {
     "stolen_card",
     "stop_payment_order",
 }
-# Why it is off, as the subject of a letter; the rest of it is `Why`'s.
+# The subject of the mail by reason; other reasons share one subject.
 SUBJECTS = {Why.AUTHENTICATION: "Your top-up needs your confirmation"}
 
 
@@ -50,9 +50,10 @@ class PaidTwice(DomainError):
 
 
 def record(*, intent: Intent) -> str:
-    """Write down an automatic charge that is paid, once. Returns what it did in words.
+    """Record a paid automatic charge and grant its credits, once.
 
-    Raises `WrongAmount` and `PaidTwice`.
+    Returns the outcome in words. Locks the rule, then the attempt. Raises `WrongAmount`
+    and `PaidTwice`.
     """
     if intent.made_for != TOP_UP:
         return "not a top-up"
@@ -70,6 +71,7 @@ def record(*, intent: Intent) -> str:
 
 
 def _lock_attempt(attempt_id: UUID) -> tuple[TopUpRule, TopUpAttempt] | None:
+    """Lock the rule, then the attempt. None if there is no such attempt."""
     attempts = TopUpAttempt.objects.select_related("pack")
     owner = attempts.filter(pk=attempt_id).values_list("account_id", flat=True).first()
     if owner is None:
@@ -134,7 +136,11 @@ def _write_end(attempt: TopUpAttempt, status: str, reason: str, **more: object) 
 def end_attempt(
     *, attempt: TopUpAttempt, status: str, reason: str, why_off: str = ""
 ) -> None:
-    """Nothing was charged, and nothing will be."""
+    """End a pending attempt that charged nothing, and never will.
+
+    A decline backs the rule off or switches it off; `why_off` switches it off. Locks
+    the rule, then the attempt. An attempt that has ended stays as it is.
+    """
     found = _lock_attempt(attempt.pk)
     if found is None:
         return
@@ -171,7 +177,7 @@ def _declined(rule: TopUpRule, attempt: TopUpAttempt, reason: str) -> None:
 def switch_off(
     *, rule: TopUpRule, why: str, attempt: TopUpAttempt | None = None
 ) -> None:
-    """End a rule whose row the caller has locked, and say so by mail."""
+    """Switch off a rule that the caller has locked, and mail its owner."""
     topup_setup.disable(rule, why)
     about = f" for {_describe(attempt)}" if attempt else ""
     what = f"Automatic top-up is off now: {Why(why).label}{about}. Nothing was charged."

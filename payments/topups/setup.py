@@ -1,8 +1,8 @@
-"""Automatic top-up as its owner sets it: off until they say so, with a card that they
-let us keep. What is charged by it is `payments.topups.outcomes`' subject.
+"""The owner's rule for automatic top-up: consent, saved card, and switching it off.
 
-The card comes from a checkout of the pack that the person goes through themselves:
-their bank asks what it has to ask while they are there.
+The rule is off until its owner switches it on. The card comes from a checkout of the
+pack that the owner pays in person, so the bank can ask for a confirmation then.
+`payments.topups.charging` charges the card.
 """
 
 import logging
@@ -27,32 +27,32 @@ from payments.packs import PackCheckout
 log = logging.getLogger(__name__)
 
 Why = TopUpRule.Why
-# Between the beginnings of two attempts, whatever became of the first.
+# The least time between the starts of two attempts, whether or not the first succeeded.
 COOL_DOWN = timedelta(minutes=10)
-# How many cards one run looks after.
+# How many cards one run handles.
 AT_ONCE = 20
-# The charges of the same run must not wait for them any longer.
+# The time limit for cards in a run, because charges of the same run wait for it.
 KEEP_SECONDS = 5
-# Of no card in particular.
+# Failures that do not depend on the card: they end the run.
 ASK_LATER = (gateway.StripeDown, gateway.PaymentsOff)
 HIGHEST_THRESHOLD = 1_000_000
 HIGHEST_CEILING_CENTS = 99_999_999
 
 
 class BadTopUp(DomainError):
-    """A setting that cannot be."""
+    """The threshold or the monthly limit is out of range."""
 
     code = "invalid_top_up"
 
 
 class NoConsent(DomainError):
-    """The person has not allowed us to keep their card."""
+    """The user has not allowed us to save their card."""
 
     code = "consent_required"
 
 
 def rule_of(*, account: User) -> TopUpRule | None:
-    """The person's setting, if they ever made one."""
+    """Return the rule that the account's current owner set, if there is one."""
     rules = TopUpRule.objects.filter(account=account, epoch=account.epoch)
     return rules.select_related("pack", "saving").first()
 
@@ -68,13 +68,13 @@ def set_up(
     another_card: bool = False,
     visitor: Visitor = NO_VISITOR,
 ) -> PackCheckout | None:
-    """Buy the pack whenever fewer than `threshold` credits are left, for at most
-    `ceiling_cents` a calendar month (UTC).
+    """Set the rule: buy the pack whenever fewer than `threshold` credits are left.
 
-    With a card saved before it is on at once, and the answer is None. Else the answer
-    is where to buy the pack now; the card of that payment is kept, if `consent`, and
-    paying switches it on. Asks Stripe, so no transaction may be open. Raises
-    `BadTopUp`, `NoConsent`, `packs.UnknownPack` and the gateway's refusals.
+    `ceiling_cents` is the limit of a calendar month (UTC). With a saved card the rule
+    is on at once, and the result is None. Otherwise the result is a checkout of the
+    pack: its payment saves the card, given `consent`, and switches the rule on. Locks
+    the rule. Calls Stripe, so no transaction may be open. Raises `BadTopUp`,
+    `NoConsent`, `packs.UnknownPack` and the gateway's refusals.
     """
     pack = packs.on_sale().filter(sku=sku).first()
     if pack is None:
@@ -115,7 +115,7 @@ def set_up(
 
 
 def _forget_previous_owners_card(account: User, visitor: Visitor) -> None:
-    """The card of whoever had the account before it changed hands."""
+    """Delete the card of the account's previous owner."""
     theirs = TopUpRule.objects.filter(account=account).exclude(epoch=account.epoch)
     if theirs.exclude(stripe_payment_method_id="", enabled=False).exists():
         forget_card(account=account, why=Why.ACCOUNT, visitor=visitor)
@@ -136,7 +136,7 @@ def _begin_saving_card(
 
 
 def _switch_on(rule: TopUpRule, at: datetime) -> None:
-    """What a decline has put off stays off for as long, unless it had ended it."""
+    """Enable a rule. The back-off of a decline stays, unless the rule was off."""
     last = TopUpAttempt.objects.filter(account=rule.account_id)
     begun = last.order_by("-created_at").values_list("created_at", flat=True).first()
     if not rule.enabled:
@@ -154,7 +154,10 @@ def switch_off(
     actor: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> None:
-    """No more attempts begin. One that Stripe has already is not called back."""
+    """Switch the account's rule off, so that no further attempt begins.
+
+    A charge that Stripe already has is not cancelled. Locks the rule.
+    """
     with transaction.atomic():
         rules = TopUpRule.objects.select_for_update(no_key=True)
         rule = rules.filter(account=account).first()
@@ -164,7 +167,7 @@ def switch_off(
 
 
 def disable(rule: TopUpRule, why: str) -> None:
-    """Switch off a rule whose row the caller has locked."""
+    """Write a rule as off. The caller has locked its row."""
     rule.enabled, rule.off_because = False, why
     rule.changed_at = timezone.now()
     rule.save(update_fields=["enabled", "off_because", "changed_at"])
@@ -177,7 +180,7 @@ def forget_card(
     actor: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> None:
-    """Switch off, and keep the card no more, here or at Stripe. Asks Stripe."""
+    """Switch the rule off, and delete the card here and at Stripe. Calls Stripe."""
     switch_off(account=account, why=why, actor=actor, visitor=visitor)
     rule = TopUpRule.objects.filter(account=account).first()
     if rule is None or not rule.stripe_payment_method_id:
@@ -189,16 +192,17 @@ def forget_card(
 
 
 def _forget_at_stripe(payment_method: str) -> None:
-    # Who asks again, after a crash, finds that it is forgotten.
+    # A retry after a crash finds the card deleted, which Stripe refuses.
     with suppress(gateway.StripeRefused, gateway.Missing):
         gateway.detach_card(payment_method=payment_method)
 
 
 def save_cards() -> int:
-    """Keep the cards of checkouts that are paid, and switch on what they were for.
-    Returns how many. Asks Stripe.
+    """Save the cards of paid checkouts, and switch their rules on.
+
+    Returns how many cards. Calls Stripe.
     """
-    sweep, kept = Sweep("payments.keep_cards"), 0
+    sweep, saved = Sweep("payments.keep_cards"), 0
     paid = TopUpRule.objects.filter(saving__status=Purchase.Status.PAID)
     rules = _longest_unseen(paid.exclude(pk__in=sweep.backing_off))
     ends = time.monotonic() + KEEP_SECONDS
@@ -206,13 +210,16 @@ def save_cards() -> int:
         if time.monotonic() > ends:
             break
         with sweep.each(rule.pk, ends=ASK_LATER):
-            kept += _kept(rule)
+            saved += _save_card_or_give_up(rule)
     sweep.end(complete=len(rules) < AT_ONCE and time.monotonic() <= ends)
-    return kept
+    return saved
 
 
 def _longest_unseen(rules: QuerySet[TopUpRule]) -> list[TopUpRule]:
-    """A part of them: one that stays as it is gives way to the others."""
+    """Return the rules that were seen longest ago, and mark them as seen.
+
+    A rule that cannot be handled therefore does not block the others.
+    """
     oldest_first = F("looked_at").asc(nulls_first=True)
     found = list(rules.order_by(oldest_first, "pk")[:AT_ONCE])
     seen = TopUpRule.objects.filter(pk__in=[rule.pk for rule in found])
@@ -220,16 +227,16 @@ def _longest_unseen(rules: QuerySet[TopUpRule]) -> list[TopUpRule]:
     return found
 
 
-def _kept(rule: TopUpRule) -> bool:
+def _save_card_or_give_up(rule: TopUpRule) -> bool:
     try:
-        return _keep_card(rule)
+        return _save_card(rule)
     except (gateway.Missing, gateway.StripeRefused) as gone:
         log.warning("no card for %s: %s", rule, gone.message)
         TopUpRule.objects.filter(pk=rule.pk, saving=rule.saving_id).update(saving=None)
         return False
 
 
-def _keep_card(rule: TopUpRule) -> bool:
+def _save_card(rule: TopUpRule) -> bool:
     paid = Payment.objects.filter(purchase=rule.saving_id).order_by("paid_at")
     payment = paid.first()
     intent = payment and payment.stripe_payment_intent_id
@@ -251,7 +258,7 @@ def _keep_card(rule: TopUpRule) -> bool:
             row.stripe_payment_method_id = str(stands.payment_method)
             row.card = card
             if row.off_because == Why.NEVER and row.consented_at:
-                # From the consent on: a refund of this very payment counts too.
+                # From the consent on, so that a refund of this payment counts too.
                 _switch_on(row, row.consented_at)
         row.save()
         _audit("top_up_card_saved", row)
@@ -261,7 +268,10 @@ def _keep_card(rule: TopUpRule) -> bool:
 
 
 def forget_unowned_cards() -> int:
-    """Forget the cards of accounts that were closed or changed hands. Asks Stripe."""
+    """Delete the cards of accounts that were closed or have a new owner.
+
+    Returns how many. Calls Stripe.
+    """
     gone = Q(account__is_active=False) | ~Q(account__epoch=F("epoch"))
     kept = Q(enabled=True) | ~Q(stripe_payment_method_id="")
     sweep, done = Sweep("payments.retire_top_ups"), 0

@@ -1,4 +1,4 @@
-"""`manage.py reconcile_stripe`: our books beside Stripe's, made good where possible."""
+"""`manage.py reconcile_stripe`: compare our books with Stripe's, and repair ours."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from payments import reconciliation
 
 class Command(BaseCommand):
     help = (
-        "Compare payments, refunds, disputes and subscriptions with Stripe, both ways;"
-        " make good what was missed; exit 1 naming what still differs."
+        "Compare payments, refunds, disputes and subscriptions with Stripe, both ways,"
+        " and credit what was missed. Exit 1 and list every difference that is left."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
