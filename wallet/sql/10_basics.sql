@@ -10,7 +10,9 @@ LANGUAGE sql VOLATILE AS $$
     ELSE clock_timestamp() END
 $$;
 
--- The account's wallet, locked until the transaction ends; made on first sight.
+-- The opening of every movement: return the account's wallet, locked until the
+-- transaction ends, with everything booked that is due by time. The first movement of
+-- an account creates its wallet.
 -- NO KEY: a plain FOR UPDATE would deadlock with inserts that refer to the wallet.
 CREATE OR REPLACE FUNCTION ledger.locked_wallet(p_account uuid) RETURNS wallet_wallet
 LANGUAGE plpgsql AS $$
@@ -24,7 +26,7 @@ BEGIN
     ON CONFLICT (account_id) DO NOTHING;
     SELECT * INTO w FROM wallet_wallet WHERE account_id = p_account FOR NO KEY UPDATE;
   END IF;
-  RETURN w;
+  RETURN ledger.catch_up(w);
 END $$;
 
 CREATE OR REPLACE FUNCTION ledger.store(w wallet_wallet) RETURNS void
@@ -231,6 +233,13 @@ BEGIN
   RETURN ledger.book(w, e);
 END $$;
 
+-- The open reservations past their expiry: their credits are free, booked or not.
+CREATE OR REPLACE FUNCTION ledger.overdue(p_wallet bigint, p_at timestamptz)
+RETURNS SETOF wallet_reservation LANGUAGE sql STABLE AS $$
+  SELECT * FROM wallet_reservation
+  WHERE wallet_id = p_wallet AND status = 'open' AND expires_at <= p_at
+$$;
+
 -- Make the wallet say what is true by time: reservations past their expiry are free
 -- again, grants past theirs are gone. Stores the wallet if anything was due.
 CREATE OR REPLACE FUNCTION ledger.catch_up(w wallet_wallet) RETURNS wallet_wallet
@@ -243,9 +252,7 @@ DECLARE
   before bigint := w.seq;
 BEGIN
   IF w.reserved_micro > 0 THEN
-    FOR r IN SELECT * FROM wallet_reservation
-      WHERE wallet_id = w.id AND status = 'open' AND expires_at <= t
-      ORDER BY expires_at, id
+    FOR r IN SELECT * FROM ledger.overdue(w.id, t) ORDER BY expires_at, id
     LOOP
       w := ledger.end_reservation(w, r, 'expire', 'system:expiry', 'not settled in time');
     END LOOP;

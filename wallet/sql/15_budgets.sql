@@ -7,17 +7,15 @@ LANGUAGE sql IMMUTABLE AS $$
   SELECT date_trunc('month', t AT TIME ZONE 'UTC')::date
 $$;
 
--- A budget at a moment: a new month begins with nothing spent. Movements read the row
--- by themselves and come here only if there is one; most apps have none.
-CREATE OR REPLACE FUNCTION ledger.in_month(b wallet_budget, p_at timestamptz)
-RETURNS wallet_budget LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-  IF b.month < ledger.month(p_at) THEN
-    b.month := ledger.month(p_at);
-    b.spent_micro := 0;
-  END IF;
-  RETURN b;
-END $$;
+-- The app's budget in the month `p_month`, or no row. A new month begins with nothing
+-- spent. A STABLE function that returns a set is inlined into the caller's query, so it
+-- costs a movement no call.
+CREATE OR REPLACE FUNCTION ledger.budget_in(p_wallet bigint, p_app uuid, p_month date)
+RETURNS SETOF wallet_budget LANGUAGE sql STABLE AS $$
+  SELECT id, limit_micro, greatest(month, p_month),
+    CASE WHEN month < p_month THEN 0 ELSE spent_micro END, app_id, wallet_id
+  FROM wallet_budget WHERE wallet_id = p_wallet AND app_id = p_app
+$$;
 
 -- Count an amount.
 CREATE OR REPLACE FUNCTION ledger.spend(b wallet_budget, p_amount bigint)
@@ -46,12 +44,11 @@ $$;
 CREATE OR REPLACE FUNCTION ledger.respend(
   b wallet_budget, p_job uuid, p_returned bigint, p_charged bigint
 ) RETURNS wallet_budget LANGUAGE plpgsql AS $$
-DECLARE this_month date := b.month;
 BEGIN
   IF p_returned > 0 THEN
     PERFORM ledger.unspend(b.wallet_id, b.app_id, p_job, p_returned);
-    SELECT * INTO b FROM wallet_budget x WHERE x.id = b.id;
-    RETURN ledger.in_month(b, this_month::timestamp AT TIME ZONE 'UTC');
+    SELECT * INTO b FROM ledger.budget_in(b.wallet_id, b.app_id, b.month);
+    RETURN b;
   END IF;
   RETURN ledger.spend(b, p_charged);
 END $$;
@@ -109,7 +106,7 @@ DECLARE
   this_month date;
   spent bigint;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  w := ledger.locked_wallet(p_account);
   SELECT limit_micro INTO limit_before_micro FROM wallet_budget
   WHERE wallet_id = w.id AND app_id = p_app;
   IF p_limit IS DISTINCT FROM limit_before_micro THEN
@@ -143,13 +140,22 @@ CREATE OR REPLACE FUNCTION ledger.set_overdraft_limit(
 ) LANGUAGE plpgsql AS $$
 DECLARE w wallet_wallet;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  w := ledger.locked_wallet(p_account);
   limit_before_micro := w.overdraft_limit_micro;
   IF p_limit <> w.overdraft_limit_micro THEN
     w := ledger.book_limit(w, NULL, p_limit, p_actor);
     UPDATE wallet_wallet SET overdraft_limit_micro = p_limit WHERE id = w.id;
   END IF;
 END $$;
+
+-- The overdue reservations that count in a month, until their expiry is booked.
+CREATE OR REPLACE FUNCTION ledger.overdue_in(
+  p_wallet bigint, p_at timestamptz, p_month date
+) RETURNS SETOF wallet_reservation LANGUAGE sql STABLE AS $$
+  SELECT r.* FROM ledger.overdue(p_wallet, p_at) r
+  JOIN wallet_entry e ON e.job_id = r.id AND e.kind = 'reserve'
+  WHERE ledger.month(e.booked_at) = p_month
+$$;
 
 -- Each app with a budget, or that spent something this month, by now: what overdue
 -- reservations hold is no longer spent, whether a sweeper has booked that or not.
@@ -162,10 +168,8 @@ LANGUAGE sql STABLE AS $$
     SELECT s.app_id, s.spent_micro FROM w, moment,
       ledger.spent(w.id, NULL, ledger.month(moment.t)) s
     UNION ALL
-    SELECT r.app_id, -r.amount_micro FROM w, moment, wallet_reservation r
-    JOIN wallet_entry e ON e.job_id = r.id AND e.kind = 'reserve'
-    WHERE r.wallet_id = w.id AND r.status = 'open' AND r.expires_at <= moment.t
-      AND ledger.month(e.booked_at) = ledger.month(moment.t)
+    SELECT o.app_id, -o.amount_micro FROM w, moment,
+      ledger.overdue_in(w.id, moment.t, ledger.month(moment.t)) o
   )
   SELECT app_id, b.limit_micro, coalesce(s.spent_micro, 0)
   FROM (SELECT app_id, sum(spent_micro)::bigint AS spent_micro FROM spent

@@ -14,14 +14,11 @@ DECLARE
   b wallet_budget;
   e wallet_entry;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  w := ledger.locked_wallet(p_account);
   e.booked_at := greatest(ledger.now(), w.booked_at);
-  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
-  IF FOUND THEN
-    b := ledger.in_month(b, e.booked_at);
-    limit_micro := b.limit_micro;
-    spent_micro := b.spent_micro;
-  END IF;
+  SELECT * INTO b FROM ledger.budget_in(w.id, p_app, ledger.month(e.booked_at));
+  limit_micro := b.limit_micro;
+  spent_micro := b.spent_micro;
   restricted_micro := ledger.restricted(w.id, p_app);
   expires_at := e.booked_at + make_interval(secs => p_ttl_seconds);
   outcome := ledger.forbidden(p_account, p_app, p_by);
@@ -81,13 +78,12 @@ DECLARE
   held bigint := 0;
   kept bigint; fresh bigint := 0; owed bigint := 0; enough boolean;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  w := ledger.locked_wallet(p_account);
   e.booked_at := greatest(ledger.now(), w.booked_at);
   SELECT * INTO r FROM wallet_reservation WHERE id = p_job AND wallet_id = w.id;
   late := FOUND AND r.status = 'expired';
   IF r.status = 'open' THEN held := r.amount_micro; END IF;
-  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
-  IF FOUND THEN b := ledger.in_month(b, e.booked_at); END IF;
+  SELECT * INTO b FROM ledger.budget_in(w.id, p_app, ledger.month(e.booked_at));
   limit_micro := b.limit_micro;
   spent_micro := b.spent_micro;
   kept := least(p_cost, held);
@@ -206,7 +202,7 @@ DECLARE
   r wallet_reservation;
   b wallet_budget;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  w := ledger.locked_wallet(p_account);
   SELECT * INTO r FROM wallet_reservation WHERE id = p_job AND wallet_id = w.id;
   returned_micro := 0;
   IF NOT FOUND THEN
@@ -227,10 +223,9 @@ BEGIN
   debt_micro := w.debt_micro;
   booked_at := greatest(w.booked_at, ledger.now());
   restricted_micro := ledger.restricted(w.id, p_app);
-  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
+  SELECT * INTO b FROM ledger.budget_in(w.id, p_app, ledger.month(booked_at));
   IF FOUND THEN
-    restricted_micro := ledger.withheld(w, ledger.in_month(b, booked_at),
-      restricted_micro);
+    restricted_micro := ledger.withheld(w, b, restricted_micro);
   END IF;
 END $$;
 
@@ -241,8 +236,8 @@ DECLARE
   w wallet_wallet;
   before bigint;
 BEGIN
+  SELECT seq INTO before FROM wallet_wallet WHERE account_id = p_account
+  FOR NO KEY UPDATE;
   w := ledger.locked_wallet(p_account);
-  before := w.seq;
-  w := ledger.catch_up(w);
-  booked := w.seq - before;
+  booked := w.seq - coalesce(before, 0);
 END $$;

@@ -15,7 +15,7 @@ DECLARE
   e wallet_entry;
   repaid bigint := 0;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  w := ledger.locked_wallet(p_account);
   SELECT x.movement_id, x.grant_id INTO movement_id, grant_id
   FROM wallet_entry x WHERE x.key = p_key;
   IF FOUND THEN
@@ -72,14 +72,11 @@ DECLARE
   e wallet_entry;
   anything boolean := p_kind = 'adjust';
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  w := ledger.locked_wallet(p_account);
   e.booked_at := greatest(ledger.now(), w.booked_at);
-  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
-  IF FOUND THEN
-    b := ledger.in_month(b, e.booked_at);
-    limit_micro := b.limit_micro;
-    spent_micro := b.spent_micro;
-  END IF;
+  SELECT * INTO b FROM ledger.budget_in(w.id, p_app, ledger.month(e.booked_at));
+  limit_micro := b.limit_micro;
+  spent_micro := b.spent_micro;
   restricted_micro := CASE WHEN anything THEN 0 ELSE ledger.restricted(w.id, p_app) END;
   SELECT x.movement_id, x.amount_micro, x.available_after - x.debt_after
   INTO movement_id, first_amount_micro, first_balance_micro
@@ -159,12 +156,10 @@ BEGIN
   END IF;
   debt_micro := w.debt_micro;
   reserved_micro := w.reserved_micro - (
-    SELECT coalesce(sum(amount_micro), 0) FROM wallet_reservation
-    WHERE wallet_id = w.id AND status = 'open' AND expires_at <= t);
+    SELECT coalesce(sum(amount_micro), 0) FROM ledger.overdue(w.id, t));
   WITH freed AS (
     SELECT d.grant_id, sum(d.amount_micro - d.returned_micro) AS amount
-    FROM wallet_reservation r JOIN wallet_draw d ON d.reservation_id = r.id
-    WHERE r.wallet_id = w.id AND r.status = 'open' AND r.expires_at <= t
+    FROM ledger.overdue(w.id, t) r JOIN wallet_draw d ON d.reservation_id = r.id
     GROUP BY d.grant_id
   ), live AS (
     SELECT g.app_id, g.remaining_micro AS amount FROM wallet_grant g
@@ -177,15 +172,12 @@ BEGIN
   SELECT coalesce(sum(amount), 0), coalesce(sum(amount) FILTER (
     WHERE p_app IS NOT NULL AND app_id IS NOT NULL AND app_id <> p_app), 0)
   INTO available_micro, restricted_micro FROM live;
-  SELECT * INTO b FROM wallet_budget x WHERE x.wallet_id = w.id AND x.app_id = p_app;
+  SELECT * INTO b FROM ledger.budget_in(w.id, p_app, ledger.month(t));
   IF FOUND THEN
-    b := ledger.in_month(b, t);
     -- As in the SELECT above: what is overdue is free, and so it is not spent.
     b.spent_micro := b.spent_micro - (
-      SELECT coalesce(sum(r.amount_micro), 0) FROM wallet_reservation r
-      JOIN wallet_entry e ON e.job_id = r.id AND e.kind = 'reserve'
-      WHERE r.wallet_id = w.id AND r.app_id = p_app AND r.status = 'open'
-        AND r.expires_at <= t AND ledger.month(e.booked_at) = b.month);
+      SELECT coalesce(sum(o.amount_micro), 0)
+      FROM ledger.overdue_in(w.id, t, b.month) o WHERE o.app_id = p_app);
     w.available_micro := available_micro;
     restricted_micro := ledger.withheld(w, b, restricted_micro);
   END IF;

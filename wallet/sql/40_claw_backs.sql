@@ -29,6 +29,14 @@ BEGIN
   RETURN p_amount - need;
 END $$;
 
+-- The wallet's claw-back that was booked under a money key, or no row.
+CREATE OR REPLACE FUNCTION ledger.claw_back_of(p_wallet bigint, p_key text)
+RETURNS SETOF wallet_clawback LANGUAGE sql STABLE AS $$
+  SELECT c.* FROM wallet_entry e
+  JOIN wallet_clawback c ON c.movement_id = e.movement_id
+  WHERE e.key = p_key AND e.wallet_id = p_wallet AND e.kind = 'claw_back'
+$$;
+
 -- Take back credits of a refunded or disputed purchase, once per key for ever. What
 -- jobs have reserved stays theirs; what is not there becomes debt.
 CREATE OR REPLACE FUNCTION ledger.claw_back(
@@ -45,10 +53,8 @@ DECLARE
   c wallet_clawback;
   e wallet_entry;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
-  SELECT b.* INTO c FROM wallet_entry x
-  JOIN wallet_clawback b ON b.movement_id = x.movement_id
-  WHERE x.key = p_key AND x.wallet_id = w.id AND x.kind = 'claw_back';
+  w := ledger.locked_wallet(p_account);
+  SELECT * INTO c FROM ledger.claw_back_of(w.id, p_key);
   SELECT p.* INTO g FROM wallet_entry x JOIN wallet_grant p ON p.id = x.grant_id
   WHERE x.key = p_purchase AND x.wallet_id = w.id AND x.kind = 'grant'
     AND p.category = 'paid';
@@ -122,10 +128,8 @@ DECLARE
   c wallet_clawback;
   e wallet_entry;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
-  SELECT b.* INTO c FROM wallet_entry x
-  JOIN wallet_clawback b ON b.movement_id = x.movement_id
-  WHERE x.key = p_claw_back AND x.wallet_id = w.id AND x.kind = 'claw_back';
+  w := ledger.locked_wallet(p_account);
+  SELECT * INTO c FROM ledger.claw_back_of(w.id, p_claw_back);
   IF c.id IS NULL THEN
     outcome := 'unknown_claw_back';
   ELSIF c.reinstatement_id IS NOT NULL THEN

@@ -9,7 +9,7 @@ DECLARE
   e wallet_entry;
   before bigint;
 BEGIN
-  w := ledger.catch_up(ledger.locked_wallet(p_account));
+  w := ledger.locked_wallet(p_account);
   before := w.seq;
   FOR g IN
     SELECT * FROM wallet_grant x WHERE x.wallet_id = w.id
