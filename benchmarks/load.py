@@ -151,8 +151,8 @@ def sql_pairs(url: str, app_id: str, accounts: list[str]) -> Callable[[], None]:
         account = random.choice(accounts)  # noqa: S311 — spreads load
         job_id = uuid.uuid4()
         (outcome,) = database.execute(
-            "SELECT outcome FROM ledger.reserve_by('staff', %s, %s, %s, 5000000::bigint, 3600,"
-            " 'bench'::text, 'render'::text)",
+            "SELECT outcome FROM ledger.reserve_by('staff'::text, %s, %s, %s,"
+            " 5000000::bigint, 3600, 'bench'::text, 'render'::text)",
             [account, app_id, job_id],
         ).fetchone()
         if outcome != "reserved":

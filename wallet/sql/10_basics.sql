@@ -1,7 +1,7 @@
--- Steps that the movements share. Each takes the locked wallet row (and the entry
--- being written) as a value and returns it changed; the movement stores it once.
+-- Steps that the movements share. A step takes the locked wallet row (and the entry to
+-- write) as a value and returns the changed row. The movement stores the wallet once.
 
--- The ledger's clock. Tests may move it, and only in a database named test_….
+-- The ledger's clock. Only a test, in a database named test_…, may move it.
 CREATE OR REPLACE FUNCTION ledger.now() RETURNS timestamptz
 LANGUAGE sql VOLATILE AS $$
   SELECT CASE WHEN current_database() LIKE 'test\_%'
@@ -29,6 +29,7 @@ BEGIN
   RETURN ledger.catch_up(w);
 END $$;
 
+-- Write the changed wallet. The caller holds its lock.
 CREATE OR REPLACE FUNCTION ledger.store(w wallet_wallet) RETURNS void
 LANGUAGE sql AS $$
   UPDATE wallet_wallet SET available_micro = w.available_micro,
@@ -37,10 +38,10 @@ LANGUAGE sql AS $$
   WHERE id = w.id
 $$;
 
--- Every column that means money or meaning, in one unambiguous text: a row's text and
--- json quote what needs quoting, so no two different entries share one. The version
--- says what is in it; a text never changes, so old entries stay verifiable for ever.
--- 1 (NULL): has the reason itself. 2: has a digest of it, and the terms.
+-- Hash the previous hash and every column that carries money or meaning. A row's text
+-- and json quote their values, so two different entries never produce the same text.
+-- The text of a version never changes, so old entries stay verifiable for ever.
+-- Version 1 (NULL) holds the reason itself. Version 2 holds its digest, and the terms.
 CREATE OR REPLACE FUNCTION ledger.entry_hash(e wallet_entry) RETURNS bytea
 LANGUAGE sql STABLE AS $$
   SELECT sha256(e.prev_hash || convert_to(CASE
@@ -58,8 +59,8 @@ LANGUAGE sql STABLE AS $$
     END, 'UTF8'))
 $$;
 
--- What a grant, a reservation or a limit was given as. The entry says it, so that the
--- chain proves it.
+-- The terms of a grant, a reservation or a limit as text. The entry stores them, so
+-- that the chain proves them.
 CREATE OR REPLACE FUNCTION ledger.grant_terms(g wallet_grant) RETURNS text
 LANGUAGE sql STABLE AS $$
   SELECT ROW('grant', g.source, g.category, g.priority,
@@ -76,8 +77,8 @@ LANGUAGE sql IMMUTABLE AS $$
   SELECT 'limit ' || coalesce(p_limit::text, 'none')
 $$;
 
--- Free text for an entry. It stands beside the chain, which has only a digest of it,
--- salted so that no guess at a short text can be confirmed once both are erased.
+-- Store free text beside the chain and set its digest in the entry. The digest is
+-- salted: once text and salt are erased, a guess at a short text cannot be confirmed.
 CREATE OR REPLACE FUNCTION ledger.say(w wallet_wallet, e wallet_entry, p_text text)
 RETURNS wallet_entry LANGUAGE plpgsql AS $$
 DECLARE salt uuid;
@@ -95,8 +96,8 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- Write one entry and move the wallet's balances by it. booked_at is read under the
--- lock and never runs backwards, so order by time is order by seq. A movement that was
--- judged by a month's budget comes with the moment of that judgement.
+-- lock and never decreases, so order by time is order by seq. A movement that checked a
+-- month's budget passes the moment of that check, so that both are in the same month.
 CREATE OR REPLACE FUNCTION ledger.book(w wallet_wallet, e wallet_entry)
 RETURNS wallet_wallet LANGUAGE plpgsql AS $$
 BEGIN
@@ -132,8 +133,8 @@ BEGIN
   RETURN w;
 END $$;
 
--- The same movement's next entry: who, why and for what stay; what happened once
--- (resolving, the money key, the terms, the uncovered part) stays with the first.
+-- Return the movement's next entry. It keeps actor, reason, app, job, reservation and
+-- grant. Facts of the first entry alone (resolves, key, terms, uncovered) are reset.
 CREATE OR REPLACE FUNCTION ledger.next_entry(
   e wallet_entry, p_kind text, p_debit text, p_credit text, p_amount bigint
 ) RETURNS wallet_entry LANGUAGE plpgsql IMMUTABLE AS $$
@@ -149,8 +150,9 @@ BEGIN
   RETURN e;
 END $$;
 
--- Take an amount out of the wallet's grants: the app's own first, then priority,
--- sooner expiry, promotional before paid. `p_any` reaches every app's grants (staff).
+-- Draw an amount from the wallet's grants. Order: restricted to the app, priority,
+-- sooner expiry, promotional before paid. With `p_any` (staff), grants that are
+-- restricted to other apps count too. The caller has checked that there is enough.
 CREATE OR REPLACE FUNCTION ledger.draw(
   p_wallet bigint, p_movement uuid, p_reservation uuid, p_app uuid, p_any boolean,
   p_amount bigint
@@ -177,13 +179,13 @@ BEGIN
     EXIT WHEN need = 0;
   END LOOP;
   IF need > 0 THEN
-    -- Never a refusal: the caller checked. The wallet and its grants disagree.
+    -- Not a refusal: the caller has checked, so the wallet and its grants disagree.
     RAISE EXCEPTION 'wallet %: grants are % micro-credits short', p_wallet, need
       USING ERRCODE = 'data_corrupted';
   END IF;
 END $$;
 
--- Give a reservation's credits back to the very grants they came from, last first.
+-- Return a reservation's credits to the grants that it drew from, the last draw first.
 CREATE OR REPLACE FUNCTION ledger.give_back(p_reservation uuid, p_amount bigint)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -209,7 +211,7 @@ BEGIN
   END IF;
 END $$;
 
--- End an open reservation and give all of it back, as `release` or `expire`.
+-- End an open reservation and return all of it, as `release` or `expire`.
 CREATE OR REPLACE FUNCTION ledger.end_reservation(
   w wallet_wallet, r wallet_reservation, p_kind text, p_actor text, p_reason text
 ) RETURNS wallet_wallet LANGUAGE plpgsql AS $$
@@ -225,7 +227,7 @@ BEGIN
   e.job_id := r.id;
   e.app_id := r.app_id;
   e.actor := p_actor;
-  -- Of an expiry the ledger's own words, which are a code.
+  -- The reason of an expiry is the ledger's own code. Other reasons are free text.
   IF p_kind = 'expire' THEN e.reason := p_reason;
   ELSIF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
   e := ledger.next_entry(e, p_kind, 'reserved', 'available', r.amount_micro);
@@ -240,8 +242,8 @@ RETURNS SETOF wallet_reservation LANGUAGE sql STABLE AS $$
   WHERE wallet_id = p_wallet AND status = 'open' AND expires_at <= p_at
 $$;
 
--- Make the wallet say what is true by time: reservations past their expiry are free
--- again, grants past theirs are gone. Stores the wallet if anything was due.
+-- Book what is due by now: free the reservations past their expiry, and expire the
+-- grants past theirs. Stores the wallet if anything was due.
 CREATE OR REPLACE FUNCTION ledger.catch_up(w wallet_wallet) RETURNS wallet_wallet
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -277,7 +279,7 @@ BEGIN
   RETURN w;
 END $$;
 
--- Credits in the wallet that only other apps may spend.
+-- The credits in the wallet that only other apps may spend.
 CREATE OR REPLACE FUNCTION ledger.restricted(p_wallet bigint, p_app uuid)
 RETURNS bigint LANGUAGE sql STABLE AS $$
   SELECT coalesce(sum(remaining_micro), 0)::bigint FROM wallet_grant

@@ -1,6 +1,6 @@
--- What a person lets one app spend in a calendar month (UTC). A movement counts in the
--- month in which its credits left the balance: a job's reservation in the month that
--- it was made, what goes beyond it in the month of the settlement.
+-- Budgets: the most that an account lets one app spend in a calendar month (UTC). A
+-- movement counts in the month in which its credits left the balance: a reservation in
+-- the month of its creation, overage in the month of the settlement.
 
 CREATE OR REPLACE FUNCTION ledger.month(t timestamptz) RETURNS date
 LANGUAGE sql IMMUTABLE AS $$
@@ -17,7 +17,7 @@ RETURNS SETOF wallet_budget LANGUAGE sql STABLE AS $$
   FROM wallet_budget WHERE wallet_id = p_wallet AND app_id = p_app
 $$;
 
--- Count an amount.
+-- Add an amount to the spending of the budget's month, and return the stored budget.
 CREATE OR REPLACE FUNCTION ledger.spend(b wallet_budget, p_amount bigint)
 RETURNS wallet_budget LANGUAGE plpgsql AS $$
 BEGIN
@@ -29,7 +29,8 @@ BEGIN
   RETURN b;
 END $$;
 
--- What a reservation gives back was not spent, in the month in which it was made.
+-- Subtract returned credits from the budget, if the budget is still in the month in
+-- which the reservation was made.
 CREATE OR REPLACE FUNCTION ledger.unspend(
   p_wallet bigint, p_app uuid, p_job uuid, p_amount bigint
 ) RETURNS void LANGUAGE sql AS $$
@@ -39,8 +40,8 @@ CREATE OR REPLACE FUNCTION ledger.unspend(
       WHERE job_id = p_job AND kind = 'reserve')
 $$;
 
--- What a settlement means to a budget: either some of the reservation comes back, or
--- more was charged.
+-- Update a budget after a settlement: part of the reservation was returned, or the
+-- settlement charged more than was reserved.
 CREATE OR REPLACE FUNCTION ledger.respend(
   b wallet_budget, p_job uuid, p_returned bigint, p_charged bigint
 ) RETURNS wallet_budget LANGUAGE plpgsql AS $$
@@ -53,8 +54,8 @@ BEGIN
   RETURN ledger.spend(b, p_charged);
 END $$;
 
--- How much of the available credits an app with a budget may not spend: what only
--- others may, or what is more than its budget has left.
+-- The available credits that an app with a budget may not spend: those restricted to
+-- other apps, or those beyond the rest of the budget, whichever is more.
 CREATE OR REPLACE FUNCTION ledger.withheld(
   w wallet_wallet, b wallet_budget, p_restricted bigint
 ) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
@@ -62,7 +63,8 @@ CREATE OR REPLACE FUNCTION ledger.withheld(
     w.available_micro - w.debt_micro - greatest(0, b.limit_micro - b.spent_micro))
 $$;
 
--- What each app (or one) spent in a month by its entries, open reservations included.
+-- The spending of each app (or of one) in a month, computed from the entries. Open
+-- reservations count as spent.
 CREATE OR REPLACE FUNCTION ledger.spent(p_wallet bigint, p_app uuid, p_month date)
 RETURNS TABLE (app_id uuid, spent_micro bigint) LANGUAGE sql STABLE AS $$
   SELECT e.app_id, sum(CASE WHEN r.id IS NULL THEN e.amount_micro
@@ -78,7 +80,7 @@ RETURNS TABLE (app_id uuid, spent_micro bigint) LANGUAGE sql STABLE AS $$
   GROUP BY e.app_id
 $$;
 
--- Book how far a wallet may go: an entry that moves nothing.
+-- Book a budget's or an overdraft's limit: an entry that moves no credits.
 CREATE OR REPLACE FUNCTION ledger.book_limit(
   w wallet_wallet, p_app uuid, p_limit bigint, p_actor text
 ) RETURNS wallet_wallet LANGUAGE plpgsql AS $$
@@ -94,8 +96,8 @@ BEGIN
   RETURN w;
 END $$;
 
--- Set an app's budget for this and every later month, or remove it (NULL). What was
--- spent this month before counts.
+-- Set an app's budget for this and every later month, or remove it (NULL). Spending
+-- earlier in this month counts.
 CREATE OR REPLACE FUNCTION ledger.set_budget_by(
   p_account uuid, p_app uuid, p_limit bigint, p_actor text,
   OUT limit_before_micro bigint, OUT spent_micro bigint
@@ -126,7 +128,7 @@ BEGIN
   spent_micro := spent;
 END $$;
 
--- As the release before names it: only the wallet's owner sets a budget.
+-- The name in the previous release, where only the wallet's owner sets a budget.
 CREATE OR REPLACE FUNCTION ledger.set_budget(
   p_account uuid, p_app uuid, p_limit bigint,
   OUT limit_before_micro bigint, OUT spent_micro bigint
@@ -134,7 +136,7 @@ CREATE OR REPLACE FUNCTION ledger.set_budget(
   SELECT * FROM ledger.set_budget_by(p_account, p_app, p_limit, 'user:' || p_account)
 $$;
 
--- Say how deep apps with the policy `overflow` may take the wallet.
+-- Set how much debt apps with the policy `overflow` may cause.
 CREATE OR REPLACE FUNCTION ledger.set_overdraft_limit(
   p_account uuid, p_limit bigint, p_actor text, OUT limit_before_micro bigint
 ) LANGUAGE plpgsql AS $$
@@ -157,8 +159,8 @@ CREATE OR REPLACE FUNCTION ledger.overdue_in(
   WHERE ledger.month(e.booked_at) = p_month
 $$;
 
--- Each app with a budget, or that spent something this month, by now: what overdue
--- reservations hold is no longer spent, whether a sweeper has booked that or not.
+-- Every app with a budget or with spending this month, as of now. Overdue reservations
+-- do not count as spent, also before a sweep books their expiry.
 CREATE OR REPLACE FUNCTION ledger.spending(p_account uuid)
 RETURNS TABLE (app_id uuid, limit_micro bigint, spent_micro bigint)
 LANGUAGE sql STABLE AS $$

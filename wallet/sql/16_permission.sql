@@ -1,23 +1,25 @@
--- Whether an app may take a person's credits, decided under the wallet's lock.
+-- Whether an app may take an account's credits, decided under the wallet's lock.
 
--- As `App.objects.live()`: switched on, and no closed account owns it.
+-- As `App.objects.live()`: the app is active, and its owner's account is not closed.
 CREATE OR REPLACE FUNCTION ledger.is_live(a accounts_app) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT a.active AND NOT EXISTS (
     SELECT FROM accounts_user o WHERE o.id = a.owner_id AND NOT o.is_active)
 $$;
 
--- Why credits may not be taken now, or NULL where they may. `p_by` says by whose doing
--- they are: an 'app' needs the person's live consent; a 'person' who starts a job or
--- buys a tool gives that consent by doing so; 'staff' need none of this.
+-- The outcome that refuses to take credits now, or NULL. `p_by` names the party that
+-- asks. An 'app' needs the account's live consent. A 'person' who starts a job or buys
+-- a tool consents by doing so. 'staff' need neither consent nor an open account.
 --
--- The caller holds the wallet's lock. The two locks here make a consent's end and an
--- account's closing wait for this movement's commit, so each of them either comes
--- before this decision, and is seen, or after the charge. FOR SHARE conflicts with any
--- UPDATE of the consent. KEY SHARE conflicts only with the FOR UPDATE of
--- `accounts.signin.closing.close`, not with a sign-in that locks the account, which may itself
--- go on to wait for the wallet. An app's row is not locked: it is every wallet's, and
--- a movement that is deciding while the app is switched off may still finish.
+-- The caller holds the wallet's lock. Two locks here order this decision and a change:
+-- 1. FOR SHARE on the consent conflicts with any UPDATE, so a revocation waits for this
+--    movement's commit. It either commits before this decision, which sees it, or
+--    takes effect after the charge.
+-- 2. FOR KEY SHARE on the account does the same with the FOR UPDATE of
+--    `accounts.signin.closing.close`. It does not conflict with a sign-in that locks
+--    the account and may then wait for the wallet: that would be a deadlock.
+-- An app's row is not locked, because every wallet would contend for it. A movement
+-- that decides while the app is being deactivated may still finish.
 CREATE OR REPLACE FUNCTION ledger.forbidden(p_account uuid, p_app uuid, p_by text)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,7 +1,10 @@
 -- The life of a job's credits: reserve, then settle, release or expire.
--- A refusal is an outcome, never an exception; it has moved nothing (what was due by
--- time may have been booked, as any reader would already have seen it).
+-- A refusal is an outcome, never an exception, and moves nothing. It may have booked
+-- what was due by time, which every reader already counts.
 
+-- Reserve credits for a job until a time to live ends. An amount of 0 books nothing.
+-- Outcomes: reserved, insufficient_credits, spending_limit_reached, or one of
+-- `ledger.forbidden`.
 CREATE OR REPLACE FUNCTION ledger.reserve_by(
   p_by text, p_account uuid, p_app uuid, p_job uuid, p_amount bigint,
   p_ttl_seconds int, p_actor text, p_reason text,
@@ -58,11 +61,14 @@ BEGIN
   END IF;
 END $$;
 
--- Charge what a job really cost. Up to the reservation it comes from there and the
--- rest goes back; beyond it, and after an expiry (`late`), it is a fresh charge under
--- the app's overage policy and within its budget. `uncovered` is what nobody paid.
--- Where the app may not take the person's credits any more, a charge takes what is
--- still reserved and no more. The policy `held` asks for no more to begin with.
+-- Charge the real cost of a job.
+-- * Up to the reservation, the charge comes from it and the rest is returned.
+-- * Beyond it, and after an expiry (`late`), the charge is a fresh one under the app's
+--   overage policy and within its budget. `uncovered` is the unpaid part of the cost.
+-- * If the app may no longer take the account's credits, the charge stops at the
+--   reservation. The policy `held` asks for that from the start.
+-- Outcomes: settled, already_resolved, and under the policy `reject` those of
+-- `ledger.reserve_by` for a lack of credits.
 CREATE OR REPLACE FUNCTION ledger.settle(
   p_account uuid, p_app uuid, p_app_slug text, p_job uuid, p_cost bigint,
   p_policy text, p_actor text, p_reason text,
@@ -90,7 +96,7 @@ BEGIN
   returned_micro := held - kept;
   restricted_micro := ledger.restricted(w.id, p_app);
   uncovered_micro := 0;
-  -- `held` takes what is reserved and nothing else, so a late one takes nothing.
+  -- `held` charges the reservation alone, so a late settlement charges nothing.
   IF p_cost > held AND p_policy <> 'held' THEN
     required_micro := p_cost - held;
     IF ledger.forbidden(p_account, p_app, 'app') IS NOT NULL THEN
@@ -130,15 +136,15 @@ BEGIN
   booked_at := greatest(w.booked_at, ledger.now());
 END $$;
 
--- How a cost beyond the reservation is met: fresh out of the balance, owed as an
--- overdraft. `enough` says whether the balance alone would do.
+-- Split a cost beyond the reservation: `fresh` comes from the balance, `owed` becomes
+-- debt. `enough` says whether the balance alone covers the cost.
 CREATE OR REPLACE FUNCTION ledger.overage(
   w wallet_wallet, b wallet_budget, p_restricted bigint, p_policy text, p_cost bigint,
   OUT fresh bigint, OUT owed bigint, OUT enough boolean
 ) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
   spendable bigint := greatest(0, w.available_micro - w.debt_micro - p_restricted);
-  -- NULL without a budget, and then least() passes it over.
+  -- Without a budget NULL, which least() ignores.
   room bigint := CASE WHEN b.id IS NOT NULL
     THEN greatest(0, b.limit_micro - b.spent_micro) END;
 BEGIN
@@ -151,10 +157,10 @@ BEGIN
   END IF;
 END $$;
 
--- The entries of one settlement: charge, return, overage, overdraft, where not zero.
--- The first resolves the reservation; without one it carries the money key instead.
--- A settlement that could charge nothing writes none: there the job's row alone says
--- that it was settled, and its caller holds that row's lock.
+-- Book the entries of a settlement that are not zero: charge, return, overage,
+-- overdraft. The first entry resolves the reservation. Without a reservation it carries
+-- the money key instead. A settlement that charges nothing writes no entry: the job's
+-- row alone records it, and the caller holds the lock of that row.
 CREATE OR REPLACE FUNCTION ledger.book_settlement(
   w wallet_wallet, e wallet_entry, p_revenue text, p_held bigint, p_kept bigint,
   p_fresh bigint, p_owed bigint, p_uncovered bigint
@@ -185,12 +191,12 @@ BEGIN
     END IF;
     w := ledger.book(w, e);
   END LOOP;
-  -- A grant that expired while its credits were reserved takes them with it.
+  -- Returned credits of a grant that expired in the meantime expire at once.
   IF p_held > p_kept THEN w := ledger.catch_up(w); END IF;
   RETURN w;
 END $$;
 
--- Give a whole reservation back. Nothing to do where there is none, or it has expired.
+-- Return a whole reservation. A missing or expired reservation moves nothing.
 CREATE OR REPLACE FUNCTION ledger.release(
   p_account uuid, p_app uuid, p_job uuid, p_actor text, p_reason text,
   OUT outcome text, OUT available_micro bigint, OUT reserved_micro bigint,
@@ -229,7 +235,8 @@ BEGIN
   END IF;
 END $$;
 
--- Book whatever is due in one wallet by now. Safe to repeat, at once or in turn.
+-- Book what is due in one wallet by now, and return the number of entries. Safe to
+-- repeat, also concurrently.
 CREATE OR REPLACE FUNCTION ledger.expire(p_account uuid, OUT booked bigint)
 LANGUAGE plpgsql AS $$
 DECLARE

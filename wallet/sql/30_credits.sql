@@ -1,6 +1,7 @@
 -- Credits in, credits out without a job, and the balance as of now.
 
--- Give credits. Paid ones and staff adjustments repay debt before they can be spent.
+-- Grant credits once per money key. Paid credits and staff adjustments repay debt
+-- first. Outcomes: granted, duplicate.
 CREATE OR REPLACE FUNCTION ledger.grant(
   p_account uuid, p_source text, p_category text, p_amount bigint, p_priority int,
   p_expires_at timestamptz, p_app uuid, p_given_by uuid, p_from text, p_actor text,
@@ -53,10 +54,11 @@ BEGIN
   debt_micro := w.debt_micro;
 END $$;
 
--- Take credits at once: `consume` for an app (its own and unrestricted grants, to its
--- revenue), `adjust` for staff (any grant, back to issuance). The money key makes it
--- happen once, for ever: a second try learns what the first one did. An app that may
--- not take the person's credits learns nothing of an earlier charge either.
+-- Take credits at once, without a job, once per money key for ever.
+-- * `consume` is an app's: from unrestricted grants and its own, to its revenue.
+-- * `adjust` is for staff: from any grant, back to issuance.
+-- * A repeated key returns `duplicate` with the first movement's facts. An app that may
+--   not take the account's credits gets its refusal instead, and no such facts.
 CREATE OR REPLACE FUNCTION ledger.take_by(
   p_by text, p_account uuid, p_app uuid, p_kind text, p_to text, p_amount bigint,
   p_actor text, p_reason text, p_key text,
@@ -113,8 +115,8 @@ BEGIN
   booked_at := e.booked_at;
 END $$;
 
--- Many consumes in one round trip, each with its own outcome, wallets in id order so
--- that two of these calls cannot deadlock. `position` counts from 1.
+-- Make many charges in one round trip, each with its own outcome. Wallets are locked in
+-- the order of account ids, so two calls cannot deadlock. `position` counts from 1.
 CREATE OR REPLACE FUNCTION ledger.consume_many(
   p_app uuid, p_app_slug text, p_actor text, p_accounts uuid[], p_amounts bigint[],
   p_reasons text[], p_keys text[]
@@ -136,9 +138,9 @@ BEGIN
   END LOOP;
 END $$;
 
--- The balance as it is by now, without waiting for any sweeper: reservations past
--- their expiry count as free, grants past theirs as gone. Reads one snapshot, locks
--- nothing. With `p_app`, `restricted_micro` is what that app may not spend.
+-- The balance as of now, before any sweep: reservations past their expiry count as
+-- free, grants past theirs as expired. Reads one snapshot and locks nothing. With
+-- `p_app`, `restricted_micro` is the part that this app may not spend.
 CREATE OR REPLACE FUNCTION ledger.balance(
   p_account uuid, p_app uuid,
   OUT available_micro bigint, OUT reserved_micro bigint, OUT debt_micro bigint,
@@ -174,7 +176,7 @@ BEGIN
   INTO available_micro, restricted_micro FROM live;
   SELECT * INTO b FROM ledger.budget_in(w.id, p_app, ledger.month(t));
   IF FOUND THEN
-    -- As in the SELECT above: what is overdue is free, and so it is not spent.
+    -- An overdue reservation is free, as above, and so it does not count as spent.
     b.spent_micro := b.spent_micro - (
       SELECT coalesce(sum(o.amount_micro), 0)
       FROM ledger.overdue_in(w.id, t, b.month) o WHERE o.app_id = p_app);

@@ -1,8 +1,8 @@
--- Money that goes back takes the credits with it that it had bought, and brings them
--- back if it returns. The purchase is named by the money key of its grant.
+-- Refunded or disputed money takes back the credits that it bought. Money that is won
+-- back reinstates them. The money key of its grant names the purchase.
 
--- Take back up to an amount for a claw-back: what is left of the purchase itself, then
--- in spending order, and last what only other apps may spend. Returns how much it got.
+-- Draw up to an amount for a claw-back, and return the drawn amount. Order: the grant
+-- of the purchase, then spending order, last the credits restricted to other apps.
 CREATE OR REPLACE FUNCTION ledger.draw_back(
   g wallet_grant, p_movement uuid, p_claw_back bigint, p_amount bigint
 ) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -37,8 +37,9 @@ RETURNS SETOF wallet_clawback LANGUAGE sql STABLE AS $$
   WHERE e.key = p_key AND e.wallet_id = p_wallet AND e.kind = 'claw_back'
 $$;
 
--- Take back credits of a refunded or disputed purchase, once per key for ever. What
--- jobs have reserved stays theirs; what is not there becomes debt.
+-- Take back credits of a refunded or disputed purchase, once per key for ever. Credits
+-- that jobs have reserved stay reserved. Missing credits become debt.
+-- Outcomes: clawed_back, duplicate, unknown_purchase, exceeds_purchase.
 CREATE OR REPLACE FUNCTION ledger.claw_back(
   p_account uuid, p_purchase text, p_amount bigint, p_actor text, p_reason text,
   p_key text,
@@ -92,7 +93,7 @@ BEGIN
   debt_micro := w.debt_micro;
 END $$;
 
--- The entries of a claw-back: out of what there was, and out of what there was not.
+-- Book the entries of a claw-back: from the available credits, and as debt.
 CREATE OR REPLACE FUNCTION ledger.book_claw_back(
   w wallet_wallet, e wallet_entry, c wallet_clawback, p_key text
 ) RETURNS wallet_wallet LANGUAGE plpgsql AS $$
@@ -113,9 +114,11 @@ BEGIN
   RETURN w;
 END $$;
 
--- Give a whole claw-back back, once for ever: its debt is forgiven where it is still
--- owed, and what it took returns to the very grants it came from. Where the debt was
--- repaid meanwhile, its part becomes a grant with the purchase's own terms.
+-- Reinstate a whole claw-back, once for ever.
+-- 1. Debt that is still owed is forgiven.
+-- 2. Drawn credits return to the grants that they came from.
+-- 3. Debt that was repaid in the meantime becomes a grant on the purchase's terms.
+-- Outcomes: reinstated, duplicate, already_reinstated, unknown_claw_back.
 CREATE OR REPLACE FUNCTION ledger.reinstate(
   p_account uuid, p_claw_back text, p_actor text, p_reason text, p_key text,
   OUT outcome text, OUT movement_id uuid, OUT repaid_micro bigint,
@@ -155,7 +158,7 @@ BEGIN
     IF p_reason <> '' THEN e := ledger.say(w, e, p_reason); END IF;
     e.key := p_key;
     w := ledger.book_reinstatement(w, e, repaid_micro, returned_micro, granted_micro);
-    -- What expired meanwhile is gone: the clock does not stop for a dispute.
+    -- A grant that expired during the dispute expires now.
     w := ledger.catch_up(w);
     PERFORM ledger.store(w);
   END IF;
@@ -164,7 +167,7 @@ BEGIN
   debt_micro := w.debt_micro;
 END $$;
 
--- The entries of a reinstatement, where not zero; the first carries the money key.
+-- Book the entries of a reinstatement that are not zero. The first carries the key.
 CREATE OR REPLACE FUNCTION ledger.book_reinstatement(
   w wallet_wallet, e wallet_entry, p_repaid bigint, p_returned bigint, p_granted bigint
 ) RETURNS wallet_wallet LANGUAGE plpgsql AS $$

@@ -1,5 +1,6 @@
--- Before entries had terms, the rows alone said them. Book them for what still matters,
--- once: grants with credits in them or held by jobs, and the limits that apply.
+-- Book missing terms once, and return the number of entries. Rows of older releases
+-- have terms that no entry has. Only current ones are booked: grants with credits, also
+-- reserved ones, and limits that apply.
 CREATE OR REPLACE FUNCTION ledger.adopt(p_account uuid, OUT booked bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -46,7 +47,7 @@ BEGIN
   booked := w.seq - before;
 END $$;
 
--- A limit without an entry is what a check reports, so none may wait.
+-- The invariants report a limit without an entry, so book these at installation.
 SELECT count(ledger.adopt(w.account_id)) FROM wallet_wallet w
 WHERE w.overdraft_limit_micro <> 0 AND NOT EXISTS (
   SELECT FROM wallet_entry e

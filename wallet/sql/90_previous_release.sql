@@ -1,6 +1,8 @@
--- What processes of the previous release call while a deployment is under way. They ask
--- for the person's consent before they call, and know no outcome that refuses it.
--- To be dropped, by a migration, in the release after this one.
+-- Functions that processes of the previous release call during a deployment. Those
+-- processes check the consent before the call, and know no outcome that refuses it.
+-- A migration of the next release drops these functions, and `ledger.in_month`, which
+-- upgraded databases still have: a statement that runs while this text is installed
+-- may be in the middle of calling it.
 
 CREATE OR REPLACE FUNCTION ledger.reserve(
   p_account uuid, p_app uuid, p_job uuid, p_amount bigint, p_ttl_seconds int,
