@@ -22,10 +22,10 @@ from focus.limiting import limits
 from focus.limiting.limits import AUTH, SIGN_IN
 from focus.web.routing import either_slash
 
-# The guide has no refresh in its flow, so a login lasts a day without one.
+# The guide has no refresh token, so the access token lasts a day.
 ACCESS_SECONDS = 24 * 3600
 NO_STORE = {"Cache-Control": "no-store"}
-# A key cannot make or end keys: whoever steals one must not be able to stay.
+# A key cannot create or delete keys, so a thief cannot keep access with new ones.
 JWT_ONLY = Access(frozenset({Kind.JWT}))
 
 
@@ -55,7 +55,7 @@ class Account(serializers.ModelSerializer[User]):
 
 class SignedIn(serializers.Serializer):
     access_token = serializers.CharField()
-    token = serializers.CharField(help_text="The same again.")
+    token = serializers.CharField(help_text="The same token.")
     user = Account()
 
 
@@ -117,7 +117,7 @@ EXAMPLE = OpenApiExample(
 
 
 class EnterViewSet(ClipForge, ViewSet):
-    # A client that still sends its old token must be able to get a new one.
+    # Ignore an expired token in the header: the client is here to get a new one.
     authentication_classes: list[Any] = []
     accepts = {"register": PUBLIC, "login": PUBLIC}
     limits = {"register": (AUTH,), "login": SIGN_IN}
@@ -128,7 +128,7 @@ class EnterViewSet(ClipForge, ViewSet):
         request=Registration,
         responses={
             201: OpenApiResponse(SignedIn, "Registered and signed in."),
-            409: OpenApiResponse(description="The email has an account already."),
+            409: OpenApiResponse(description="This email already has an account."),
         },
         examples=[EXAMPLE],
     )
@@ -173,7 +173,7 @@ class MeViewSet(ClipForge, ViewSet):
         summary="Who am I", responses={200: OpenApiResponse(Account, "Your account.")}
     )
     def me(self, request: Request) -> Response:
-        """The account behind the key or the token."""
+        """Return the account of the key or token."""
         return Response(Account(user_of(request)).data)
 
 
@@ -186,14 +186,14 @@ class KeyViewSet(ClipForge, ViewSet):
         responses={200: OpenApiResponse(Key(many=True), "Newest first.")},
     )
     def list(self, request: Request) -> Response:
-        """Your keys that still work; the 200 newest."""
+        """List your live keys; the 200 newest."""
         rows = user_keys.live(user=user_of(request))[:200]
         return Response(Key(rows, many=True).data)
 
     @extend_schema(
         summary="Create an API key",
         request=NewKey,
-        responses={201: OpenApiResponse(MadeKey, "The key, this once.")},
+        responses={201: OpenApiResponse(MadeKey, "The key, shown only once.")},
         examples=[
             OpenApiExample(
                 "Created",
@@ -208,7 +208,7 @@ class KeyViewSet(ClipForge, ViewSet):
     )
     @replayable_secret("key")
     def create(self, request: Request) -> Response:
-        """Make a key that acts as you. Send it as `X-Api-Key`."""
+        """Create a key for your account. Send it as `X-Api-Key`."""
         wish = NewKey(data=request.data)
         wish.is_valid(raise_exception=True)
         require_second_proof(request)
@@ -228,10 +228,10 @@ class KeyViewSet(ClipForge, ViewSet):
 
     @extend_schema(
         summary="Delete an API key",
-        responses={200: OpenApiResponse(Key, "The key, which no longer works.")},
+        responses={200: OpenApiResponse(Key, "The deleted key.")},
     )
     def destroy(self, request: Request, key_id: uuid.UUID) -> Response:
-        """End one of your keys at once."""
+        """Delete one of your keys. It stops working at once."""
         row = user_keys.revoke(
             user=user_of(request), key_id=key_id, visitor=visitor(request._request)
         )

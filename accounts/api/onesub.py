@@ -1,4 +1,4 @@
-"""1sub guide, "Verify User Token": whom a tool's visitor is."""
+"""1sub guide, "Verify User Token": identify a tool's visitor by their token."""
 
 from datetime import datetime
 from typing import Any
@@ -32,8 +32,8 @@ class VerifiedUser(serializers.Serializer[Any]):
 
 
 class VerifyUserViewSet(OneSub, ViewSet):
-    # The token in the body is all there is: no header is looked at, and a wrong token
-    # counts against nobody but the limit of 60 a minute.
+    # The token in the body is the only credential, so no header is read. A wrong token
+    # counts only against the limit of 60 requests a minute.
     authentication_classes = ()
     accepts = {"verify": PUBLIC}
     limits = {"verify": (VERIFY_USER,)}
@@ -49,7 +49,7 @@ class VerifyUserViewSet(OneSub, ViewSet):
                 request_only=True,
             ),
             OpenApiExample(
-                "Whose it is",
+                "The token's user",
                 {
                     "valid": True,
                     "user_id": "550e8400-e29b-41d4-a716-446655440000",

@@ -1,1 +1,1 @@
-"""Accounts at Steam and X that a person links to their own."""
+"""Accounts at Steam and X that a user links to their Focus account."""

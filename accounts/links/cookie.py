@@ -1,4 +1,4 @@
-"""The cookie that ties an attempt to link an account to the browser it began in."""
+"""The cookie that binds an account-linking attempt to the browser that started it."""
 
 import hashlib
 from typing import Any
@@ -8,18 +8,18 @@ from django.http.response import HttpResponseBase
 
 from accounts.links import linking
 
-# A top-level GET from the provider's site carries it; no page's own request there does.
+# SameSite=Lax: the provider's top-level redirect sends it, its pages' requests do not.
 _PLACE: dict[str, Any] = {"path": "/", "samesite": "Lax"}
 
 
 def name(state: str) -> str:
-    """One for each attempt, so that two tabs do not undo each other."""
+    """Return the cookie's name: one per attempt, so that two tabs do not interfere."""
     prefix = "__Host-focus_link_" if settings.HTTPS else "focus_link_"
     return prefix + hashlib.sha256(state.encode()).hexdigest()[:8]
 
 
 def put(answer: HttpResponseBase, started: linking.LinkRedirect) -> None:
-    """Let this browser, and no other, finish what was started."""
+    """Set the cookie that `linking.take_state` requires from this browser."""
     answer.headers["Cache-Control"] = "no-store"
     answer.set_cookie(
         name(started.state),
@@ -32,4 +32,5 @@ def put(answer: HttpResponseBase, started: linking.LinkRedirect) -> None:
 
 
 def drop(answer: HttpResponseBase, state: str) -> None:
+    """Delete the cookie of a finished attempt."""
     answer.delete_cookie(name(state), **_PLACE)

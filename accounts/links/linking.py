@@ -1,7 +1,7 @@
-"""Linked accounts: a person proves an account elsewhere, and keeps it beside theirs.
+"""Linked accounts: a user proves an account at another service and links it to theirs.
 
-One account elsewhere belongs to one person here: it is refused to a second one and
-never moved. It is never a way to sign in, and its email is never asked for.
+An external account is linked to at most one account here and never moves to another.
+A link is not a sign-in method, and we never request the external account's email.
 """
 
 import hashlib
@@ -41,8 +41,8 @@ __all__ = [
     "ProviderToken",
     "ReconnectRequired",
     "callback",
+    "delete_all",
     "finish",
-    "forget_all",
     "linked_accounts",
     "revoke_tokens",
     "start",
@@ -51,32 +51,32 @@ __all__ = [
     "unlink",
 ]
 
-# CONTRACTS: an OAuth state lives 10 minutes and is used once.
+# docs/contracts.md: an OAuth state lives 10 minutes and works once.
 STATE_SECONDS = 600
 _PURPOSE = "link"
 
 
 class InvalidLinkState(DomainError):
-    """The state is unknown, used or expired, or was begun by or for somebody else."""
+    """The state is unknown, used or expired, or another user or browser started it."""
 
     code = "invalid_state"
 
 
 class LinkTaken(DomainError):
-    """The account elsewhere is linked to another person here."""
+    """The external account is linked to another account here."""
 
     code = "link_taken"
 
 
 class OtherAccountLinked(DomainError):
-    """The person has another account of this provider linked."""
+    """The user has linked another account of this provider."""
 
     code = "already_linked"
 
 
 @dataclass(frozen=True, slots=True)
 class LinkRedirect:
-    """Where to send the person, and what their browser must show on the way back."""
+    """The provider's URL, and the secret for the browser's cookie (`binder`)."""
 
     url: str
     state: str = field(repr=False)
@@ -85,7 +85,7 @@ class LinkRedirect:
 
 @dataclass(frozen=True, slots=True)
 class LinkAttempt:
-    """A state that was ours, taken by whoever may finish with it."""
+    """A valid state, taken by the user or browser that may finish the linking."""
 
     provider: str
     user_id: uuid.UUID
@@ -98,9 +98,9 @@ class LinkAttempt:
 def start(
     *, user: User, provider: str, in_browser: bool, return_to: str = ""
 ) -> LinkRedirect:
-    """Begin to link. `in_browser`: this very browser must come back.
+    """Start to link an account. With `in_browser`, only this browser may finish it.
 
-    `return_to`, which the caller has checked, comes back in the `LinkAttempt`. Raises
+    The `LinkAttempt` returns `return_to`, which the caller has checked. Raises
     `NotFound` for a provider that cannot be linked, `Unavailable` without Redis.
     """
     service = _service(provider)
@@ -127,26 +127,31 @@ def start(
 def take_state(
     *, provider: str, state: str, user: User | None, binder: str | None
 ) -> LinkAttempt:
-    """Take a state, once, for whoever came back: `user` is who is signed in.
+    """Take the attempt of a state, once. `user` is the signed-in user, if any.
 
-    Who started must be who returns, or the account of one would end with the other:
-    a browser that was signed in still is, and has the `binder`. For what was started by
-    a bearer either will do. Nobody else may be signed in. Raises `InvalidLinkState`.
+    The user that started the attempt must be the one that returns. Otherwise an
+    attacker could link their own external account to a victim's account, or the
+    reverse.
+
+    1. An attempt that started in a browser session needs that user and the `binder`.
+    2. An attempt that started with a bearer token needs that user or the `binder`.
+    3. Another signed-in user is refused in both cases.
+
+    Raises `InvalidLinkState`.
     """
     try:
         facts = nonces.take(purpose=_PURPOSE, nonce=state)
     except nonces.OtherPurpose:
         facts = None
     if facts is None or facts["provider"] != provider:
-        raise InvalidLinkState("This was used, or took too long. Please start again.")
+        raise InvalidLinkState("This link has expired or was used. Please start again.")
     bound = binder is not None and hmac.compare_digest(facts["binder"], _digest(binder))
-    theirs = user is not None and str(user.pk) == facts["user"]
-    stranger = user is not None and not theirs
-    proven = bound and theirs if facts["in_browser"] else bound or theirs
-    if stranger or not proven:
+    is_starter = user is not None and str(user.pk) == facts["user"]
+    is_another = user is not None and not is_starter
+    proven = bound and is_starter if facts["in_browser"] else bound or is_starter
+    if is_another or not proven:
         raise InvalidLinkState(
-            "This was started by somebody else, or in another browser. Please start "
-            "again."
+            "Another user or another browser started this. Please start again."
         )
     return LinkAttempt(
         provider,
@@ -161,10 +166,11 @@ def take_state(
 def finish(
     *, attempt: LinkAttempt, query: CallbackQuery, visitor: Visitor = NO_VISITOR
 ) -> Link:
-    """Check what the provider says, and link that account. Linking it again renews it.
+    """Verify the provider's answer and link that account. Linking it again renews it.
 
     Raises `LinkDeclined`, `LinkNotProven`, `LinkTaken`, `OtherAccountLinked`,
-    `ServiceDown` and `Unavailable`. Asks the provider: never call it in a transaction.
+    `ServiceDown` and `Unavailable`. Never call it inside a transaction: it sends HTTP
+    requests to the provider.
     """
     proven = _service(attempt.provider).verify_callback(
         query=query,
@@ -175,48 +181,47 @@ def finish(
     if not 0 < len(proven.subject) <= 64:
         raise LinkNotProven("The provider named no account.")
     try:
-        return _kept(attempt, proven, visitor)
+        return _store_link(attempt, proven, visitor)
     except IntegrityError:
-        # Somebody was a moment faster; now it can be seen who.
-        return _kept(attempt, proven, visitor)
+        # Another request inserted the link first. The second try sees its row.
+        return _store_link(attempt, proven, visitor)
 
 
 def linked_accounts(*, user: User) -> QuerySet[Link]:
-    """The linked accounts of `user`, newest first."""
+    """Return the linked accounts of `user`, newest first."""
     return Link.objects.filter(user=user).order_by("-created_at", "-id")
 
 
 def unlink(*, user: User, provider: str, visitor: Visitor = NO_VISITOR) -> Link:
-    """Forget a linked account and its tokens, and tell the provider.
+    """Delete a linked account and its tokens, then revoke the tokens at the provider.
 
-    That the provider hears of it is tried once: it is gone here all the same. Raises
+    The revocation is tried once; the link is deleted even if it fails. Raises
     `NotLinked`. Never call it inside a transaction.
     """
     with transaction.atomic():
         link = Link.objects.select_for_update().filter(**_one(user, provider)).first()
         if link is None:
             raise link_tokens.not_linked(provider)
-        _forget(link, user=user, visitor=visitor)
+        _delete(link, user=user, visitor=visitor)
     revoke_tokens(links=[link])
     return link
 
 
-def forget_all(
+def delete_all(
     *, user: User, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> list[Link]:
-    """Forget every linked account of `user`, in the caller's transaction.
+    """Delete every linked account of `user`, in the caller's transaction.
 
-    Once that is committed the caller owes the providers a `revoke_tokens` of what this
-    returns.
+    After the commit, the caller must pass the returned links to `revoke_tokens`.
     """
     rows = list(Link.objects.select_for_update().filter(user=user).order_by("pk"))
     for link in rows:
-        _forget(link, user=user, actor=actor, visitor=visitor)
+        _delete(link, user=user, actor=actor, visitor=visitor)
     return rows
 
 
 def revoke_tokens(*, links: Iterable[Link]) -> None:
-    """Tell the providers of forgotten `links` that their tokens are needed no more.
+    """Revoke the tokens of deleted `links` at their providers, once each.
 
     Never call it inside a transaction.
     """
@@ -226,28 +231,28 @@ def revoke_tokens(*, links: Iterable[Link]) -> None:
 
 
 def callback(provider: str) -> str:
-    """Where the provider sends people back to."""
+    """Return our callback URL, which the provider redirects to."""
     return f"{settings.PUBLIC_BASE_URL}/api/v2/accounts/oauth/{provider}/callback"
 
 
 @transaction.atomic
-def _kept(attempt: LinkAttempt, proven: ProvenAccount, visitor: Visitor) -> Link:
+def _store_link(attempt: LinkAttempt, proven: ProvenAccount, visitor: Visitor) -> Link:
     try:
-        # What the account's owner has ended since it was started, adds nothing.
+        # If the owner has ended all access since the start, this must add no link.
         user = proofs.lock_account(user=User(pk=attempt.user_id, epoch=attempt.epoch))
     except TokenEnded as ended:
         raise InvalidLinkState(
-            "Everything that opened the account was ended."
+            "You were signed out everywhere. Sign in and start again."
         ) from ended
     now = timezone.now()
     links = Link.objects.select_for_update()
     taken = links.filter(provider=attempt.provider, subject=proven.subject).first()
     if taken is not None and taken.user_id != user.pk:
-        raise LinkTaken("That account is linked to somebody else's account here.")
+        raise LinkTaken("That account is already linked to another account here.")
     mine = taken or links.filter(**_one(user, attempt.provider)).first()
     if mine is not None and mine.subject != proven.subject:
         raise OtherAccountLinked(
-            "You have another account of this provider linked. Unlink it first."
+            "You have linked another account of this provider. Unlink it first."
         )
     link = mine or Link(
         user=user,
@@ -260,16 +265,16 @@ def _kept(attempt: LinkAttempt, proven: ProvenAccount, visitor: Visitor) -> Link
     if proven.tokens:
         link_tokens.store(link, proven.tokens)
     link.save()
-    # What it looks like is the first thing that people want to see.
+    # Queue the first sync now, so that the profile appears soon.
     Sync.objects.bulk_create(
         [Sync(link=link, requested_at=now, due_at=now)], ignore_conflicts=True
     )
     if mine is None:
-        _tell(user, link, visitor)
+        _record_and_mail(user, link, visitor)
     return link
 
 
-def _forget(
+def _delete(
     link: Link, *, user: User, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> None:
     facts, link_id = _facts(link), link.pk
@@ -278,7 +283,7 @@ def _forget(
     audit.record("account_unlinked", user=user, actor=actor, visitor=visitor, **facts)
 
 
-def _tell(user: User, link: Link, visitor: Visitor) -> None:
+def _record_and_mail(user: User, link: Link, visitor: Visitor) -> None:
     audit.record("account_linked", user=user, visitor=visitor, **_facts(link))
     known = link_registry.named(link.provider)
     name = known.name if known else link.provider
@@ -300,7 +305,7 @@ def _one(user: User, provider: str) -> dict[str, Any]:
 
 def _service(provider: str) -> link_registry.LinkService:
     service = link_registry.find(provider).service
-    assert service is not None  # noqa: S101 — what `find` gives has one
+    assert service is not None  # noqa: S101 — `find` only returns providers with a service
     return service
 
 

@@ -1,4 +1,4 @@
-"""What a provider may tell about an account elsewhere, and how it may refuse."""
+"""The types between `linking` and the providers: an external account, and refusals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,31 +6,31 @@ from datetime import datetime
 
 from focus.errors import DomainError
 
-# A query as it came: each name with all of its values.
+# The callback's query string: each name with all of its values.
 CallbackQuery = Mapping[str, Sequence[str]]
 
 
 class LinkNotProven(DomainError):
-    """The answer is forged, used, too old, or for another question."""
+    """The provider's answer is forged, already used, too old, or for another state."""
 
     code = "link_not_proven"
 
 
 class LinkDeclined(DomainError):
-    """The person said no at the provider."""
+    """The user declined at the provider."""
 
     code = "access_denied"
 
 
 class ConsentGone(DomainError):
-    """The provider no longer takes the refresh or access token that we have."""
+    """The provider no longer accepts our refresh or access token."""
 
     code = "reconnect_required"
 
 
 @dataclass(frozen=True, slots=True)
 class OAuthTokens:
-    """A provider's tokens for one account, as it gave them."""
+    """The tokens that a provider issued for one account."""
 
     access: str = field(repr=False)
     refresh: str | None = field(repr=False)
@@ -40,7 +40,7 @@ class OAuthTokens:
 
 @dataclass(frozen=True, slots=True)
 class ProvenAccount:
-    """Who was there: the provider's unchanging id, the name it shows, and tokens."""
+    """A proven external account: the provider's permanent id, its name and tokens."""
 
     subject: str
     username: str = ""

@@ -1,4 +1,4 @@
-"""A person's access tokens at other services, such as X."""
+"""Find a user's access token at another service, such as X."""
 
 import re
 
@@ -15,10 +15,10 @@ _PROVIDER = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 def find(*, user: User, provider: str) -> ProviderToken:
-    """The token of `user`'s account at `provider`: linked here, or kept by Clerk.
+    """Return the token of `user`'s account at `provider`: from our links, else Clerk.
 
-    Raises `NotLinked`, `ReconnectRequired`, and `ServiceDown` where whoever keeps it
-    does not answer. Never call it in a transaction.
+    Raises `NotLinked`, `ReconnectRequired`, and `ServiceDown` if the provider or Clerk
+    does not answer. Never call it inside a transaction.
     """
     try:
         return linking.token(user=user, provider=provider)
@@ -29,7 +29,7 @@ def find(*, user: User, provider: str) -> ProviderToken:
 def _at_clerk(user: User, provider: str) -> ProviderToken:
     if user.clerk_id is None or not clerk_backend.is_configured():
         raise _not_linked(provider)
-    # It becomes part of an address.
+    # The name becomes part of a URL.
     if not _PROVIDER.fullmatch(provider):
         raise _not_linked("such")
     try:

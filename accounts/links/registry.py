@@ -1,4 +1,4 @@
-"""The services whose accounts people may link. A link is never a way to sign in."""
+"""The list of providers with accounts to link. A link is not a sign-in method."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from focus.errors import NotFound
 
 
 class LinkService(Protocol):
-    """How a provider is asked whose account it is, and what it tells about it."""
+    """A provider's module: prove an account by a redirect, and look up its profile."""
 
     def is_configured(self) -> bool: ...
 
@@ -26,7 +26,7 @@ class LinkService(Protocol):
 
 
 class TokenIssuer(Protocol):
-    """How tokens that a provider gave are renewed and given back."""
+    """A provider's module that also issues tokens: renew and revoke them."""
 
     def renew(self, *, tokens: OAuthTokens) -> OAuthTokens: ...
 
@@ -35,7 +35,7 @@ class TokenIssuer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One line of the list. Without a `service` it cannot be linked yet."""
+    """A provider. Without a `service` its accounts cannot be linked yet."""
 
     id: str
     name: str
@@ -59,12 +59,12 @@ PROVIDERS = [
 
 
 def listed() -> list[Provider]:
-    """All that can be linked, and the consoles that cannot be yet."""
+    """Return the providers to show: those that work here, and those still to come."""
     return [one for one in PROVIDERS if one.available or one.service is None]
 
 
 def find(provider_id: str) -> Provider:
-    """One that can be linked here. Raises `NotFound`."""
+    """Return the provider if its accounts can be linked here. Raises `NotFound`."""
     for provider in PROVIDERS:
         if provider.id == provider_id and provider.available:
             return provider
@@ -72,5 +72,5 @@ def find(provider_id: str) -> Provider:
 
 
 def named(provider_id: str) -> Provider | None:
-    """Any that we know, to show or to clean up after, configured or not."""
+    """Return the provider, configured or not, to show or revoke an existing link."""
     return next((one for one in PROVIDERS if one.id == provider_id), None)

@@ -1,9 +1,9 @@
-"""Steam as an OpenID 2.0 provider: whose Steam account is it?
+"""Steam as an OpenID 2.0 provider.
 
-Steam's signature can only be checked by Steam (`check_authentication`), and it only
-says that Steam signed *something*. That it speaks of this account, to us, now and for
-the first time is ours to check, and each line of `_inspect` is an attack that worked
-on somebody (python-social-auth/social-core#538, liamcurry/passport-steam#120).
+Only Steam can check its signature (`check_authentication`), and that check only says
+that Steam signed *something*. We must check that the answer is about this account, for
+us, recent and unused. Each line of `_inspect` stops an attack that worked against other
+sites (python-social-auth/social-core#538, liamcurry/passport-steam#120).
 """
 
 import re
@@ -34,19 +34,19 @@ SIGNED = {
     "response_nonce",
     "assoc_handle",
 }
-# How old an answer may be, and how far Steam's clock may be ahead of ours.
+# The maximum age of an answer, and how far Steam's clock may be ahead of ours.
 FRESH = timedelta(minutes=5)
 AHEAD = timedelta(minutes=1)
-# Longer than any nonce is fresh, so that none is ever taken twice.
+# Longer than a nonce is fresh, so that none is accepted twice.
 REMEMBERED_SECONDS = 3600
 LONGEST = 2048
 _NONCE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)[\x21-\x7e]{0,235}", re.ASCII)
-# communityvisibilitystate of the Web API.
+# `communityvisibilitystate` in Steam's Web API.
 _VISIBILITY = {1: "private", 3: "public"}
 
 
 def is_configured() -> bool:
-    """OpenID needs no agreement with Steam."""
+    """Return True: OpenID needs no client registration at Steam."""
     return True
 
 
@@ -55,7 +55,7 @@ def origin() -> str:
 
 
 def authorization_url(*, callback: str, state: str, verifier: str) -> str:
-    """Where to send the person. `state` comes back with them, signed."""
+    """Return Steam's sign-in URL. Steam signs `state` as a part of `return_to`."""
     return f"{_endpoint()}?" + urlencode(
         {
             "openid.ns": NAMESPACE,
@@ -71,7 +71,7 @@ def authorization_url(*, callback: str, state: str, verifier: str) -> str:
 def verify_callback(
     *, query: CallbackQuery, callback: str, state: str, verifier: str
 ) -> ProvenAccount:
-    """The Steam account that came back with `query`.
+    """Verify the callback's `query` and return the Steam account.
 
     Raises `LinkDeclined`, `LinkNotProven`, and `ServiceDown` or `Unavailable`.
     """
@@ -79,23 +79,24 @@ def verify_callback(
         name: single_value(query, name) for name in query if name.startswith("openid.")
     }
     if said.get("openid.mode") == "cancel":
-        raise LinkDeclined("Steam says that you did not sign in there.")
+        raise LinkDeclined("The sign-in at Steam was cancelled.")
     subject = _inspect(said, _return_to(callback, state))
     nonce = said["openid.response_nonce"]
-    # Before Steam is asked: of two copies one gets as far as that.
+    # Spend the nonce before the request to Steam: of two identical callbacks, one
+    # fails.
     if not nonces.spend(purpose="steam", nonce=nonce, seconds=REMEMBERED_SECONDS):
         raise LinkNotProven("Steam's answer was used before.")
     reply = outbound.post(_endpoint(), {**said, "openid.mode": "check_authentication"})
     lines = reply.body.decode("utf-8", "replace").splitlines()
     if reply.status != 200 or "is_valid:true" not in lines:
-        raise LinkNotProven("Steam does not stand by this answer.")
+        raise LinkNotProven("Steam did not confirm this answer.")
     return ProvenAccount(subject)
 
 
 def look_up(*, subject: str, access_token: str | None) -> dict[str, Any]:
-    """What Steam tells about an account: its name, and whether others see it.
+    """Return an account's profile URL, and with STEAM_API_KEY its name and visibility.
 
-    Without a key for the Web API only what is known anyway. Raises `ServiceDown`.
+    Raises `ServiceDown`.
     """
     known = {"profile_url": f"https://steamcommunity.com/profiles/{subject}"}
     if not settings.STEAM_API_KEY:
@@ -123,7 +124,7 @@ def _player(answered: dict[str, Any], subject: str) -> dict[str, Any] | None:
     response = answered.get("response")
     players = response.get("players") if isinstance(response, dict) else None
     if not isinstance(players, list):
-        raise outbound.ServiceDown("Steam gave an answer we cannot read.")
+        raise outbound.ServiceDown("Steam sent an unreadable answer.")
     return next(
         (
             player
@@ -143,7 +144,10 @@ def _return_to(callback: str, state: str) -> str:
 
 
 def _inspect(said: dict[str, str], return_to: str) -> str:
-    """The SteamID, if all is as it must be (OpenID 2.0, section 11)."""
+    """Check the answer's fields (OpenID 2.0, section 11) and return the SteamID.
+
+    Raises `LinkNotProven`.
+    """
     if any(len(value) > LONGEST for value in said.values()):
         raise LinkNotProven("Steam's answer is too long.")
     _must(said, "openid.ns", NAMESPACE)
@@ -155,10 +159,10 @@ def _inspect(said: dict[str, str], return_to: str) -> str:
     claimed = said.get("openid.claimed_id", "")
     _must(said, "openid.identity", claimed)
     one = re.escape(f"{settings.STEAM_OPENID_BASE}/id/")
-    # The whole of it: `…/id/7656…/../somebody` also starts and ends well.
+    # Match the whole URL: `…/id/7656…/../7656…` has a valid beginning and end.
     found = re.fullmatch(rf"{one}(7656[0-9]{{13}})", claimed)
     if found is None:
-        raise LinkNotProven("This is no Steam account.")
+        raise LinkNotProven("Steam's answer names no Steam account.")
     _must_be_fresh(said.get("openid.response_nonce", ""))
     return found[1]
 
@@ -178,4 +182,4 @@ def _must_be_fresh(nonce: str) -> None:
         raise LinkNotProven("Steam's answer has no readable response_nonce.") from None
     now = timezone.now()
     if not now - FRESH <= made_at <= now + AHEAD:
-        raise LinkNotProven("Steam's answer is too old, or not from now.")
+        raise LinkNotProven("Steam's answer is too old or from the future.")

@@ -1,8 +1,11 @@
-"""The tokens of linked accounts: sealed at rest, and renewed by one at a time.
+"""The OAuth tokens of linked accounts: sealed at rest, renewed by one caller at a time.
 
-A refresh token is taken once, so two who present the same one lose the link. Who renews
-first takes a lease on the row, by one statement; the others wait for what comes of it.
-No transaction is open while the provider is asked.
+A provider accepts a refresh token once and revokes the link if it sees it twice. So a
+caller renews in these steps:
+
+1. Take a lease on the row by one UPDATE. Only one caller gets it; the others poll.
+2. Send the refresh token to the provider, with no open transaction.
+3. Store the new tokens if the lease is still this caller's. Otherwise revoke them.
 """
 
 import logging
@@ -26,29 +29,33 @@ from focus.errors import DomainError
 log = logging.getLogger(__name__)
 
 PURPOSE = "link-tokens"
-# A token this near its end may be over before it is used.
+# A token this close to its expiry could expire before it is used.
 SPARE = timedelta(seconds=60)
-# Longer than outbound.MAX_SECONDS and a connection; a killed renewer costs this much.
+# Longer than one request (outbound.MAX_SECONDS and connecting). If the caller with the
+# lease is killed, the others wait this long.
 LEASE = timedelta(seconds=20)
 WAIT_SECONDS = 10
 _LOOK_EVERY_SECONDS = 0.1
 
 
 class NotLinked(DomainError):
-    """The person has no account of this provider linked, or one without a token."""
+    """The user has no linked account of this provider, or one without a token."""
 
     code = "not_linked"
 
 
 class ReconnectRequired(DomainError):
-    """The provider wants to hear it from the person again; `reconnect_url` is where."""
+    """The provider needs the user's consent again, at `reconnect_url`."""
 
     code = "reconnect_required"
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderToken:
-    """A provider's access token that works now; `expires_at` None: it does not say."""
+    """A provider's valid access token.
+
+    `expires_at` is None if the provider sent none.
+    """
 
     token: str = field(repr=False)
     scopes: list[str]
@@ -56,10 +63,11 @@ class ProviderToken:
 
 
 def token(*, user: User, provider: str) -> ProviderToken:
-    """The access token of `user`'s linked account, renewed if it is over.
+    """Return the access token of `user`'s linked account; renew it first if it expired.
 
-    Raises `NotLinked`, `ReconnectRequired`, and `ServiceDown` where the provider must
-    be asked and does not answer. Never call it inside a transaction.
+    Waits up to `WAIT_SECONDS` for another caller's renewal. Raises `NotLinked`,
+    `ReconnectRequired`, and `ServiceDown` if the provider does not answer. Never call
+    it inside a transaction.
     """
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until:
@@ -70,7 +78,7 @@ def token(*, user: User, provider: str) -> ProviderToken:
             raise reconnect(provider)
         tokens = unseal(link)
         if tokens is None:
-            # The key it was sealed with is gone; the person can give a new token.
+            # The sealing key has changed. The user can reconnect to get new tokens.
             raise reconnect(provider)
         if link.expires_at is None or link.expires_at > timezone.now() + SPARE:
             return ProviderToken(tokens.access, link.scopes, link.expires_at)
@@ -82,10 +90,10 @@ def token(*, user: User, provider: str) -> ProviderToken:
 
 
 def mark_rejected(link: Link, *, access_token: str | None) -> None:
-    """The provider refused `access_token` although its time is not over.
+    """Record that the provider rejected `access_token` before its expiry.
 
-    The next who asks renews it; without a refresh token the person must reconnect.
-    A token that has been replaced since changes nothing.
+    The next call of `token` renews it. Without a refresh token, the user must
+    reconnect. Does nothing if the token has been replaced since.
     """
     tokens = unseal(link)
     if tokens is None or tokens.access != access_token:
@@ -100,13 +108,13 @@ def mark_rejected(link: Link, *, access_token: str | None) -> None:
 
 
 def store(link: Link, tokens: OAuthTokens) -> None:
-    """Lay `tokens` into the row, which the caller saves."""
+    """Seal `tokens` into `link`, which the caller saves."""
     for name, value in _row(tokens).items():
         setattr(link, name, value)
 
 
 def unseal(link: Link) -> OAuthTokens | None:
-    """The tokens in the row; None where there are none that we can read."""
+    """Return the link's tokens; None if it has none, or none that our key opens."""
     if link.sealed_tokens is None:
         return None
     try:
@@ -121,11 +129,11 @@ def unseal(link: Link) -> OAuthTokens | None:
 
 
 def revoke(provider: str, tokens: OAuthTokens) -> None:
-    """Tell the provider that we need these no more. Tried once: here they are gone."""
+    """Revoke `tokens` at the provider. Tries once and only logs a failure."""
     try:
         _issuer(provider).revoke(tokens=tokens)
     except ServiceDown as down:
-        log.warning("%s kept tokens that we gave up: %s", _name(provider), down)
+        log.warning("could not revoke tokens at %s: %s", _name(provider), down)
 
 
 def not_linked(provider: str) -> NotLinked:
@@ -140,10 +148,10 @@ def reconnect(provider: str) -> ReconnectRequired:
 
 
 def _lease(link: Link) -> datetime | None:
-    """Whoever gets one renews; its end names the attempt. None: another has it."""
+    """Take the lease to renew and return its end, which identifies it. None: taken."""
     now = timezone.now()
     free = Q(renewing_until=None) | Q(renewing_until__lte=now)
-    # Only if nothing was renewed since the row was read.
+    # `expires_at` must still be what this caller has read: no renewal came between.
     same = Link.objects.filter(
         free, pk=link.pk, is_active=True, expires_at=link.expires_at
     )
@@ -162,14 +170,15 @@ def _renew(link: Link, tokens: OAuthTokens, lease: datetime) -> None:
         mine.update(renewing_until=None)
         raise
     if not mine.update(**_row(fresh), renewing_until=None):
-        # Unlinked, or linked anew, meanwhile: nobody would ever give these back.
+        # The user has unlinked or relinked meanwhile. No row holds these new tokens, so
+        # revoke them now.
         revoke(link.provider, fresh)
 
 
 def _issuer(provider: str) -> link_registry.TokenIssuer:
     known = link_registry.named(provider)
     if known is None or known.issuer is None or not known.available:
-        raise ServiceDown("This provider is not configured here any more.")
+        raise ServiceDown("This provider is no longer configured here.")
     return known.issuer
 
 

@@ -1,4 +1,4 @@
-"""X (Twitter) as an OAuth 2.0 provider: code, PKCE, and tokens that are renewed."""
+"""X (Twitter) as an OAuth 2.0 provider: code flow, PKCE and refresh tokens."""
 
 import base64
 import hashlib
@@ -21,10 +21,10 @@ from accounts.links.protocol import (
 from accounts.providers import outbound
 from accounts.providers.outbound import Reply, ServiceDown
 
-# offline.access is what gives a refresh token.
+# X returns a refresh token only with offline.access.
 SCOPES = ["tweet.read", "users.read", "offline.access"]
-# What X says of a code or refresh token that it does not take. The first is OAuth's;
-# X itself says the second, "Value passed for the token was invalid."
+# X's errors for a rejected code or refresh token. The first is OAuth's. X itself sends
+# the second, with "Value passed for the token was invalid."
 _REFUSED = {"invalid_grant", "invalid_request"}
 
 
@@ -37,7 +37,7 @@ def origin() -> str:
 
 
 def authorization_url(*, callback: str, state: str, verifier: str) -> str:
-    """Where to send the person."""
+    """Return X's authorization URL."""
     digest = hashlib.sha256(verifier.encode()).digest()
     return f"{settings.X_OAUTH_BASE}/authorize?" + urlencode(
         {
@@ -57,14 +57,14 @@ def authorization_url(*, callback: str, state: str, verifier: str) -> str:
 def verify_callback(
     *, query: CallbackQuery, callback: str, state: str, verifier: str
 ) -> ProvenAccount:
-    """The X account that came back with `query`, and its tokens.
+    """Verify the callback's `query`; return the X account with its tokens.
 
     Raises `LinkDeclined`, `LinkNotProven` and `ServiceDown`.
     """
     if single_value(query, "state") != state:
-        raise LinkNotProven("X's answer is for another question.")
+        raise LinkNotProven("X's answer has another state.")
     if "error" in query:
-        raise LinkDeclined("X says that you did not agree.")
+        raise LinkDeclined("Linking was cancelled at X.")
     form = {
         "grant_type": "authorization_code",
         "code": single_value(query, "code"),
@@ -74,15 +74,15 @@ def verify_callback(
     try:
         tokens = _tokens(_post("token", form), before=None)
     except ConsentGone as refused:
-        raise LinkNotProven("X does not stand by this answer.") from refused
+        raise LinkNotProven("X did not confirm this answer.") from refused
     said = _me(tokens.access)
     return ProvenAccount(said["id"], said["username"], tokens)
 
 
 def renew(*, tokens: OAuthTokens) -> OAuthTokens:
-    """New tokens for the old refresh token, which X takes once.
+    """Exchange the refresh token, which X accepts once, for new tokens.
 
-    Raises `ConsentGone` where X takes it no more, and `ServiceDown`.
+    Raises `ConsentGone` if X rejects it, and `ServiceDown`.
     """
     if tokens.refresh is None:
         raise ConsentGone("X gave no refresh token.")
@@ -91,13 +91,16 @@ def renew(*, tokens: OAuthTokens) -> OAuthTokens:
 
 
 def revoke(*, tokens: OAuthTokens) -> None:
-    """Give the consent back. Raises `ServiceDown`."""
+    """Revoke both tokens at X. Raises `ServiceDown`."""
     for token in filter(None, (tokens.refresh, tokens.access)):
         _post("revoke", {"token": token})
 
 
 def look_up(*, subject: str, access_token: str | None) -> dict[str, Any]:
-    """The name X shows now. Raises `ConsentGone` and `ServiceDown`."""
+    """Return the account's current names and profile URL.
+
+    Raises `ConsentGone` and `ServiceDown`.
+    """
     said = _me(access_token or "")
     if said["id"] != subject:
         raise ServiceDown("X answered for another account.")
@@ -109,7 +112,7 @@ def look_up(*, subject: str, access_token: str | None) -> dict[str, Any]:
 
 
 def _post(what: str, form: dict[str, str]) -> Reply:
-    # RFC 6749, 2.3.1: both are form-encoded first.
+    # RFC 6749, 2.3.1: form-encode client id and secret before Basic.
     pair = f"{quote(settings.X_CLIENT_ID)}:{quote(settings.X_CLIENT_SECRET)}"
     basic = base64.b64encode(pair.encode()).decode()
     return outbound.post(
@@ -122,11 +125,11 @@ def _post(what: str, form: dict[str, str]) -> Reply:
 def _tokens(reply: Reply, *, before: OAuthTokens | None) -> OAuthTokens:
     said = reply.json()
     if reply.status == 400 and said.get("error") in _REFUSED:
-        raise ConsentGone("X no longer takes this token.")
+        raise ConsentGone("X no longer accepts this token.")
     access, refresh = said.get("access_token"), said.get("refresh_token")
     seconds, scope = said.get("expires_in"), said.get("scope")
     if reply.status != 200 or not isinstance(access, str) or not access:
-        # Also what X says of our own client id and secret: not the person's fault.
+        # X also sends this for a wrong client id or secret: our fault, not the user's.
         raise ServiceDown(f"X answered {reply.status} instead of a token.")
     known = before or OAuthTokens("", None, SCOPES, None)
     return OAuthTokens(
@@ -149,7 +152,7 @@ def _me(access_token: str) -> dict[str, str]:
         headers={"Authorization": f"Bearer {access_token}"},
     )
     if reply.status == 401:
-        raise ConsentGone("X no longer takes this token.")
+        raise ConsentGone("X no longer accepts this token.")
     said = reply.json().get("data") if reply.status == 200 else None
     if not isinstance(said, dict) or not str(said.get("id", "")).isdecimal():
         raise ServiceDown(f"X answered {reply.status} and no account.")

@@ -1,4 +1,4 @@
-"""X's answer to "who am I", for whoever holds a token of X's."""
+"""Forward X's `GET /2/users/me` for a caller with an X access token."""
 
 import re
 
@@ -10,7 +10,7 @@ from accounts.providers.outbound import Reply
 from focus.errors import DomainError
 
 MAX_BYTES = 64 * 1024
-# What X's documentation lists; nothing else of a caller's is passed on.
+# X's documented user fields. No other value of a caller reaches X.
 FIELDS = frozenset(
     [
         "affiliation",
@@ -41,7 +41,7 @@ FIELDS = frozenset(
     ]
 )
 _TOKEN = re.compile(r"[!-~]{1,1024}")
-# Ours, Stripe's and Clerk's, wherever they stand in it, and every JWT: X's is none.
+# Our, Stripe's and Clerk's secrets at any position, and every JWT. X tokens are none.
 _NOT_XS = re.compile(
     rf"{opaque.PAT}|{opaque.APP_KEY}|[sprw]k_(live|test)_|whsec_|eyJ|[^.]\.[^.]+\.[^.]",
     re.IGNORECASE,
@@ -50,7 +50,10 @@ _breaker = outbound.Breaker()
 
 
 class NotAnXToken(DomainError):
-    """Something else, which is not passed on: it could be a secret of somebody's."""
+    """The token is not X's.
+
+    It may be a secret for another service: never send it to X.
+    """
 
     code = "invalid_token"
 
@@ -60,9 +63,9 @@ class InvalidFields(DomainError):
 
 
 def me(*, token: str, fields: str | None) -> Reply:
-    """What X says of the person with this `token`: any status but a 5xx.
+    """Return X's response about the user of this `token`, with any status below 500.
 
-    `fields` is `user.fields` as X takes it. Raises `NotAnXToken`, `InvalidFields` and
+    `fields` is X's `user.fields` parameter. Raises `NotAnXToken`, `InvalidFields` and
     `ServiceDown`.
     """
     if not _TOKEN.fullmatch(token) or _NOT_XS.search(token):
@@ -83,5 +86,5 @@ def _query(fields: str | None) -> str:
             f"X has no such user.fields: {', '.join(unknown)[:200]}.",
             allowed=sorted(FIELDS),
         )
-    # Every one is a plain word.
+    # All names are plain words, so the URL needs no escaping.
     return f"?user.fields={','.join(dict.fromkeys(wanted))}"

@@ -1,1 +1,1 @@
-"""Partner apps: what they are, which tools they offer, and what people let them do."""
+"""Partner apps: registration, tools for sale, origins, and users' consents."""

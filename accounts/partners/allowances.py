@@ -1,10 +1,10 @@
-"""How often an account or an app may ask, where that is not the usual."""
+"""Agreed rate limits for single accounts and apps."""
 
 from accounts import audit
 from accounts.models import App, User
 from focus.errors import DomainError, NotFound
 
-# More than this a minute is a mistake in typing, and a list in Redis that long.
+# A larger limit is a typing mistake, and the limiter's list in Redis grows as long.
 MOST_PER_MINUTE = 100_000
 
 
@@ -13,10 +13,10 @@ class InvalidRateLimit(DomainError):
 
 
 def set_rate_limit(*, holder: str, per_minute: int | None, actor: str) -> App | User:
-    """Give the account with this email, or each key of the app with this slug, its own
-    limit; None gives back the usual. It holds from the next request on.
+    """Set the rate limit of the account with this email, or of each key of the app.
 
-    Raises `NotFound` or `InvalidRateLimit`.
+    `holder` is an email or an app's slug. With None, the default applies again. The
+    limit applies from the next request. Raises `NotFound` or `InvalidRateLimit`.
     """
     if per_minute is not None and not 1 <= per_minute <= MOST_PER_MINUTE:
         raise InvalidRateLimit(f"A limit is 1 to {MOST_PER_MINUTE} a minute.")

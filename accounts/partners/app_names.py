@@ -1,4 +1,4 @@
-"""Names of tools that people could take for another app, or for something official."""
+"""Detect tool names that users could mistake for another app or an official one."""
 
 import unicodedata
 import uuid
@@ -9,18 +9,18 @@ from django.db import connection
 
 from accounts.models import App
 
-# Words that a tool has only with the staff's consent.
+# A name with one of these words needs the staff's approval.
 RESERVED = ("official",)
 
 
 def needs_approval(
     *, name: str, slug: str, owner_id: uuid.UUID, app_id: uuid.UUID | None = None
 ) -> bool:
-    """Whether staff must see this name before people can buy the tool.
+    """Return whether staff must approve this name before users can buy the tool.
 
-    True where the name or the slug looks like that of another owner's app, or contains
-    "official". Until the transaction ends, this decides no other name, so that of two
-    alike at once the second one is noticed.
+    True if the name or the slug looks like that of another owner's app, or contains
+    "official". Takes an advisory lock until the transaction ends, so that of two
+    similar names at the same time the second one is detected.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('accounts.app_names'))")
@@ -38,9 +38,9 @@ def needs_approval(
 
 
 def skeleton(text: str) -> str:
-    """What a text looks like: two texts that people could mistake are equal.
+    """Return the text's skeleton: texts that look alike have the same one.
 
-    The skeleton of Unicode's UTS 39, and also without case, accents, spaces and
+    This is the skeleton of Unicode's UTS 39, without case, accents, spaces and
     punctuation. Capital I, small l and 1 look alike, so small i counts as l too.
     """
     prototype = _prototypes()
@@ -56,8 +56,10 @@ def _decomposed(text: str) -> str:
 
 @cache
 def _prototypes() -> dict[str, str]:
-    """Each character's prototype. The data only says which texts are alike, so the
-    prototype is the longest of them ("rn" of "m"), and of equals a plain small letter.
+    """Return each character's prototype.
+
+    The data only lists which texts look alike. The prototype is the longest of them
+    ("rn" for "m"); of equal lengths, a lowercase ASCII letter.
     """
     group: dict[str, set[str]] = {}
     for one, others in confusables_data.items():
@@ -77,5 +79,5 @@ def _rank(text: str) -> tuple[int, bool, bool, bool, str]:
 
 
 def _visible(text: str) -> str:
-    """Without the marks of direction that the data has around right-to-left letters."""
+    """Remove the direction marks that the data puts around right-to-left letters."""
     return text.replace("\u200e", "").replace("\u200f", "")

@@ -1,4 +1,4 @@
-"""Partner apps: registered by staff, found by slug, deactivated rather than deleted."""
+"""Partner apps: register them and find them by slug. Apps are never deleted."""
 
 import re
 import uuid
@@ -16,7 +16,7 @@ from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
 from focus.money import MICRO
 
-# What one purchase may cost, in credits.
+# The highest price of one purchase, in credits.
 MAX_PRICE = 1_000_000
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LONGEST_SLUG = 64
@@ -40,7 +40,7 @@ class InvalidPrice(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What makes an app a tool: its price, and where a buyer is sent with a token."""
+    """A tool's sale: its price, and the URL that a buyer's token is sent to."""
 
     price_micro: int
     url: str
@@ -48,7 +48,10 @@ class Offer:
     sold_per_use: bool = False
 
     def apply_to(self, app: App) -> None:
-        """Write it on `app`, unsaved. Raises `InvalidPrice`, `InvalidRedirectUrl`."""
+        """Set the offer on `app` without saving it.
+
+        Raises `InvalidPrice` and `origins.InvalidRedirectUrl`.
+        """
         if not 0 <= self.price_micro <= MAX_PRICE * MICRO:
             raise InvalidPrice(f"A price is 0 to {MAX_PRICE} credits.")
         app.is_tool = True
@@ -59,7 +62,7 @@ class Offer:
 
 
 def find_active(slug: str) -> App:
-    """The app with this slug: one query, none if it cannot be a slug.
+    """Return the live app with this slug. One query; none if the text is no slug.
 
     Raises `UnknownApp`, also for an app that is not live.
     """
@@ -71,7 +74,7 @@ def find_active(slug: str) -> App:
 
 
 def find_with_consent(slug: str, *, user_id: uuid.UUID) -> tuple[App, bool]:
-    """The live app with this slug, and whether this person lets it act for them.
+    """Return the live app with this slug, and whether the user's consent is live.
 
     One query. Raises `UnknownApp`.
     """
@@ -88,7 +91,7 @@ _FIND_WITH_CONSENT: LiteralString = f"""
     SELECT {columns(App, "a")}, EXISTS (SELECT FROM accounts_consent c
       WHERE c.user_id = %(user)s AND c.app_id = a.id AND c.revoked_at IS NULL)
     FROM accounts_app a WHERE a.slug = %(slug)s AND {LIVE}
-"""  # noqa: S608 — only our own text is put in
+"""  # noqa: S608 — built from constants only
 
 
 def create(
@@ -102,15 +105,15 @@ def create(
     actor: str = "",
     **rules: Any,
 ) -> App:
-    """Register an app; with an `offer` it is a tool that people can buy.
+    """Register an app. With an `offer` it is a tool that users can buy.
 
-    `rules` are further columns of it, such as `overage_policy`.
+    `rules` are further columns of `App`, such as `overage_policy`.
 
-    Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin`, `origins.OriginTaken` or
-    what `Offer.apply_to` does.
+    Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin`, `origins.OriginTaken`,
+    and the errors of `Offer.apply_to`.
     """
     if not _is_slug(slug):
-        raise InvalidSlug("A slug is made of a-z, 0-9 and single hyphens, 64 at most.")
+        raise InvalidSlug("A slug has at most 64 of a-z, 0-9 and single hyphens.")
     exact = list(dict.fromkeys(map(origins.checked_origin, allowed_origins)))
     origins.require_free(exact)
     app = App(

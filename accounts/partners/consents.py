@@ -1,4 +1,4 @@
-"""Which apps may act for a person: granted by use, revoked on the account page."""
+"""Users' consents to apps: granted by use, revoked on the account page."""
 
 import uuid
 
@@ -16,17 +16,17 @@ NOW = Func(function="clock_timestamp", output_field=DateTimeField())
 
 
 class AppNotGranted(DomainError):
-    """The person never allowed the app, took it back, or does not exist."""
+    """The user has never allowed the app, has revoked it, or does not exist."""
 
     code = "app_not_granted"
 
 
 def grant(*, user: User, app_id: uuid.UUID, after_movement: bool = False) -> bool:
-    """Let the app act for the person. Returns whether that is new.
+    """Grant the app consent to act for the user. Return whether the consent is new.
 
-    Writes nothing where it is granted already, so it may be called on every use. Safe
-    under any number of parallel calls. Raises `TokenEnded` where all that opened the
-    account was ended since `user` was read.
+    Writes nothing if the consent is already live, so callers may call it on every use.
+    Safe under parallel calls. Raises `TokenEnded` if all access to the account has been
+    ended since `user` was read.
 
     `after_movement`: the caller's transaction holds the wallet's lock and has moved
     credits on this consent. A live consent is then locked. So this call waits for a
@@ -60,20 +60,20 @@ def is_granted(*, user_id: uuid.UUID, app_id: uuid.UUID) -> bool:
 
 
 def is_revoked(*, user: User, app_id: uuid.UUID) -> bool:
-    """Whether the person took this app's permission back and never renewed it."""
+    """Return whether the user has revoked this app and not granted it again."""
     rows = Consent.objects.filter(user=user, app_id=app_id)
     return rows.filter(revoked_at__isnull=False).exists()
 
 
 def was_ever_granted(*, user: User, app_id: uuid.UUID) -> bool:
-    """Whether the person ever let this app act for them."""
+    """Return whether the user has ever granted this app consent, even if revoked."""
     return Consent.objects.filter(user=user, app_id=app_id).exists()
 
 
 def require(*, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
-    """Let pass what a person allowed this app; raises `AppNotGranted` otherwise.
+    """Raise `AppNotGranted` unless the user's consent to this app is live.
 
-    A closed account allows nothing any more.
+    The consents of a closed account do not count.
     """
     live = Consent.objects.filter(user__is_active=True, revoked_at=None)
     if not live.filter(user=user_id, app=app_id).exists():
@@ -81,7 +81,7 @@ def require(*, user_id: uuid.UUID, app_id: uuid.UUID) -> None:
 
 
 def granted(*, user: User) -> QuerySet[Consent]:
-    """The apps that may act for `user` now, newest first."""
+    """Return the live consents of `user` with their apps, newest first."""
     return (
         Consent.objects.select_related("app")
         .filter(user=user, revoked_at=None)
@@ -91,14 +91,14 @@ def granted(*, user: User) -> QuerySet[Consent]:
 
 @transaction.atomic
 def revoke(*, user: User, app_id: uuid.UUID, visitor: Visitor = NO_VISITOR) -> bool:
-    """Take the app's permission back. Returns whether it had one.
+    """Revoke the app's consent. Return whether there was a live one.
 
-    Waits for a charge by the app that is under way; once this is committed, no charge
-    beyond what is reserved can follow.
+    Locks the consent and so waits for a charge by the app that is under way. After the
+    commit, the app can only charge what it has already reserved.
     """
     live = Consent.objects.filter(user=user, app_id=app_id, revoked_at=None)
-    # Locked first: the moment comes after every charge that this has waited for. By the
-    # database's clock, as the charges' own.
+    # Lock before reading the clock, so that `revoked_at` is later than every charge
+    # that this call has waited for. Charges use the database's clock, too.
     row = live.select_for_update(no_key=True).first()
     if row is not None:
         row.revoked_at = NOW

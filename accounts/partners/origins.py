@@ -1,4 +1,4 @@
-"""Origins of registered apps: which web pages may call us with a person's cookies."""
+"""Web origins of registered apps: which pages may call us with a user's cookies."""
 
 import re
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ class InvalidOrigin(DomainError):
 
 
 def origin_of(url: str) -> str | None:
-    """The origin of an absolute http(s) URL as a browser would send it, else None.
+    """Return an absolute http(s) URL's origin as browsers serialize it, else None.
 
-    None also for a userinfo, a bad port, a name that ends in a dot, and any character
-    that one parser skips and another does not.
+    None also for a userinfo, a bad port, a host that ends in a dot, and for characters
+    that URL parsers treat differently.
     """
     if _NOT_IN_A_URL.search(url):
         return None
@@ -43,10 +43,10 @@ def origin_of(url: str) -> str | None:
 
 
 def checked_origin(raw: str) -> str:
-    """Check an origin that is to be registered for an app; spell it as browsers do.
+    """Check an origin before its registration; return it as browsers serialize it.
 
-    Plain http is only for a server that is itself plain http. An origin of our own is
-    refused: its pages would lose the power over the whole account. Raises
+    Plain http is allowed only if this server is plain http. Our own origins are
+    refused: as an app's pages they would lose access to the whole account. Raises
     `InvalidOrigin`.
     """
     origin = origin_of(raw)
@@ -62,9 +62,9 @@ def checked_origin(raw: str) -> str:
 
 
 def require_free(wanted: Sequence[str], *, app: App | None = None) -> None:
-    """Raise `OriginTaken` where another app than `app` has one of these origins.
+    """Raise `OriginTaken` if another app than `app` has one of these origins.
 
-    For a clear answer only: the database refuses a second app in any race.
+    This only gives a clear error; a database constraint decides races.
     """
     taken = App.objects.filter(origins__overlap=list(wanted))
     if app is not None:
@@ -83,10 +83,11 @@ class InvalidRedirectUrl(DomainError):
 
 
 def checked_redirect_url(raw: str) -> str:
-    """Check an address that buyers are to be sent to; it is kept as it was written.
+    """Check the URL that buyers are redirected to, and return it unchanged.
 
-    https only, or http to this machine in local mode. Without a fragment (RFC 6749,
-    3.1.2) and without a `token`, which we put there. Raises `InvalidRedirectUrl`.
+    It must be https, or in local mode http to this machine. It must have no fragment
+    (RFC 6749, 3.1.2) and no `token` parameter, which we add. Raises
+    `InvalidRedirectUrl`.
     """
     origin = origin_of(raw)
     if origin is None or len(raw) > LONGEST_URL or "#" in raw:
@@ -110,35 +111,35 @@ def _is_bare(url: str) -> bool:
 
 
 def ours() -> set[str]:
-    """The origins that are Focus itself: the server's and the front end's."""
+    """Return our own origins: the server's and the front end's."""
     found = {origin_of(settings.PUBLIC_BASE_URL), origin_of(settings.FRONTEND_URL)}
     return {origin for origin in found if origin}
 
 
 def is_first_party(origin: str) -> bool:
-    """Whether pages of this origin are Focus itself, even if an app registered it."""
+    """Return whether this is one of our origins, even if an app has registered it."""
     return origin in ours() or origin in settings.CORS_ALLOWED_ORIGINS
 
 
 def is_registered(origin: str) -> bool:
-    """Whether a live app registered exactly this origin: one query."""
+    """Return whether a live app has registered exactly this origin. One query."""
     return app_of(origin) is not None
 
 
 def app_of(origin: str) -> App | None:
-    """The live app that registered exactly this origin: one query."""
+    """Return the live app that has registered exactly this origin. One query."""
     if len(origin) > 255 or origin_of(origin) != origin:
         return None
     return App.objects.live().filter(origins__contains=[origin]).first()
 
 
 def may_use_cookies(origin: str) -> bool:
-    """Whether pages of this origin may send us a person's cookies."""
+    """Return whether pages of this origin may send us a user's cookies."""
     return origin in settings.CORS_ALLOWED_ORIGINS or is_registered(origin)
 
 
 def is_another_site(origin: str) -> bool:
-    """Whether browsers keep our cookies from pages of this origin (SameSite=Lax).
+    """Return whether this origin is cross-site, so SameSite=Lax blocks our cookies.
 
     A site is our scheme and our host's parent domain: account.example.com and
     video.example.com are one. A host without a parent is a site of its own.

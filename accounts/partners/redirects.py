@@ -1,4 +1,4 @@
-"""Where a browser may be sent after a sign-in: registered origins, compared exactly."""
+"""Validate redirect targets after a sign-in: only registered origins, exactly equal."""
 
 import re
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -10,15 +10,15 @@ from accounts.partners import origins
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
 _RAW = re.compile(r"[\u0080-\U0010ffff]+")
-# Never passed on: only we put these into a target.
+# Removed from a caller's target: only we may add these parameters.
 _OURS = frozenset({"token", "ticket"})
 
 
 def allowed_url(raw: str) -> str | None:
-    """`raw` if its origin is ours or a live app's, without `token` and `ticket`.
+    """Return `raw` if its origin is ours or a live app's; None if it is not allowed.
 
-    The path is free, the origin exact: no wildcard, suffix or relative form. None means
-    that nothing may be sent there. Raw letters beyond ASCII mean their encoded form.
+    The path is free. The origin must be equal: no wildcard, suffix or relative form.
+    `token` and `ticket` are removed, and non-ASCII characters percent-encoded.
     """
     raw = _encoded(raw)
     if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
@@ -30,7 +30,10 @@ def allowed_url(raw: str) -> str | None:
 
 
 def allowed_path(raw: str) -> str | None:
-    """`raw` if it is a path on this server, else None. `//host` is not a path."""
+    """Return `raw` if it is a path on this server, else None.
+
+    `//host` is not a path.
+    """
     raw = _encoded(raw)
     if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
         return None
@@ -38,15 +41,16 @@ def allowed_path(raw: str) -> str | None:
 
 
 def frontend_url(raw: object) -> str:
-    """The page of the front end that `raw` means: a path there, or its whole address.
+    """Return the front end's URL for `raw`: a path, or a whole URL of its origin.
 
-    Its `/auth/callback` for anything else. Without `token`, `ticket` and `error`.
+    For anything else, return its `/auth/callback`. `token`, `ticket` and `error` are
+    removed.
     """
     default = f"{settings.FRONTEND_URL}/auth/callback"
     if not isinstance(raw, str):
         return default
     if (path := allowed_path(raw)) is not None:
-        # Joined as text: what begins with a slash can change no host before it.
+        # Concatenation is safe: a path with a leading slash cannot change the host.
         raw = f"{settings.FRONTEND_URL}{path}"
     raw = _encoded(raw)
     if not 0 < len(raw) <= origins.LONGEST_URL or _UNSAFE.search(raw):
@@ -58,22 +62,25 @@ def frontend_url(raw: object) -> str:
 
 
 def with_token(target: str, token: str) -> str:
-    """`target` with `token=` as the last of its query."""
+    """Return `target` with `token=` as the last query parameter."""
     return with_parameter(target, "token", token)
 
 
 def with_parameter(target: str, name: str, value: str) -> str:
-    """`target` with `name=value`, which need no escaping, as the last of its query."""
+    """Return `target` with `name=value` as the last query parameter.
+
+    Neither part may need escaping.
+    """
     parts = urlsplit(target)
     query = f"{parts.query}&{name}={value}" if parts.query else f"{name}={value}"
     return urlunsplit(parts._replace(query=query))
 
 
 def wants_token(target: str) -> bool:
-    """Whether the app at this allowed `target` gets `?token=` after a sign-in.
+    """Return whether the app at this allowed `target` gets `?token=` after a sign-in.
 
-    Always where our cookie cannot go; elsewhere as its app's setting says, and never to
-    our own pages, which have the cookie.
+    Always on another site, which our cookie does not reach. On our own site, as the
+    app's `redirect_token` says. Never for our own pages, which have the cookie.
     """
     origin = origins.origin_of(target) or ""
     if origins.is_another_site(origin):
@@ -84,19 +91,22 @@ def wants_token(target: str) -> bool:
 
 
 def app_of(target: str) -> App | None:
-    """The app at this allowed `target`, None for our own pages."""
+    """Return the app at this allowed `target`, None for our own pages."""
     if is_first_party(target):
         return None
     return origins.app_of(origins.origin_of(target) or "")
 
 
 def is_first_party(target: str) -> bool:
-    """Whether this allowed `target` is a page of our own origins."""
+    """Return whether this allowed `target` is a page of our own origins."""
     return origins.is_first_party(origins.origin_of(target) or "")
 
 
 def _encoded(raw: str) -> str:
-    """UTF-8, percent-encoded, as a browser sends it. In a host this gives no origin."""
+    """Percent-encode non-ASCII characters as browsers do.
+
+    In a host, the result has no valid origin, so it is refused.
+    """
     try:
         return _RAW.sub(lambda found: quote(found[0]), raw)
     except UnicodeEncodeError:
@@ -109,7 +119,7 @@ def _is_registered(origin: str) -> bool:
 
 
 def _without_secrets(url: str, ours: frozenset[str] = _OURS) -> str:
-    """Cut, never re-encoded: the rest of the app's query comes back byte by byte."""
+    """Remove our parameters. The rest of the query stays the same, byte by byte."""
     parts = urlsplit(url)
     kept = [
         pair

@@ -1,7 +1,6 @@
-"""Tools: apps that people buy, published and kept by their owners.
+"""Tools: apps that users buy. Owners publish and manage them here.
 
-Whoever asks for an app that is not theirs learns no more than that of one that is not
-there.
+An app of another owner raises the same `NotFound` as an app that does not exist.
 """
 
 import uuid
@@ -21,7 +20,7 @@ from accounts.partners import apps as partner_apps
 from accounts.partners.apps import Offer
 from focus.errors import DomainError, NotFound
 
-# So that nobody fills the list that everybody reads.
+# Limits, so that one account cannot fill the public list of tools.
 MOST_TOOLS = 20
 MOST_KEYS = 10
 
@@ -35,13 +34,16 @@ class SwitchedOffBySupport(DomainError):
 
 
 def offered() -> QuerySet[App]:
-    """What people can buy, by name."""
+    """Return the tools that users can buy, by name."""
     named = App.objects.live().filter(name_needs_approval=False)
     return named.filter(is_tool=True).order_by("name", "pk")
 
 
 def find_offered(*, tool_id: uuid.UUID) -> App:
-    """The tool with this id; raises `NotFound` or `AppInactive`."""
+    """Return the tool with this id if it is for sale.
+
+    Raises `NotFound` or `AppInactive`.
+    """
     app = App.objects.select_related("owner").filter(pk=tool_id, is_tool=True).first()
     if app is None:
         raise NotFound("There is no such tool.")
@@ -54,16 +56,16 @@ def require_offered(app: App) -> None:
     if not app.is_live or not app.is_tool:
         raise AppInactive("This tool is inactive.")
     if app.name_needs_approval:
-        raise AppInactive("Nobody can buy this tool until our staff approve its name.")
+        raise AppInactive("Users can buy this tool once our staff approve its name.")
 
 
 @transaction.atomic
 def publish(*, owner: User, slug: str, name: str, offer: Offer) -> IssuedAppKey:
-    """Register a tool and make its first key, whose secret can be shown this once.
+    """Register a tool and issue its first key. Its secret can be shown only once.
 
-    Raises `TooMany`, and what `partners.create` does.
+    Raises `TooMany`, and the errors of `partners.apps.create`.
     """
-    # Two forms sent at once stand in line here.
+    # Serialize two forms sent at the same time, so that neither exceeds MOST_TOOLS.
     proofs.lock_account(user=owner)
     if App.objects.filter(owner=owner).count() >= MOST_TOOLS:
         raise TooMany(f"An account has {MOST_TOOLS} tools at most.")
@@ -81,12 +83,12 @@ def publish(*, owner: User, slug: str, name: str, offer: Offer) -> IssuedAppKey:
 
 
 def owned(*, owner: User) -> QuerySet[App]:
-    """The apps of `owner`, tools or not, newest first."""
+    """Return the apps of `owner`, tools or not, newest first."""
     return App.objects.filter(owner=owner).order_by("-created_at", "pk")
 
 
 def find_owned(*, owner: User, app_id: uuid.UUID) -> App:
-    """One of `owner`'s own apps; raises `NotFound`."""
+    """Return one of `owner`'s own apps. Raises `NotFound`."""
     return _owned(App.objects.all(), owner, app_id)
 
 
@@ -99,10 +101,10 @@ def change(
     offer: Offer,
     visitor: Visitor = NO_VISITOR,
 ) -> App:
-    """Change a tool's name and offer. A checkout under way keeps its price.
+    """Change a tool's name and offer. A started checkout keeps its price.
 
-    A new name that imitates another app's stops its sale until staff approve it.
-    Raises `NotFound`, and what `Offer.apply_to` does.
+    A new name that looks like another app's stops the sale until staff approve it.
+    Raises `NotFound`, and the errors of `Offer.apply_to`.
     """
     app = _locked(owner, app_id)
     if name and name != app.name:
@@ -125,9 +127,10 @@ def change(
 def set_settling(
     *, owner: User, app_id: uuid.UUID, key_only: bool, visitor: Visitor = NO_VISITOR
 ) -> App:
-    """Say whether only the app's keys settle jobs that people started themselves.
+    """Set whether only the app's keys can settle jobs that users have started.
 
-    Only its keys ever settle jobs that one of them started. Raises `NotFound`.
+    Jobs that a key has started can always only be settled by the app's keys. Raises
+    `NotFound`.
     """
     app = _locked(owner, app_id)
     if app.settle_with_app_key_only != key_only:
@@ -147,16 +150,15 @@ def set_settling(
 def set_active(
     *, owner: User, app_id: uuid.UUID, active: bool, visitor: Visitor = NO_VISITOR
 ) -> App:
-    """Switch an app off, its keys and purchases with it, or on again. Twice is once.
+    """Switch an app on or off, with its keys and purchases. Idempotent.
 
-    Raises `NotFound`, and `SwitchedOffBySupport` where it was not the owner who
-    switched it off.
+    Raises `NotFound`, and `SwitchedOffBySupport` if staff have switched it off.
     """
     app = _locked(owner, app_id)
     if app.active == active:
         return app
     if active and not app.paused_by_owner:
-        raise SwitchedOffBySupport("Support switched this app off; write to them.")
+        raise SwitchedOffBySupport("Support switched this app off. Contact support.")
     app.active, app.paused_by_owner = active, not active
     app.save(update_fields=["active", "paused_by_owner"])
     kind = "app_switched_on" if active else "app_switched_off"
@@ -165,7 +167,7 @@ def set_active(
 
 
 def keys(*, owner: User, app_id: uuid.UUID) -> QuerySet[AppKey]:
-    """The keys of an own app that have not ended, newest first; raises `NotFound`."""
+    """Return the live keys of an own app, newest first. Raises `NotFound`."""
     app = find_owned(owner=owner, app_id=app_id)
     now = timezone.now()
     live = AppKey.objects.filter(app=app, revoked_at=None).exclude(expires_at__lte=now)
@@ -174,7 +176,7 @@ def keys(*, owner: User, app_id: uuid.UUID) -> QuerySet[AppKey]:
 
 @transaction.atomic
 def add_key(*, owner: User, app_id: uuid.UUID, name: str) -> IssuedAppKey:
-    """Another key, beside those there are. Raises `NotFound` and `TooMany`."""
+    """Issue another key for an own app. Raises `NotFound` and `TooMany`."""
     proofs.lock_account(user=owner)
     app = _locked(owner, app_id)
     if keys(owner=owner, app_id=app_id).count() >= MOST_KEYS:
@@ -186,7 +188,7 @@ def add_key(*, owner: User, app_id: uuid.UUID, name: str) -> IssuedAppKey:
 def rotate_key(
     *, owner: User, app_id: uuid.UUID, key_id: uuid.UUID, overlap_seconds: int
 ) -> IssuedAppKey:
-    """As `app_keys.rotate`, for an own app; raises `NotFound` too."""
+    """Rotate a key of an own app, as `app_keys.rotate` does. Also raises `NotFound`."""
     proofs.lock_account(user=owner)
     _own_key(owner, app_id, key_id)
     return app_keys.rotate(
@@ -195,7 +197,7 @@ def rotate_key(
 
 
 def revoke_key(*, owner: User, app_id: uuid.UUID, key_id: uuid.UUID) -> AppKey:
-    """As `app_keys.revoke`, for an own app; raises `NotFound` too."""
+    """Revoke a key of an own app, as `app_keys.revoke` does. Also raises `NotFound`."""
     _own_key(owner, app_id, key_id)
     return app_keys.revoke(key_id=key_id, actor=str(owner))
 

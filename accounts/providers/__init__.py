@@ -1,1 +1,1 @@
-"""Identity providers that sign people in (Clerk, Google), and our requests to them."""
+"""Identity providers that sign users in (Clerk, Google), and our requests to them."""

@@ -1,8 +1,8 @@
-"""Clerk's session tokens, believed without asking Clerk.
+"""Verification of Clerk's session tokens, without a request to Clerk.
 
-A token lives for a minute and is verified by Clerk's public key alone, so a session
-that Clerk has ended works here until its last token runs out. Which settings are unset
-decides what is refused: without an issuer and a key, every token of Clerk's is invalid.
+A token lives for a minute. Clerk's public key alone verifies it, so a session that
+Clerk has ended still works here until its last token expires. Without CLERK_ISSUER and
+a key, every Clerk token is invalid.
 """
 
 import re
@@ -29,10 +29,10 @@ _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One genuine token: whose it is, and for which page's origin it was made.
+    """One verified token: its Clerk user and session, and the origin it is made for.
 
-    `party` is None where Clerk left it out. `impersonator` is who acts in the person's
-    place, else empty.
+    `party` is that origin (`azp`), None if Clerk left it out. `impersonator` is the
+    Clerk id of the staff member who acts for the user, else empty.
     """
 
     token: str = field(repr=False)
@@ -45,10 +45,11 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class VisitMatch:
-    """The person of a visit, None for a newcomer, and the app that the token is for.
+    """The account of a visit and the app that its token is made for.
 
-    `app` is None for a token that was made for our own pages, or for none. `revoked`
-    says that the person took the app's permission back.
+    `user` is None if no account has this Clerk id yet. `app` is None if the token is
+    made for our own pages or for no page. `revoked` says that the user has revoked the
+    app.
     """
 
     user: User | None
@@ -57,8 +58,9 @@ class VisitMatch:
 
 
 def is_clerk_token(token: str) -> bool:
-    """Whether a three-part token is to be tried here. Its looks prove nothing: it says
-    RS256, where ours say ES256.
+    """Return whether a JWT names Clerk's algorithm, RS256. Our own JWTs use ES256.
+
+    The header only chooses the verifier; it proves nothing.
     """
     try:
         return bool(jwt.get_unverified_header(token).get("alg") == jwks.ALGORITHM)
@@ -67,10 +69,10 @@ def is_clerk_token(token: str) -> bool:
 
 
 def read(token: str) -> Visit:
-    """What a session token says, once its signature, issuer and times were right.
+    """Verify a session token's signature, issuer and times, and return its claims.
 
-    Whether its `party` may speak to us is for `find` to say. Raises `TokenExpired`,
-    `InvalidToken`, and `ServiceDown` where Clerk's keys cannot be had.
+    `find` decides whether pages of its `party` may call us. Raises `TokenExpired`,
+    `InvalidToken`, and `ServiceDown` if Clerk's keys are unavailable.
     """
     if not settings.CLERK_ISSUER:
         raise MalformedToken("The token is invalid.")
@@ -86,7 +88,7 @@ def read(token: str) -> Visit:
         _is(person, _PERSON)
         and _is(session, _SESSION)
         and isinstance(party, str | None)
-        # A pending session still owes Clerk something, such as a second factor.
+        # A pending session has an open task at Clerk, such as a second factor.
         and claims.get("sts") in (None, "active")
     ):
         raise TokenEnded("The token is invalid.")
@@ -96,10 +98,10 @@ def read(token: str) -> Visit:
 
 
 def find(*, visit: Visit) -> VisitMatch:
-    """The person of this visit and the app that its token is bound to: one query.
+    """Return the account of this visit and the app that its token is bound to.
 
-    Raises `InvalidToken` for a token that was made for a page we do not know, and for a
-    closed account.
+    One query. Raises `InvalidToken` for a token that is made for an unregistered page,
+    and for a closed account.
     """
     party = visit.party
     ours = party is None or origins.is_first_party(party)
@@ -116,7 +118,7 @@ def find(*, visit: Visit) -> VisitMatch:
     )
 
 
-# One row always: without a person where we have not met, without an app for our pages.
+# Always one row: user columns are NULL for a new Clerk id, app columns for our pages.
 _FIND: LiteralString = f"""
     SELECT {columns(App, "a")}, {columns(User, "u")}, c.revoked_at IS NOT NULL
     FROM (SELECT) one
@@ -124,15 +126,15 @@ _FIND: LiteralString = f"""
     LEFT JOIN accounts_app a
       ON NOT %(ours)s AND {LIVE} AND a.origins @> %(party)s::varchar[]
     LEFT JOIN accounts_consent c ON c.user_id = u.id AND c.app_id = a.id
-"""  # noqa: S608 — only our own text is put in
+"""  # noqa: S608 — built from constants only
 
 
 def note_impersonation(*, visit: Visit, user: User, visitor: Visitor) -> None:
-    """Write down who looks at `user`'s account in their place, once a Clerk session."""
-    told = SecurityEvent.objects.filter(
+    """Record in the audit log that Clerk staff act as `user`: one event per session."""
+    recorded = SecurityEvent.objects.filter(
         user=user, kind="impersonated", facts__session=visit.session_id
     )
-    if not told.exists():
+    if not recorded.exists():
         audit.record(
             "impersonated",
             user=user,
@@ -143,7 +145,7 @@ def note_impersonation(*, visit: Visit, user: User, visitor: Visitor) -> None:
 
 
 def _actor(act: Any) -> str:
-    """Who is behind an `act` claim, whatever is in it."""
+    """Return the impersonator of an `act` claim; "unknown" without a usable `sub`."""
     if act is None:
         return ""
     name = act.get("sub") if isinstance(act, dict) else None

@@ -1,4 +1,4 @@
-"""The two things that we ask Clerk itself: who somebody is, and their linked tokens."""
+"""Requests to Clerk's Backend API: a user's profile, and their linked OAuth tokens."""
 
 import logging
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from accounts.providers.outbound import Reply, ServiceDown
 log = logging.getLogger(__name__)
 
 _breaker = outbound.Breaker()
-# Clerk has a link and no token: the person has to consent once more.
+# Clerk has a link without a token: the user must consent again.
 _CONSENT_AGAIN = {"oauth_missing_refresh_token", "oauth_token_retrieval_error"}
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A person as Clerk knows them. `email` is one that they have proved to hold."""
+    """A user's profile at Clerk. `email` is one that Clerk has verified, else None."""
 
     email: str | None = None
     first_name: str = ""
@@ -29,7 +29,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class LinkedToken:
-    """A provider's access token, kept and refreshed by Clerk."""
+    """A provider's access token, which Clerk stores and refreshes."""
 
     token: str = field(repr=False)
     scopes: list[str]
@@ -37,7 +37,7 @@ class LinkedToken:
 
 
 class ConsentNeeded(Exception):
-    """The provider has taken its consent back, or let it run out."""
+    """The user's consent at the provider is revoked or expired."""
 
 
 def is_configured() -> bool:
@@ -45,7 +45,10 @@ def is_configured() -> bool:
 
 
 def fetch_profile(*, clerk_id: str) -> Profile:
-    """Who this is. Raises `ServiceDown`. Never call it in a transaction."""
+    """Return the user's profile, empty if Clerk does not know the id.
+
+    Raises `ServiceDown`. Never call it inside a transaction.
+    """
     reply = _get_from_clerk(f"/v1/users/{clerk_id}")
     if reply.status == 404:
         return Profile()
@@ -58,9 +61,9 @@ def fetch_profile(*, clerk_id: str) -> Profile:
 
 
 def fetch_linked_token(*, clerk_id: str, provider: str) -> LinkedToken | None:
-    """The person's token of `provider`, or None where they have not linked it.
+    """Return the user's token of `provider`, or None if they have not linked it.
 
-    Raises `ConsentNeeded` and `ServiceDown`. Never call it in a transaction.
+    Raises `ConsentNeeded` and `ServiceDown`. Never call it inside a transaction.
     """
     reply = _get_from_clerk(
         f"/v1/users/{clerk_id}/oauth_access_tokens/oauth_{provider}?paginated=true"
@@ -69,7 +72,7 @@ def fetch_linked_token(*, clerk_id: str, provider: str) -> LinkedToken | None:
         if _codes(reply) & _CONSENT_AGAIN:
             raise ConsentNeeded
         return None
-    # Without `paginated` it was a bare list, and an older server ignores that word.
+    # Clerk versions that ignore `paginated` answer with a bare list.
     said = _decoded(reply)
     listed = said.get("data") if isinstance(said, dict) else said
     for item in listed if isinstance(listed, list) else []:
@@ -84,14 +87,14 @@ def _get_from_clerk(path: str) -> Reply:
         headers={"Authorization": f"Bearer {settings.CLERK_SECRET_KEY}"},
     )
     if reply.status in (401, 403):
-        log.error("Clerk refuses CLERK_SECRET_KEY (%s).", reply.status)
+        log.error("Clerk rejects CLERK_SECRET_KEY (%s).", reply.status)
     if reply.status in (401, 403, 429) or 300 <= reply.status < 400:
         raise ServiceDown(f"Clerk answered {reply.status}.")
     return reply
 
 
 def _verified(said: dict[str, Any]) -> str | None:
-    """The primary address if it is proved, else the first that is."""
+    """Return the primary address if it is verified, else the first verified one."""
     primary, listed = said.get("primary_email_address_id"), said.get("email_addresses")
     proved = [
         item
@@ -106,7 +109,7 @@ def _verified(said: dict[str, Any]) -> str | None:
 
 
 def _name(said: Any) -> str:
-    """What PostgreSQL can keep of a name that anybody may have given themselves."""
+    """Return a name that PostgreSQL can store: no U+0000, at most 150 characters."""
     return said.replace("\x00", "")[:150] if isinstance(said, str) else ""
 
 
@@ -124,7 +127,7 @@ def _decoded(reply: Reply) -> Any:
     try:
         return msgspec.json.decode(reply.body)
     except msgspec.DecodeError as broken:
-        raise ServiceDown("Clerk gave an answer we cannot read.") from broken
+        raise ServiceDown("Clerk sent an unreadable answer.") from broken
 
 
 def _scopes(item: dict[str, Any]) -> list[str]:
@@ -133,7 +136,10 @@ def _scopes(item: dict[str, Any]) -> list[str]:
 
 
 def _time(item: dict[str, Any]) -> datetime | None:
-    """Clerk's times are milliseconds; a token of a provider that has none has none."""
+    """Return a token's expiry.
+
+    Clerk sends milliseconds, or nothing without an expiry.
+    """
     at = item.get("expires_at")
     if isinstance(at, bool) or not isinstance(at, int | float):
         return None

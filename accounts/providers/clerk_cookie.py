@@ -1,4 +1,4 @@
-"""Clerk's cookie `__session`, which its own script keeps on our common domain."""
+"""Clerk's cookie `__session`, which clerk-js sets on the parent domain."""
 
 import base64
 import hashlib
@@ -11,11 +11,12 @@ NAME = "__session"
 
 
 def read(request: HttpRequest) -> str | None:
-    """The session token that the browser sent, if it sent exactly one.
+    """Return the session token in the Cookie header, or None without exactly one.
 
-    The cookie with our publishable key's suffix goes first: the plain one may be that
-    of another of Clerk's applications. The raw header is read, as Django would keep the
-    last of two cookies with one name, and a sibling subdomain can plant that one.
+    The cookie with our publishable key's suffix goes first, because another Clerk
+    application on the domain may set the plain one. This reads the raw header: a
+    sibling subdomain can plant a second cookie of the same name, and Django keeps the
+    last.
     """
     parts = request.META.get("HTTP_COOKIE", "").split(";")
     pairs = [[side.strip() for side in part.split("=", 1)] for part in parts]
@@ -30,6 +31,6 @@ def read(request: HttpRequest) -> str | None:
 def _names(publishable_key: str) -> list[str]:
     if not publishable_key:
         return [NAME]
-    # As clerk-js makes it.
+    # The same suffix that clerk-js computes.
     digest = hashlib.sha1(publishable_key.encode(), usedforsecurity=False).digest()
     return [f"{NAME}_{base64.urlsafe_b64encode(digest).decode()[:8]}", NAME]

@@ -1,8 +1,11 @@
-"""Signing in at Google: OpenID Connect's code flow with PKCE, `state` and `nonce`.
+"""Sign-in with Google: OpenID Connect's code flow with PKCE, `state` and `nonce`.
 
-`begin`, then `resume` with the state that came back, then `finish` with the code. The
-state is taken before Google is asked anything, so of however many callbacks one goes
-on. Nothing of Google's is kept: its tokens are read once and forgotten.
+1. `begin` stores the flow and returns the URL at Google.
+2. `resume` takes the flow by the returned state. It does so before any request to
+   Google, so one of several identical callbacks continues.
+3. `finish` exchanges the code and verifies the ID token.
+
+No token of Google's is stored.
 """
 
 import base64
@@ -37,20 +40,20 @@ class NotConfigured(DomainError):
 
 
 class InvalidGoogleState(DomainError):
-    """Never begun here, begun too long ago, or come back before."""
+    """The state is unknown, expired or already used."""
 
     code = "invalid_state"
 
 
 class ExchangeFailed(DomainError):
-    """Google did not give us an ID token that we believe."""
+    """Google did not return an ID token that passes verification."""
 
     code = "oauth_exchange_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class StartedSignIn:
-    """Where to send the browser, and what it should keep until it comes back."""
+    """The URL to redirect to, and the secret for the browser's cookie (`browser`)."""
 
     url: str = field(repr=False)
     state: str = field(repr=False)
@@ -59,7 +62,7 @@ class StartedSignIn:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What was begun under a state that has just come back, and is spent now."""
+    """A started sign-in, taken by its state. `wish` is what `begin` got."""
 
     wish: dict[str, Any]
     _nonce: str = field(repr=False)
@@ -68,17 +71,17 @@ class Flow:
     _redirect_uri: str = field(repr=False)
 
     def began_in(self, browser: str) -> bool:
-        """Whether `browser` is what the browser was given that this began in."""
+        """Return whether `browser` is the secret that `begin` made for the browser."""
         return _is_same(browser, self._browser)
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Who signed in. Only `subject` identifies them."""
+    """A Google account. Only `subject` identifies it; the email can change."""
 
     subject: str
     email: str
-    # Google itself vouches for the mailbox, and not only for having mailed it once.
+    # Google hosts the mailbox. A mere verification mail in the past is not enough.
     proves_email: bool
     first_name: str = ""
     last_name: str = ""
@@ -86,7 +89,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class SignInToConfirm:
-    """A finished sign-in that a person was asked about, and the door it goes on at."""
+    """A finished sign-in that the user has confirmed, and the door to continue at."""
 
     door: str
     wish: dict[str, Any]
@@ -98,12 +101,12 @@ def is_configured() -> bool:
 
 
 def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> StartedSignIn:
-    """Send somebody to Google. `wish` comes back with them, to the same `door` only.
+    """Start a sign-in. Only `resume` with the same `door` returns its `wish`.
 
     Raises `NotConfigured`, and `nonces.Unavailable` without Redis.
     """
     if not is_configured():
-        raise NotConfigured("Signing in with Google is not set up here.")
+        raise NotConfigured("Sign-in with Google is not configured here.")
     nonce, verifier, browser = (secrets.token_urlsafe(32) for _ in range(3))
     state = nonces.keep(
         purpose=_purpose(door),
@@ -126,7 +129,7 @@ def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> StartedSignI
         "nonce": nonce,
         "code_challenge": challenge.rstrip(b"=").decode(),
         "code_challenge_method": "S256",
-        # A shared computer must not sign in whoever used Google last.
+        # On a shared computer, do not sign in the last user's Google account.
         "prompt": "select_account",
     }
     url = f"{settings.GOOGLE_AUTHORIZE_URL}?{urlencode(query)}"
@@ -151,9 +154,12 @@ def resume(*, door: str, state: object) -> Flow:
 
 
 def finish(*, flow: Flow, code: str) -> Claims:
-    """Ask Google who it was. Raises `ExchangeFailed`. Not inside a transaction."""
+    """Exchange the code at Google and return the verified claims.
+
+    Raises `ExchangeFailed`. Never call it inside a transaction.
+    """
     if not 0 < len(code) <= _LONGEST_CODE:
-        raise ExchangeFailed("Google's code is not one.")
+        raise ExchangeFailed("The authorization code is not valid.")
     try:
         reply = outbound.post(
             settings.GOOGLE_TOKEN_URL,
@@ -169,22 +175,22 @@ def finish(*, flow: Flow, code: str) -> Claims:
         token = reply.json().get("id_token") if reply.status == 200 else None
         if not isinstance(token, str) or len(token) > _LONGEST_TOKEN:
             raise ExchangeFailed("Google did not accept the code.")
-        return _claims(_believed(token, flow._nonce))
+        return _claims(_verified_claims(token, flow._nonce))
     except outbound.ServiceDown as down:
         raise ExchangeFailed("Google did not answer. Please try again.") from down
 
 
 def keep_for_confirmation(*, door: str, wish: dict[str, Any], claims: Claims) -> str:
-    """Keep who it was until the person says that it is them: a nonce for one answer.
+    """Store a sign-in that another browser started, and return a single-use nonce.
 
-    For a browser that the sign-in did not begin in.
+    The page asks the user to confirm before `take_confirmed` continues.
     """
     facts = {"door": door, "wish": wish, "claims": asdict(claims)}
     return nonces.keep(purpose=_ASKED, facts=facts, seconds=ASKED_SECONDS)
 
 
 def take_confirmed(*, nonce: object) -> SignInToConfirm:
-    """What the person has said yes to. Raises `InvalidGoogleState`."""
+    """Take the sign-in that the user has confirmed. Raises `InvalidGoogleState`."""
     try:
         facts = nonces.take(purpose=_ASKED, nonce=nonce)
     except nonces.OtherPurpose as other:
@@ -196,13 +202,13 @@ def take_confirmed(*, nonce: object) -> SignInToConfirm:
 
 def _invalid() -> InvalidGoogleState:
     return InvalidGoogleState(
-        "This sign-in was not begun, or too long ago. Start again."
+        "This sign-in has expired or was already used. Start again."
     )
 
 
-def _believed(token: str, nonce: str) -> dict[str, Any]:
-    """The claims of an ID token that Google made for us, for this very sign-in."""
-    unbelievable = ExchangeFailed("Google's answer could not be verified.")
+def _verified_claims(token: str, nonce: str) -> dict[str, Any]:
+    """Verify the ID token against our client id and `nonce`; return its claims."""
+    unverified = ExchangeFailed("Google's answer could not be verified.")
     ours = settings.GOOGLE_CLIENT_ID
     try:
         claims = jwks.read(
@@ -213,13 +219,13 @@ def _believed(token: str, nonce: str) -> dict[str, Any]:
             audience=ours,
         )
     except (InvalidToken, TokenExpired) as broken:
-        raise unbelievable from broken
+        raise unverified from broken
     azp, said = claims.get("azp"), claims["nonce"]
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if (azp is not None or several) and azp != ours:
-        raise unbelievable
+        raise unverified
     if not isinstance(said, str) or not _is_same(said, _digest(nonce)):
-        raise unbelievable
+        raise unverified
     return claims
 
 

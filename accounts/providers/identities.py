@@ -1,4 +1,7 @@
-"""Providers that sign a person in: listed, and unlinked. arrivals.py links them."""
+"""The provider identities that sign a user in: list and unlink them.
+
+`accounts.providers.arrivals` links them.
+"""
 
 import uuid
 
@@ -12,7 +15,7 @@ from focus.errors import NotFound
 
 
 def linked_identities(*, user: User) -> list[Identity]:
-    """What signs `user` in besides their own means, oldest first."""
+    """Return the provider identities that sign `user` in, oldest first."""
     return list(Identity.objects.filter(user=user).order_by("created_at"))
 
 
@@ -20,9 +23,11 @@ def linked_identities(*, user: User) -> list[Identity]:
 def unlink(
     *, user: User, identity_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Identity:
-    """Forget that this provider signs `user` in. Sign-ins that are open stay open.
+    """Unlink an identity from `user`, mail them, and leave open sessions alone.
 
-    Raises `NotFound`, and `passkeys.LastWayIn` where nothing else opens the account.
+    Locks the account's row, so that two requests cannot unlink the last two identities.
+    Raises `NotFound`, and `passkeys.signin.LastWayIn` if no other sign-in method is
+    left.
     """
     owner = User.objects.select_for_update(no_key=True).get(pk=user.pk)
     row = Identity.objects.filter(user=owner, pk=identity_id).first()

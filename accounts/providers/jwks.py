@@ -1,10 +1,10 @@
-"""Tokens that others sign: their public keys, fetched seldom and kept.
+"""Verify JWTs of other issuers by their JWKS, which this module fetches and caches.
 
-A set of keys is known by its address, which is a setting; nothing that a token's header
-says (`jku`, `x5u`, `jwk`) is ever looked at. One thread fetches, at most every
-`COOLDOWN_SECONDS`, whether that works or not; whoever has a known key waits for nobody.
-The last good set outlives the issuer's outage, in this process and, sealed, in Redis:
-who can write there can still plant no key.
+The URL of a key set comes from settings. The token's own `jku`, `x5u` and `jwk` headers
+are ignored. One thread at a time fetches, at most once per `COOLDOWN_SECONDS`, also
+after a failure. A token with a cached key never waits for a fetch. The last good set
+survives an outage of the issuer: in this process, and sealed in Redis, so that write
+access to Redis is not enough to plant a key.
 """
 
 import hashlib
@@ -40,12 +40,12 @@ log = logging.getLogger(__name__)
 
 ALGORITHM = "RS256"
 LEEWAY_SECONDS = 5
-# Older than this a set is fetched anew, and used meanwhile.
+# An older set is used while a new one is fetched.
 FRESH_SECONDS = 3600
-# Older than this it is not believed, whatever keeps us from a newer one.
+# An older set is never used, even if no new one can be fetched.
 KEPT_SECONDS = 24 * 3600
 COOLDOWN_SECONDS = 30
-# How long a token with a key that we do not know waits for the fetch.
+# How long a token with an unknown key id waits for the fetch.
 PATIENCE_SECONDS = 2
 _PURPOSE = "jwks"
 
@@ -59,11 +59,11 @@ def read(
     required: Sequence[str],
     audience: str | None = None,
 ) -> dict[str, Any]:
-    """The claims of an RS256 token by `issuer`, its times checked with a leeway of 5 s.
+    """Verify an RS256 token of `issuer` and return its claims. Leeway for times: 5 s.
 
-    `pem` is the issuer's one key where it is known; else the set at `url` has it.
-    Without an audience the token may be for anybody. Raises `TokenExpired`,
-    `InvalidToken`, and `ServiceDown` where its key cannot be had just now.
+    `pem` is the issuer's only key if it is configured; else the set at `url` has it.
+    Without `audience`, the audience is not checked. Raises `TokenExpired`,
+    `InvalidToken`, and `ServiceDown` if the key is unavailable.
     """
     try:
         header = jwt.get_unverified_header(token)
@@ -71,7 +71,7 @@ def read(
         raise MalformedToken("The token is invalid.") from broken
     if header.get("alg") != ALGORITHM or "crit" in header:
         raise InvalidToken("The token is invalid.")
-    found = _of_pem(pem) if pem else key(url=url, kid=header.get("kid"))
+    found = _key_from_pem(pem) if pem else key(url=url, kid=header.get("kid"))
     try:
         return jwt.decode(
             token,
@@ -88,16 +88,16 @@ def read(
         raise InvalidToken("The token is invalid.") from forged
     except jwt.DecodeError as broken:
         raise MalformedToken("The token is invalid.") from broken
-    # The signature was right. Numbers without end are not ours to repair either.
+    # The signature is valid, but a claim is not, such as a time of infinite size.
     except (jwt.InvalidTokenError, TypeError, ValueError, OverflowError) as unfit:
         raise TokenEnded("The token is invalid.") from unfit
 
 
 def key(*, url: str, kid: object) -> RSAPublicKey:
-    """The key `kid` of the set at `url`.
+    """Return the key `kid` of the set at `url`.
 
-    Raises `InvalidToken` where the set has no such key, and `ServiceDown` where there
-    is no telling, because the set cannot be fetched.
+    Raises `InvalidToken` if the set has no such key, and `ServiceDown` if the set
+    cannot be fetched.
     """
     if not url or not isinstance(kid, str):
         raise MalformedToken("The token is invalid.")
@@ -115,19 +115,22 @@ class _Fetched:
 
 
 class _KeySet:
-    """One issuer's keys. Every attribute changes in one assignment, under the lock."""
+    """The cached keys of one issuer. Threads may call `key` at the same time.
+
+    Each attribute changes in one assignment under the lock, so readers need no lock.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._lock = threading.Lock()
         self._last: _Fetched | None = None
-        self._recalled = False
+        self._loaded = False
         self._fetcher: threading.Thread | None = None
         self._tried_at = float("-inf")
         self._failed = False
 
     def key(self, kid: str) -> RSAPublicKey:
-        last = self._believed()
+        last = self._usable()
         if last is not None and kid in last.keys:
             if last.age > FRESH_SECONDS:
                 self._refresh()
@@ -135,26 +138,26 @@ class _KeySet:
         fetcher = self._refresh()
         if fetcher is not None:
             fetcher.join(PATIENCE_SECONDS)
-        last = self._believed()
+        last = self._usable()
         if last is not None and kid in last.keys:
             return last.keys[kid]
         if last is None or self._failed or (fetcher and fetcher.is_alive()):
             raise ServiceDown("The issuer's keys cannot be had right now.")
         raise InvalidToken("The token is invalid.")
 
-    def _believed(self) -> _Fetched | None:
-        if not self._recalled:
-            recalled = _recall(self.url)
+    def _usable(self) -> _Fetched | None:
+        if not self._loaded:
+            loaded = _load_keys(self.url)
             with self._lock:
-                self._recalled = True
-                self._last = self._last or recalled
+                self._loaded = True
+                self._last = self._last or loaded
         last = self._last
         return last if last is not None and last.age < KEPT_SECONDS else None
 
     def _refresh(self) -> threading.Thread | None:
-        """Start a fetch if one is allowed. The one under way, if there is one."""
+        """Return the running fetch, or start one. None during the cooldown."""
         with self._lock:
-            # A thread that a fork left behind is not alive.
+            # After a fork, the parent's thread is not alive in the child.
             if self._fetcher is not None and self._fetcher.is_alive():
                 return self._fetcher
             if time.monotonic() - self._tried_at < COOLDOWN_SECONDS:
@@ -170,11 +173,11 @@ class _KeySet:
             fetched = _Fetched(_parse(reply), time.time())
         except ServiceDown as down:
             self._failed = True
-            log.warning("The keys at %s were not renewed: %s", self.url, down)
+            log.warning("Could not refresh the keys at %s: %s", self.url, down)
             return
         with self._lock:
             self._last, self._failed = fetched, False
-        _remember(self.url, reply.body, fetched.at)
+        _store_keys(self.url, reply.body, fetched.at)
 
 
 @lru_cache(maxsize=16)
@@ -183,12 +186,12 @@ def _set_at(url: str) -> _KeySet:
 
 
 def clear_cache() -> None:
-    """Forget every set that this process has, as a new process would."""
+    """Drop this process's cached key sets. The copy in Redis stays."""
     _set_at.cache_clear()
 
 
 def _parse(reply: outbound.Reply) -> dict[str, RSAPublicKey]:
-    """The keys that sign with RS256. A set without any is no set."""
+    """Return the set's RS256 signing keys by id. Raises `ServiceDown` without any."""
     listed = reply.json().get("keys") if reply.status == 200 else None
     keys = {}
     for item in listed if isinstance(listed, list) else []:
@@ -213,23 +216,23 @@ def _rsa(item: Any) -> RSAPublicKey | None:
 
 
 @lru_cache(maxsize=4)
-def _of_pem(pem: str) -> RSAPublicKey:
-    # A PEM in one line of an environment file has its ends of line spelled out.
+def _key_from_pem(pem: str) -> RSAPublicKey:
+    # In an environment file, a PEM on one line has its newlines escaped as \n.
     found = load_pem_public_key(pem.replace("\\n", "\n").encode())
     if not isinstance(found, RSAPublicKey):
         raise ImproperlyConfigured("The issuer's PEM must be an RSA public key.")
     return found
 
 
-def _remember(url: str, body: bytes, at: float) -> None:
+def _store_keys(url: str, body: bytes, at: float) -> None:
     kept = json.dumps({"url": url, "at": at, "body": body.decode()}).encode()
     try:
         _store().set(_name(url), sealed.seal(kept, purpose=_PURPOSE), ex=KEPT_SECONDS)
     except redis.RedisError as gone:
-        log.warning("The keys at %s were not kept: %s", url, type(gone).__name__)
+        log.warning("Could not store the keys of %s: %s", url, type(gone).__name__)
 
 
-def _recall(url: str) -> _Fetched | None:
+def _load_keys(url: str) -> _Fetched | None:
     try:
         kept: Any = _store().get(_name(url))
         if kept is None:
@@ -240,7 +243,7 @@ def _recall(url: str) -> _Fetched | None:
         body = facts["body"].encode()
         return _Fetched(_parse(outbound.Reply(200, body)), facts["at"])
     except (redis.RedisError, sealed.Unreadable, ServiceDown) as useless:
-        log.warning("No kept keys of %s: %s", url, type(useless).__name__)
+        log.warning("No stored keys of %s: %s", url, type(useless).__name__)
         return None
 
 
@@ -254,6 +257,6 @@ def _store() -> redis.Redis:
         settings.REDIS_URL,
         socket_timeout=1,
         socket_connect_timeout=1,
-        # Once more, for a pooled connection that died since.
+        # One retry, because a pooled connection may have died.
         retry=Retry(NoBackoff(), 1),
     )

@@ -1,7 +1,7 @@
-"""The cookie that ties a sign-in at a provider to the browser that it began in.
+"""The cookie that binds an OAuth sign-in to the browser that started it.
 
-Without it a stranger could begin one, stop before the end, and have somebody else's
-browser finish it: that person would be signed in as the stranger.
+It prevents login CSRF: an attacker starts a sign-in, keeps the callback URL, and makes
+a victim's browser open it. The victim would be signed in to the attacker's account.
 """
 
 import hashlib
@@ -14,20 +14,22 @@ from accounts.providers.google import LIVES_SECONDS, StartedSignIn
 
 
 def put(response: HttpResponse, begun: StartedSignIn) -> None:
+    """Set the cookie for `begun` until its state expires."""
     _set(response, begun.state, begun.browser, LIVES_SECONDS)
 
 
 def read(request: HttpRequest, state: str) -> str:
-    """What this browser was given when `state` was begun in it; "" if it was not."""
+    """Return this browser's secret for `state`, or "" if it did not start that flow."""
     return request.COOKIES.get(_name(state), "")
 
 
 def drop(response: HttpResponse, state: str) -> None:
+    """Delete the cookie for `state`."""
     _set(response, state, "", 0)
 
 
 def _name(state: str) -> str:
-    """One for each state: two tabs may sign in at once."""
+    """Return the cookie's name: one per state, so that two tabs can sign in at once."""
     mark = hashlib.sha256(state.encode()).hexdigest()[:8]
     return f"__Host-focus_oauth_{mark}" if settings.HTTPS else f"focus_oauth_{mark}"
 
@@ -39,7 +41,7 @@ def _set(response: HttpResponse, state: str, value: str, max_age: int) -> None:
         max_age=max_age,
         secure=settings.HTTPS,
         httponly=True,
-        # A provider may come back by a form, which is a cross-site POST; and browsers
-        # take None only with Secure.
+        # A provider may return by a form (form_post), which is a cross-site POST.
+        # Browsers accept None only with Secure.
         samesite="None" if settings.HTTPS else "Lax",
     )

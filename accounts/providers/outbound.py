@@ -1,8 +1,8 @@
-"""Our requests to the few services that we ask: Clerk, Google, X and Steam.
+"""HTTP requests to the services of our settings: Clerk, Google, X and Steam.
 
-Addresses are settings, never a caller's. Nothing is followed, nothing is retried, and
-an answer that is too long or too slow is no answer. Never call it while a transaction
-is open: their silence must not hold a lock.
+Callers pass only URLs from settings, never from a request. Requests follow no redirects
+and are never retried. A response that is too long or too slow raises `ServiceDown`.
+Never send one inside a transaction: a slow service would keep its locks.
 """
 
 import threading
@@ -20,12 +20,12 @@ from focus.outgoing import final_answers
 TIMEOUT = (3, 5)
 MAX_SECONDS = 8
 MAX_BYTES = 256 * 1024
-# How long a service that was down is not asked again.
+# How long the circuit breaker sends nothing after a failure.
 REST_SECONDS = 5.0
 
 
 class ServiceDown(DomainError):
-    """They did not answer, or not in a way that means anything."""
+    """The service did not answer, or its answer is unusable."""
 
     code = "service_unavailable"
     retry_after_seconds = 5
@@ -33,17 +33,17 @@ class ServiceDown(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What they said: any status but a 5xx, and the whole body."""
+    """A response: any status below 500, and the whole body."""
 
     status: int
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises `ServiceDown` for anything else."""
+        """Return the body as a JSON object. Raises `ServiceDown` for anything else."""
         try:
             return msgspec.json.decode(self.body, type=dict[str, Any])
         except (msgspec.DecodeError, msgspec.ValidationError) as broken:
-            raise ServiceDown("The service gave an answer we cannot read.") from broken
+            raise ServiceDown("The service sent an unreadable answer.") from broken
 
 
 def get(
@@ -52,22 +52,25 @@ def get(
     headers: Mapping[str, str] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Reply:
-    """GET `url`. Raises `ServiceDown`."""
+    """Send a GET request to `url` and return the response. Raises `ServiceDown`."""
     return _send_request("GET", url, headers, None, max_bytes)
 
 
 def post(
     url: str, form: Mapping[str, str], *, headers: Mapping[str, str] | None = None
 ) -> Reply:
-    """POST `form` to `url`, urlencoded. Raises `ServiceDown`."""
+    """POST `form` to `url`, urlencoded, and return the response.
+
+    Raises `ServiceDown`.
+    """
     return _send_request("POST", url, headers, form)
 
 
 class Breaker:
-    """One service, asked on behalf of callers who wait.
+    """A circuit breaker for one service.
 
-    While it is down a caller is told at once: for `REST_SECONDS` after a failure nobody
-    asks, and then one caller at a time tries whether it is back.
+    After a failure, `get` raises `ServiceDown` at once for `REST_SECONDS`. Then one
+    caller at a time sends a request, until one succeeds.
     """
 
     def __init__(self) -> None:
@@ -82,7 +85,10 @@ class Breaker:
         headers: Mapping[str, str] | None = None,
         max_bytes: int = MAX_BYTES,
     ) -> Reply:
-        """As `get` does, or `ServiceDown` without asking."""
+        """Send a GET request.
+
+        Raises `ServiceDown` at once while the breaker is open.
+        """
         with self._lock:
             now = time.monotonic()
             if now < self._closed_until:
@@ -100,7 +106,7 @@ class Breaker:
         return reply
 
     def close(self) -> None:
-        """Let everybody ask again."""
+        """Allow all requests again."""
         with self._lock:
             self._down, self._closed_until = False, 0.0
 
@@ -114,7 +120,7 @@ def _send_request(
 ) -> Reply:
     try:
         with final_answers.session() as session:
-            # Neither a proxy nor a .netrc of this machine has a say.
+            # Ignore this machine's proxy variables and .netrc.
             session.trust_env = False
             with session.request(
                 method,
@@ -127,14 +133,14 @@ def _send_request(
             ) as response:
                 return _reply(response, max_bytes)
     except requests.RequestException as failed:
-        # Its text may hold the address, and the address a code.
+        # The exception's text may contain the URL, and the URL an authorization code.
         raise ServiceDown(f"No answer: {type(failed).__name__}.") from None
 
 
 def _reply(response: requests.Response, max_bytes: int) -> Reply:
     if response.status_code >= 500:
         raise ServiceDown(f"The service answered {response.status_code}.")
-    # The timeout is per read: a drip would never reach it.
+    # The socket timeout is per read, so a server that drips bytes never reaches it.
     limit = time.monotonic() + MAX_SECONDS
     body = b""
     for chunk in response.iter_content(16 * 1024):

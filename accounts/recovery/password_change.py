@@ -1,7 +1,7 @@
-"""Change the password of a signed-in person, or set the first one.
+"""Change the password of a signed-in user, or set the first one.
 
-Each change ends every sign-in of the account, the caller's own included; the caller
-opens a new one. Access tokens, keys and passkeys stay.
+Each change ends every session of the account, also the caller's own; the caller begins
+a new one. Personal access tokens, keys and passkeys stay valid.
 """
 
 from django.db import transaction

@@ -1,5 +1,7 @@
-"""Everything that acts for an account ends at once: its address was never proven, and
-whoever reads its mail has come.
+"""End all access to an account, after the mailbox's owner has proven the address.
+
+The account was opened with an address that was never verified, so all its credentials
+may belong to another person.
 """
 
 from django.db import transaction
@@ -29,11 +31,13 @@ _ACTOR = "system:mailbox-proof"
 
 @transaction.atomic
 def end_all_access(*, user: User, visitor: Visitor) -> list[Link]:
-    """End every credential, session, token, passkey, link and permission of a `user`
-    whose row the caller has locked and whose epoch it has moved on, so that a request
-    under way cannot add one afterwards. Credits and history stay.
+    """End every session, token, key, passkey, identity, link and consent of `user`.
 
-    Returns the links, for `linking.revoke_tokens` once this is committed.
+    The caller must have locked the account's row and increased its epoch, so that a
+    request under way cannot add a credential afterwards. Credits and history stay.
+
+    Returns the deleted links; the caller passes them to `linking.revoke_tokens` after
+    the commit.
     """
     sessions.revoke_all(user=user, actor=_ACTOR, visitor=visitor)
     for token in PersonalAccessToken.objects.filter(user=user, revoked_at=None):
@@ -42,8 +46,8 @@ def end_all_access(*, user: User, visitor: Visitor) -> list[Link]:
         user_keys.revoke(user=user, key_id=key.pk, actor=_ACTOR, visitor=visitor)
     for app_key in AppKey.objects.filter(app__owner=user, revoked_at=None):
         app_keys.revoke(key_id=app_key.pk, actor=_ACTOR)
-    # Approved, and not fetched yet: the next poll would mint a token. One that is being
-    # fetched now waits for this account's row, and then finds the epoch moved on.
+    # The next poll of an approved grant would issue a token, so deny those grants. A
+    # poll under way waits for this account's row and then finds the new epoch.
     waiting = DeviceGrant.objects.select_for_update(skip_locked=True).filter(
         decided_by=user, status=DeviceGrant.Status.APPROVED
     )
@@ -54,7 +58,7 @@ def end_all_access(*, user: User, visitor: Visitor) -> list[Link]:
     Passkey.objects.filter(user=user).delete()
     PasskeyOwner.objects.filter(user=user).delete()
     Identity.objects.filter(user=user).delete()
-    gone = linking.forget_all(user=user, actor=_ACTOR, visitor=visitor)
+    gone = linking.delete_all(user=user, actor=_ACTOR, visitor=visitor)
     ClerkLookup.objects.filter(user=user).delete()
     user.clerk_id = user.username = user.username_key = None
     user.save(update_fields=["clerk_id", "username", "username_key"])

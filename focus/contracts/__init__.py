@@ -1,7 +1,7 @@
-"""One module per public guide: who may call it, and how its refusals read.
+"""One module per public guide: its authentication, rate limits and error format.
 
-A contract knows nothing about jobs or credits. It turns a `Problem` into the guide's
-envelope, and every view of that guide inherits it.
+A contract has no rules about jobs or credits. It turns a `Problem` into the guide's
+error envelope. Every view of that guide inherits it.
 """
 
 import logging
@@ -37,12 +37,12 @@ from focus.limiting.limits import FAILURES, GENERAL, Policy, Standing, Tally
 if TYPE_CHECKING:
     from rest_framework.views import APIView as _View
 else:
-    # DRF's views load our renderer, and with it this package, before they are there.
+    # DRF's views import our renderer, and with it this package, before APIView exists.
     _View = object
 
 log = logging.getLogger(__name__)
 
-# What a refusal means in HTTP, where a guide does not say otherwise.
+# The HTTP status of each refusal, unless a guide says otherwise.
 STATUSES = {
     "unauthenticated": 401,
     "invalid_token": 401,
@@ -65,7 +65,7 @@ STATUSES = {
     "rate_limited": 429,
     "service_unavailable": 503,
 }
-# DRF's own words, in ours.
+# Our codes for DRF's own.
 _CODES = {
     "not_authenticated": "unauthenticated",
     "authentication_failed": "invalid_token",
@@ -78,9 +78,9 @@ _CODES = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A refusal on its way out: HTTP status, snake_case code, one sentence, facts.
+    """A refusal for the response: HTTP status, snake_case code, one sentence, facts.
 
-    `fields` maps a field's name to what is wrong with it; only bad input has any.
+    `fields` maps a field's name to its errors; only invalid input has any.
     """
 
     status: int
@@ -96,7 +96,7 @@ SERVER_ERROR = Problem(500, "internal_error", "Something went wrong on our side.
 UNAVAILABLE = Problem(
     503,
     "service_unavailable",
-    # Never "nothing was changed": a connection lost during COMMIT leaves that open.
+    # Do not say "nothing was changed": a connection lost during COMMIT leaves it open.
     "The service cannot answer right now. Please retry in a moment.",
     headers={"Retry-After": "1"},
 )
@@ -118,22 +118,26 @@ class Contract(_View):
     # The guide's name, as CONTRACTS and the OpenAPI documents spell it.
     slug: ClassVar[str]
     authentication_classes: Sequence[Any] = (Credentials,)
-    # Which credentials each action takes: the view's own `accepts` table.
+    # Checks each action's credential against the view's `accepts` table.
     permission_classes: Sequence[Any] = (Accepts,)
     accepts: Mapping[str, Access]
-    # What each action counts against; an action that is not there, against GENERAL.
+    # The rate limit policies of each action; GENERAL for an action without an entry.
     limits: Mapping[str, Sequence[Policy]] = {}
-    # Nothing counts, and nobody is refused: health, docs, Stripe's receivers.
+    # Without rate limits: health, docs, Stripe's receivers.
     unlimited: ClassVar[bool] = False
-    # Where this guide's statuses depart from STATUSES.
+    # This guide's statuses that differ from STATUSES.
     statuses: ClassVar[dict[str, int]] = {}
-    # The JSON Schema of what `refusal` makes, for the OpenAPI documents.
+    # The JSON Schema of what `refusal` returns, for the OpenAPI documents.
     envelope: ClassVar[dict[str, Any]]
-    # A longer body is refused unread. None: DATA_UPLOAD_MAX_MEMORY_SIZE.
+    # A larger body is refused before reading. None: DATA_UPLOAD_MAX_MEMORY_SIZE.
     max_body_bytes: ClassVar[int | None] = None
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
-        """Refuse what is wrong with the request itself before asking who sent it."""
+        """Check the method and Content-Length, then authenticate, permit and count.
+
+        Raises the refusal. A method that no public action has needs a credential first,
+        so that a stranger gets 401 instead of 405.
+        """
         tally = self._tally(request)
         tally.slug, tally.unlimited = self.slug, self.unlimited
         method = request.method.lower()
@@ -146,15 +150,16 @@ class Contract(_View):
         self._inspect(request.META)
         if method != "options":
             super().initial(request, *args, **kwargs)
-            # Only now: a caller who is refused has sent a body for nothing.
+            # Read a chunked body only now, so that a refused caller's body stays
+            # unread.
             chunked.measure(request._request)
 
     def perform_authentication(self, request: Any) -> None:
-        """Believe the caller or not, and count the request either way.
+        """Authenticate the request and count it against its rate limits.
 
-        Permissions come after: who may not do this has asked all the same. An address
-        with too many wrong guesses is refused before its next one is looked up; a
-        refused request counts against nothing.
+        A request without permission counts too, because permissions are checked later.
+        An address with too many wrong guesses is refused before the next lookup. A
+        request over a limit counts against none.
         """
         if self.unlimited:
             super().perform_authentication(request)
@@ -172,7 +177,7 @@ class Contract(_View):
         tally.count(policies, authenticated=True)
 
     def _policies(self) -> Sequence[Policy]:
-        # DRF's view sets have an action; None for a method that has none.
+        # The action of DRF's view sets; None for a method without one.
         action: str | None = getattr(self, "action", None)
         return self.limits.get(action or "", (GENERAL,))
 
@@ -190,11 +195,12 @@ class Contract(_View):
             raise RequestDataTooBig("Content-Length")
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        """Say which methods there are (in `Allow`) to anybody who asks."""
+        """Answer 204 with the methods in `Allow`, without authentication."""
         return Response(status=204)
 
     @classmethod
     def refusal(cls, problem: Problem) -> dict[str, Any]:
+        """Return the guide's error body for `problem`."""
         raise NotImplementedError
 
     @classmethod
@@ -211,18 +217,22 @@ class Contract(_View):
 
     @classmethod
     def limit_headers(cls, standing: Standing) -> dict[str, str]:
-        """How this guide spells what is left, on every answer."""
+        """Return this guide's rate limit headers, which every response has."""
         return limits.headers(standing, reset=str(math.ceil(standing.resets_at)))
 
     def get_authenticate_header(self, request: Any) -> str:
-        # DRF turns a 401 into a 403 where the first authenticator has no challenge.
+        # DRF turns a 401 into a 403 if the first authenticator has no challenge.
         return "Bearer"
 
     def get_exception_handler(self) -> Any:
         return self.answer
 
     def answer(self, exc: Exception, context: Any) -> Response | None:
-        """Turn a refusal into this guide's words; leave a bug to the 500 handler."""
+        """Answer an exception in this guide's format; None for a bug (the 500 handler).
+
+        Counts a wrong guess of a credential that the action itself has checked. Rolls
+        the transaction back.
+        """
         counts_guesses = any(it.name == FAILURES.name for it in self._policies())
         if counts_guesses and limits.is_wrong_guess(exc):
             try:
@@ -239,6 +249,7 @@ class Contract(_View):
 
     @classmethod
     def problem(cls, exc: Exception) -> Problem | None:
+        """Return the refusal that this exception means; None for a bug."""
         if isinstance(exc, DomainError):
             status = cls.statuses.get(exc.code, STATUSES.get(exc.code, 400))
             wait = exc.retry_after_seconds
@@ -270,9 +281,9 @@ class Contract(_View):
 
 
 class Open:
-    """For a view whose `read` is for everybody. Put it left of the contract.
+    """A mixin for views with a public `read`. Put it left of the contract.
 
-    No credential is looked at, so it answers while the database does not.
+    It reads no credential, so these views work without the database.
     """
 
     authentication_classes: Sequence[Any] = ()
@@ -304,7 +315,7 @@ def _from_drf(exc: exceptions.APIException) -> Problem:
 
 
 def _invalid(detail: Any) -> Problem:
-    """One readable sentence out of DRF's nested details, and the details beside it."""
+    """Return DRF's nested validation details as one sentence, and as `fields`."""
     fields = detail if isinstance(detail, dict) else {"non_field_errors": detail}
     sentences = [
         reason if name == "non_field_errors" else f"{name}: {reason}"

@@ -15,7 +15,7 @@ from focus.contracts.wire import (
 
 class Cosmiv(Contract):
     slug = "cosmiv"
-    # The guide posts JSON, urlencoded and multipart bodies alike.
+    # The guide's examples post JSON, urlencoded and multipart bodies.
     parser_classes = [StrictJSONParser, StrictFormParser, StrictMultiPartParser]
 
     # The guide's "Common Error Codes".

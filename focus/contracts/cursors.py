@@ -1,6 +1,6 @@
-"""Where a list of newest-first rows goes on: an opaque place, not a page number.
+"""Opaque cursors for lists that are sorted by `-created_at, -pk`.
 
-Rows added meanwhile neither repeat nor skip any.
+Unlike page numbers, they neither repeat nor skip rows when new rows are added.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -12,13 +12,16 @@ from rest_framework.serializers import ValidationError
 
 
 def after(created_at: datetime, pk: UUID) -> str:
-    """The cursor that goes on after this row."""
+    """Return the cursor of the page after this row."""
     place = f"{created_at.isoformat()}|{pk.hex}"
     return urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
 def rest(cursor: str) -> Q:
-    """The rows after a cursor in a list by `-created_at, -pk`. A made-up one is 400."""
+    """Return the filter for the rows after `cursor`.
+
+    Raises DRF's `ValidationError` for a text that is no cursor.
+    """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         moment, _, pk = urlsafe_b64decode(padded).decode().partition("|")

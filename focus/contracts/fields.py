@@ -1,4 +1,4 @@
-"""Serializer fields whose meaning every contract shares: credits and metadata."""
+"""Serializer fields that all contracts share: exact texts, ids, credits, metadata."""
 
 import re
 from decimal import Decimal
@@ -18,7 +18,7 @@ METADATA_LEVELS = 16
 
 
 class ExactText(serializers.CharField):
-    """A JSON string, kept as it was sent: DRF's own takes numbers and trims."""
+    """A JSON string, unchanged. DRF's CharField accepts numbers and trims."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"trim_whitespace": False} | options)
@@ -30,14 +30,14 @@ class ExactText(serializers.CharField):
 
 
 class TrimmedText(ExactText):
-    """A JSON string without the white space around it."""
+    """A JSON string, without leading and trailing white space."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"trim_whitespace": True} | options)
 
 
 class Uuid(serializers.UUIDField):
-    """A UUID as a JSON string, in any spelling: DRF's own takes integers too."""
+    """A UUID as a JSON string, in any spelling. DRF's own field accepts integers."""
 
     def to_internal_value(self, data: Any) -> UUID:
         if not isinstance(data, str):
@@ -46,7 +46,7 @@ class Uuid(serializers.UUIDField):
 
 
 class Id(Uuid):
-    """A UUID in its usual spelling, with hyphens."""
+    """A UUID in its canonical spelling, with hyphens."""
 
     def to_internal_value(self, data: Any) -> UUID:
         if isinstance(data, str) and not _UUID.fullmatch(data):
@@ -58,9 +58,9 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Credits(serializers.Field[int, object, int | Decimal, Any]):
-    """Credits outside, integer micro-credits inside: exact, float noise dropped.
+    """Credits in JSON, integer micro-credits in Python. Exact; drops float noise.
 
-    DRF's own number fields take strings and booleans; this one takes JSON numbers.
+    Accepts only JSON numbers. DRF's number fields also accept strings and booleans.
     """
 
     default_error_messages = {
@@ -97,7 +97,7 @@ class Credits(serializers.Field[int, object, int | Decimal, Any]):
 
 @extend_schema_field(OpenApiTypes.OBJECT)
 class Metadata(serializers.Field[dict[str, Any], object, dict[str, Any], Any]):
-    """A JSON object of at most 16 KiB and 16 levels; its fractions are plain floats."""
+    """A JSON object of at most 16 KiB and 16 levels. Its fractions become floats."""
 
     default_error_messages = {
         "not_an_object": "must be a JSON object.",
@@ -133,7 +133,7 @@ class Metadata(serializers.Field[dict[str, Any], object, dict[str, Any], Any]):
 
 
 def _spelled_out(value: Any) -> int:
-    """How many more digits the database keeps: 1e300 is 5 letters and 301 digits."""
+    """Return how many more characters jsonb needs: 1e300 becomes 301 digits."""
     if isinstance(value, dict):
         return sum(map(_spelled_out, value.values()))
     if isinstance(value, list):

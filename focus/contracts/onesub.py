@@ -15,8 +15,7 @@ from focus.money import from_micro, to_micro
 class OneSub(Contract):
     slug = "onesub"
     # The guide's "Insufficient credits" is a 400, its "Tool/API key inactive" a 403. A
-    # spending limit is the person's word on what this tool may do, as a missing
-    # authorization is.
+    # spending limit is the user's permission for this tool, so it is a 403, too.
     statuses = {
         "insufficient_credits": 400,
         "app_inactive": 403,
@@ -57,7 +56,7 @@ class OneSub(Contract):
 
     @classmethod
     def limit_headers(cls, standing: limits.Standing) -> dict[str, str]:
-        """Guide, "Rate Limit Headers": an ISO time, always Retry-After."""
+        """Guide, "Rate Limit Headers": an ISO time, and always Retry-After."""
         moment = datetime.fromtimestamp(standing.resets_at, UTC)
         reset = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         wait = {"Retry-After": str(standing.wait_seconds)}
@@ -74,7 +73,7 @@ class OneSub(Contract):
 
 
 def _facts(problem: Problem) -> Mapping[str, Any]:
-    """How long to wait, or the guide's names for what an insufficient balance lacks."""
+    """Return the facts under the guide's names: the wait, or the missing balance."""
     if problem.code == "rate_limited":
         wait = int(problem.headers.get("Retry-After", "1"))
         return {**problem.facts, "retryAfter": wait, "retry_after": wait}

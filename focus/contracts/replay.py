@@ -1,7 +1,7 @@
-"""`@replayable`: an action that honours `Idempotency-Key`.
+"""`@replayable`: make an action idempotent by the header `Idempotency-Key`.
 
-Decorates the action, not `dispatch`: authentication, permission and throttling have
-run, and a refusal leaves by exception, so its transaction is rolled back with it.
+The decorators wrap the action, not `dispatch`: authentication, permissions and rate
+limits come first. A refusal is an exception, so it rolls the transaction back.
 """
 
 import functools
@@ -28,8 +28,8 @@ Action = Callable[..., Response]
 def replayable(action: Action) -> Callable[..., HttpResponseBase]:
     """Answer a repeated key with the first answer's status and bytes.
 
-    An answer is kept if and only if it is a success that changed something, in the
-    transaction of the change itself. Without the header nothing is different.
+    The answer is stored in the transaction of the change itself, and only if it is a
+    success that changed something. Without the header the action runs as usual.
     """
     return _replaying(action)
 
@@ -37,19 +37,20 @@ def replayable(action: Action) -> Callable[..., HttpResponseBase]:
 def replayable_secret(
     field: str,
 ) -> Callable[[Action], Callable[..., HttpResponseBase]]:
-    """As `replayable`, for an answer whose `field` is a secret: it is kept encrypted,
-    and repeated for `replays.SECRET_KEPT`; after that the answer comes without it.
+    """As `replayable`, for an answer with a secret in `field`.
+
+    The secret is stored encrypted and repeated for `replays.SECRET_KEPT`. Later replays
+    omit it.
     """
     return functools.partial(_replaying, secret=field)
 
 
 def resumable(action: Action) -> Callable[..., HttpResponseBase]:
-    """As `replayable`, for an action that asks another service in its middle, where no
-    transaction may be open.
+    """As `replayable`, for an action that calls another service outside a transaction.
 
-    The action gets `once`: a name of this very request (None without the header), the
-    same at every repetition, by which it must make repetitions one. Two at the same
-    time may both work; one answer is kept, and both get it.
+    The action gets `once`: a digest of key, caller and request, the same at every retry
+    (None without the header). The action must use it to make its retries idempotent.
+    Two requests may run at the same time; the first stored answer is returned to both.
     """
 
     @functools.wraps(action)
@@ -97,13 +98,13 @@ def _replaying(
             return action(view, request, *args, **kwargs)
         scope = f"{view.slug}:{_caller(request)}"
         asked = KeyedRequest(scope, key, _fingerprint(request))
-        # Permission comes before the look-up, where it hangs on more than the action.
+        # Check before the lookup the permissions that depend on more than the action.
         if permitted := getattr(view, "permit_replay", None):
             permitted(request)
         with transaction.atomic():
             if stored := replays.find(asked):
                 if secret is not None:
-                    # A stored secret asks for the sign-in that a new one asks for.
+                    # A replayed secret needs the same second proof as a new one.
                     require_second_proof(request)
                 return _again(stored)
             response = action(view, request, *args, **kwargs)
@@ -117,7 +118,7 @@ def _replaying(
 
 
 def unchanged(response: Response) -> Response:
-    """Mark an answer that only reports what was so before: no key keeps it."""
+    """Mark an answer as a report without a change, so that no key stores it."""
     response.unchanged = True  # type: ignore[attr-defined]
     return response
 
@@ -147,13 +148,16 @@ def _caller(request: Request) -> str:
     if principal.app is not None:
         return f"app:{principal.app.pk}"
     user = f"user:{user_of(request).pk}"
-    # Two apps of one person must neither read nor use up each other's keys.
+    # Two apps of one user must not read or use up each other's keys.
     bound = principal.bound_to
     return user if bound is None else f"{user}:app:{bound.pk}"
 
 
 def _fingerprint(request: Request) -> bytes:
-    """Of the request as it is meant: key order, white space and 5.0 for 5 are one."""
+    """Return a digest of the request's meaning.
+
+    Key order, white space, and 5.0 for 5 make no difference.
+    """
     body = _canonical.encode(_plain(request.data))
     line = f"{request.method} {request.path.rstrip('/')}\n".encode()
     return hashlib.sha256(line + body).digest()
@@ -164,7 +168,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    # A number of a million digits is a short text: leave those as they came.
+    # Leave huge exponents alone: 1e1000000 is short, but its integer has a million
+    # digits.
     if isinstance(value, Decimal) and abs(value.adjusted()) < 30:
         return int(value) if value == value.to_integral_value() else value.normalize()
     return value

@@ -17,7 +17,7 @@ class Reviv(Contract):
     # The guide: "403 insufficient_credits: not enough credits".
     statuses = {"insufficient_credits": 403, "spending_limit_reached": 403}
 
-    # Where the guide uses DRF's and simplejwt's own names.
+    # The guide's codes that are DRF's and simplejwt's own names.
     codes: ClassVar[dict[str, str]] = {
         "unauthenticated": "NOT_AUTHENTICATED",
         "invalid_token": "TOKEN_NOT_VALID",
@@ -51,7 +51,9 @@ class Reviv(Contract):
 
 
 class Person(serializers.ModelSerializer[User]):
-    """The guide's `UserSerializer`. Its context says what the person can spend."""
+    """The guide's `UserSerializer`: the user and their balance."""
+
+    # Needs `credits_micro`, the balance, in the serializer's context.
 
     credit_balance = serializers.SerializerMethodField()
 

@@ -1,7 +1,7 @@
-"""JSON on the wire: strict coming in, exact going out.
+"""Parsers and renderer: strict for requests, exact for responses.
 
-Incoming fractions become `Decimal`, so an amount is never a float. NaN, Infinity,
-lone surrogates, U+0000, trailing text and absurd depth are refused at the door.
+Fractions in requests become `Decimal`, so an amount is never a float. The parsers
+refuse NaN, Infinity, lone surrogates, U+0000, trailing text and excessive nesting.
 """
 
 from decimal import Decimal
@@ -18,7 +18,7 @@ _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def _plain(value: Any) -> Any:
-    """What msgspec does not know: DRF's dict and list, lazy strings, error details."""
+    """Convert types that msgspec lacks: DRF's dict and list, lazy strings, details."""
     if isinstance(value, ReturnDict | dict):
         return dict(value)
     if isinstance(value, ReturnList | list):
@@ -30,10 +30,12 @@ _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
 
 
 class StrictJSONParser(BaseParser):
+    """Parses a JSON object; an empty body is `{}`. Raises `ParseError` otherwise."""
+
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: Any = None, context: Any = None) -> Any:
-        # request.body, not the stream: Django refuses an oversized one with 413.
+        # `request.body`, not the stream: Django checks its size and answers 413.
         request = (context or {}).get("request")
         body = request.body if request is not None else stream.read()
         if not body.strip():
@@ -43,9 +45,9 @@ class StrictJSONParser(BaseParser):
         except RecursionError as deep:
             raise ParseError("The JSON is nested too deeply.") from deep
         except (ValueError, ArithmeticError) as broken:
-            # Arithmetic: Decimal has no exponent of twenty digits.
+            # ArithmeticError: Decimal has no exponent of twenty digits.
             raise ParseError(f"The body is not valid JSON: {broken}") from broken
-        # Only an escape can bring U+0000 in, so most bodies skip the walk.
+        # In valid JSON, U+0000 is always an escape, so most bodies skip the search.
         if b"\\u0000" in body:
             _refuse_nul(value)
         if not isinstance(value, dict):
@@ -62,7 +64,7 @@ def _has_nul(value: Any) -> bool:
 
 
 class StrictFormParser(FormParser):
-    """An urlencoded form without U+0000."""
+    """Parses an urlencoded form. Raises `ParseError` for U+0000."""
 
     def parse(self, stream: Any, media_type: Any = None, context: Any = None) -> Any:
         form = super().parse(stream, media_type, context)
@@ -71,7 +73,7 @@ class StrictFormParser(FormParser):
 
 
 class StrictMultiPartParser(MultiPartParser):
-    """A multipart form without U+0000, in its files' names neither."""
+    """Parses a multipart form. Raises `ParseError` for U+0000, also in file names."""
 
     def parse(self, stream: Any, media_type: Any = None, context: Any = None) -> Any:
         form = super().parse(stream, media_type, context)
@@ -87,7 +89,7 @@ def _refuse_nul(value: Any) -> None:
 
 
 class ExactJSONRenderer(BaseRenderer):
-    """Compact JSON. A `Decimal` is written as the number it is."""
+    """Renders compact JSON. A `Decimal` becomes an exact number."""
 
     media_type = "application/json"
     format = "json"
@@ -98,11 +100,12 @@ class ExactJSONRenderer(BaseRenderer):
 
 
 def encode(data: Any) -> bytes:
+    """Return `data` as JSON bytes, as the responses have it."""
     return _encoder.encode(data)
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """Every API answer is JSON, whatever the Accept header dreams of."""
+    """Answers JSON to every Accept header. Chooses parsers by Content-Type alone."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         sent = request.content_type.split(";")[0].strip().lower()

@@ -1,1 +1,1 @@
-"""Rate limits: the sliding window, the policies, and the address of a request."""
+"""Rate limits: the sliding window, the policies, and the client's address."""

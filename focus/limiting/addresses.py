@@ -1,4 +1,4 @@
-"""Where a request comes from, as far as it can be believed."""
+"""The client address of a request, as far as trusted proxies vouch for it."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,14 +15,15 @@ from typing import Any
 from django.conf import settings
 
 Address = IPv4Address | IPv6Address
-# In TRUSTED_PROXIES: whoever connects by a unix socket.
+# In TRUSTED_PROXIES: any peer that connects by a unix socket.
 UNIX = "unix"
 
 
 def client(meta: Mapping[str, Any]) -> Address | None:
-    """The right-most hop that is not one of TRUSTED_PROXIES; None if it has no address.
+    """Return the right-most hop outside TRUSTED_PROXIES; None without an address.
 
-    What X-Forwarded-For says counts only as far as trusted proxies have written it.
+    Only the part of X-Forwarded-For that trusted proxies have written counts. A client
+    can forge the rest.
     """
     trusted = tuple(settings.TRUSTED_PROXIES)
     hop = _read(meta.get("REMOTE_ADDR", ""))
@@ -31,7 +32,7 @@ def client(meta: Mapping[str, Any]) -> Address | None:
     for said in reversed(meta.get("HTTP_X_FORWARDED_FOR", "").split(",")):
         before = _read(said)
         if before is None:
-            # Nothing, or nonsense that our proxy was sent and passed on.
+            # Empty, or no address: our proxy has forwarded what the client sent.
             return hop
         hop = before
         if not _is_trusted(hop, trusted):
@@ -40,13 +41,13 @@ def client(meta: Mapping[str, Any]) -> Address | None:
 
 
 def is_trusted_proxy(meta: Mapping[str, Any]) -> bool:
-    """Whether the connection itself comes from one of TRUSTED_PROXIES."""
+    """Return whether the connection itself comes from one of TRUSTED_PROXIES."""
     hop = _read(meta.get("REMOTE_ADDR", ""))
     return _is_trusted(hop, tuple(settings.TRUSTED_PROXIES))
 
 
 def neighbourhood(address: Address | None) -> str:
-    """What is limited as one: an IPv4 address, the /64 that an IPv6 customer has."""
+    """Return the unit that limits count: an IPv4 address, or an IPv6 /64 network."""
     if address is None:
         return UNIX
     if isinstance(address, IPv6Address):
@@ -55,7 +56,10 @@ def neighbourhood(address: Address | None) -> str:
 
 
 def _read(text: str) -> Address | None:
-    """With or without a port, brackets or a zone. IPv4 is IPv4, mapped or not."""
+    """Parse an address with or without port, brackets and zone; None if it is none.
+
+    An IPv4-mapped IPv6 address becomes its IPv4 address.
+    """
     bare = text.strip()
     if bare.startswith("["):
         bare = bare[1:].partition("]")[0]

@@ -1,9 +1,9 @@
-"""An exact sliding window, in Redis; in this process while Redis is gone.
+"""An exact sliding window in Redis, or in this process while Redis is unavailable.
 
-A hit counts for `seconds`, then for nothing: no window has an edge at which twice the
-limit gets through. All windows of a request are judged and counted in one round trip,
-and a request that one of them refuses counts in none. What is kept is one list of times
-a window, as long as its limit at most, and it goes when its last hit no longer counts.
+A hit counts for exactly `seconds`, so twice the limit never passes at an edge. One
+round trip checks and counts all windows of a request. A request that one window refuses
+counts in none. Redis holds one list of times per window, at most as long as the limit.
+The list expires with its last hit.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from redis.retry import Retry
 
 log = logging.getLogger(__name__)
 
-# A healthy Redis answers in a fraction of a millisecond. One that does not answer may
-# cost one request in two seconds this much, and no other request anything.
+# A healthy Redis answers in a fraction of a millisecond. During an outage, one request
+# per REST_SECONDS waits this long for it, and the others do not wait.
 TIMEOUT_SECONDS = 0.2
 REST_SECONDS = 2.0
-# What a process remembers at most, of hits while Redis is gone and of marks.
+# The most keys that a process stores: of windows during an outage, and of marks.
 LOCAL_KEYS = 20_000
 
 
@@ -36,7 +36,7 @@ LOCAL_KEYS = 20_000
 class Window:
     """One limit of one subject: `limit` hits in any `seconds`.
 
-    With `counts` false the request is judged by it and does not count in it.
+    With `counts` false, a full window refuses the request, but the request adds no hit.
     """
 
     key: str
@@ -47,9 +47,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """A window after the request: hits in it, and when the next of them leaves.
+    """A window after the request: its hits, and when the next hit expires.
 
-    Where it is full that is when a request has room again. Milliseconds since 1970.
+    For a full window, that is when it accepts a request again. Milliseconds since 1970.
     """
 
     hits: int
@@ -58,7 +58,7 @@ class WindowState:
 
 @dataclass(frozen=True, slots=True)
 class WindowVerdict:
-    """Whether the request passes, by whose clock, and every window's state."""
+    """Whether the request passes, the limiter's clock, and the state of each window."""
 
     allowed: bool
     now_ms: int
@@ -66,8 +66,9 @@ class WindowVerdict:
     marked: bool = False
 
 
-# KEYS: one list of times for each window, then a mark if there is one. ARGV: how many
-# windows, the mark's life in ms (0: look at it), then limit, ms and counts of each.
+# KEYS: one list of times per window, then the mark, if any. ARGV: the number of
+# windows, the mark's lifetime in ms (0: only read it), then limit, ms and counts per
+# window.
 _SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -95,7 +96,7 @@ for i = 1, windows do
     redis.call('PEXPIRE', KEYS[i], ARGV[3 * i + 1])
     hits[i] = hits[i] + 1
   end
-  -- A limit that was lowered has more hits than room: that many leave first.
+  -- After a limit was lowered, the surplus hits must expire first.
   local next = math.max(0, hits[i] - tonumber(ARGV[3 * i]))
   answer[#answer + 1] = hits[i]
   answer[#answer + 1] = (redis.call('LINDEX', KEYS[i], next) or now) + ARGV[3 * i + 1]
@@ -105,10 +106,10 @@ return answer
 
 
 class InRedis:
-    """Counts for every process at once. Raises `redis.RedisError` when it cannot.
+    """The windows of all processes, in Redis. Raises `redis.RedisError` without Redis.
 
-    Each thread has a connection of its own: a client with its pool would cost as much
-    again as the question.
+    Each thread has its own connection. Redis-py's client with its pool would double the
+    cost of a check.
     """
 
     def __init__(self, url: str, script: str = _SCRIPT) -> None:
@@ -120,14 +121,14 @@ class InRedis:
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self._mine = threading.local()
+        self._of_thread = threading.local()
 
     def ask(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
     ) -> WindowVerdict:
-        keys = [_spelled(window.key) for window in windows]
+        keys = [_redis_key(window.key) for window in windows]
         if mark is not None:
-            keys.append(_spelled(mark))
+            keys.append(_redis_key(mark))
         arguments: list[int] = [len(windows), mark_seconds * 1000]
         for one in windows:
             arguments += (one.limit, one.seconds * 1000, int(one.counts))
@@ -138,18 +139,18 @@ class InRedis:
         return WindowVerdict(bool(allowed), now_ms, states, bool(marked))
 
     def _run(self, *arguments: str | int) -> Any:
-        link = getattr(self._mine, "link", None)
+        link = getattr(self._of_thread, "link", None)
         if link is None:
             made = self._pool.connection_class(**self._pool.connection_kwargs)
-            link = self._mine.link = made
+            link = self._of_thread.link = made
         try:
-            return self._ask_by(link, *arguments)
+            return self._run_on(link, *arguments)
         except redis.ConnectionError:
-            # It may have died since it was last used. Not so after a timeout: then
-            # the hit may have been counted already.
-            return self._ask_by(link, *arguments)
+            # Retry once: the connection may have died since its last use. A timeout is
+            # not retried, because Redis may have counted the hit already.
+            return self._run_on(link, *arguments)
 
-    def _ask_by(self, link: Any, *arguments: str | int) -> Any:
+    def _run_on(self, link: Any, *arguments: str | int) -> Any:
         try:
             link.send_command("EVALSHA", self._sha, *arguments)
             return link.read_response()
@@ -159,7 +160,7 @@ class InRedis:
 
 
 class InProcess:
-    """The same answers, for this process alone. Remembers `LOCAL_KEYS` subjects."""
+    """The windows of this process alone, of at most `LOCAL_KEYS` subjects."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -214,7 +215,7 @@ class InProcess:
 
 
 class Limiter:
-    """Redis while it answers. It is left alone for a while after it did not."""
+    """Counts in Redis; after an error, in this process for `REST_SECONDS`."""
 
     def __init__(self, url: str) -> None:
         self._redis = InRedis(url)
@@ -225,9 +226,9 @@ class Limiter:
     def hit(
         self, windows: Sequence[Window], *, mark: str | None = None, seconds: int = 0
     ) -> WindowVerdict:
-        """Judge a request by all of `windows`, and count it in all or in none.
+        """Check a request against all `windows`; count it in all of them or in none.
 
-        `mark` is remembered for `seconds`, whether the request passes or not.
+        Stores `mark` for `seconds`, whether the request passes or not.
         """
         if mark is not None:
             self._local.remember(mark, seconds)
@@ -236,12 +237,15 @@ class Limiter:
     def look(
         self, windows: Sequence[Window], *, mark: str | None = None
     ) -> WindowVerdict:
-        """The windows as they are, counting nothing, and whether `mark` is known."""
+        """Return the windows without counting, and whether `mark` is stored."""
         seen = [Window(w.key, w.limit, w.seconds, counts=False) for w in windows]
         return self._ask(seen, mark, 0)
 
     def knows(self, mark: str) -> bool:
-        """Whether this process itself remembers `mark`. False says nothing."""
+        """Return whether this process has stored `mark`.
+
+        Redis may have it even if not.
+        """
         return self._local.knows(mark)
 
     def _ask(
@@ -253,12 +257,12 @@ class Limiter:
             except redis.RedisError as gone:
                 self._rests_until = time.monotonic() + REST_SECONDS
                 log.warning(
-                    "Limits are counted here: %s: %s", type(gone).__name__, gone
+                    "Limits count in this process: %s: %s", type(gone).__name__, gone
                 )
             else:
                 if self._rests_until:
                     self._rests_until = 0.0
-                    log.warning("Limits are counted in Redis again.")
+                    log.warning("Limits count in Redis again.")
                 return verdict
         return self._local.ask(windows, mark, mark_seconds)
 
@@ -269,24 +273,26 @@ class Limiter:
             now = time.monotonic()
             if now < self._rests_until:
                 return False
-            # The others stay away until this one knows.
+            # Other threads skip Redis until this one has tried.
             self._rests_until = now + REST_SECONDS
             return True
 
 
 @cache
 def process_limiter() -> Limiter:
-    """It connects when it is first asked."""
+    """Return this process's limiter. It connects on the first check."""
     return Limiter(settings.REDIS_URL)
 
 
-# Two processes must not talk on one connection.
+# A forked process must not share the parent's connection.
 os.register_at_fork(after_in_child=process_limiter.cache_clear)
 
 
-def _spelled(key: str) -> str:
-    """One hash slot for all, so that a cluster can run the script; and no address,
-    code or id to read in Redis.
+def _redis_key(key: str) -> str:
+    """Return the Redis key of a window.
+
+    All keys share one hash slot, so that a Redis cluster can run the script. The digest
+    keeps addresses, codes and ids out of Redis.
     """
     pepper = settings.TOKEN_PEPPER.encode()[:64]
     digest = hashlib.blake2b(key.encode(), digest_size=16, key=pepper).hexdigest()

@@ -1,7 +1,7 @@
-"""Who may ask how often: the policies, and what one request has counted against.
+"""Rate limit policies, and the tally of what one request has counted against.
 
-A view declares policies beside what it accepts, `limits = {"<action>": (POLICY, …)}`;
-an action without any is under GENERAL. How many and in which time is a setting.
+A view declares its policies as `limits = {"<action>": (POLICY, …)}`. An action without
+an entry has GENERAL. The numbers are in the setting RATE_LIMITS.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from focus.limiting.limiter import Window, WindowState, WindowVerdict, process_l
 
 V = TypeVar("V")
 
-# How long a credential that was believed is examined again, whatever others guess at
-# from the same address.
+# For how long an address may use a credential that was valid there, even if other
+# clients at the same address guess wrong.
 BELIEVED_SECONDS = 3600
 
 
 class Limited(DomainError):
-    """Too many requests. It may be tried again in `retry_after_seconds`, 1 or more."""
+    """Too many requests. Retry after `retry_after_seconds`, 1 or more."""
 
     code = "rate_limited"
 
@@ -40,7 +40,7 @@ class Limited(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class LimitedCaller:
-    """Whose account or key it is, and the limit that was agreed with them."""
+    """The account or key that a limit counts, and its agreed limit, if any."""
 
     subject: str
     per_minute: int | None = None
@@ -48,7 +48,7 @@ class LimitedCaller:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a request stands with one policy."""
+    """One policy's limit for this request: what remains, and when it resets."""
 
     name: str
     limit: int
@@ -63,11 +63,11 @@ class Standing:
 
 
 class Tally:
-    """What one request has counted against so far, and as whom."""
+    """The rate limits that one request has counted against, and its caller."""
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
-        # For health, docs and whoever else may ask for ever.
+        # True for views without limits: health, docs, Stripe's receivers.
         self.unlimited = False
         self.slug = ""
         self.caller: LimitedCaller | None = None
@@ -87,8 +87,11 @@ class Tally:
         return bool(self._standings)
 
     def require_guesses_left(self, secret: str) -> None:
-        """Let this secret be looked up. Raises `Limited` where too many from its
-        address were wrong, unless it was right from there within the hour itself.
+        """Raise `Limited` if this address has guessed too many wrong secrets.
+
+        Call it before the lookup of a secret. A secret that was valid from this address
+        within `BELIEVED_SECONDS` always passes, so that an attacker at a shared address
+        cannot lock its users out.
         """
         if self.unlimited:
             return
@@ -103,7 +106,7 @@ class Tally:
             self._judge(policies, windows, verdict, counting=False)
 
     def look(self, policies: Iterable["Policy"]) -> None:
-        """Raise `Limited` where one of `policies` is spent. Counts nothing."""
+        """Raise `Limited` if one of `policies` is full. Counts nothing."""
         asked = tuple(policies)
         windows = [self._window(policy) for policy in asked]
         verdict = process_limiter().look(windows)
@@ -118,8 +121,8 @@ class Tally:
     ) -> None:
         """Count against all of `policies`, or raise `Limited` and count against none.
 
-        With `authenticated` the examined secrets were right, and this address may go on
-        using them. With `wrong_guess` the request counts against FAILURES as well.
+        With `authenticated`, the checked secrets were valid, and this address may keep
+        using them. With `wrong_guess`, the request counts against FAILURES, too.
         """
         asked = (*policies, FAILURES) if wrong_guess else tuple(policies)
         windows = [self._window(policy, counts=wrong_guess) for policy in asked]
@@ -132,17 +135,17 @@ class Tally:
         self._judge(asked, windows, verdict)
 
     def remember_valid(self, secret: str) -> None:
-        """Let this address use a secret that it has just been given."""
+        """Store that a secret, just issued to this address, is valid from there."""
         mark = self._mark(secret)
         process_limiter().hit([], mark=mark, seconds=BELIEVED_SECONDS)
 
     def count_wrong_guess(self) -> None:
-        """Count a wrong password or key. Raises `Limited` for one that was too many."""
+        """Count a wrong password or key. Raises `Limited` if the limit was full."""
         windows = [Window(*self._limit(FAILURES))]
         self._judge((FAILURES,), windows, process_limiter().hit(windows))
 
     def tightest(self) -> Standing:
-        """The policy with least left; GENERAL, unspent, where nothing was counted."""
+        """Return the standing with the least remaining; GENERAL if nothing counted."""
         if self._standings:
             return min(self._standings, key=lambda it: (it.remaining, -it.resets_in))
         _, limit, seconds = self._limit(GENERAL)
@@ -160,7 +163,8 @@ class Tally:
         return f"{policy.name}:{policy.by(self)}", scaled, seconds
 
     def _mark(self, credential: str) -> str:
-        # The limiter hashes it with the pepper; a JWT need not be kept until then.
+        # The limiter hashes this with the pepper. This digest keeps the JWT itself out
+        # of memory until then.
         digest = hashlib.blake2b(
             credential.encode(errors="surrogateescape"), digest_size=16
         )
@@ -178,7 +182,7 @@ class Tally:
             seen = [it for it in every if it[1].counts and counting]
             self._standings += [_standing(*it, verdict.now_ms) for it in seen]
             return
-        # Nothing was counted; what refused is what the caller must know.
+        # Nothing was counted. The headers must show the windows that refused.
         full = [
             _standing(*it, verdict.now_ms) for it in every if it[2].hits >= it[1].limit
         ]
@@ -188,10 +192,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One limit: its name in RATE_LIMITS and in headers, and who is limited by it.
+    """One limit: its name in RATE_LIMITS and in headers, and the subject it counts.
 
-    `agreed` ones give way to the figure on the caller's own account or app. One that is
-    not `judged_first` refuses nothing before the action runs.
+    An `agreed` policy uses the limit of the caller's own account or app, if it has one.
+    A policy that is not `judged_first` refuses nothing before the action runs.
     """
 
     name: str
@@ -205,7 +209,7 @@ def by_address(tally: Tally) -> str:
 
 
 def by_caller(tally: Tally) -> str:
-    """The account or key, in each guide for itself; the address of a stranger."""
+    """Return the account or key, separate per guide; the address without a caller."""
     subject = tally.caller.subject if tally.caller else f"address:{tally.address}"
     return f"{tally.slug}:{subject}"
 
@@ -223,21 +227,21 @@ DEVICE_START = Policy("device-start", by_address)
 DEVICE_POLL = Policy("device-poll", by_device_code)
 X_ME = Policy("x-me", by_address)
 EXPOSED = Policy("report-exposed", by_address)
-# In a view's table it says that the action itself looks at a credential: it is refused
-# when the address has guessed too often, and counts only when the guess was wrong.
+# For an action that itself checks a credential. The action is refused if the address
+# has guessed wrong too often, and counts only if the guess was wrong.
 FAILURES = Policy("failures", by_address)
-# The same for an action that takes a token of ours: its signature says whether it is
-# genuine, so only a wrong one is refused where others have guessed too often.
+# The same for an action that takes a token of ours. The signature proves the token
+# without a lookup, so a valid one passes although the address has guessed too often.
 FORGERIES = Policy("failures", by_address, judged_first=False)
-# An action that takes a password or its like.
+# For an action that takes a password or another guessable secret.
 SIGN_IN = (AUTH, FAILURES)
 
 
 def refuses_unread(*policies: Policy) -> Callable[[V], V]:
-    """Mark a page whose forms are refused unread while one of `policies` is spent.
+    """Mark a page so that the middleware refuses its forms while a policy is full.
 
-    Django's CSRF check reads the form before a view runs, so the view itself would be
-    too late.
+    Django's CSRF check reads the form before the view runs, so the view could not
+    refuse before reading.
     """
 
     def mark(view: V) -> V:
@@ -248,22 +252,22 @@ def refuses_unread(*policies: Policy) -> Callable[[V], V]:
 
 
 def tally_of(request: HttpRequest) -> Tally:
-    """The tally of this request, the same one whoever asks."""
+    """Return the tally of this request, always the same object."""
     tally: Tally | None = getattr(request, "tally", None)
     if tally is None:
         tally = Tally(request)
-        request.tally = tally  # type: ignore[attr-defined]  # ours, for its way out
+        request.tally = tally  # type: ignore[attr-defined]  # read by middleware
     return tally
 
 
 def is_wrong_guess(refusal: BaseException) -> bool:
-    """Whether a credential was refused that never was one of ours."""
+    """Return whether this refusal is of a credential that was never one of ours."""
     causes: tuple[Any, ...] = (refusal, refusal.__cause__)
     return any(getattr(cause, "wrong_guess", False) for cause in causes)
 
 
 def headers(standing: Standing, *, reset: str) -> dict[str, str]:
-    """The trio that the guides print, and the IETF's pair beside it."""
+    """Return the three headers of the guides, and the IETF's `RateLimit` pair."""
     name = f'"{standing.name}"'
     return {
         "X-RateLimit-Limit": str(standing.limit),

@@ -1,1 +1,1 @@
-"""The OpenAPI documents: schema, examples, and the pages that show them."""
+"""The OpenAPI documents: schema, examples, and pages to read them."""

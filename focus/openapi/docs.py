@@ -1,4 +1,4 @@
-"""Where the OpenAPI documents are served, and the pages that make them readable."""
+"""Views that serve the OpenAPI documents, Swagger UI, ReDoc and the API root."""
 
 import re
 from typing import Any
@@ -18,20 +18,20 @@ from focus.errors import NotFound
 from focus.openapi import schema
 from focus.web.routing import ALIAS, either_slash
 
-# Swagger UI draws its icons from data: URLs. ReDoc writes its styles into the page and
-# searches in a worker that it makes of a blob. Neither runs inline script. "Try it
-# out" calls the server that the document names.
-_PAGE = (
+# CSP: Swagger UI loads its icons from data: URLs. ReDoc uses inline styles and searches
+# in a worker from a blob: URL. Neither runs inline scripts. "Try it out" calls the
+# server that the document names.
+_POLICY = (
     "default-src 'none'; script-src 'self'; img-src 'self' data:; base-uri 'none'; "
     f"connect-src 'self' {settings.PUBLIC_BASE_URL}; form-action 'none'; "
     "frame-ancestors 'none'; "
 )
-SWAGGER_POLICY = f"{_PAGE}style-src 'self'"
-REDOC_POLICY = f"{_PAGE}style-src 'self' 'unsafe-inline'; worker-src blob:"
+SWAGGER_POLICY = f"{_POLICY}style-src 'self'"
+REDOC_POLICY = f"{_POLICY}style-src 'self' 'unsafe-inline'; worker-src blob:"
 
 
-def _asked(request: Any) -> str:
-    """The contract that `?contract=` names; Focus's own where it names none."""
+def _contract_of(request: Any) -> str:
+    """Return the contract of `?contract=`, by default Focus's. Raises `NotFound`."""
     slug: str = request.query_params.get("contract", "focus")
     if slug not in schema.DOCUMENTS:
         raise NotFound("There is no such contract.", contracts=[*schema.DOCUMENTS])
@@ -39,15 +39,15 @@ def _asked(request: Any) -> str:
 
 
 class Documents(Open, TheFocus, ViewSet):
-    """Every contract's document, by `?contract=`."""
+    """Serves the OpenAPI document of `?contract=`."""
 
     @extend_schema(exclude=True)
     def read(self, request: Any) -> Response:
-        return Response(schema.document(_asked(request)))
+        return Response(schema.document(_contract_of(request)))
 
 
 class RevivDocument(Open, Reviv, ViewSet):
-    """The same document that /api/openapi.json?contract=reviv serves."""
+    """Serves the same document as /api/openapi.json?contract=reviv."""
 
     @extend_schema(exclude=True)
     def read(self, request: Any) -> Response:
@@ -57,7 +57,7 @@ class RevivDocument(Open, Reviv, ViewSet):
 class FocusPage(Open, TheFocus, ViewSet):
     @extend_schema(exclude=True)
     def read(self, request: Any) -> HttpResponse:
-        return _swagger(request, _asked(request))
+        return _swagger(request, _contract_of(request))
 
 
 class RevivPage(Open, Reviv, ViewSet):
@@ -66,7 +66,7 @@ class RevivPage(Open, Reviv, ViewSet):
         return _swagger(request, "reviv")
 
 
-class RevivReading(Open, Reviv, ViewSet):
+class RevivRedoc(Open, Reviv, ViewSet):
     @extend_schema(exclude=True)
     def read(self, request: Any) -> HttpResponse:
         page = render(request, "redoc.html")
@@ -75,22 +75,22 @@ class RevivReading(Open, Reviv, ViewSet):
 
 
 class Root(Open, Reviv, ViewSet):
-    """reviv guide, "API Root": a map of useful endpoints for browsing."""
+    """reviv guide, "API Root": a map of endpoint names to URLs."""
 
     @extend_schema(exclude=True)
     def read(self, request: Any) -> Response:
         base = settings.PUBLIC_BASE_URL
-        return Response({_name(path): f"{base}/{path}" for path in _addresses()})
+        return Response({_name(path): f"{base}/{path}" for path in _paths_without_id()})
 
 
-def _addresses() -> list[str]:
-    """Every address of reviv's that can be written down without an id of something."""
+def _paths_without_id() -> list[str]:
+    """Return reviv's paths that need no id."""
     routes = [str(found.pattern) for found in schema.routes(Reviv)]
     return [route for route in routes if "<" not in route and route != "api/"]
 
 
 def _name(address: str) -> str:
-    """`auth_token_refresh` for api/auth/token/refresh/."""
+    """Return an endpoint's name: `auth_token_refresh` for api/auth/token/refresh/."""
     return re.sub(r"\W", "_", address.removeprefix("api/").strip("/"))
 
 
@@ -106,7 +106,7 @@ def _swagger(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 _READ: dict[str, Any] = {"get": "read"}
-# /api/docs and /api/docs/ are two pages, of two guides.
+# /api/docs is Focus's page, /api/docs/ is reviv's: each guide names its own.
 thefocus = [
     *either_slash("openapi.json", Documents.as_view(_READ)),
     path("docs", FocusPage.as_view(_READ)),
@@ -116,6 +116,6 @@ reviv = [
     path("", _root),
     *either_slash("schema/", RevivDocument.as_view(_READ)),
     path("docs/", RevivPage.as_view(_READ)),
-    *either_slash("redoc/", RevivReading.as_view(_READ)),
+    *either_slash("redoc/", RevivRedoc.as_view(_READ)),
 ]
 root = [path("api", _root, {}, name=ALIAS)]

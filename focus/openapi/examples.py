@@ -1,4 +1,4 @@
-"""The example of each refusal in the OpenAPI documents, in the contract's own shape."""
+"""Examples of refusals for the OpenAPI documents, in each contract's format."""
 
 import json
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ _NO_CODE = Problem(
 )
 _WRONG = Problem(401, "invalid_credentials", "The email or the password is wrong.")
 _EXPIRED = Problem(401, "token_expired", "The token has expired.")
-# By operation, where its first reason for a status is one of its own.
+# Per operation: the examples that differ from _USUAL.
 _OWN: dict[str, list[Problem]] = {
     "focus_session_token": [
         Problem(
@@ -152,9 +152,9 @@ _OWN: dict[str, list[Problem]] = {
 def refusal(
     contract: Any, *, operation: str, method: str, status: int, body: Any
 ) -> dict[str, Any] | None:
-    """What the contract answers to this operation at this status, or None.
+    """Return the contract's example refusal of this operation at this status, or None.
 
-    `body` is the serializer of the request, if it has one.
+    `body` is the request's serializer, if it has one.
     """
     own = {problem.status: problem for problem in _OWN.get(operation, [])}
     problem = own.get(status) or _USUAL.get(status)

@@ -1,4 +1,4 @@
-"""One OpenAPI document for each contract, made from what the views declare."""
+"""Generate one OpenAPI document per contract from the declarations of its views."""
 
 import re
 import threading
@@ -29,7 +29,7 @@ from focus.contracts.thefocus import TheFocus
 from focus.openapi import examples
 from focus.web.routing import ALIAS
 
-# In the order of the drop-down: contract, title, what it is.
+# In the order of the drop-down: contract, title, description.
 DOCUMENTS: dict[str, tuple[type[Contract], str, str]] = {
     "focus": (TheFocus, "Focus", "One account and one credit wallet for your app."),
     "onesub": (OneSub, "1sub", "Charge a subscriber's credits from your tool."),
@@ -52,7 +52,7 @@ SCHEME_OF = {
 }
 
 
-# What a token that was handed to an app may do here; all other actions refuse it.
+# Notes for actions that accept a token bound to an app. All other actions refuse it.
 BOUND_SAYS = {
     Bound.APP: "A token that was handed to an app works here, for that app only.",
     Bound.FAMILY: "A token that was handed to an app works here if the app is one of"
@@ -110,7 +110,7 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     description="The same key with the same request gets the first answer again, word"
     " for word, and changes nothing (`Idempotent-Replayed: true`). Kept for 30 days.",
 )
-# Every answer has them but the last, which comes with a refusal.
+# All responses have these headers, except `Retry-After`, which refusals have.
 LIMIT_HEADERS: dict[str, Any] = {
     name: {"description": said, "schema": {"type": "string"}}
     for name, said in {
@@ -122,22 +122,22 @@ LIMIT_HEADERS: dict[str, Any] = {
         "Retry-After": "Whole seconds to wait, 1 or more.",
     }.items()
 }
-# What spectacular writes where a status was declared without a word.
+# What drf-spectacular writes for a status without a description.
 _SAYS_NOTHING = (None, "", "No response body")
 
 
 class ContractSchema(AutoSchema):
-    """Describes a view by its contract and its `accepts` table.
+    """Describes an action by its contract and the view's `accepts` table.
 
-    `@extend_schema(request=…, responses=…)` says the rest. A refusal needs a line there
-    only where it is peculiar to the action; the envelope is filled in here.
+    `@extend_schema(request=…, responses=…)` adds the rest. List a refusal there only if
+    it is particular to the action. This class adds the usual refusals and the envelope.
     """
 
-    # A contract's view set, which the stubs cannot know.
+    # A contract's view set; drf-spectacular's stubs say APIView.
     view: Any
 
     def get_operation_id(self) -> str:
-        """`focus_jobs_complete`: contract, the path's words, the action."""
+        """Return contract, path words and action, such as `focus_jobs_complete`."""
         words = [re.sub(r"\W|(?=[A-Z])", "_", word).lower() for word in self._words()]
         action = self._action()
         if not words or words[-1] != action:
@@ -149,7 +149,10 @@ class ContractSchema(AutoSchema):
         return [f"{DOCUMENTS[self.view.slug][1]}: {words[0] if words else 'start'}"]
 
     def get_description(self) -> str:  # type: ignore[override]  # as spectacular's
-        """The action's docstring: a class speaks to its reader, not to callers."""
+        """Return the action's docstring, scope and notes on bound tokens.
+
+        A view class's docstring is for readers of the code, so it is left out.
+        """
         said = getattr(self.view, self._action()).__doc__ or ""
         said = " ".join(said.split())
         if scope := self._access().scope:
@@ -159,7 +162,7 @@ class ContractSchema(AutoSchema):
         return said.strip()
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        # An action named `list` may answer an object: the serializer alone decides.
+        # An action named `list` may answer an object, so only the serializer decides.
         return isinstance(serializer, ListSerializer)
 
     def get_override_parameters(self) -> list[Any]:
@@ -196,7 +199,7 @@ class ContractSchema(AutoSchema):
                 said["description"] = REFUSALS.get(status, phrase)
             if status == 429:
                 said["headers"] = deepcopy(LIMIT_HEADERS)
-            # A body of its own, such as a health check's at 503, stays.
+            # Keep a declared body, such as a health check's at 503.
             if "content" not in said:
                 said["content"] = self._refusal(status)
         return bodies
@@ -223,7 +226,7 @@ class ContractSchema(AutoSchema):
                 name=name,
                 type=ResolvedComponent.SCHEMA,
                 object=contract.slug,
-                # A copy: the generator moves the enums out of what it is given.
+                # A copy, because the generator moves enums out of the schema.
                 schema=deepcopy(contract.envelope),
             )
         )
@@ -249,25 +252,28 @@ class ContractSchema(AutoSchema):
         return action
 
     def _words(self) -> list[str]:
-        """The path without the prefix that all of the contract's paths share."""
+        """Return the path's words, without the contract's common prefix and ids."""
         own = re.sub(r"^/(api/(v1/|v2/)?|v1/)?", "", self.path)
         return [word for word in own.split("/") if word and "{" not in word]
 
 
-# The generator counts its warnings in the process, not in itself.
+# The generator collects its warnings in process-wide state.
 _generating = threading.Lock()
 
 
 @cache
 def document(slug: str) -> dict[str, Any]:
-    """The OpenAPI document of one contract."""
+    """Return the OpenAPI document of one contract, generated once per process."""
     with GENERATOR_STATS.silence():
         made, _ = generate(slug)
     return made
 
 
 def generate(slug: str) -> tuple[dict[str, Any], list[str]]:
-    """The document of one contract, and what the generator complained about."""
+    """Generate the document of one contract.
+
+    Return it with the generator's warnings.
+    """
     contract, title, sentence = DOCUMENTS[slug]
     with _generating:
         generator = SchemaGenerator(patterns=list(routes(contract)))
@@ -280,7 +286,7 @@ def generate(slug: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def routes(contract: type[Contract]) -> Iterator[URLPattern]:
-    """Every path of the contract as its guide spells it, below the root."""
+    """Yield the URL patterns of the contract, from the root, without aliases."""
     for route, pattern in every_route():
         view = getattr(pattern.callback, "cls", object)
         if issubclass(view, contract) and pattern.name != ALIAS:
@@ -290,7 +296,7 @@ def routes(contract: type[Contract]) -> Iterator[URLPattern]:
 def every_route(
     patterns: Iterable[URLPattern | URLResolver] | None = None, prefix: str = ""
 ) -> Iterator[tuple[str, URLPattern]]:
-    """All of the URL map, flattened: the whole route, and the pattern it ends in."""
+    """Yield all URL patterns with their whole routes."""
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):

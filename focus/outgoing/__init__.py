@@ -1,1 +1,1 @@
-"""Connections that this server opens: safe HTTP to unknown hosts, and local mail."""
+"""Connections that this server opens: safe HTTP to strangers' hosts, and local mail."""

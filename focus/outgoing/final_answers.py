@@ -1,7 +1,7 @@
-"""HTTP clients that wait for the final answer (RFC 9110, 15.2).
+"""HTTP clients that wait for the final response (RFC 9110, 15.2).
 
-A server may send 102 or 103 before it. `http.client` skips 100 alone and takes any
-other 1xx for the answer.
+A server may send interim responses such as 102 or 103 before it. `http.client` skips
+only 100 and takes any other 1xx for the final response.
 """
 
 from http.client import HTTPException, HTTPResponse, parse_headers
@@ -12,12 +12,12 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-# A server that goes on with these says nothing.
+# After this many interim responses, the request fails.
 MOST_INTERIM = 20
 
 
 class FinalResponse(HTTPResponse):
-    """Skips interim answers. 101 is final: it ends HTTP on this connection."""
+    """Skips interim responses. 101 is final: it ends HTTP on this connection."""
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(MOST_INTERIM):
@@ -51,7 +51,7 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
-        # A SOCKS manager has connections of its own kind.
+        # A SOCKS manager needs its own connection classes.
         return manager if proxy.lower().startswith("socks") else _use(manager)
 
 
@@ -61,7 +61,7 @@ def _use(manager: Any) -> Any:
 
 
 def session() -> requests.Session:
-    """A session of `requests` that waits for the final answer."""
+    """Return a `requests` session that waits for the final response."""
     made = requests.Session()
     made.mount("http://", _Adapter())
     made.mount("https://", _Adapter())

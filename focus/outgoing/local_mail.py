@@ -1,6 +1,7 @@
-"""Mails of a developer's machine: kept as files, read at /dev/mail, sent to no one.
+"""Mail backend for development: stores mails as files, shown at /dev/mail.
 
-The log masks one-time codes, so a developer follows mailed links there.
+It sends no mail. The log masks one-time codes, so a developer opens mailed links on
+that page.
 """
 
 import logging
@@ -24,7 +25,7 @@ KEPT = 200
 
 @dataclass(frozen=True, slots=True)
 class LocalMail:
-    """One mail as its recipient would read it."""
+    """One stored mail, decoded."""
 
     to: str
     subject: str
@@ -49,19 +50,19 @@ class Backend(BaseEmailBackend):
 
 
 def recent_mails(*, limit: int = 50) -> list[LocalMail]:
-    """The mails that were written last, newest first."""
+    """Return the last `limit` mails, newest first."""
     found = []
     for path in _newest(settings.LOCAL_MAIL_FOLDER)[:limit]:
         try:
             text = path.read_bytes()
-        except FileNotFoundError:  # the backend has just removed it
+        except FileNotFoundError:  # The backend has just removed it.
             continue
         found.append(_read(text, path))
     return found
 
 
 def _write(folder: Path, text: bytes) -> Path:
-    # The name sorts by time; the reader sees only complete files.
+    # The name sorts by time. The rename shows readers only complete files.
     stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"
     draft, path = folder / f"{stem}.part", folder / f"{stem}.eml"
     with open(

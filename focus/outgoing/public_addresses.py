@@ -1,4 +1,4 @@
-"""Which addresses a stranger may have us call: public ones, in one plain spelling.
+"""Check URLs that strangers choose for our requests: public, in one plain spelling.
 
 `parse_url` checks the text of a URL. `require_public` checks each IP address that
 `focus.outgoing.safe_http` is about to connect to.
@@ -17,7 +17,7 @@ from django.conf import settings
 from focus.errors import DomainError
 
 LONGEST_URL = 2048
-# How long a registration waits for a name server.
+# How long a registration waits for DNS.
 LOOKUP_SECONDS = 2.0
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -40,7 +40,7 @@ _DENIED_4 = _networks(
 # 6to4), and documentation.
 _ALLOWED_6 = ipaddress.ip_network("2000::/3")
 _DENIED_6 = _networks("2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20")
-# Services that take a line of HTTP for a command.
+# Ports of services that may take a line of HTTP for a command.
 _DENIED_PORTS = {
     *(1433, 1521, 1719, 1720, 1723, 2049, 2181, 2375, 2376, 2379, 2380, 3306, 3389),
     *(3659, 4045, 4190, 5060, 5061, 5432, 5672, 5900, 5984, 5985, 5986, 6000, 6379),
@@ -52,15 +52,15 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class BadAddress(DomainError):
-    """It can never be delivered to. The message says why."""
+    """The URL is not allowed. The message says why."""
 
     code = "bad_webhook_url"
 
 
 def check_url(url: str) -> None:
-    """Refuse an address that could never be delivered to. Raises `BadAddress`.
+    """Raise `BadAddress` for a URL that a delivery would always refuse.
 
-    A name that nobody knows yet is let through: each attempt asks again.
+    An unknown host name passes, because each delivery resolves the name again.
     """
     parts = parse_url(url)
     try:
@@ -72,7 +72,7 @@ def check_url(url: str) -> None:
 
 
 def is_public(ip: str) -> bool:
-    """Whether this address may be anybody's on the open internet."""
+    """Return whether this IP address is on the public internet."""
     address = _plain(ip)
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _DENIED_4)
@@ -81,6 +81,11 @@ def is_public(ip: str) -> bool:
 
 
 def parse_url(url: str) -> SplitResult:
+    """Parse a URL that we may POST to. Raises `BadAddress`.
+
+    Refuses user names, fragments, other schemes, unsafe ports, and hosts that URL
+    parsers read differently.
+    """
     if len(url) > LONGEST_URL or not _VISIBLE.fullmatch(url) or "\\" in url:
         raise BadAddress(
             f"The url must be at most {LONGEST_URL} visible ASCII characters."
@@ -107,13 +112,14 @@ def parse_url(url: str) -> SplitResult:
 
 
 def port_of(parts: SplitResult) -> int:
+    """Return the URL's port, or its scheme's default. Raises `ValueError`."""
     if parts.netloc.endswith(":") or parts.port == 0:
         raise ValueError
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _check_host(parts: SplitResult) -> None:
-    """One spelling for each host: what libraries read in two ways is refused."""
+    """Refuse hosts that libraries read in two ways: each host has one spelling."""
     host = (parts.hostname or "").lower()
     if literal := _literal(parts.netloc, host):
         require_public(parts.scheme, literal)
@@ -124,16 +130,17 @@ def _check_host(parts: SplitResult) -> None:
             raise BadAddress("The url must be a public address.")
         return
     named = len(labels) > 1 and len(host) <= 253 and all(map(_LABEL.fullmatch, labels))
-    # What ends in a number is an IPv4 address to some: 0x7f.1, 127.1, 2130706433.
+    # Some parsers read a host that ends in a number as IPv4: 0x7f.1, 127.1, 2130706433.
     if not named or re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
         raise BadAddress("The url's host must be a public domain name.")
 
 
 def _literal(netloc: str, host: str) -> str | None:
-    """The IP address that `host` is in its one plain spelling; None for a name."""
+    """Return `host` if it is an IP address in its plain spelling; None for a name."""
     if netloc.startswith("["):
         try:
-            # A zone would be a name for something on this machine.
+            # A zone (`%eth0`) would name an interface of this machine, so it is no
+            # match.
             address = ipaddress.IPv6Address(host)
         except ValueError:
             address = None
@@ -146,7 +153,7 @@ def _literal(netloc: str, host: str) -> str | None:
 
 
 def require_public(scheme: str, ip: str) -> None:
-    """Raises `BadAddress` unless this address may be connected to."""
+    """Raise `BadAddress` unless we may connect to this IP address by `scheme`."""
     if settings.WEBHOOK_ALLOW_PRIVATE and _plain(ip).is_loopback:
         return
     if scheme != "https" or not is_public(ip):
@@ -160,7 +167,10 @@ def _plain(ip: str) -> _Address:
 
 
 def resolve(host: str, port: int, seconds: float) -> list[Any]:
-    """Every address of `host`, in time. Raises `OSError`: `gaierror` or a timeout."""
+    """Return all addresses of `host` within `seconds`, as `getaddrinfo` does.
+
+    Raises `socket.gaierror`, also after a timeout.
+    """
     literal = re.fullmatch(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:.]*", host)
     if literal:
         return _resolve(host, port)
@@ -172,7 +182,7 @@ def resolve(host: str, port: int, seconds: float) -> list[Any]:
         except OSError as unknown:
             answer.append(unknown)
 
-    # The resolver takes its own time, and cannot be told to stop.
+    # The resolver has no timeout and cannot be cancelled, so it runs in a thread.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(seconds)

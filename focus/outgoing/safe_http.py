@@ -1,9 +1,9 @@
-"""POST to an address that a stranger chose, and reach nothing of ours by it.
+"""POST to a URL that a stranger chose, without reaching our own network (SSRF).
 
-Only public addresses are connected to. That is checked where the connection is made,
-for the very address it is made to, so no answer of a name server given a moment later
-matters. Nothing is followed, no proxy and no `.netrc` has a say, and one deadline
-bounds all of it: the look-up, the handshake, and an answer that drips.
+The client connects only to public addresses. It checks the very address of the
+connection, so a DNS answer that changes after the check (rebinding) has no effect. It
+follows no redirects and ignores proxies and `.netrc`. One deadline covers DNS, the
+handshake and a response that drips.
 """
 
 import contextlib
@@ -32,16 +32,16 @@ from focus.outgoing.public_addresses import (
 )
 
 SECONDS = 30.0
-# What is kept of an answer, and how long it is waited for once its status is there.
+# How much of a response's body is read, and for how long after its status.
 ANSWER_BYTES = 8 * 1024
 ANSWER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class PostResult:
-    """What came of one POST: a `status`, or an `error` in one word.
+    """The result of one POST: a `status`, or an `error` in one word.
 
-    `blocked_address` and `bad_url` will not get better by trying again.
+    A retry does not help after `blocked_address`.
     """
 
     status: int | None = None
@@ -53,7 +53,7 @@ class PostResult:
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
-    """POST `body` once and wait `SECONDS` at most for the answer. Never raises."""
+    """POST `body` once and wait at most `SECONDS` for the response. Never raises."""
     begun = time.monotonic()
     deadline = _Deadline(SECONDS)
     link: Any = None
@@ -71,7 +71,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
         )
         wire = link.sock
         answer = link.getresponse()
-        # A block of headers that was cut short still reads as one: who cut it matters.
+        # When the deadline cuts the connection inside the headers, `http.client` still
+        # returns a response. That is a timeout.
         if not deadline.passed:
             said = _some_of(answer, wire, deadline)
             return PostResult(
@@ -93,9 +94,9 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
 
 
 class _Deadline:
-    """Cuts the connection when the time is up, wherever it is waited for.
+    """Closes the connection after `seconds`, at any stage of the request.
 
-    Timeouts of sockets are for one read: a peer that drips would never meet them.
+    A socket timeout covers one read, so a peer that drips bytes would never reach it.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -112,7 +113,7 @@ class _Deadline:
         return max(0.001, self.at - time.monotonic())
 
     def watch(self, wire: socket.socket) -> None:
-        # TLS takes the socket's descriptor away; a second one to it stays.
+        # TLS takes over the socket's descriptor. A duplicate can still shut it down.
         self._wire = socket.socket(fileno=os.dup(wire.fileno()))
 
     def _cut(self) -> None:
@@ -130,7 +131,10 @@ class _Deadline:
 
 
 class _Checked:
-    """Makes an HTTP connection look before it leaps. Put it left of urllib3's."""
+    """Resolves and checks the address before connecting.
+
+    Put it left of urllib3's class.
+    """
 
     deadline: _Deadline
     scheme: str
@@ -138,7 +142,7 @@ class _Checked:
     def _new_conn(self: Any) -> socket.socket:
         found = resolve(self.host.strip("[]"), self.port, self.deadline.left())
         for address in found:
-            # One that is not public condemns them all: it is somebody's trick.
+            # One private address refuses the whole name: it is a rebinding attack.
             require_public(self.scheme, address[4][0])
         failure: OSError = OSError("no address")
         for family, kind, protocol, _, address in found:
@@ -185,7 +189,7 @@ def _target(parts: SplitResult) -> str:
 
 
 def _some_of(answer: HTTPResponse, wire: socket.socket, deadline: _Deadline) -> bytes:
-    """The beginning of the body, if it comes soon. The status has decided already."""
+    """Return the beginning of the body, if it arrives soon. Errors end it early."""
     until = time.monotonic() + min(ANSWER_SECONDS, deadline.left())
     said = b""
     try:
@@ -201,7 +205,7 @@ def _some_of(answer: HTTPResponse, wire: socket.socket, deadline: _Deadline) -> 
 
 
 def _word(failed: Exception) -> str:
-    """Why there was no answer, in one word that its owner can act on."""
+    """Return why there was no response, in one word for the endpoint's owner."""
     causes: list[BaseException] = [failed]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)

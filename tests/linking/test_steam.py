@@ -240,7 +240,7 @@ def test_an_account_of_somebody_else_stays_theirs(
         "success": False,
         "error": {
             "code": "LINK_TAKEN",
-            "message": "That account is linked to somebody else's account here.",
+            "message": "That account is already linked to another account here.",
             "data": {},
         },
     }

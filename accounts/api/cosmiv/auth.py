@@ -17,7 +17,7 @@ from focus.contracts.fields import ExactText, TrimmedText
 from focus.limiting.limits import AUTH, FORGERIES, SIGN_IN
 from focus.web.routing import either_slash
 
-# The guide has no refresh in its flow, so a login lasts a day without one.
+# The guide's flow has no refresh, so the access token lasts a day.
 ACCESS_SECONDS = 24 * 3600
 
 
@@ -27,14 +27,14 @@ class Registration(serializers.Serializer):
         max_length=254,
         required=False,
         default=None,
-        help_text="A second name to log in by. Without it, the part of the email "
+        help_text="A second name to log in with. By default, the part of the email "
         "before `@`, made unique.",
     )
     password = ExactText(max_length=1024)
 
 
 class Login(serializers.Serializer):
-    """One of the three names; the last two take a username as well as an email."""
+    """One of the three names. The last two accept a username or an email."""
 
     email = TrimmedText(max_length=254, required=False)
     username_or_email = TrimmedText(max_length=254, required=False)
@@ -86,7 +86,7 @@ EXAMPLE = OpenApiExample(
 
 
 class AuthViewSet(Cosmiv, ViewSet):
-    # A client that still sends its old token must be able to get a new one.
+    # Ignore an expired token in the header: the client is here to get a new one.
     authentication_classes: list[Any] = []
     accepts = {"register": PUBLIC, "login": PUBLIC, "refresh": PUBLIC}
     limits = {"register": (AUTH,), "login": SIGN_IN, "refresh": (AUTH, FORGERIES)}

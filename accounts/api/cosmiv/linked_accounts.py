@@ -37,7 +37,7 @@ from focus.errors import DomainError
 from focus.limiting.limits import AUTH
 from focus.web.routing import either_slash
 
-# Where people end up who named no page of their own.
+# The target of the redirect without a `return_to`.
 HOME = "/security#links"
 
 
@@ -47,7 +47,7 @@ class ProviderSerializer(serializers.Serializer):
     icon = serializers.CharField()
     description = serializers.CharField()
     available = serializers.BooleanField(
-        help_text="Whether accounts of it can be linked."
+        help_text="Whether its accounts can be linked."
     )
 
 
@@ -68,7 +68,7 @@ class LastSync(serializers.ModelSerializer[Sync]):
 class LinkedAccount(serializers.ModelSerializer[Link]):
     platform_username = serializers.SerializerMethodField()
     platform_user_id = serializers.CharField(source="subject")
-    sync = serializers.SerializerMethodField(help_text="The newest one.")
+    sync = serializers.SerializerMethodField(help_text="The newest sync.")
     profile = serializers.DictField(help_text="What the last sync found.")
 
     class Meta:
@@ -137,10 +137,10 @@ class AccountsViewSet(Cosmiv, ViewSet):
 
     @extend_schema(
         summary="List providers",
-        responses={200: OpenApiResponse(Providers, "What can be linked, or will be.")},
+        responses={200: OpenApiResponse(Providers, "Available and planned providers.")},
     )
     def providers(self, request: Request) -> Response:
-        """The platforms; `available: false` for one that cannot be linked yet."""
+        """List the platforms; `available: false` if it cannot be linked yet."""
         listed = ProviderSerializer(link_registry.listed(), many=True)
         return Response({"providers": listed.data})
 
@@ -152,16 +152,19 @@ class AccountsViewSet(Cosmiv, ViewSet):
         ],
     )
     def links(self, request: Request) -> Response:
-        """Your accounts elsewhere. Not `is_active`: connect it again."""
+        """List your linked accounts.
+
+        If `is_active` is false, link the account again.
+        """
         rows = linking.linked_accounts(user=user_of(request))
         return Response({"links": LinkedAccount(rows, many=True).data})
 
     @extend_schema(
         summary="Unlink an account",
-        responses={200: OpenApiResponse(Unlinked, "It is forgotten, with its tokens.")},
+        responses={200: OpenApiResponse(Unlinked, "Unlinked; its tokens are deleted.")},
     )
     def unlink(self, request: Request, provider: str) -> Response:
-        """Forget the linked account of this provider."""
+        """Unlink your account of this provider."""
         link = linking.unlink(
             user=user_of(request), provider=provider, visitor=visitor(request._request)
         )
@@ -171,7 +174,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
         summary="Sync linked accounts",
         request=None,
         responses={
-            200: OpenApiResponse(Scheduled, "It will run in a moment."),
+            200: OpenApiResponse(Scheduled, "The sync is scheduled."),
             404: OpenApiResponse(description="Nothing is linked."),
         },
         examples=[
@@ -187,7 +190,7 @@ class AccountsViewSet(Cosmiv, ViewSet):
     )
     @replayable
     def sync(self, request: Request) -> Response:
-        """Look at your linked accounts anew. `links` says when it is done."""
+        """Sync the profiles of your linked accounts. `links` shows when it is done."""
         count = len(syncs.request(user=user_of(request)))
         accounts = "1 linked account" if count == 1 else f"{count} linked accounts"
         return Response(
@@ -206,7 +209,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
     }
 
     def get_authenticators(self) -> list[Any]:
-        # People come back by a redirect from the provider's site.
+        # `finish` is a redirect from the provider's site, a cross-site request.
         kind = ReturningCredentials if self.action_map.get("get") == "finish" else None
         return [(kind or Credentials)()]
 
@@ -217,14 +220,14 @@ class LinkingViewSet(Cosmiv, ViewSet):
                 "mode",
                 str,
                 enum=["redirect", "json"],
-                description="`json`: the address in a body instead of a redirect. Open "
+                description="`json`: the URL in the body instead of a redirect. Open "
                 "it in the same browser.",
             ),
             OpenApiParameter(
                 "return_to",
                 str,
-                description="Where the person ends up: a registered origin's page, or "
-                "a path of ours. It gets `linked=<provider>` or `link_error=<code>`.",
+                description="Where to redirect the user: a page of a registered app, "
+                "or our path. It gets `linked=<provider>` or `link_error=<code>`.",
             ),
         ],
         responses={
@@ -234,7 +237,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
         },
     )
     def start(self, request: Request, provider: str) -> HttpResponseBase:
-        """Send the person to the provider, who sends them back to us."""
+        """Redirect the user to the provider, which redirects them back to us."""
         require_second_proof(request)
         started = linking.start(
             user=user_of(request),
@@ -255,17 +258,17 @@ class LinkingViewSet(Cosmiv, ViewSet):
         responses={
             302: OpenApiResponse(
                 description="Linked: to `return_to` or the account page. A browser is "
-                "sent there with `link_error` as well; others are told so here."
+                "redirected there with `link_error`, too; other clients get the error."
             ),
-            401: OpenApiResponse(description="The bearer sent along is not believed."),
+            401: OpenApiResponse(description="The bearer token is not valid."),
             409: OpenApiResponse(
-                description="The account is linked to somebody else, or you have "
-                "another one linked."
+                description="The account is linked to another user, or you have linked "
+                "another account."
             ),
         },
     )
     def finish(self, request: Request, provider: str) -> HttpResponseBase:
-        """The provider sends people here; no client calls it."""
+        """The provider redirects users here; clients do not call it."""
         answer = dict(request._request.GET.lists())
         state = (answer.get("state") or [""])[-1]
         binder = request._request.COOKIES.get(link_cookie.name(state))
@@ -308,7 +311,7 @@ def _is_browser(request: Request) -> bool:
 
 def _refused(request: Request, refusal: DomainError, back: str) -> HttpResponseBase:
     if isinstance(refusal, Unauthenticated):
-        # Nothing is spent yet: signed in as the right one, they may go on.
+        # The state is not used yet, so the user can sign in and continue.
         here = urlencode({"next": request._request.get_full_path()})
         return _redirect("", {}, page=f"/signin?{here}")
     return _redirect(back, {"link_error": refusal.code})
@@ -318,7 +321,7 @@ def _redirect(
     target: str, about: dict[str, str], *, page: str = ""
 ) -> HttpResponseRedirect:
     if not page:
-        # Registered when it was started; an app may have gone since.
+        # Check again: the app may have been switched off since the start.
         allowed = redirects.allowed_path(target) or redirects.allowed_url(target)
         parts = urlsplit(allowed or HOME)
         query = "&".join(filter(None, (parts.query, urlencode(about))))

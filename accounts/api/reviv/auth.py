@@ -1,4 +1,4 @@
-"""reviv guide, "Auth": refresh by cookie or body, who am I, signing out."""
+"""reviv guide, "Auth": refresh by cookie or body, the current user, sign-out."""
 
 import uuid
 from contextlib import suppress
@@ -47,7 +47,7 @@ class InvalidRefresh(DomainError):
 
 
 class DeadCookie(InvalidRefresh):
-    """It would stand before a good token in the body, so the browser drops it."""
+    """The cookie's token is invalid. It hides a valid one in the body, so delete it."""
 
 
 class Refresh(serializers.Serializer):
@@ -57,14 +57,14 @@ class Refresh(serializers.Serializer):
         default="",
         allow_blank=True,
         allow_null=True,
-        help_text="Not read where the cookie `reviv_refresh` is sent.",
+        help_text="Ignored if the cookie `reviv_refresh` is sent.",
     )
 
 
 class Refreshed(serializers.Serializer):
     access = serializers.CharField()
     refresh = serializers.CharField(
-        required=False, help_text="Only without the cookie, which carries it else."
+        required=False, help_text="Only without the cookie; else the cookie has it."
     )
 
 
@@ -73,9 +73,10 @@ class SignedOut(serializers.Serializer):
 
 
 class SignedOnly(Credentials):
-    """Believes a JWT that we signed, without asking whether its sign-in still lives.
+    """Accepts a JWT that we signed, even if its session has ended.
 
-    For signing out: whoever repeats it, as a lost answer makes them, is out already.
+    For sign-out: a client that lost the first response repeats it, and its session has
+    already ended.
     """
 
     def authenticate(self, request: Any) -> Believed | None:
@@ -92,7 +93,7 @@ class SignedOnly(Credentials):
         except (InvalidToken, TokenExpired) as refusal:
             raise AuthenticationFailed(refusal.message, code=refusal.code) from refusal
         if "azp" in claims:
-            # Bound to an app, which must not sign its person out of everything.
+            # A token that is bound to an app must not end the user's whole session.
             return super().authenticate(request)
         user = User(pk=uuid.UUID(claims["sub"]))
         session_id = uuid.UUID(claims["sid"])
@@ -100,7 +101,7 @@ class SignedOnly(Credentials):
 
 
 class RefreshViewSet(Reviv, ViewSet):
-    # The access token that a client still sends is the one that has run out.
+    # Ignore the access token in the header: it has expired.
     authentication_classes: list[Any] = []
     accepts = {"refresh": PUBLIC}
     limits = {"refresh": (GENERAL, FORGERIES)}
@@ -127,9 +128,9 @@ class RefreshViewSet(Reviv, ViewSet):
         ],
     )
     def refresh(self, request: Request) -> Response:
-        """A new access token, by the cookie `reviv_refresh` or else by the body.
+        """Get a new access token by the cookie `reviv_refresh`, or else by the body.
 
-        A replaced refresh token goes on working until its successor is used.
+        A replaced refresh token works until its successor is used.
         """
         wish = Refresh(data=request.data)
         by_cookie = refresh_cookie.read(request._request)
@@ -171,10 +172,10 @@ class MeViewSet(Reviv, ViewSet):
 
     @extend_schema(
         summary="Who am I",
-        responses={200: OpenApiResponse(Person, "The person behind the token.")},
+        responses={200: OpenApiResponse(Person, "The token's user.")},
         examples=[
             OpenApiExample(
-                "A person",
+                "A user",
                 value={
                     "id": "8d3c1f0e-5b0a-4c39-9c1d-2f6f3f0d7a11",
                     "email": "user@example.com",
@@ -190,10 +191,10 @@ class MeViewSet(Reviv, ViewSet):
         ],
     )
     def me(self, request: Request) -> Response:
-        """The person behind the token, and what they can spend.
+        """Return the token's user and their balance.
 
-        Without the slash at the end, a login of Cosmiv's API gets `user_id` and
-        `username` as well.
+        Without the trailing slash, a session of Cosmiv's API also gets `user_id` and
+        `username`.
         """
         user = user_of(request)
         credits_micro = ledger.balance_at(
@@ -216,7 +217,7 @@ class LogoutViewSet(Reviv, ViewSet):
     @extend_schema(
         summary="Log out",
         request=None,
-        responses={200: OpenApiResponse(SignedOut, "Signed out, now or before.")},
+        responses={200: OpenApiResponse(SignedOut, "Signed out, now or earlier.")},
         examples=[
             OpenApiExample(
                 "Signed out",
@@ -226,7 +227,7 @@ class LogoutViewSet(Reviv, ViewSet):
         ],
     )
     def logout(self, request: Request) -> Response:
-        """End the sign-in: its access and refresh tokens die, the cookie is dropped."""
+        """End the session, its access and refresh tokens, and delete the cookie."""
         principal = principal_of(request)
         with suppress(NotFound):
             sessions.end(

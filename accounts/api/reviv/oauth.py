@@ -38,7 +38,7 @@ ACCESS_SECONDS = 15 * 60
 NO_STORE = {"Cache-Control": "no-store"}
 DOOR = "reviv"
 CALLBACK = "/api/auth/oauth/callback/google/"
-# What an app's page is told in `?error=`, and nothing else.
+# The only values of `?error=` besides the codes of `OAuthError.reason`.
 ACCESS_DENIED, FAILED = "access_denied", "oauth_error"
 
 
@@ -51,7 +51,7 @@ class InvalidProvider(DomainError):
 
 
 class OAuthError(DomainError):
-    """The provider, or we, let nobody in: `reason` says why, in a word of our own."""
+    """The provider or this server refused the sign-in. `reason` is a code of ours."""
 
     code = "oauth_error"
 
@@ -72,8 +72,8 @@ class Wish(serializers.Serializer):
     provider = serializers.ChoiceField(["google"])
     return_to = serializers.CharField(
         required=False,
-        help_text="A path on the front end, or an address of its origin. Anything else "
-        "means its `/auth/callback`. Without it the callback answers in JSON.",
+        help_text="A path on the front end, or a URL of its origin. Anything else "
+        "means its `/auth/callback`. Without it, the callback answers in JSON.",
     )
 
 
@@ -100,10 +100,10 @@ class InitiateViewSet(Reviv, ViewSet):
     limits = {"initiate": (AUTH,)}
 
     @extend_schema(
-        summary="Begin signing in with Google",
+        summary="Start a sign-in with Google",
         request=Wish,
         responses={
-            200: OpenApiResponse(Place, "Send the browser there."),
+            200: OpenApiResponse(Place, "Redirect the browser there."),
             400: OpenApiResponse(
                 description="`MISSING_PROVIDER`, `INVALID_PROVIDER`, "
                 "`PROVIDER_NOT_CONFIGURED`."
@@ -118,8 +118,10 @@ class InitiateViewSet(Reviv, ViewSet):
         ],
     )
     def initiate(self, request: Request) -> Response:
-        """An address at Google. Call it with credentials, so that the callback knows
-        the browser again and need not ask whether it is still the same person.
+        """Get a URL at Google.
+
+        Call it with credentials, so that the callback recognises the browser and does
+        not need to ask the user to confirm.
         """
         said = _said(request)
         _check_provider(said.get("provider"))
@@ -141,17 +143,17 @@ class InitiateViewSet(Reviv, ViewSet):
 class CallbackViewSet(Reviv, ViewSet):
     authentication_classes: list[Any] = []
     parser_classes = (StrictJSONParser, StrictFormParser)
-    # Not HEAD: whoever looks at a link first must not spend it.
+    # No HEAD: a link preview must not use up the state.
     http_method_names = ["get", "post", "options"]
     accepts = {"callback": PUBLIC}
 
     @extend_schema(operation_id="reviv_auth_oauth_callback_form", methods=["POST"])
     @extend_schema(
-        summary="Come back from Google",
+        summary="Return from Google",
         description="With a `return_to` at initiate: 302 to it, with `?ticket=` (60 s, "
-        "one use), or for a browser that was refused with `?error=`, which is one of "
-        "`access_denied`, `account_closed`, `email_in_use`, `oauth_error`. A browser "
-        "that the sign-in did not begin in is asked first, on a page. Without a "
+        "one use). A browser that is refused gets `?error=`, which is one of "
+        "`access_denied`, `account_closed`, `email_in_use`, `oauth_error`. If another "
+        "browser started the sign-in, a page asks the user to confirm. Without a "
         "`return_to`: tokens.",
         parameters=[
             OpenApiParameter("code", str),
@@ -173,7 +175,7 @@ class CallbackViewSet(Reviv, ViewSet):
         _check_provider(provider)
         said = request.query_params.dict()
         if request.method == "POST":
-            # The body's word goes first: a provider that posts, posts its answer.
+            # The form's values win: a provider with form_post sends its answer there.
             said |= {name: value for name, value in _said(request).items() if value}
         state, error = said.get("state"), said.get("error")
         if not state:
@@ -232,7 +234,7 @@ class ExchangeViewSet(Reviv, ViewSet):
         },
     )
     def exchange(self, request: Request) -> Response:
-        """Tokens for the ticket that the callback gave to your page, once."""
+        """Exchange the ticket from the callback for tokens. A ticket works once."""
         ticket = _said(request).get("ticket")
         if not ticket:
             raise MissingTicket("The ticket is missing.")
@@ -253,11 +255,14 @@ def _check_provider(provider: object) -> None:
     if provider != google.PROVIDER:
         raise InvalidProvider("The only provider is google.")
     if not google.is_configured():
-        raise google.NotConfigured("Signing in with Google is not set up here.")
+        raise google.NotConfigured("Sign-in with Google is not configured here.")
 
 
 def _denied(error: object) -> OAuthError:
-    """What the provider said, in our words: its own text is anybody's."""
+    """Return our error for the provider's.
+
+    Anyone can forge its text, so never show it.
+    """
     if error == ACCESS_DENIED:
         return OAuthError("The sign-in was cancelled.", reason=ACCESS_DENIED)
     return OAuthError("The provider refused the sign-in.", reason=FAILED)
@@ -280,7 +285,7 @@ def _enter(claims: Claims, where: Visitor) -> sessions.SessionTokens:
 
 
 def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
-    """A page instead of an instant redirect: somebody else may have begun this."""
+    """Render a page that asks the user to confirm: another browser started this."""
     return_to = flow.wish["return_to"]
     origin = origins.origin_of(return_to) or ""
     about = {
@@ -300,7 +305,7 @@ def _leave(return_to: str, name: str, value: str) -> HttpResponse:
 
 
 def _is_a_person(request: Request) -> bool:
-    """Whether a browser came with somebody, whom a page of JSON would not help."""
+    """Return whether the client is a browser, which needs a page and not JSON."""
     return "text/html" in request._request.META.get("HTTP_ACCEPT", "")
 
 
@@ -310,7 +315,7 @@ def _person(user: User) -> Any:
 
 
 def _said(request: Request) -> dict[str, Any]:
-    # Our parsers give nothing but objects and forms.
+    # Our parsers only return objects and forms.
     return cast(dict[str, Any], request.data)
 
 

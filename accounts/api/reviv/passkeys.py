@@ -1,5 +1,8 @@
-"""reviv guide, "Passkeys" and "Email-passkey": begin returns options and a nonce,
-complete takes the browser's answer and the nonce."""
+"""reviv guide, "Passkeys" and "Email-passkey".
+
+`begin` returns WebAuthn options and a nonce. `complete` takes the browser's answer and
+the nonce.
+"""
 
 import uuid
 from typing import Any, cast
@@ -25,7 +28,7 @@ from wallet import ledger
 
 # The guide: "Access token lifetime is 15 minutes".
 ACCESS_SECONDS = 15 * 60
-# The guide's `rp.name`: what a browser may show beside the domain.
+# The guide's `rp.name`, which a browser may show beside the domain.
 RP_NAME = "reviv.pics"
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -86,7 +89,7 @@ EMAIL = {
 }
 _CREATED = _object(clientDataJSON=TEXT, attestationObject=TEXT)
 _SHOWN = _object(id=TEXT, clientDataJSON=TEXT, authenticatorData=TEXT, signature=TEXT)
-_OR_STANDARD = "Base64url, padded or not; the browser's own `toJSON()` will do too."
+_OR_STANDARD = "Base64url, padded or not. The browser's own `toJSON()` works, too."
 NEW = _object(
     registration_id=NONCE, credential=_CREATED | {"description": _OR_STANDARD}
 )
@@ -101,8 +104,8 @@ REGISTERED = OpenApiExample(
     status_codes=["200"],
 )
 NOT_REGISTERED = OpenApiResponse(
-    description="`REGISTRATION_MISSING`: begin again. `REGISTRATION_MISMATCH`: begun "
-    "by or for somebody else. `MISSING_CREDENTIAL`, `REGISTRATION_FAILED`."
+    description="`REGISTRATION_MISSING`: begin again. `REGISTRATION_MISMATCH`: another "
+    "user began it. `MISSING_CREDENTIAL`, `REGISTRATION_FAILED`."
 )
 
 
@@ -111,7 +114,7 @@ def _json(schema: dict[str, Any]) -> Any:
 
 
 class AddViewSet(Reviv, ViewSet):
-    """For people who are signed in; the page of their account uses it as well."""
+    """Adds a passkey for a signed-in user. The account page uses it, too."""
 
     accepts = {"begin": Access(SIGNED_IN_HERE), "complete": Access(SIGNED_IN_HERE)}
     limits = {"begin": (AUTH,), "complete": (AUTH,)}
@@ -129,7 +132,7 @@ class AddViewSet(Reviv, ViewSet):
         },
     )
     def begin(self, request: Request) -> Response:
-        """Options for a new passkey of the person who is signed in."""
+        """Get the options for a new passkey of the signed-in user."""
         session_id = cast(uuid.UUID, principal_of(request).session_id)
         session = sessions.find(session_id=session_id)
         return _creation(enrolment.begin_adding(session=session, rp_name=RP_NAME))
@@ -154,7 +157,7 @@ class AddViewSet(Reviv, ViewSet):
 
 
 class SignInViewSet(Reviv, ViewSet):
-    # Whoever signs in may still send the token that has run out.
+    # Ignore an expired token in the header: the client is here to sign in.
     authentication_classes: list[Any] = []
     accepts = {"begin": PUBLIC, "complete": PUBLIC}
     limits = {"begin": (AUTH,), "complete": SIGN_IN}
@@ -168,7 +171,7 @@ class SignInViewSet(Reviv, ViewSet):
         },
     )
     def begin(self, request: Request) -> Response:
-        """Options for any passkey, or for those of `email`, known or not."""
+        """Get the options to sign in with any passkey, or with those of `email`."""
         begun = passkey_signin.begin_signing_in(email=_email(request))
         body = options_to_json_dict(begun.options, bytes_encoder=list)
         body |= {
@@ -212,7 +215,7 @@ class SignInViewSet(Reviv, ViewSet):
         ],
     )
     def complete(self, request: Request) -> Response:
-        """Verify the browser's answer and sign its person in."""
+        """Verify the browser's answer and sign the user in."""
         where = visitor(request._request)
 
         def begin(passkey: Passkey, methods: list[str]) -> sessions.SessionTokens:
@@ -259,7 +262,7 @@ class OpenViewSet(Reviv, ViewSet):
         },
     )
     def begin(self, request: Request) -> Response:
-        """Options for the passkey of a new account."""
+        """Get the options for the passkey of a new account."""
         missing = _said(request).get("email") is None
         email = "" if missing else _email(request)
         begun = enrolment.begin_opening(email=email, rp_name=RP_NAME)
@@ -275,7 +278,7 @@ class OpenViewSet(Reviv, ViewSet):
         examples=[REGISTERED],
     )
     def complete(self, request: Request) -> Response:
-        """Open the account. One that has the email already is never touched."""
+        """Open the account. An existing account with this email stays unchanged."""
         passkey = enrolment.complete_opening(
             **_registration(request), visitor=visitor(request._request)
         )
@@ -283,7 +286,7 @@ class OpenViewSet(Reviv, ViewSet):
 
 
 def _said(request: Request) -> dict[str, Any]:
-    # Our parser takes nothing but objects.
+    # Our parser only returns objects.
     return cast(dict[str, Any], request.data)
 
 

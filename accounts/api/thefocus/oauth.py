@@ -1,4 +1,4 @@
-"""Focus guide, "OAuth token helpers": a person's tokens elsewhere, and X's who am I."""
+"""Focus guide, "OAuth token helpers": a user's provider tokens, and X's users/me."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from focus.limiting.limits import X_ME
 from focus.web.routing import either_slash
 
 NO_STORE = {"Cache-Control": "no-store"}
-# X says when, in a header; its windows are of 15 minutes.
+# X's rate limit windows last 15 minutes. We do not forward its reset header.
 X_PATIENCE_SECONDS = 60
 
 
@@ -42,12 +42,12 @@ class XPerson(serializers.Serializer):
 
 
 class XMe(serializers.Serializer):
-    # DRF's own `data` is for whoever renders one, and this is for the documents.
-    data = XPerson(help_text="And what `user.fields` asked for.")  # type: ignore[assignment]
+    # Shadows DRF's `data`: this serializer only documents the response.
+    data = XPerson(help_text="With the requested `user.fields`.")  # type: ignore[assignment]
 
 
 class XForbids(DomainError):
-    """X believes the token and does not let it do this."""
+    """X accepts the token, but it lacks the permission."""
 
     code = "forbidden"
 
@@ -64,13 +64,15 @@ TOKEN = OpenApiExample(
     status_codes=["200"],
 )
 RESPONSES = {
-    200: OpenApiResponse(ProviderTokenSerializer, "A token that works now."),
-    404: OpenApiResponse(description="`not_linked`: there is no such link."),
+    200: OpenApiResponse(ProviderTokenSerializer, "A valid access token."),
+    404: OpenApiResponse(
+        description="`not_linked`: no account of this provider is linked."
+    ),
     409: OpenApiResponse(
-        description="`reconnect_required`: the provider asks for consent again, at "
+        description="`reconnect_required`: the provider needs your consent again, at "
         "`reconnect_url`."
     ),
-    503: OpenApiResponse(description="Whoever keeps the token cannot answer."),
+    503: OpenApiResponse(description="The provider or Clerk does not answer."),
 }
 
 
@@ -83,21 +85,21 @@ class ProviderTokenViewSet(TheFocus, ViewSet):
 
     @extend_schema(summary="Get your X token", responses=RESPONSES, examples=[TOKEN])
     def x_token(self, request: Request) -> Response:
-        """The access token of your linked X (Twitter) account."""
+        """Get the access token of your linked X (Twitter) account."""
         return self._token(request, "x")
 
     @extend_schema(
         summary="Get a linked account's token", responses=RESPONSES, examples=[TOKEN]
     )
     def retrieve(self, request: Request, provider: str) -> Response:
-        """The access token of your linked account at any provider, such as `google`."""
+        """Get the access token of your linked account, for example at `google`."""
         return self._token(request, provider)
 
     def _token(self, request: Request, provider: str) -> Response:
         principal = principal_of(request)
         if principal.read_only:
             raise PermissionDenied(
-                "Whoever acts in somebody's place gets no token.", code="read_only"
+                "Support cannot get a user's token.", code="read_only"
             )
         user = user_of(request)
         found = provider_tokens.find(user=user, provider=provider)
@@ -111,7 +113,7 @@ class ProviderTokenViewSet(TheFocus, ViewSet):
 
 
 class XMeViewSet(TheFocus, ViewSet):
-    # The Authorization header is X's here, and never looked at as one of ours.
+    # The Authorization header holds X's token, so our authentication must not read it.
     authentication_classes: list[Any] = []
     accepts = {"me": PUBLIC}
     limits = {"me": (X_ME,)}
@@ -124,11 +126,11 @@ class XMeViewSet(TheFocus, ViewSet):
                 str,
                 OpenApiParameter.HEADER,
                 required=True,
-                description="`Bearer ` and your X (Twitter) token. A credential of ours"
-                " is refused and goes nowhere.",
+                description="`Bearer ` and your X (Twitter) token. A Focus credential"
+                " is refused and never sent to X.",
             ),
             OpenApiParameter(
-                "user.fields", str, description="Comma-separated, of X's user fields."
+                "user.fields", str, description="X's user fields, comma-separated."
             ),
         ],
         responses={
@@ -137,14 +139,14 @@ class XMeViewSet(TheFocus, ViewSet):
         },
         examples=[
             OpenApiExample(
-                "Somebody",
+                "A user",
                 value={"data": {"id": "2244994945", "name": "Ann", "username": "ann"}},
                 response_only=True,
             )
         ],
     )
     def me(self, request: Request) -> Response:
-        """X's `GET /2/users/me`, with your own token of X's."""
+        """Forward X's `GET /2/users/me` with your own X token."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise x_profile.NotAnXToken("Send your X token as Authorization: Bearer …")
@@ -155,17 +157,17 @@ class XMeViewSet(TheFocus, ViewSet):
 
 
 def _answer(reply: Reply) -> dict[str, Any]:
-    """X's own words where it answers, ours where it refuses."""
+    """Return X's answer; raise our own refusal for X's."""
     if reply.status == 200:
         return reply.json()
     if reply.status == 401:
         raise x_profile.NotAnXToken("X refuses this token.")
     if reply.status == 403:
-        raise XForbids("X does not let this token read its person.")
+        raise XForbids("This X token may not read its user.")
     if reply.status == 429:
-        raise Throttled(X_PATIENCE_SECONDS, "X has been asked too often.")
+        raise Throttled(X_PATIENCE_SECONDS, "X's rate limit is reached.")
     if reply.status == 400:
-        raise x_profile.InvalidFields("X does not understand this request.")
+        raise x_profile.InvalidFields("X rejects this request as invalid.")
     raise ServiceDown(f"X answered {reply.status}.")
 
 

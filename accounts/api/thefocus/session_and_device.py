@@ -119,9 +119,10 @@ class SessionTokenViewSet(TheFocus, ViewSet):
         summary="Get a session token",
         responses={
             200: OpenApiResponse(
-                SessionToken, "A JWT of 15 minutes; where Clerk signed in, Clerk's."
+                SessionToken,
+                "A JWT for 15 minutes; after a sign-in with Clerk, Clerk's.",
             ),
-            401: OpenApiResponse(description="Nobody is signed in; see `signin_url`."),
+            401: OpenApiResponse(description="No user is signed in; see `signin_url`."),
         },
         examples=[
             OpenApiExample(
@@ -174,11 +175,11 @@ class SessionTokenViewSet(TheFocus, ViewSet):
 
 
 class DeviceViewSet(TheFocus, ViewSet):
-    """The two halves that the device itself calls; its code is its credential."""
+    """The device's side of a device login. The device code is its credential."""
 
     authentication_classes: list[Any] = []
     accepts = {"start": PUBLIC, "poll": PUBLIC, "cancel": PUBLIC}
-    # Codes cost nothing to make up, so polling counts for its address as well.
+    # An attacker can invent new codes, so polling also counts against the address.
     limits = {"start": (DEVICE_START,), "poll": (DEVICE_POLL, GENERAL)}
 
     @extend_schema(
@@ -202,7 +203,7 @@ class DeviceViewSet(TheFocus, ViewSet):
         ],
     )
     def start(self, request: Request) -> Response:
-        """Give a device its code to poll with, and one for its person to type."""
+        """Get a code for the device to poll with, and one for the user to type."""
         wish = NewDevice(data=request.data)
         wish.is_valid(raise_exception=True)
         try:
@@ -232,7 +233,7 @@ class DeviceViewSet(TheFocus, ViewSet):
         ],
         responses={
             200: OpenApiResponse(
-                SessionToken, "Approved: a personal access token, this once."
+                SessionToken, "Approved: a personal access token, shown only once."
             ),
             202: OpenApiResponse(Waiting, "Not decided yet. Wait `interval` seconds."),
             400: OpenApiResponse(
@@ -259,7 +260,7 @@ class DeviceViewSet(TheFocus, ViewSet):
         ],
     )
     def poll(self, request: Request) -> Response:
-        """Ask whether the person has approved. Polling too fast slows you down."""
+        """Ask whether the user has approved. Polling too fast increases `interval`."""
         answer = devices.poll(
             device_code=request.query_params.get("device_code", ""),
             code_verifier=request.headers.get("X-Code-Verifier", ""),
@@ -277,16 +278,16 @@ class DeviceViewSet(TheFocus, ViewSet):
         return Response(waiting, status=202, headers=headers)
 
     @extend_schema(
-        summary="Give a device login up",
+        summary="Cancel a device login",
         request=StoppedDevice,
         parameters=[VERIFIER],
         responses={
-            200: OpenApiResponse(Decided, "Its code opens nothing any more."),
+            200: OpenApiResponse(Decided, "The code no longer works."),
             400: OpenApiResponse(description="`invalid_device_code`."),
         },
     )
     def cancel(self, request: Request) -> Response:
-        """End a device login that the device has stopped. Repeating it is harmless."""
+        """Cancel a device login. Repeating it is harmless."""
         wish = StoppedDevice(data=request.data)
         wish.is_valid(raise_exception=True)
         devices.cancel(
@@ -322,7 +323,7 @@ class DecisionViewSet(TheFocus, ViewSet):
         ],
     )
     def complete(self, request: Request) -> Response:
-        """Answer the device that shows this code, with all the scopes it asked for."""
+        """Approve or deny the device with this code, with all requested scopes."""
         wish = Decision(data=request.data)
         wish.is_valid(raise_exception=True)
         if wish.validated_data["approve"]:
@@ -339,7 +340,7 @@ class DecisionViewSet(TheFocus, ViewSet):
 
 
 def _signin_url(request: Request) -> str:
-    """The sign-in page; it comes back to the asking page if that is an app's."""
+    """Return the sign-in page's URL, with a redirect back to an app's calling page."""
     page = f"{settings.PUBLIC_BASE_URL}/signin"
     for header in ("Referer", "Origin"):
         back = redirects.allowed_url(request.headers.get(header, ""))

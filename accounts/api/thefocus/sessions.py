@@ -1,4 +1,4 @@
-"""Where a person is signed in, beyond the guides: listed, and ended one by one."""
+"""A user's sessions: list them and end one. Not in the guides."""
 
 import uuid
 
@@ -47,10 +47,10 @@ class SessionViewSet(TheFocus, ViewSet):
 
     @extend_schema(
         summary="List sessions",
-        responses={200: OpenApiResponse(SignIns, "The last used first.")},
+        responses={200: OpenApiResponse(SignIns, "Most recently used first.")},
     )
     def list(self, request: Request) -> Response:
-        """Where you are signed in; the 200 last used. `current` is this request's."""
+        """List your 200 most recently used sessions. `current` marks this request's."""
         principal = principal_of(request)
         rows = sessions.live(user=user_of(request))[:200]
         about = {"current": principal.session_id}
@@ -61,7 +61,7 @@ class SessionViewSet(TheFocus, ViewSet):
         responses={200: OpenApiResponse(SignIn, "Ended.")},
     )
     def end(self, request: Request, session_id: uuid.UUID) -> Response:
-        """Sign out there: its tokens and its cookie work no more."""
+        """End a session. Its tokens and its cookie stop working."""
         principal = principal_of(request)
         row = sessions.end(
             user_id=user_of(request).pk,

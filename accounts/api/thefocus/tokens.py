@@ -1,4 +1,4 @@
-"""Focus guide, section 0: personal access tokens, made, listed, replaced and ended."""
+"""Focus guide, section 0: create, list, rotate and revoke personal access tokens."""
 
 import uuid
 from typing import Any, cast
@@ -49,7 +49,7 @@ class NewToken(serializers.Serializer):
         child=TrimmedText(max_length=64),
         required=False,
         max_length=64,
-        help_text=f"Of: {', '.join(scopes.SCOPES)}. All by default.",
+        help_text=f"Any of: {', '.join(scopes.SCOPES)}. All by default.",
     )
     expires_in_days = serializers.IntegerField(
         min_value=1,
@@ -64,12 +64,12 @@ class Rotation(serializers.Serializer):
         list(stored_secrets.OVERLAPS_SECONDS),
         required=False,
         default=0,
-        help_text="How long the old token goes on working.",
+        help_text="How long the old token still works.",
     )
 
 
 class MadeToken(Token):
-    """A token's row, and its secret."""
+    """A token with its secret."""
 
     token = serializers.CharField()
 
@@ -90,7 +90,7 @@ class Received(serializers.Serializer):
 
 
 MADE = OpenApiExample(
-    "Made",
+    "Created",
     value={
         "token": "focus_pat_3nK8sVbQ1xYw7TzRfJ0dGmHcLpUaEiO2wB4kQd",
         "id": "0c7e5a52-6a33-4b2e-8f0e-6f7f9a1c2d3e",
@@ -114,7 +114,7 @@ class TokenViewSet(TheFocus, ViewSet):
     }
     accepts = {
         "list": Access(PEOPLE, scope="account:read"),
-        # A token cannot make tokens: whoever steals one must not be able to stay.
+        # A token cannot create tokens, so a thief cannot keep access with new ones.
         "create": Access(PRESENT),
         "rotate": Access(PRESENT),
         "revoke": Access(PRESENT),
@@ -126,14 +126,14 @@ class TokenViewSet(TheFocus, ViewSet):
         summary="List tokens", responses={200: OpenApiResponse(Tokens, "Newest first.")}
     )
     def list(self, request: Request) -> Response:
-        """Your personal access tokens that still work; the 200 newest."""
+        """List your live personal access tokens; the 200 newest."""
         rows = tokens.live(user=user_of(request))[:200]
         return Response({"tokens": Token(rows, many=True).data})
 
     @extend_schema(
-        summary="Make a token",
+        summary="Create a token",
         request=NewToken,
-        responses={201: OpenApiResponse(MadeToken, "The token, this once.")},
+        responses={201: OpenApiResponse(MadeToken, "The token, shown only once.")},
         examples=[
             OpenApiExample(
                 "For a script",
@@ -145,7 +145,7 @@ class TokenViewSet(TheFocus, ViewSet):
     )
     @replayable_secret("token")
     def create(self, request: Request) -> Response:
-        """Make a personal access token for a script. Its secret is shown once."""
+        """Create a personal access token for a script. Its secret is shown once."""
         wish = NewToken(data=request.data)
         wish.is_valid(raise_exception=True)
         said = wish.validated_data
@@ -163,7 +163,7 @@ class TokenViewSet(TheFocus, ViewSet):
         summary="Rotate a token",
         request=Rotation,
         responses={
-            201: OpenApiResponse(MadeToken, "The successor, this once."),
+            201: OpenApiResponse(MadeToken, "The new token, shown only once."),
             409: OpenApiResponse(
                 description="`key_not_usable`: expired, revoked or already replaced."
             ),
@@ -172,7 +172,7 @@ class TokenViewSet(TheFocus, ViewSet):
     )
     @replayable_secret("token")
     def rotate(self, request: Request, token_id: uuid.UUID) -> Response:
-        """Replace a token by one of the same name, scopes and lifetime."""
+        """Replace a token by a new one with the same name, scopes and lifetime."""
         wish = Rotation(data=request.data)
         wish.is_valid(raise_exception=True)
         require_second_proof(request)
@@ -189,7 +189,7 @@ class TokenViewSet(TheFocus, ViewSet):
         responses={200: OpenApiResponse(Token, "Revoked.")},
     )
     def revoke(self, request: Request, token_id: uuid.UUID) -> Response:
-        """End one of your tokens at once."""
+        """Revoke one of your tokens. It stops working at once."""
         row = tokens.revoke(
             user=user_of(request),
             token_id=token_id,
@@ -202,7 +202,7 @@ class TokenViewSet(TheFocus, ViewSet):
         responses={200: OpenApiResponse(Token, "The token that made this call.")},
     )
     def current(self, request: Request) -> Response:
-        """The personal access token that this request was made with."""
+        """Return the personal access token of this request."""
         row = PersonalAccessToken.objects.get(pk=_token_id(request))
         return Response(Token(row).data)
 
@@ -211,12 +211,12 @@ class TokenViewSet(TheFocus, ViewSet):
         responses={200: OpenApiResponse(Token, "Revoked.")},
     )
     def revoke_current(self, request: Request) -> Response:
-        """End the token that this request was made with: signing out, for a script."""
+        """Revoke the token of this request: sign-out for a script."""
         return self.revoke(request, _token_id(request))
 
 
 class ExposedViewSet(TheFocus, ViewSet):
-    # Whoever finds a secret in the open need not be somebody here.
+    # Public: the finder of a leaked secret may have no account here.
     authentication_classes: list[Any] = []
     accepts = {"report": PUBLIC}
     limits = {"report": (EXPOSED,)}
@@ -225,7 +225,7 @@ class ExposedViewSet(TheFocus, ViewSet):
         summary="Report exposed tokens",
         request=Exposed,
         responses={
-            202: OpenApiResponse(Received, "Read. Which were ours is not said.")
+            202: OpenApiResponse(Received, "The answer does not say which were ours.")
         },
         examples=[
             OpenApiExample(
@@ -237,8 +237,9 @@ class ExposedViewSet(TheFocus, ViewSet):
         ],
     )
     def report(self, request: Request) -> Response:
-        """Tell us of tokens and keys found in the open. Those that are ours and live
-        are revoked, and their owners told.
+        """Report tokens and keys that were found in public.
+
+        Focus revokes those that are its own and live, and informs their owners.
         """
         wish = Exposed(data=request.data)
         wish.is_valid(raise_exception=True)

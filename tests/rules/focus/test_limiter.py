@@ -231,12 +231,12 @@ def test_nothing_readable_and_nothing_for_ever_is_kept_in_redis() -> None:
     InRedis(settings.REDIS_URL).ask([window], "believed:203.0.113.9:secret", 2)
     client: Any = redis.Redis.from_url(settings.REDIS_URL, decode_responses=True)
     for key in (window.key, "believed:203.0.113.9:secret"):
-        spelled = limiter._spelled(key)
+        spelled = limiter._redis_key(key)
         assert re.fullmatch(r"\{limit\}:[0-9a-f]{32}", spelled)
         assert 0 < client.pttl(spelled) <= 2000
     for _ in range(10):
         InRedis(settings.REDIS_URL).ask([window], None, 0)
-    assert client.llen(limiter._spelled(window.key)) == 3
+    assert client.llen(limiter._redis_key(window.key)) == 3
 
 
 def test_a_script_that_redis_forgot_is_sent_again() -> None:
@@ -282,7 +282,7 @@ def test_redis_dies_under_load_and_comes_back(
     deadline = time.monotonic() + 3 * limiter.REST_SECONDS
     probe = fresh(10**6)
     seen = redis.Redis.from_url(own_redis.url)
-    while not seen.exists(limiter._spelled(probe.key)):
+    while not seen.exists(limiter._redis_key(probe.key)):
         assert time.monotonic() < deadline
         bounded.hit([probe])
         time.sleep(0.05)
