@@ -5,7 +5,7 @@ A twin of a key that is being worked on waits for it, so both learn the one outc
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import LiteralString
 from uuid import UUID
@@ -81,11 +81,13 @@ class AppMonth:
 class Month:
     """The current month (UTC) of one account, from `begins` until before `ends`.
 
-    `minutes` and `exports` are those of one app's completed jobs.
+    `minutes` and `exports` are those of one app's completed jobs. `charged_micro` is
+    the sum over `apps`.
     """
 
     minutes: float
     exports: int
+    charged_micro: int
     apps: list[AppMonth]
     begins: datetime
     ends: datetime
@@ -259,45 +261,57 @@ _CHARGED_BY: LiteralString = f"""
 
 
 def this_month(*, account_id: UUID, hosted_by: str) -> Month:
-    """What apps charged an account in the current month, by app. Two queries.
+    """Sum what apps charged an account in the current month. Takes one query.
 
-    `minutes` sums what completed jobs of the app `hosted_by` say in their metadata, and
-    `exports` counts those with that action.
+    `minutes` sums the `minutes` in the metadata of completed jobs of the app
+    `hosted_by`, a slug; `exports` counts those of its jobs with the action `export`.
     """
-    asked = {"account": account_id, "slug": hosted_by}
-    [hosted] = rows(_HOSTED, asked)
-    apps = [AppMonth(**row) for row in rows(_BY_APP, asked)]
-    minutes = float(hosted.pop("minutes"))
-    # JSON shows a whole number as one.
-    whole = int(minutes) if minutes.is_integer() else minutes
-    return Month(minutes=whole, apps=apps, **hosted)
+    found = rows(_THIS_MONTH, {"account": account_id, "slug": hosted_by})
+    first = found[0]
+    minutes = float(first["minutes"])
+    return Month(
+        # JSON writes a whole number without a fraction.
+        minutes=int(minutes) if minutes.is_integer() else minutes,
+        exports=first["exports"],
+        charged_micro=first["total_micro"],
+        apps=[
+            AppMonth(**{name: row[name] for name in _APP_COLUMNS})
+            for row in found
+            if row["app"] is not None
+        ],
+        begins=first["begins"],
+        ends=first["ends"],
+    )
 
 
-_MONTH: LiteralString = """
+_APP_COLUMNS = tuple(field.name for field in fields(AppMonth))
+# One row for each app, and one without an app where none charged. Metadata may hold
+# anything: a value that is no number of minutes counts as none.
+_THIS_MONTH: LiteralString = f"""
     WITH month AS MATERIALIZED (
       SELECT begins AT TIME ZONE 'UTC' AS begins,
         (begins + interval '1 month') AT TIME ZONE 'UTC' AS ends
       FROM (SELECT date_trunc('month', ledger.now() AT TIME ZONE 'UTC') AS begins) m
+    ), by_app AS (
+      SELECT slug AS app, {_SUMS} FROM ({_CHARGED}) charged
+      JOIN accounts_app ON accounts_app.id = app_id
+      WHERE account_id = %(account)s AND at >= (SELECT begins FROM month)
+        AND at < (SELECT ends FROM month)
+      GROUP BY slug
+    ), hosted AS (
+      SELECT coalesce(sum(minutes), 0) AS minutes,
+        count(*) FILTER (WHERE action = 'export') AS exports
+      FROM (
+        SELECT action, CASE WHEN jsonb_typeof(metadata->'minutes') = 'number'
+          AND (metadata->>'minutes')::numeric BETWEEN 0 AND 1e9
+          THEN (metadata->>'minutes')::numeric END AS minutes
+        FROM jobs_job JOIN accounts_app a ON a.id = app_id
+        WHERE account_id = %(account)s AND a.slug = %(slug)s AND status = 'completed'
+          AND settled_at >= (SELECT begins FROM month)
+          AND settled_at < (SELECT ends FROM month)
+      ) done
     )
-"""
-_BY_APP: LiteralString = f"""{_MONTH}
-    SELECT slug AS app, {_SUMS} FROM ({_CHARGED}) charged
-    JOIN accounts_app ON accounts_app.id = app_id
-    WHERE account_id = %(account)s AND at >= (SELECT begins FROM month)
-      AND at < (SELECT ends FROM month)
-    GROUP BY slug ORDER BY slug
-"""  # noqa: S608 - our own fragments
-# A job may say anything; what is no number of minutes counts as none.
-_HOSTED: LiteralString = f"""{_MONTH}
-    SELECT begins, ends, coalesce(sum(minutes), 0) AS minutes,
-      count(*) FILTER (WHERE action = 'export') AS exports
-    FROM month LEFT JOIN (
-      SELECT settled_at, action, CASE WHEN jsonb_typeof(metadata->'minutes') = 'number'
-        AND (metadata->>'minutes')::numeric BETWEEN 0 AND 1e9
-        THEN (metadata->>'minutes')::numeric END AS minutes
-      FROM jobs_job JOIN accounts_app a ON a.id = app_id
-      WHERE account_id = %(account)s AND a.slug = %(slug)s AND status = 'completed'
-        AND settled_at >= (SELECT begins FROM month)
-        AND settled_at < (SELECT ends FROM month)
-    ) done ON true GROUP BY begins, ends
+    SELECT begins, ends, minutes, exports, app, jobs, calls, sales, charged_micro,
+      coalesce(sum(charged_micro) OVER (), 0)::bigint AS total_micro
+    FROM month CROSS JOIN hosted LEFT JOIN by_app ON true ORDER BY app
 """  # noqa: S608 - our own fragments

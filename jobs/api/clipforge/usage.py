@@ -84,7 +84,7 @@ class UsageViewSet(ClipForge, ViewSet):
                 "quotaMinutes": minutes,
                 "quotaExports": exports,
                 "resetDate": used.ends,
-                "creditsCharged": from_micro(sum(it.charged_micro for it in used.apps)),
+                "creditsCharged": from_micro(used.charged_micro),
                 "apps": [
                     {
                         "app": it.app,

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts.credentials import user_keys
@@ -14,6 +15,7 @@ from accounts.partners import consents
 from focus.money import MICRO
 from jobs import lifecycle, tool_purchases, usage
 from jobs.models import Job, ToolPurchase, Usage
+from tests.counting import statements
 from tests.doors.browsing import Browser
 
 pytestmark = pytest.mark.django_db
@@ -187,3 +189,67 @@ def test_minutes_that_are_no_number_of_minutes_count_as_none(
     Job.objects.filter(pk=job.pk).update(metadata={"minutes": said})
     month = usage.this_month(account_id=bob.pk, hosted_by="clipforge")
     assert month.minutes == 0
+
+
+def test_a_month_is_one_query_and_its_sums_agree(mine: App, bob: User) -> None:
+    clipforge = App.objects.create(slug="clipforge", name="ClipForge")
+    all_three(bob, mine)
+    for minutes in (1.25, 2.5):
+        job = settled(bob, clipforge, 2, 1)
+        done = {"action": "export", "metadata": {"minutes": minutes}}
+        Job.objects.filter(pk=job.pk).update(**done)
+    with statements() as sent:
+        month = usage.this_month(account_id=bob.pk, hosted_by="clipforge")
+    assert len(sent) == 1
+    assert (month.minutes, month.exports) == (3.75, 2)
+    assert [(row.app, row.charged_micro) for row in month.apps] == [
+        ("clipforge", 2 * MICRO),
+        (mine.slug, 35 * MICRO),
+    ]
+    assert month.charged_micro == 37 * MICRO
+
+
+def test_a_month_without_a_charge_lists_no_app(bob: User) -> None:
+    month = usage.this_month(account_id=bob.pk, hosted_by="clipforge")
+    assert (month.apps, month.charged_micro) == ([], 0)
+    assert (month.minutes, month.exports) == (0, 0)
+
+
+def test_a_month_among_years_of_rows_is_read_by_index(mine: App, bob: User) -> None:
+    ids = {"account": bob.pk, "app": mine.pk, "slug": mine.slug}
+    with connection.cursor() as cursor:
+        cursor.execute(_YEARS_OF_JOBS, ids)
+        cursor.execute(_YEARS_OF_CALLS, ids)
+        cursor.execute("ANALYZE jobs_job, jobs_usage")
+        cursor.execute(f"EXPLAIN {usage._THIS_MONTH}", ids)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    month = usage.this_month(account_id=bob.pk, hosted_by=mine.slug)
+    [row] = month.apps
+    jobs = Job.objects.filter(settled_at__gte=month.begins).count()
+    calls = Usage.objects.filter(created_at__gte=month.begins).count()
+    assert 0 < jobs < 1000
+    assert (row.jobs, row.calls, month.minutes) == (jobs, calls, jobs)
+    assert row.charged_micro == month.charged_micro == jobs + calls
+    assert "Seq Scan on jobs_job" not in plan
+    assert "Seq Scan on jobs_usage" not in plan
+    # Once for the sums by app, and once for the hosted minutes.
+    assert plan.count("job_settled_of_account") == 2, plan
+    assert "usage_of_an_account" in plan
+
+
+# One row every two hours, back from now.
+_YEARS_OF_JOBS = """
+    INSERT INTO jobs_job (id, account_id, app_id, action, status, reserved_micro,
+      charged_micro, refunded_micro, uncovered_micro, late, fail_reason, metadata,
+      expires_at, settled_at)
+    SELECT gen_random_uuid(), %(account)s, %(app)s, 'render', 'completed', 1, 1, 0, 0,
+      false, '', '{"minutes": 1}', now(), ledger.now() - n * interval '2 hours'
+    FROM generate_series(0, 20000) n
+"""
+_YEARS_OF_CALLS = """
+    INSERT INTO jobs_usage (account_id, app_id, key, amount_micro, reason, movement_id,
+      balance_after_micro, created_at)
+    SELECT %(account)s, %(app)s, 'many:' || n, 1, '', gen_random_uuid(), 0,
+      ledger.now() - n * interval '2 hours'
+    FROM generate_series(0, 20000) n
+"""
