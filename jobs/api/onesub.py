@@ -2,7 +2,11 @@
 
 from typing import Any, ClassVar, cast
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    extend_schema,
+    extend_schema_serializer,
+)
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,7 +24,8 @@ from focus.web.routing import either_slash
 from jobs import tool_purchases, usage
 
 
-class Charge(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Charge")
+class ChargeBody(serializers.Serializer[Any]):
     user_id = Id(help_text="From verify-user's answer.")
     amount = Credits(positive=True, most=usage.MAX_AMOUNT)
     reason = ExactText(max_length=usage.LONGEST_REASON, help_text="What was used.")
@@ -29,7 +34,8 @@ class Charge(serializers.Serializer[Any]):
     )
 
 
-class Charged(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Charged")
+class ChargedBody(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     new_balance = Credits()
     transaction_id = serializers.UUIDField()
@@ -49,8 +55,8 @@ class ConsumeViewSet(OneSub, ViewSet):
 
     @extend_schema(
         summary="Consume a user's credits",
-        request=Charge,
-        responses={200: Charged, 400: None, 409: None},
+        request=ChargeBody,
+        responses={200: ChargedBody, 400: None, 409: None},
         examples=[
             OpenApiExample(
                 "One image",
@@ -82,7 +88,7 @@ class ConsumeViewSet(OneSub, ViewSet):
         another request is 409 with `"is_duplicate": false`. A tool whose duplicate mode
         is `replay` gets the first 200 again.
         """
-        asked = Charge(data=request.data)
+        asked = ChargeBody(data=request.data)
         asked.is_valid(raise_exception=True)
         wish = asked.validated_data
         app = cast(App, principal_of(request).app)

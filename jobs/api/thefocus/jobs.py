@@ -3,7 +3,12 @@
 from typing import Any, cast
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_serializer,
+)
 from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -97,7 +102,8 @@ class JobBody(serializers.Serializer[Any]):
     settled_at = serializers.DateTimeField(allow_null=True)
 
 
-class Settled(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Settled")
+class SettledBody(serializers.Serializer[Any]):
     job = JobBody()
     charged = Credits()
     refunded = Credits()
@@ -225,7 +231,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         " what is still reserved is charged and the rest is `uncovered`. Only an app's"
         " key settles a job that such a key started.",
         request=FinishedJob,
-        responses={200: Settled, 402: None},
+        responses={200: SettledBody, 402: None},
         examples=[
             OpenApiExample(
                 "Settle 3 of 5",
@@ -251,7 +257,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     @extend_schema(
         summary="Fail a job and give its credits back",
         request=FailedJob,
-        responses=Settled,
+        responses=SettledBody,
         examples=[
             OpenApiExample(
                 "Fail with a refund",
