@@ -216,7 +216,7 @@ def test_a_month_without_a_charge_lists_no_app(bob: User) -> None:
 
 
 def test_a_month_among_years_of_rows_is_read_by_index(mine: App, bob: User) -> None:
-    ids = {"account": bob.pk, "app": mine.pk, "slug": mine.slug}
+    ids: dict[str, Any] = {"account": bob.pk, "app": mine.pk, "slug": mine.slug}
     with connection.cursor() as cursor:
         cursor.execute(_YEARS_OF_JOBS, ids)
         cursor.execute(_YEARS_OF_CALLS, ids)
