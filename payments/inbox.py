@@ -1,17 +1,18 @@
-"""Stripe's events: stored first, handled a moment later, each until it is done.
+"""The inbox of Stripe's events: store an event first, handle it a moment later.
 
-Whoever handles an event asks Stripe how its object stands now; the event only says
-what to look at. So order, repetition and lateness do not matter, and a worker that dies
-leaves a row that another takes up.
+A handler reads the present state of the event's object from the Stripe API; the event
+only names the object. So the order of events, repeated events and late events do not
+matter. Events are a row queue (`focus.due`): another worker takes up the event of a
+worker that died.
 
-Events take turns by lane, so no kind keeps another waiting: what says that a payment is
-new goes first, the newest and the oldest in turn; a retry gets one turn in three.
+Events take turns by lane, so no kind of event delays another. New payments and other
+new events have two turns of six each, the newest and the oldest in turn. Retries have
+one turn of three.
 """
 
 import hashlib
 import itertools
 import logging
-import random
 import re
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from focus import due
 from focus.errors import DomainError
 from payments import gateway, packs, refunds
 from payments.models import StripeEvent
@@ -30,7 +32,7 @@ from payments.stripe_objects import EventNotice
 log = logging.getLogger(__name__)
 
 Lane = StripeEvent.Lane
-# The lane of each turn, and which of its events: the newest, or the one due longest.
+# The lane of each turn, and its first event: the newest, or the one due longest.
 TURNS = (
     (Lane.PAYMENT, "-due_at"),
     (Lane.OTHER, "-due_at"),
@@ -39,9 +41,9 @@ TURNS = (
     (Lane.OTHER, "due_at"),
     (Lane.OTHER_AGAIN, "due_at"),
 )
-# Goes on from run to run, so a run that Stripe cuts short costs no lane its turn.
+# Counts across runs, so that a run that Stripe cuts short costs no lane its turn.
 _turns = itertools.count()
-# What credits follow from.
+# Events that credits follow from.
 PAYMENT_TYPES = {
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",
@@ -49,25 +51,33 @@ PAYMENT_TYPES = {
     "invoice.paid",
     "invoice.payment_succeeded",
 }
-# How long one run goes on; the next is rung for two seconds later.
+# How long one run goes on. Beat starts the next one two seconds later.
 RUN_SECONDS = 20
 REFUSED_BODY = 20_000
-# Longer than handling takes at worst: until then nobody else has the event.
-LEASE = timedelta(seconds=60)
-FIRST_WAIT = timedelta(seconds=5)
-LONGEST_WAIT = timedelta(hours=6)
-# With the waits above: about four days.
+# With the back-off below: about four days.
 TRIES = 30
+QUEUE = due.Queue(
+    StripeEvent.objects.all(),
+    task="payments.handle_events",
+    # Longer than handling an event takes at worst.
+    lease=timedelta(seconds=60),
+    # Spread, so that events that failed together do not return together.
+    backoff=due.Backoff(
+        first=timedelta(seconds=5), longest=timedelta(hours=6), spread=0.5
+    ),
+    most_tries=TRIES,
+    is_on=gateway.is_on,
+)
 BODY_KEPT = timedelta(days=90)
-# Who has it may go on with a payment; nobody here needs it.
+# A client_secret lets its holder complete the payment, and no code here needs it.
 _SECRET = re.compile(r'("client_secret"\s*:\s*)"[^"]*"')
 
 
 def receive(*, body: bytes, signature: str) -> bool:
-    """Store a signed event; false if it was stored before. Raises
-    `gateway.NotFromStripe` or `gateway.PaymentsOff`.
+    """Store a signed event. Returns whether it is new.
 
-    What is signed and cannot be read is stored as refused, for staff.
+    A signed body that is no readable event is stored as refused, for staff. Raises
+    `gateway.NotAnEvent` then, and `gateway.NotFromStripe` or `gateway.PaymentsOff`.
     """
     try:
         event = gateway.verified_event(body=body, signature=signature)
@@ -83,7 +93,7 @@ def _store_refused(body: bytes, junk: gateway.NotAnEvent) -> None:
     why = type(junk.__cause__).__name__
     log.error("signed by Stripe, and not an event: %s", why)
     StripeEvent.objects.get_or_create(
-        # By its bytes: the id that it claims stays free for the real event.
+        # Keyed by the bytes: the id in the body stays free for the real event.
         stripe_id=f"refused:{hashlib.sha256(body).hexdigest()}",
         defaults={
             "type": "unreadable",
@@ -98,6 +108,7 @@ def _store_refused(body: bytes, junk: gateway.NotAnEvent) -> None:
 
 
 def store(event: EventNotice, body: str) -> bool:
+    """Store an event that is due now. Returns whether it is new."""
     _, new = StripeEvent.objects.get_or_create(
         stripe_id=event.id,
         defaults={
@@ -107,7 +118,7 @@ def store(event: EventNotice, body: str) -> bool:
             "body": _SECRET.sub(r'\1"***"', body.replace("\x00", "")),
             "livemode": event.livemode,
             "happened_at": event.happened_at,
-            "due_at": timezone.now(),
+            "due_at": due.NOW,
             "lane": _lane(event.type),
         },
     )
@@ -119,8 +130,9 @@ def _lane(kind: str) -> StripeEvent.Lane:
 
 
 def handle_due(*, limit: int = 200, seconds: float = RUN_SECONDS) -> int:
-    """Handle what is due, one at a time, until time is up or Stripe does not answer.
-    Returns how many were done.
+    """Handle due events one at a time. Returns how many are done.
+
+    Ends after `limit` events, after `seconds`, or when Stripe does not answer.
     """
     done = 0
     ends = time.monotonic() + seconds
@@ -131,7 +143,7 @@ def handle_due(*, limit: int = 200, seconds: float = RUN_SECONDS) -> int:
         try:
             done += _handle(row)
         except gateway.StripeDown:
-            # Each of the others would wait for its timeouts too.
+            # Every other event would run into the same timeouts.
             break
         if time.monotonic() > ends:
             break
@@ -139,79 +151,78 @@ def handle_due(*, limit: int = 200, seconds: float = RUN_SECONDS) -> int:
 
 
 def handle_again(*, event_id: int) -> None:
-    """Have an event handled once more, whatever came of it: facts count once."""
+    """Make an event due as if it were new, unless it was refused.
+
+    Safe for a handled event: the rules count each payment once. A worker that is busy
+    with the event loses it.
+    """
     for row in StripeEvent.objects.filter(pk=event_id).exclude(
         state=StripeEvent.State.REFUSED
     ):
-        StripeEvent.objects.filter(pk=row.pk).update(
+        QUEUE.restart(
+            StripeEvent.objects.filter(pk=row.pk),
             state=StripeEvent.State.PENDING,
-            due_at=timezone.now(),
-            tries=0,
             lane=_lane(row.type),
         )
 
 
 @transaction.atomic
 def _claim(turn: int) -> StripeEvent | None:
-    now = timezone.now()
     own = TURNS[turn % len(TURNS)]
-    # Where this turn's lane is empty, the others take it, the first of them first.
+    # Where this turn's lane is empty, the other lanes follow in their order.
     for lane, order in (own, *sorted(TURNS)):
-        due = StripeEvent.objects.filter(lane=lane, due_at__lte=now)
-        waiting = due.select_for_update(no_key=True, skip_locked=True)
-        row = waiting.order_by(order, "pk").first()
+        in_lane = StripeEvent.objects.filter(lane=lane)
+        row = QUEUE.claim(in_lane, order=(order, "pk"))
         if row is not None:
-            break
-    if row is not None:
-        row.tries += 1
-        row.due_at = now + LEASE
-        row.save(update_fields=["tries", "due_at"])
-    return row
+            return row
+    return None
 
 
 def _handle(row: StripeEvent) -> bool:
+    """Whether the event is done, by this worker."""
+    if QUEUE.is_spent(row):
+        log.error("event %s: a worker died in each of %s tries", row.stripe_id, TRIES)
+        _finish(row, StripeEvent.State.FAILED, "a worker died in every try")
+        return False
     try:
         outcome = apply(row)
-    # Whatever it is, it must neither stop the other events nor be lost.
+    # No error may lose the event or stop the other events.
     except Exception as failure:
-        _put_off(row, failure)
+        _back_off(row, failure)
         if isinstance(failure, gateway.StripeDown):
             raise
         return False
     state = StripeEvent.State.IGNORED if outcome is None else StripeEvent.State.DONE
-    _finish(row, state, outcome or "nothing to do")
-    return True
+    return _finish(row, state, outcome or "nothing to do")
 
 
-def _put_off(row: StripeEvent, failure: Exception) -> None:
-    now = timezone.now()
-    final = row.tries >= TRIES
+def _back_off(row: StripeEvent, failure: Exception) -> None:
+    """Have the event tried again later, or give it up after its last try."""
+    final = QUEUE.is_last(row)
     if isinstance(failure, DomainError):
         say = log.error if final else log.warning
         say("event %s, try %s: %s", row.stripe_id, row.tries, failure.message)
     else:
         log.exception("event %s, try %s", row.stripe_id, row.tries)
-    words = f"{type(failure).__name__}: {failure}"
+    reason = f"{type(failure).__name__}: {failure}"
     if final:
-        _finish(row, StripeEvent.State.FAILED, words)
+        _finish(row, StripeEvent.State.FAILED, reason)
         return
-    wait = min(FIRST_WAIT * 2 ** (row.tries - 1), LONGEST_WAIT)
-    # Spread, so that what came at once does not come again at once.
-    wait *= random.uniform(1, 1.5)  # noqa: S311 — no secret
-    again = Lane.PAYMENT_AGAIN if row.type in PAYMENT_TYPES else Lane.OTHER_AGAIN
-    StripeEvent.objects.filter(pk=row.pk).update(
-        due_at=now + wait, outcome=words[:400], lane=again
-    )
+    lane = Lane.PAYMENT_AGAIN if row.type in PAYMENT_TYPES else Lane.OTHER_AGAIN
+    QUEUE.retry(row, outcome=reason[:400], lane=lane)
 
 
-def _finish(row: StripeEvent, state: str, outcome: str) -> None:
-    StripeEvent.objects.filter(pk=row.pk).update(
-        state=state, due_at=None, outcome=outcome[:400], handled_at=timezone.now()
+def _finish(row: StripeEvent, state: str, outcome: str) -> bool:
+    return QUEUE.finish(
+        row, state=state, outcome=outcome[:400], handled_at=timezone.now()
     )
 
 
 def apply(row: StripeEvent) -> str | None:
-    """Do what an event asks for; None where that is nothing."""
+    """Run the handler of an event's type. Returns its outcome, or None without one.
+
+    Asks Stripe, so no transaction may be open. Raises what the handler raises.
+    """
     handler = HANDLERS.get(row.type)
     if handler is None:
         return None
@@ -278,11 +289,15 @@ HANDLERS: dict[str, Callable[[StripeEvent], str]] = {
 
 
 def known_types() -> list[str]:
+    """Return the event types that Stripe must send here."""
     return sorted(HANDLERS)
 
 
 def forget_bodies() -> int:
-    """Drop the text of events that are long done: it names people."""
+    """Erase the bodies of old events that are done. Returns how many.
+
+    A body holds personal data, so it stays for `BODY_KEPT` only.
+    """
     old = Q(received_at__lt=timezone.now() - BODY_KEPT) & ~Q(body="")
     done = Q(due_at__isnull=True)
     return StripeEvent.objects.filter(old & done).update(body="")

@@ -44,6 +44,7 @@ class StripeEvent(models.Model):
         choices=Lane, default=Lane.OTHER, db_default=Lane.OTHER
     )
     tries = models.PositiveSmallIntegerField(default=0)
+    lease = models.UUIDField(null=True, editable=False)
     # The result in words, or the reason of the last failed attempt.
     outcome = models.CharField(max_length=400, blank=True)
     handled_at = models.DateTimeField(null=True)

@@ -71,6 +71,7 @@ class Plan(models.Model):
     price_tries = models.PositiveSmallIntegerField(
         default=0, db_default=0, editable=False
     )
+    price_lease = models.UUIDField(null=True, editable=False)
     price_problem = models.CharField(
         max_length=200, blank=True, default="", db_default="", editable=False
     )

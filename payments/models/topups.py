@@ -123,6 +123,7 @@ class TopUpAttempt(models.Model):
     reason = models.CharField(max_length=120, blank=True)
     due_at = models.DateTimeField(null=True)
     tries = models.PositiveSmallIntegerField(default=0)
+    lease = models.UUIDField(null=True, editable=False)
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
 

@@ -1,8 +1,12 @@
-"""Automatic charges: when one is due, and how it is made once.
+"""Automatic charges: when a wallet is due for one, and how to charge exactly once.
 
-An attempt is a row before it is a request, with one idempotency key for its whole life.
-Whoever takes it up after a crash looks at Stripe for what the dead one left, asks again
-under that key while Stripe remembers it, and later not at all: so nobody pays twice.
+An attempt is a row before it is a request to Stripe, with one idempotency key for its
+whole life. Attempts are a row queue (`focus.due`). A worker that takes up an attempt
+after a crash goes by three rules, so no customer pays twice:
+
+1. It first looks up the payment that the dead worker may have left at Stripe.
+2. While Stripe remembers the key, it repeats the request under the same key.
+3. After that it cancels the attempt and requests nothing.
 """
 
 import logging
@@ -14,6 +18,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 
+from focus import due
 from focus.background.sweeps import Sweep
 from focus.errors import DomainError
 from focus.money import MICRO
@@ -27,27 +32,32 @@ from wallet import ledger
 log = logging.getLogger(__name__)
 
 Status = TopUpAttempt.Status
-# Longer than a step's requests take at worst: until then nobody else has the attempt.
-LEASE = timedelta(seconds=120)
-FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=10), timedelta(hours=1)
-# How long one run goes on; the next is rung for five seconds later.
+QUEUE = due.Queue(
+    TopUpAttempt.objects.all(),
+    task="payments.top_up",
+    # Longer than the requests of a step take at worst.
+    lease=timedelta(seconds=120),
+    backoff=due.Backoff(first=timedelta(seconds=10), longest=timedelta(hours=1)),
+    is_on=gateway.is_on,
+)
+# How long one run goes on. Beat starts the next one five seconds later.
 RUN_SECONDS = 20
-# Stripe forgets an idempotency key after 24 hours; until then we may ask again.
+# Stripe forgets an idempotency key after 24 hours. A repeated request is safe before.
 RESUMABLE = timedelta(hours=23)
-# A bank debit that has taken longer is not counted on any more.
+# A bank debit that takes longer no longer counts as credits on their way.
 DEBIT_TAKES = timedelta(days=14)
 
 
 def begin_due(*, limit: int = 200) -> int:
-    """Write an attempt for each wallet that has fallen below its owner's threshold.
-    Returns how many. Any number of workers at once begin no more than one.
+    """Write an attempt for each wallet below its owner's threshold. Returns how many.
 
-    First switches off each rule that may not charge again, at any balance: its
-    owner must not read "on" where money went back or the pack has changed.
+    Parallel workers begin one attempt for a wallet. First switches off each rule that
+    may not charge again, at any balance: its owner must not read "on" after a refund
+    or a change of the pack.
     """
-    _end_what_must()
+    _switch_off_ended()
     sweep, begun = Sweep("payments.begin_top_ups"), 0
-    rested = _due().exclude(pk__in=sweep.backing_off)
+    rested = _due_rules().exclude(pk__in=sweep.backing_off)
     rule_ids = list(rested.values_list("pk", flat=True)[:limit])
     for rule_id in rule_ids:
         with sweep.each(rule_id):
@@ -56,21 +66,21 @@ def begin_due(*, limit: int = 200) -> int:
     return begun
 
 
-def _end_what_must(*, limit: int = 200) -> None:
+def _switch_off_ended(*, limit: int = 200) -> None:
     sweep = Sweep("payments.end_top_ups")
-    rested = _to_end().exclude(pk__in=sweep.backing_off)
+    rested = _ended_rules().exclude(pk__in=sweep.backing_off)
     rule_ids = list(rested.values_list("pk", flat=True)[:limit])
     for rule_id in rule_ids:
         with sweep.each(rule_id), transaction.atomic():
             rules = TopUpRule.objects.select_for_update(no_key=True, of=("self",))
             rule = rules.select_related("pack", "account").get(pk=rule_id)
-            if rule.enabled and (why := _must_end(rule)):
+            if rule.enabled and (why := _why_ended(rule)):
                 topup_outcomes.switch_off(rule=rule, why=why)
     sweep.end(complete=len(rule_ids) < limit)
 
 
-def _to_end() -> QuerySet[TopUpRule]:
-    """The rules of which `_must_end` says so."""
+def _ended_rules() -> QuerySet[TopUpRule]:
+    """Return the rules for which `_why_ended` has a reason."""
     same_pack = Q(
         pack__active=True,
         price_cents=F("pack__price_cents"),
@@ -85,11 +95,13 @@ def _to_end() -> QuerySet[TopUpRule]:
     return on.filter(~same_pack | Exists(went_back))
 
 
-def _due() -> QuerySet[TopUpRule]:
+def _due_rules() -> QuerySet[TopUpRule]:
+    """Return the rules that call for an attempt, by balance and by time."""
     pending = TopUpAttempt.objects.filter(
         account=OuterRef("account"), status=Status.PENDING
     )
-    # Debt is not paid off behind its owner's back: it may come from a dispute.
+    # A wallet in debt is left out: the debt may come from a dispute, and its owner pays
+    # it off on purpose only.
     return TopUpRule.objects.filter(
         ~Exists(pending),
         enabled=True,
@@ -103,17 +115,20 @@ def _due() -> QuerySet[TopUpRule]:
 
 @transaction.atomic
 def begin(*, rule_id: int) -> TopUpAttempt | None:
-    """An attempt, if the rule allows one now."""
-    # The lock stands before everything that is decided on: others wait, then see it.
+    """Write an attempt if the rule allows one now. Locks the rule; asks no Stripe.
+
+    Switches off a rule that may not charge again.
+    """
+    # Lock the rule before any decision: a parallel worker waits, then sees the attempt.
     rule = (
         TopUpRule.objects.select_for_update(no_key=True, of=("self",))
         .select_related("pack", "account")
         .get(pk=rule_id)
     )
     now = timezone.now()
-    if not _due().filter(pk=rule.pk).exists():
+    if not _due_rules().filter(pk=rule.pk).exists():
         return None
-    if why := _must_end(rule):
+    if why := _why_ended(rule):
         topup_outcomes.switch_off(rule=rule, why=why)
         return None
     if wait := _must_wait(rule, now):
@@ -121,7 +136,7 @@ def begin(*, rule_id: int) -> TopUpAttempt | None:
         return None
     customer = Customer.objects.get(account=rule.account_id)
     if customer.stripe_customer_id is None:
-        # Stripe lost the customer, and the card with it.
+        # Stripe has deleted the customer, and the card with it.
         topup_outcomes.switch_off(rule=rule, why=Why.CARD)
         return None
     TopUpRule.objects.filter(pk=rule.pk).update(not_before=now + COOL_DOWN)
@@ -133,16 +148,17 @@ def begin(*, rule_id: int) -> TopUpAttempt | None:
         stripe_customer_id=customer.stripe_customer_id,
         stripe_payment_method_id=rule.stripe_payment_method_id,
         created_at=now,
-        due_at=now,
+        due_at=due.NOW,
     )
 
 
-def _must_end(rule: TopUpRule) -> str:
+def _why_ended(rule: TopUpRule) -> str:
+    """Return why the rule may not charge any more, or an empty string."""
     pack = rule.pack
     sold = (pack.active, pack.credits * MICRO, pack.price_cents)
     if sold != (True, rule.credits_micro, rule.price_cents):
         return Why.PACK
-    # Money that went back has lowered the balance: it must not be fetched again.
+    # A refund has lowered the balance: the next charge would take the money again.
     went_back = Reversal.objects.filter(
         payment__account=rule.account_id,
         counts=True,
@@ -152,13 +168,16 @@ def _must_end(rule: TopUpRule) -> str:
 
 
 def _must_wait(rule: TopUpRule, now: datetime) -> datetime | None:
-    """Until when, where credits are on their way or the month's limit is reached."""
+    """Return when to look at the rule again, or None where it may charge now.
+
+    It waits while credits are on their way, and at the limit of the month.
+    """
     on_the_way = Purchase.objects.filter(
         account=rule.account_id,
         status=Purchase.Status.PROCESSING,
         created_at__gte=now - DEBIT_TAKES,
     ).aggregate(micro=Sum("credits_micro", default=0))["micro"]
-    # By time, not by the sweeper: what has expired is not there any more.
+    # The balance leaves out expired credits, also before the sweeper has met them.
     left = ledger.balance(account_id=rule.account_id).credits_micro
     if left + on_the_way >= rule.threshold_micro:
         return now + COOL_DOWN
@@ -169,9 +188,9 @@ def _must_wait(rule: TopUpRule, now: datetime) -> datetime | None:
 
 
 def spent_cents(*, account_id: UUID, at: datetime) -> int:
-    """What automatic charges took in the calendar month (UTC), with what is pending.
+    """Return the sum of automatic charges, paid and pending, of a month (UTC).
 
-    One that began in one month and was paid in the next counts in both.
+    A charge that began in one month and was paid in the next counts in both.
     """
     month = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     after = _month_after(at)
@@ -183,7 +202,10 @@ def spent_cents(*, account_id: UUID, at: datetime) -> int:
 
 
 def latest_attempts(*, account_id: UUID, count: int = 5) -> QuerySet[TopUpAttempt]:
-    """The last attempts, newest first; `refunded` says that money of one went back."""
+    """Return the latest attempts, newest first.
+
+    Each says by `refunded` whether money of its payment went back.
+    """
     went_back = Reversal.objects.filter(payment__top_up=OuterRef("pk"), counts=True)
     attempts_of = TopUpAttempt.objects.filter(account=account_id)
     mine = attempts_of.select_related("pack")
@@ -197,87 +219,71 @@ def _month_after(at: datetime) -> datetime:
 
 
 def charge_due(*, limit: int = 100, seconds: float = RUN_SECONDS) -> int:
-    """Take up what is due, new ones first, one at a time, until time is up or Stripe
-    does not answer. Returns how many have come to their end.
+    """Take due attempts one step on, one at a time. Returns how many have ended.
+
+    New attempts go first. Ends after `seconds`, or when Stripe does not answer.
     """
     done = 0
     ends = time.monotonic() + seconds
     for _ in range(limit):
-        attempt = _claim()
-        if attempt is None or time.monotonic() > ends:
+        attempt = QUEUE.claim() if time.monotonic() < ends else None
+        if attempt is None:
             break
         try:
             done += _advance(attempt)
         except (gateway.StripeDown, gateway.PaymentsOff) as down:
-            _put_off(attempt, down.message)
+            _back_off(attempt, down.message)
             break
-        # Whatever it is, it must neither stop the others nor be lost.
+        # No error may lose the attempt or stop the others.
         except Exception as failure:
             log.exception("top-up %s, try %s", attempt.pk, attempt.tries)
-            _put_off(attempt, f"{type(failure).__name__}: {failure}")
+            _back_off(attempt, f"{type(failure).__name__}: {failure}")
     return done
 
 
-@transaction.atomic
-def _claim() -> TopUpAttempt | None:
-    now = timezone.now()
-    row = (
-        TopUpAttempt.objects.select_for_update(no_key=True, skip_locked=True)
-        .filter(due_at__lte=now)
-        .order_by("tries", "due_at", "pk")
-        .first()
-    )
-    if row is not None:
-        row.tries += 1
-        row.due_at = now + LEASE
-        row.save(update_fields=["tries", "due_at"])
-    return row
-
-
-def _put_off(attempt: TopUpAttempt, why: str) -> None:
-    """Look again later; staff read why."""
-    wait = min(FIRST_WAIT * 2 ** min(attempt.tries - 1, 12), LONGEST_WAIT)
-    TopUpAttempt.objects.filter(pk=attempt.pk, status=Status.PENDING).update(
-        due_at=timezone.now() + wait, reason=why[:120]
-    )
+def _back_off(attempt: TopUpAttempt, why: str) -> None:
+    """Have the attempt looked at again later. The admin shows why."""
+    QUEUE.retry(attempt, reason=why[:120])
 
 
 def _advance(attempt: TopUpAttempt) -> bool:
-    """One step. Whether it came to its end."""
+    """Take a claimed attempt one step on. Returns whether it has ended."""
     try:
         intent = _left_at_stripe(attempt)
     except gateway.Missing:
         if not _is_old(attempt):
             raise
         reason = "Stripe does not know this payment"
-        topup_outcomes.end_attempt(
+        return topup_outcomes.end_attempt(
             attempt=attempt, status=Status.CANCELLED, reason=reason
         )
-        return True
     if intent is None:
         if obstacle := _obstacle(attempt):
-            topup_outcomes.end_attempt(
+            return topup_outcomes.end_attempt(
                 attempt=attempt, status=Status.CANCELLED, reason=obstacle
             )
-            return True
         try:
             intent = gateway.charge(params=_params(attempt), key=_key(attempt))
         except (gateway.StripeRefused, gateway.Missing) as no:
-            # Of the request, not of an intent; unless an earlier one left one.
+            # Stripe refused the request, unless an earlier request left a payment.
             intent = _look_for(attempt)
             if intent is None:
-                _refused(attempt, no)
-                return True
+                return _refused(attempt, no)
     return _follow(attempt, intent)
 
 
 def _left_at_stripe(attempt: TopUpAttempt) -> Intent | None:
+    """Return the payment that an earlier try left at Stripe, if there is one."""
     if attempt.stripe_payment_intent_id:
         return gateway.intent(intent_id=attempt.stripe_payment_intent_id)
     return _look_for(attempt) if attempt.tries > 1 else None
 
 
 def _look_for(attempt: TopUpAttempt) -> Intent | None:
+    """Search the customer's payments at Stripe for the payment of this attempt.
+
+    Raises `gateway.StripeBusy` where one of them cannot be read.
+    """
     since = attempt.created_at - timedelta(hours=1)
     made = gateway.intents_of_customer(customer=attempt.stripe_customer_id, since=since)
     unread = False
@@ -287,13 +293,13 @@ def _look_for(attempt: TopUpAttempt) -> Intent | None:
         elif it.attempt == str(attempt.pk):
             return it
     if unread:
-        # It may be the one that is looked for: charge no card on a guess.
+        # It may be the payment of this attempt: charge no card on a guess.
         raise gateway.StripeBusy("Stripe told of a payment that cannot be read.")
     return None
 
 
 def _obstacle(attempt: TopUpAttempt) -> str:
-    """Why it must not be asked for, this time or any more."""
+    """Return why Stripe must not be asked to charge, or an empty string."""
     if _is_old(attempt):
         return "Stripe did not answer for a day"
     allowed = TopUpRule.objects.filter(
@@ -315,7 +321,10 @@ def _key(attempt: TopUpAttempt) -> str:
 
 
 def _params(attempt: TopUpAttempt) -> dict[str, object]:
-    """Of the attempt's row alone: under one key they must never differ."""
+    """Return the request's parameters, from the attempt's row alone.
+
+    Stripe refuses a request that differs from an earlier one under the same key.
+    """
     return {
         "amount": attempt.price_cents,
         "currency": gateway.CURRENCY,
@@ -329,12 +338,16 @@ def _params(attempt: TopUpAttempt) -> dict[str, object]:
 
 
 def _follow(attempt: TopUpAttempt, intent: Intent) -> bool:
-    TopUpAttempt.objects.filter(
-        pk=attempt.pk, stripe_payment_intent_id__isnull=True
-    ).update(stripe_payment_intent_id=intent.id)
+    """Act on the state of the attempt's payment. Returns whether the attempt has ended.
+
+    A worker that lost the attempt stops here: it must not cancel a payment that the
+    next worker follows.
+    """
+    if not QUEUE.renew(attempt, stripe_payment_intent_id=intent.id):
+        return False
     refusal = intent.refusal
     if intent.status not in ("succeeded", "processing", "canceled"):
-        # An attempt ends only when nobody can pay it any more.
+        # Cancel it, so that no late payment follows the end of the attempt.
         try:
             intent = gateway.cancel_intent(intent_id=intent.id)
         except gateway.StripeRefused:
@@ -343,38 +356,35 @@ def _follow(attempt: TopUpAttempt, intent: Intent) -> bool:
         topup_outcomes.record(intent=intent)
         return True
     if intent.status != "canceled":
-        _put_off(attempt, f"Stripe says {intent.status}")
+        _back_off(attempt, f"Stripe says {intent.status}")
         return False
     refusal = refusal or intent.refusal
     if refusal == "authentication_required":
-        topup_outcomes.end_attempt(
+        return topup_outcomes.end_attempt(
             attempt=attempt, status=Status.AUTHENTICATION, reason=refusal
         )
-    else:
-        status = Status.DECLINED if refusal else Status.CANCELLED
-        topup_outcomes.end_attempt(
-            attempt=attempt, status=status, reason=refusal or "cancelled at Stripe"
-        )
-    return True
+    status = Status.DECLINED if refusal else Status.CANCELLED
+    return topup_outcomes.end_attempt(
+        attempt=attempt, status=status, reason=refusal or "cancelled at Stripe"
+    )
 
 
-def _refused(attempt: TopUpAttempt, no: DomainError) -> None:
+def _refused(attempt: TopUpAttempt, no: DomainError) -> bool:
+    """End an attempt that Stripe refused without a payment. Returns whether it did."""
     if isinstance(no, gateway.CardDeclined):
-        topup_outcomes.end_attempt(
+        return topup_outcomes.end_attempt(
             attempt=attempt,
             status=Status.DECLINED,
             reason=str(no.facts.get("reason") or "declined"),
         )
-    else:
-        topup_outcomes.end_attempt(
-            attempt=attempt,
-            status=Status.CANCELLED,
-            reason=no.message,
-            why_off=Why.CARD,
-        )
-        # Switching on again needs another card: this one would be refused again.
+    ended = topup_outcomes.end_attempt(
+        attempt=attempt, status=Status.CANCELLED, reason=no.message, why_off=Why.CARD
+    )
+    if ended:
+        # Switching on again needs another card: Stripe would refuse this one again.
         TopUpRule.objects.filter(
             account=attempt.account_id,
             enabled=False,
             stripe_payment_method_id=attempt.stripe_payment_method_id,
         ).update(stripe_payment_method_id="", card="")
+    return ended

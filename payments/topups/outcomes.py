@@ -127,6 +127,7 @@ def _write_end(attempt: TopUpAttempt, status: str, reason: str, **more: object) 
         status=status,
         reason=reason[:120],
         due_at=None,
+        lease=None,
         ended_at=timezone.now(),
         **more,
     )
@@ -135,18 +136,19 @@ def _write_end(attempt: TopUpAttempt, status: str, reason: str, **more: object) 
 @transaction.atomic
 def end_attempt(
     *, attempt: TopUpAttempt, status: str, reason: str, why_off: str = ""
-) -> None:
-    """End a pending attempt that charged nothing, and never will.
+) -> bool:
+    """End a claimed attempt that charged nothing, and never will.
 
     A decline backs the rule off or switches it off; `why_off` switches it off. Locks
-    the rule, then the attempt. An attempt that has ended stays as it is.
+    the rule, then the attempt. Returns False, and writes nothing, where the attempt has
+    ended or the worker has lost it to another.
     """
     found = _lock_attempt(attempt.pk)
     if found is None:
-        return
+        return False
     rule, row = found
-    if row.status != Status.PENDING:
-        return
+    if row.status != Status.PENDING or row.lease != attempt.lease:
+        return False
     _write_end(row, status, reason)
     if status == Status.AUTHENTICATION:
         switch_off(rule=rule, why=Why.AUTHENTICATION, attempt=row)
@@ -154,6 +156,7 @@ def end_attempt(
         _declined(rule, row, reason)
     elif why_off:
         switch_off(rule=rule, why=why_off, attempt=row)
+    return True
 
 
 def _declined(rule: TopUpRule, attempt: TopUpAttempt, reason: str) -> None:

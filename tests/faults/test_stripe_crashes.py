@@ -22,8 +22,9 @@ from wallet.models import Entry
 pytestmark = pytest.mark.django_db(transaction=True)
 HANDLE = "from payments import inbox; inbox.handle_due()"
 SHELL = ("django", "shell", "-v0", "-c")
-BEGIN = "from payments import charging as c; c.begin_due(); import time; time.sleep(60)"
-CHARGE = "from payments import charging as c; c.begin_due(); c.charge_due()"
+TOP_UP = "import time; from payments.topups import charging as c; c.begin_due(); "
+BEGIN = TOP_UP + "time.sleep(60)"
+CHARGE = TOP_UP + "c.charge_due()"
 
 
 def killed_when(work: str, true: Callable[[], object], till: Till, log: Path) -> None:

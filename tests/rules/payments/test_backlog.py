@@ -103,6 +103,30 @@ def test_an_event_handled_again_by_staff_is_new_again(till: Till) -> None:
     assert (row.lane, row.tries, row.state) == (0, 0, "pending")
 
 
+def test_a_stalled_worker_writes_no_outcome_after_staff_handle_it_again(
+    till: Till,
+) -> None:
+    backlog("customer.subscription.updated", count=1)
+    stalled = inbox._claim(0)
+    assert stalled is not None
+    inbox.handle_again(event_id=stalled.pk)
+    assert inbox._finish(stalled, StripeEvent.State.DONE, "late") is False
+    inbox._back_off(stalled, ValueError("late"))
+    row = StripeEvent.objects.get()
+    assert (row.state, row.outcome, row.tries) == ("pending", "", 0)
+    assert inbox._claim(0) is not None
+
+
+def test_an_event_whose_workers_all_died_is_given_up(till: Till) -> None:
+    backlog("customer.subscription.updated", tries=inbox.TRIES, count=1)
+    before = asked(till)
+    assert inbox.handle_due() == 0
+    row = StripeEvent.objects.get()
+    assert (row.state, row.due_at, row.lease) == ("failed", None, None)
+    assert row.outcome == "a worker died in every try"
+    assert asked(till) == before
+
+
 def test_what_was_refused_is_never_handled(db: None) -> None:
     row = StripeEvent.objects.create(
         stripe_id="refused:1",

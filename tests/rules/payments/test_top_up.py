@@ -273,7 +273,7 @@ class TestCharging:
             # Of next to no rows any plan will do; these two would not do for many.
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_sort = off")
-        assert "top_ups_on" in charging._due().explain()
+        assert "top_ups_on" in charging._due_rules().explain()
 
 
 @pytest.mark.django_db

@@ -13,7 +13,8 @@ from django.utils import timezone
 from accounts.models import App, User
 from payments import inbox, packs, reconciliation
 from payments.models import Pack, Payment, TopUpAttempt, TopUpRule
-from payments.topups import charging
+from payments.stripe_objects import Intent
+from payments.topups import charging, outcomes
 from tests.rules.payments.test_refunds import at_once, spend
 from tests.till import Till, credits_of
 from tests.top_ups import INTENTS, charged, letters, run, soon, statuses
@@ -190,6 +191,46 @@ class TestCeiling:
             self.end()
             assert self.begin() == 0
         assert TopUpRule.objects.get().not_before == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.django_db
+class TestStalledWorkers:
+    def claims(self, till: Till, alice: User) -> list[TopUpAttempt]:
+        """A worker's claim whose lease has ended, and the claim after it."""
+        till.top_up(alice)
+        charging.begin_due()
+        stalled = charging.QUEUE.claim()
+        soon()
+        second = charging.QUEUE.claim()
+        assert stalled is not None
+        assert second is not None
+        return [stalled, second]
+
+    def test_one_ends_no_attempt_that_the_next_worker_charges(
+        self, till: Till, alice: User
+    ) -> None:
+        stalled, second = self.claims(till, alice)
+        # The stalled worker read the rule while it was off for a moment.
+        late = outcomes.end_attempt(
+            attempt=stalled, status="cancelled", reason="switched off"
+        )
+        assert late is False
+        charging._back_off(stalled, "late")
+        row = TopUpAttempt.objects.get()
+        assert (row.status, row.reason, row.lease) == ("pending", "", second.lease)
+        assert charging._advance(second) is True
+        assert (statuses(), charged(till)) == (["paid"], 1)
+        assert TopUpAttempt.objects.get().lease is None
+
+    def test_one_cancels_no_payment_that_the_next_worker_follows(
+        self, till: Till, alice: User
+    ) -> None:
+        stalled, _ = self.claims(till, alice)
+        it = {"id": "pi_next", "status": "requires_action", "currency": "usd"}
+        asked = len(till.stripe.requests())
+        assert charging._follow(stalled, Intent.of(it)) is False
+        assert len(till.stripe.requests()) == asked
+        assert TopUpAttempt.objects.get().stripe_payment_intent_id is None
 
 
 @pytest.mark.django_db(transaction=True)
