@@ -113,18 +113,22 @@ class Queue(Generic[Row]):
     ) -> Row | None:
         """Take one due row for this worker, or return None. Never waits for a lock.
 
-        `rows` and `order` narrow and sort this claim; `fields` are written with it.
-        Commit before the work begins: only then do other workers see the lease. Costs
-        a SELECT, and an UPDATE where a row is due.
+        `rows` and `order` narrow and sort this claim. `fields` are written with it;
+        `NOW` among them is the time of the claim. Commit before the work begins: only
+        then do other workers see the lease. Costs a SELECT, and an UPDATE where a row
+        is due.
         """
         among = self.rows if rows is None else rows
-        due = among.filter(**{f"{self.columns.due_at}__lte": NOW}).annotate(_now=NOW)
-        locked = due.select_for_update(no_key=True, skip_locked=True, of=("self",))
+        waiting = among.filter(**{f"{self.columns.due_at}__lte": NOW}).annotate(
+            _now=NOW
+        )
+        locked = waiting.select_for_update(no_key=True, skip_locked=True, of=("self",))
         row = locked.order_by(*(order or self._order)).first()
         if row is None:
             return None
         now: datetime = row._now  # type: ignore[attr-defined]
         tries: int = min(getattr(row, self.columns.tries) + 1, MOST_COUNTED)
+        fields = {name: now if it is NOW else it for name, it in fields.items()}
         fields |= {
             self.columns.due_at: now + self.lease,
             self.columns.tries: tries,

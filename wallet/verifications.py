@@ -1,26 +1,38 @@
-"""Checks of one wallet in a worker, with progress that a page can show.
+"""Checks of one wallet, made by a worker, with progress for the admin's page.
 
-A row asks for it. Any worker takes it up, counts its steps there, and writes what it
-found. If it dies, the row is not renewed, and after `LEASE` beat has another worker
-begin anew; the one before, should it still live, writes no more.
+Staff request a check as a row of a row queue (`focus.due`). A worker counts its steps
+in the row, which renews its lease, and writes what it found. The check of a worker that
+died begins again after the lease; a worker that lost its check stops at the next step.
 """
 
 from collections.abc import Mapping
 from datetime import timedelta
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F
 
+from focus import due
 from wallet import invariants
-from wallet.ledger import NOW
 from wallet.models import Verification, Wallet
 
-LEASE = timedelta(seconds=60)
+QUEUE = due.Queue(
+    Verification.objects.filter(finished_at=None).select_related("wallet__account"),
+    task="wallet.verify",
+    # Longer than any one step takes.
+    lease=timedelta(seconds=60),
+    backoff=due.Backoff(first=timedelta(seconds=60), longest=timedelta(hours=1)),
+    order=("pk",),
+    columns=due.Columns(tries="attempt"),
+)
 MOST_FOUND = 100
 
 
+class LostCheck(Exception):
+    """Another worker has the check."""
+
+
 def request(*, wallet: Wallet, actor: str) -> Verification:
-    """The check of this wallet that waits or runs, asked for now if there is none."""
+    """Request a check of `wallet`, or return the check that waits or runs."""
     try:
         with transaction.atomic():
             return Verification.objects.create(wallet=wallet, actor=actor)
@@ -29,62 +41,49 @@ def request(*, wallet: Wallet, actor: str) -> Verification:
 
 
 def latest(*, wallet: Wallet) -> Verification | None:
+    """Return the check of `wallet` that was requested last."""
     return Verification.objects.filter(wallet=wallet).order_by("-pk").first()
 
 
 def run_due() -> int:
-    """Make every check that no living worker has taken up; returns how many."""
+    """Run every check that no other worker runs. Returns how many were finished."""
     done = 0
-    while (taken := _take()) is not None:
-        done += _run(taken, invariants.EVERY)
+    while (claimed := _claim()) is not None:
+        done += _run(claimed, invariants.EVERY)
     return done
 
 
-def _take() -> Verification | None:
-    free = Q(renewed_at=None) | Q(renewed_at__lt=NOW - LEASE)
-    with transaction.atomic():
-        row = (
-            Verification.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("wallet__account")
-            .filter(free, finished_at=None)
-            .order_by("pk")
-            .first()
-        )
-        if row is None:
-            return None
-        row.attempt += 1
-        row.step, row.steps = 0, len(invariants.EVERY)
-        row.entries = row.wallet.seq
-        Verification.objects.filter(pk=row.pk).update(
-            attempt=row.attempt,
-            step=0,
-            steps=row.steps,
-            entries=row.entries,
-            renewed_at=NOW,
-        )
+@transaction.atomic
+def _claim() -> Verification | None:
+    steps = len(invariants.EVERY)
+    row = QUEUE.claim(step=0, steps=steps, renewed_at=due.NOW)
+    if row is not None:
+        QUEUE.mine(row).update(entries=row.wallet.seq)
     return row
 
 
 def _run(row: Verification, among: Mapping[str, str]) -> bool:
-    """Whether this worker finished it."""
-    mine = Verification.objects.filter(pk=row.pk, attempt=row.attempt, finished_at=None)
+    """Check the wallet of a claimed row. Returns whether this worker finished it."""
 
     def count(step: int) -> None:
-        mine.update(step=step, renewed_at=NOW)
+        if not QUEUE.renew(row, step=step, renewed_at=due.NOW):
+            raise LostCheck
 
-    # The check keeps one snapshot open, which would not show or take our own writes.
+    # The check keeps one snapshot open, in which these writes would not show.
     beside = connection.copy()
     try:
         broken = invariants.violations(
             row.wallet_id, among=among, using=beside, on_step=count
         )
+    except LostCheck:
+        return False
     finally:
         beside.close()
-    said = [f"{each.invariant}: {each.detail}" for each in broken]
-    finished = mine.update(
-        finished_at=NOW,
+    found = [f"{each.invariant}: {each.detail}" for each in broken]
+    return QUEUE.finish(
+        row,
+        finished_at=due.NOW,
         step=F("steps"),
         broken=len(broken),
-        found=said[:MOST_FOUND],
+        found=found[:MOST_FOUND],
     )
-    return bool(finished)

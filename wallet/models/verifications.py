@@ -7,20 +7,22 @@ from wallet.models.wallets import Wallet
 
 
 class Verification(models.Model):
-    """One check of a wallet: how far it is, and what it found.
+    """One check of a wallet: its progress, and what it found.
 
-    A worker renews `renewed_at` with each step. One that is not renewed was dropped by
-    a worker that died, and the next one begins it anew; see `wallet.verifications`.
+    Unfinished checks are a row queue; see `wallet.verifications`.
     """
 
     wallet = models.ForeignKey(
         Wallet, on_delete=models.PROTECT, related_name="verifications"
     )
-    # Who asked: a code.
+    # The code of the staff member who requested it.
     actor = models.CharField(max_length=120)
     asked_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(null=True, db_default=Now())
+    lease = models.UUIDField(null=True, editable=False)
+    # The worker's latest sign of life; null while none has begun.
     renewed_at = models.DateTimeField(null=True)
-    # Counts the workers that began it; only the latest may write.
+    # How many workers have begun it.
     attempt = models.IntegerField(default=0)
     step = models.IntegerField(default=0)
     steps = models.IntegerField(default=0)

@@ -69,14 +69,14 @@ def test_each_step_is_seen_by_others_while_the_check_runs(wallet, monkeypatch):
 
 def test_one_that_a_killed_worker_left_is_begun_anew_after_its_lease(wallet):
     verifications.request(wallet=wallet, actor="staff")
-    dead = verifications._take()
+    dead = verifications._claim()
     assert dead is not None
     Verification.objects.update(step=3)
     # The worker is gone. Within the lease no other takes it.
     assert verifications.run_due() == 0
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE wallet_verification SET renewed_at = now() - interval '61 s'"
+            "UPDATE wallet_verification SET due_at = due_at - interval '60 s'"
         )
     assert verifications.run_due() == 1
     row = Verification.objects.get()
@@ -84,6 +84,20 @@ def test_one_that_a_killed_worker_left_is_begun_anew_after_its_lease(wallet):
     # Should it live after all, it writes no more.
     assert verifications._run(dead, invariants.EVERY) is False
     assert Verification.objects.get().attempt == 2
+
+
+def test_a_worker_that_lost_its_check_stops_at_the_next_step(wallet):
+    verifications.request(wallet=wallet, actor="staff")
+    stalled = verifications._claim()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE wallet_verification SET due_at = now()")
+    second = verifications._claim()
+    assert stalled is not None
+    assert second is not None
+    assert verifications._run(stalled, invariants.EVERY) is False
+    row = Verification.objects.get()
+    assert (row.lease, row.step, row.attempt) == (second.lease, 0, 2)
+    assert verifications._run(second, invariants.EVERY) is True
 
 
 def test_many_workers_check_it_once(wallet):
