@@ -1,5 +1,5 @@
-"""Who is calling: people, sessions, partner apps and their keys, devices, tokens.
+"""Accounts, their sign-ins and credentials, and the partner apps that use them.
 
-Only this app's rules write its tables. Accounts are closed, never deleted: the
-ledger refers to them for ever.
+Only this app's rules write its tables. Accounts are closed and never deleted, because
+ledger entries refer to them for ever.
 """

@@ -18,7 +18,7 @@ class AccountsConfig(AppConfig):
 
         from accounts import roles
 
-        # django-cors-headers' only way to ask for origins that settings do not know.
+        # django-cors-headers has no other hook for origins that are not in settings.
         check_request_enabled.connect(
             is_from_an_app, dispatch_uid="accounts.partners.origins"
         )
@@ -28,14 +28,15 @@ class AccountsConfig(AppConfig):
 
 
 def is_from_an_app(sender: Any, request: HttpRequest, **_newer: Any) -> bool:
-    """Whether this API request comes from a page of a registered app."""
+    """Return whether a page of a registered app sent this API request."""
     from accounts.partners import origins
 
-    # It is asked about pages as well, and those are nobody else's to read.
+    # The signal also fires for our pages, which no other origin may read.
     if not re.match(settings.CORS_URLS_REGEX, request.path_info):
         return False
     try:
         return origins.is_registered(request.headers.get("Origin", ""))
     except (DatabaseError, InterfaceError):
-        # Asked on the way out too: the 503 that is already made must not become a 500.
+        # The signal fires for responses too. Without a database the response is already
+        # a 503, and an exception here would turn it into a 500.
         return False

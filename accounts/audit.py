@@ -1,4 +1,7 @@
-"""The audit: one append-only row for each thing that happened to somebody's access."""
+"""The audit: one append-only row for each change to the access of an account.
+
+A trigger refuses to change or delete these rows.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +15,7 @@ from accounts.models import SecurityEvent, User
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Where a request came from, as far as we can tell."""
+    """The address and user agent of a request. None and "" if they are unknown."""
 
     ip: str | None = None
     user_agent: str = ""
@@ -31,8 +34,8 @@ def record(
 ) -> SecurityEvent:
     """Write one event, in the caller's transaction if there is one.
 
-    `facts` go to JSON as they are and must hold no secret. `actor` is who did it where
-    that is not `user` themselves.
+    `facts` are stored as JSON and must hold no secret. `actor` names the staff member
+    or system that acted; without it the actor is `user`.
     """
     return SecurityEvent.objects.create(
         user=user,
@@ -45,7 +48,7 @@ def record(
     )
 
 
-# What staff look at and prepare. The person reads what came of it, not this.
+# Steps of staff that the account's owner does not see. The owner sees their results.
 INTERNAL = [
     "adjustment_rejected",
     "adjustment_requested",
@@ -59,9 +62,10 @@ INTERNAL = [
 
 @dataclass(frozen=True, slots=True)
 class OwnerEvent:
-    """An event as the account's owner may read it.
+    """An event as shown to the account's owner.
 
-    `ip` and `user_agent` are their own or empty: a member of staff keeps theirs.
+    `ip` and `user_agent` are the owner's own. They are empty where staff acted, so that
+    staff addresses stay private.
     """
 
     kind: str
@@ -72,7 +76,7 @@ class OwnerEvent:
 
 
 def owner_events(*, user: User, limit: int) -> list[OwnerEvent]:
-    """The last events that concern the account's owner, newest first."""
+    """Return the last `limit` events that the account's owner may see, newest first."""
     events = list(events_of(user=user).exclude(kind__in=INTERNAL)[:limit])
     own = {"", str(user), str(user.pk)}
     others = {event.actor for event in events} - own
@@ -96,5 +100,5 @@ def owner_events(*, user: User, limit: int) -> list[OwnerEvent]:
 
 
 def events_of(*, user: User) -> QuerySet[SecurityEvent]:
-    """What happened to one person's access, newest first."""
+    """Return all events of one account, newest first."""
     return SecurityEvent.objects.filter(user=user).order_by("-at", "-pk")

@@ -1,7 +1,8 @@
-"""From a request to a `Principal`: one dispatcher for every credential we know.
+"""Authentication of API requests: one dispatcher for every kind of credential.
 
-A list of DRF authenticators would not do: the first that meets a bearer it cannot parse
-refuses it before the next one is asked.
+It turns the credential of a request into a `Principal`. A list of DRF authenticators
+would not work: the first one that cannot parse a bearer token refuses the request, and
+DRF does not try the next one.
 """
 
 import re
@@ -49,23 +50,25 @@ from accounts.providers.outbound import ServiceDown
 from accounts.signin import bound_tokens, sessions
 from focus.limiting import addresses, limits
 
-Believed = tuple[User | Principal, Principal]
+Authenticated = tuple[User | Principal, Principal]
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _BROWSER_KEY = re.compile(r"[a-z0-9]{32,40}")
 
 
 class Credentials(BaseAuthentication):
-    """Believes at most one credential: a header's, else the browser's cookie.
+    """Authenticates one credential: that of a header, or else the browser's cookie.
 
-    A header is never backed up by the cookie: a bad one is 401. `request.user` becomes
-    the person, or the `Principal` itself for an app's key; `request.auth` is always the
-    `Principal`. Costs one query; none for a secret that cannot be ours, and a few once
-    for a newcomer whom Clerk has verified. Raises `Limited` before the
-    query where the caller's address has sent too many wrong secrets.
+    A request with a bad header is 401, even if it has a good cookie. `request.user`
+    becomes the user, or the `Principal` itself for an app's key. `request.auth` is
+    always the `Principal`.
+
+    One query, and none for a malformed secret. The first request of a new Clerk user
+    takes a few more. Raises `Limited` before the query if the caller's address has sent
+    too many wrong secrets.
     """
 
-    def authenticate(self, request: Any) -> Believed | None:
+    def authenticate(self, request: Any) -> Authenticated | None:
         meta = request._request.META
         try:
             if (key := meta.get("HTTP_X_API_KEY")) is not None:
@@ -78,12 +81,12 @@ class Credentials(BaseAuthentication):
             raise PermissionDenied(refusal.message, code=refusal.code) from refusal
         return self.by_cookie(request._request)
 
-    def by_cookie(self, request: HttpRequest) -> Believed | None:
+    def by_cookie(self, request: HttpRequest) -> Authenticated | None:
         session = browser_session(request)
         if session is None:
-            return _by_clerks_cookie(request)
+            return _by_clerk_cookie(request)
         same_site.refuse_cross_site(request)
-        return _in_browser(
+        return _by_session(
             session,
             bound_to=_calling_app(request, session.user),
             may_consent=same_site.may_consent(request.META),
@@ -94,18 +97,19 @@ class Credentials(BaseAuthentication):
 
 
 class ReturningCredentials(Credentials):
-    """For whom another site sends back to us: a link from there carries the cookie.
+    """Authenticates users who return from another site's redirect.
 
-    What the view does then must hang on a state that this browser was given.
+    Such a request carries the cookie, so the same-site checks would refuse it. The view
+    must check a `state` that this browser was given.
     """
 
-    def by_cookie(self, request: HttpRequest) -> Believed | None:
+    def by_cookie(self, request: HttpRequest) -> Authenticated | None:
         session = browser_session(request)
-        return _in_browser(session) if session else None
+        return _by_session(session) if session else None
 
 
 class Accepts(BasePermission):
-    """Holds a view to its declared table. An action missing from it is closed."""
+    """Checks the `accepts` table of a view. An action without an entry is closed."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
         declared = getattr(view, "accepts", {}).get(view.action, access.CLOSED)
@@ -159,7 +163,7 @@ def require_second_proof(request: Request) -> None:
 
 
 def visitor(request: HttpRequest) -> Visitor:
-    """Where this request came from, short enough for a row."""
+    """Return the address and the user agent of a request, cut to fit our columns."""
     meta = request.META
     agent = meta.get("HTTP_USER_AGENT", "").replace("\x00", "")[:400]
     address = addresses.client(meta)
@@ -167,7 +171,9 @@ def visitor(request: HttpRequest) -> Visitor:
 
 
 def browser_session(request: HttpRequest) -> Session | None:
-    """The live session of the browser's cookie: one query, none without a cookie."""
+    """Return the live session of the browser's cookie. One query, none without a
+    cookie.
+    """
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
     if not _BROWSER_KEY.fullmatch(key):
         return None
@@ -175,8 +181,10 @@ def browser_session(request: HttpRequest) -> Session | None:
 
 
 def bearer_token(header: str) -> str:
-    """The token of an `Authorization` header, in any case of `Bearer` and with any
-    number of spaces (RFC 9110, 11.4). Raises `MalformedToken` for another scheme.
+    """Return the token of an `Authorization: Bearer` header.
+
+    The scheme is case-insensitive and may be followed by several spaces (RFC 9110,
+    11.4). Raises `MalformedToken` for another scheme.
     """
     scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != "bearer":
@@ -184,22 +192,22 @@ def bearer_token(header: str) -> str:
     return token.strip()
 
 
-def _by_bearer(header: str, request: HttpRequest) -> Believed:
+def _by_bearer(header: str, request: HttpRequest) -> Authenticated:
     secret = bearer_token(header)
     if secret.startswith(opaque.PAT):
-        _examine(secret, opaque.PAT, request)
+        _require_guesses_left(secret, opaque.PAT, request)
         token = tokens.find(secret=secret, visitor=visitor(request))
         scopes = frozenset(token.scopes)
         return token.user, Principal(
             Kind.PAT, user=token.user, scopes=scopes, token_id=token.pk
         )
     if secret.startswith(opaque.APP_KEY):
-        _examine(secret, opaque.APP_KEY, request)
+        _require_guesses_left(secret, opaque.APP_KEY, request)
         key = app_keys.find(secret=secret)
         principal = Principal(Kind.APP_KEY, app=key.app, token_id=key.pk)
         return principal, principal
     if secret.count(".") == 2 and clerk.is_clerk_token(secret):
-        return _visiting(clerk.read(secret), request)
+        return _by_clerk_visit(clerk.read(secret), request)
     if secret.count(".") == 2:
         claims = jwt.read(jwt.ACCESS, secret)
         session_id, app = uuid.UUID(claims["sid"]), None
@@ -213,19 +221,22 @@ def _by_bearer(header: str, request: HttpRequest) -> Believed:
     raise MalformedToken("The token is invalid.")
 
 
-def _examine(secret: str, prefix: str, request: HttpRequest) -> None:
-    """Raise `Limited` where this address may not have another secret looked up.
+def _require_guesses_left(secret: str, prefix: str, request: HttpRequest) -> None:
+    """Raise `Limited` if this address has made too many wrong guesses.
 
-    A misspelled secret needs no look-up. A JWT is judged by its signature alone, so a
-    genuine one works from an address where others guess.
+    A malformed secret costs no lookup, so it is not limited. JWTs are not limited
+    either: only a signature makes one valid, so a genuine JWT works from an address
+    that also sends guesses.
     """
     if opaque.is_well_formed(secret, prefix=prefix):
         limits.tally_of(request).require_guesses_left(secret)
 
 
-def _by_api_key(secret: str, request: HttpRequest) -> Believed:
-    """The key's person. A bearer beside it must be the same person's, and is used."""
-    _examine(secret, opaque.USER_KEY, request)
+def _by_api_key(secret: str, request: HttpRequest) -> Authenticated:
+    """Authenticate a user key. A bearer token beside it must be of the same user; then
+    the bearer token decides.
+    """
+    _require_guesses_left(secret, opaque.USER_KEY, request)
     key = user_keys.find(secret=secret, visitor=visitor(request))
     if (header := request.META.get("HTTP_AUTHORIZATION")) is None:
         return key.user, Principal(Kind.USER_KEY, user=key.user, token_id=key.pk)
@@ -235,9 +246,9 @@ def _by_api_key(secret: str, request: HttpRequest) -> Believed:
     return believed
 
 
-def _in_browser(
+def _by_session(
     session: Session, *, bound_to: App | None = None, may_consent: bool = False
-) -> Believed:
+) -> Authenticated:
     return session.user, Principal(
         Kind.SESSION,
         user=session.user,
@@ -248,10 +259,11 @@ def _in_browser(
 
 
 def _calling_app(request: HttpRequest, user: User) -> App | None:
-    """The app from the page of which the browser's cookie comes, None for our pages.
+    """Return the app that owns the page which sent the browser's cookie, None for our
+    own pages.
 
-    A cookie on an app's page is as strong as that app's tokens. A page of an unknown
-    origin may not use the cookie, not even where the browser would hide the answer.
+    On an app's page the cookie grants what that app's tokens grant. A page of an
+    unknown origin is refused, even where the browser would hide the response.
     """
     origin = request.META.get("HTTP_ORIGIN")
     if origin is None or origins.is_first_party(origin):
@@ -265,9 +277,11 @@ def _calling_app(request: HttpRequest, user: User) -> App | None:
     return app
 
 
-def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
-    """Whom Clerk's own cookie signs in. A token that is not right is no sign-in: the
-    browser sends what it has, and the sign-in page is the answer to that.
+def _by_clerk_cookie(request: HttpRequest) -> Authenticated | None:
+    """Authenticate Clerk's own session cookie.
+
+    Returns None for an invalid or expired token, as for no cookie: the browser sends
+    what it has, and the sign-in page follows.
     """
     token = clerk_cookie.read(request)
     if token is None:
@@ -278,12 +292,14 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
             return None
         same_site.refuse_cross_site(request)
         origin = request.META.get("HTTP_ORIGIN")
-        # SameSite=None: a page from anywhere may have it sent, even to read.
+        # The cookie is SameSite=None, so a page of any site can make the browser send
+        # it.
         if origin not in (None, visit.party) and not origins.may_use_cookies(origin):
             raise same_site.cross_site_refusal()
-        # The page that asks decides: any page of the domain may have set the cookie.
+        # The requesting page decides, because any page of the domain can set the
+        # cookie.
         ours = origin is None or origins.is_first_party(origin)
-        user, principal = _visiting(visit, request, check_app=ours)
+        user, principal = _by_clerk_visit(visit, request, check_app=ours)
     except (InvalidToken, TokenExpired):
         return None
     except AppNotGranted as revoked:
@@ -291,20 +307,21 @@ def _by_clerks_cookie(request: HttpRequest) -> Believed | None:
     calling = _calling_app(request, cast(User, principal.user))
     if calling is not None and calling != principal.bound_to:
         if principal.bound_to is not None:
-            # The server of the app that it was made for has this token too, and can
-            # write any Origin: it must not become a token of another app.
+            # The app that the token is bound to has a copy of it, and its server can
+            # send any Origin. The token must not work as a token of another app.
             return None
-        # The page must not get the token of our own page.
+        # An app's page must not get the token that our own page may read.
         principal = replace(principal, bound_to=calling, token="")
     may_consent = same_site.may_consent(request.META)
     return user, replace(principal, may_consent=may_consent)
 
 
 def clerk_principal(request: HttpRequest) -> Principal | None:
-    """Whom Clerk's cookie brings to a page of ours, from wherever a link was.
+    """Return the principal of Clerk's cookie on one of our pages, from any link.
 
-    For a page that tells nobody else, and for a form that has been checked. It needs no
-    more than a form in its place where Clerk or its keys are not to be had.
+    Use it only for pages that no other site can read and for forms with a checked CSRF
+    token. Returns None without a valid token and when Clerk is unavailable; the caller
+    then shows the sign-in form.
     """
     try:
         token = clerk_cookie.read(request)
@@ -313,18 +330,18 @@ def clerk_principal(request: HttpRequest) -> Principal | None:
             visit.party is None and not same_site.is_first_party_request(request.META)
         ):
             return None
-        return _visiting(visit, request, check_app=False)[1]
+        return _by_clerk_visit(visit, request, check_app=False)[1]
     except (InvalidToken, TokenExpired, PermissionDenied, ServiceDown):
         return None
 
 
-def _visiting(
+def _by_clerk_visit(
     visit: clerk.Visit, request: HttpRequest, *, check_app: bool = True
-) -> Believed:
-    """The person behind a genuine token of Clerk's, who may be new here.
+) -> Authenticated:
+    """Authenticate a genuine Clerk token. A new Clerk user gets an account here.
 
-    Without `check_app` the app that the token is bound to may be one that the person
-    took its permission back from.
+    With `check_app` the app that the token is bound to must be live and permitted by
+    the user.
     """
     met = clerk.find(visit=visit)
     if met.app is not None and check_app:
@@ -336,7 +353,7 @@ def _visiting(
         clerk.note_impersonation(visit=visit, user=user, visitor=visitor(request))
         if request.method not in _SAFE:
             raise PermissionDenied(
-                "Whoever acts in somebody's place may only look.", code="read_only"
+                "Support can only read in another person's account.", code="read_only"
             )
     return user, Principal(
         Kind.CLERK,

@@ -1,4 +1,4 @@
-"""Short-lived state behind a nonce: kept in Redis, handed back once."""
+"""Short-lived state in Redis under a nonce. Each state can be taken once."""
 
 import hashlib
 import json
@@ -18,18 +18,21 @@ _NONCE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class OtherPurpose(DomainError):
-    """The nonce was given out for something else. It is spent all the same."""
+    """The nonce was issued for another purpose. It is used up all the same."""
 
 
 class Unavailable(DomainError):
-    """Redis cannot be asked: what starts or ends here has to wait."""
+    """Redis is unavailable, so no ceremony can start or finish. Retry later."""
 
     code = "service_unavailable"
     retry_after_seconds = 1
 
 
 def keep(*, purpose: str, facts: dict[str, Any], seconds: int) -> str:
-    """Keep `facts` under a new nonce of 256 bits, which is the only way to them."""
+    """Store `facts` under a new random nonce of 256 bits and return the nonce.
+
+    Raises `Unavailable` without Redis.
+    """
     nonce = secrets.token_urlsafe(32)
     kept = json.dumps({"purpose": purpose, "facts": facts})
     try:
@@ -40,14 +43,15 @@ def keep(*, purpose: str, facts: dict[str, Any], seconds: int) -> str:
 
 
 def take(*, purpose: str, nonce: object) -> dict[str, Any] | None:
-    """The facts of a nonce, for one caller of however many ask. None: not there.
+    """Return the facts of a nonce and delete them; None if there are none.
 
-    Raises `OtherPurpose`, and `Unavailable` without Redis.
+    Of several concurrent callers exactly one gets the facts. Raises `OtherPurpose`,
+    and `Unavailable` without Redis.
     """
     if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
         return None
     try:
-        # One command reads and deletes, so of a thousand replays one is first.
+        # GETDEL reads and deletes atomically, so a replay finds nothing.
         kept: Any = _store().getdel(_key(nonce))
     except redis.RedisError as gone:
         raise _unavailable() from gone
@@ -55,15 +59,16 @@ def take(*, purpose: str, nonce: object) -> dict[str, Any] | None:
         return None
     state = json.loads(kept)
     if state["purpose"] != purpose:
-        raise OtherPurpose("This was begun for something else. Please start again.")
+        raise OtherPurpose("This was started for another purpose. Please start again.")
     facts: dict[str, Any] = state["facts"]
     return facts
 
 
 def spend(*, purpose: str, nonce: str, seconds: int) -> bool:
-    """Whether this nonce of somebody else's making is new here; it is remembered for
-    `seconds`, which must outlast what makes it too old to be taken. Raises
-    `Unavailable` without Redis.
+    """Return True for the first use of a nonce that another server made.
+
+    The nonce is remembered for `seconds`. Choose them longer than the nonce stays
+    valid, or it can be replayed afterwards. Raises `Unavailable` without Redis.
     """
     digest = hashlib.sha256(nonce.encode()).hexdigest()
     try:
@@ -87,6 +92,6 @@ def _store() -> redis.Redis:
         settings.REDIS_URL,
         socket_timeout=1,
         socket_connect_timeout=1,
-        # Once more, for a pooled connection that died since.
+        # One retry, because a pooled connection may have died.
         retry=Retry(NoBackoff(), 1),
     )

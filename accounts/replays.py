@@ -1,6 +1,7 @@
-"""Idempotency keys: the same request again gets the same answer, and moves nothing.
+"""Idempotency keys: a repeated request gets the stored answer and changes nothing.
 
-A key belongs to a contract and a caller, not to a token: rotating a token keeps it.
+A key belongs to a contract and a caller, not to a token. So a client may rotate its
+token between two tries.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from focus.database.statements import tuples
 from focus.errors import DomainError
 
 KEPT = timedelta(days=30)
-# How long a secret can be asked for again.
+# For how long a repeated request still gets the secret in its answer.
 SECRET_KEPT = timedelta(minutes=15)
 LONGEST_KEY = 255
 
@@ -27,21 +28,23 @@ class InvalidKey(DomainError):
 
 
 class KeyInFlight(DomainError):
-    """The first request with this key is still being worked on."""
+    """The first request with this key has not finished."""
 
     code = "request_in_flight"
     retry_after_seconds = 1
 
 
 class KeyReused(DomainError):
-    """The key has answered another request."""
+    """The key was used for a request with another method, path or body."""
 
     code = "idempotency_key_reused"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """Whose key it is (`scope`: contract and caller), and of which request."""
+    """One use of a key: by contract and caller (`scope`), for a request
+    (`fingerprint`).
+    """
 
     scope: str
     key: str
@@ -50,9 +53,10 @@ class KeyedRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """A stored answer: its status and its very bytes.
+    """A stored answer: its status and its exact bytes.
 
-    `secret_body` is what was said where that held a secret; then `body` has none.
+    If the answer held a secret, `secret_body` is the answer as sent and `body` is the
+    answer without the secret.
     """
 
     status: int
@@ -61,17 +65,21 @@ class StoredAnswer:
 
 
 def find(asked: KeyedRequest) -> StoredAnswer | None:
-    """The answer this key got before, or None: then it is the caller's to work on.
+    """Return the stored answer of this key, or None if the caller must do the work.
 
-    Must run inside the transaction that will do the work, before it locks anything.
-    Until that ends a twin is refused with `KeyInFlight`; if it rolls back or its
-    process dies, the key is free again. Raises `InvalidKey` and `KeyReused`.
+    1. Call this in the transaction that does the work, before it takes any other lock.
+    2. It takes an advisory lock on the key. A concurrent request with the same key gets
+       `KeyInFlight`.
+    3. The lock ends with the transaction. After a rollback or a crash the key is free.
+
+    Two queries. Raises `InvalidKey` and `KeyReused`.
     """
     scope, key = asked.scope, asked.key
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise InvalidKey(f"An idempotency key is 1 to {LONGEST_KEY} printable letters.")
     lock = int.from_bytes(hashlib.sha256(f"{scope}\n{key}".encode()).digest()[:8])
-    # Two statements: the look-up's snapshot must be taken after the lock is.
+    # Lock and lookup are two statements: the lookup needs a snapshot from after the
+    # lock.
     [[mine]] = tuples(_LOCK, {"lock": lock - 2**63})
     if not mine:
         raise KeyInFlight("The same request is still being worked on; ask again soon.")
@@ -95,7 +103,7 @@ _FIND: LiteralString = """
 
 
 def store(asked: KeyedRequest, answer: StoredAnswer) -> None:
-    """Keep an answer for `KEPT`, in the transaction that it speaks of."""
+    """Store an answer for `KEPT`. Call it in the transaction that did the work."""
     secret = answer.secret_body
     sealed = None if secret is None else seal(secret, purpose="replays")
     with connection.cursor() as cursor:
@@ -115,8 +123,9 @@ def store(asked: KeyedRequest, answer: StoredAnswer) -> None:
 
 
 def forget_old() -> int:
-    """Drop the answers and secrets whose time is over; the ledger's own money keys
-    stay.
+    """Delete expired answers and secrets and return how many answers were deleted.
+
+    The ledger's own money keys are kept for ever.
     """
     told = Replay.objects.filter(sealed__isnull=False)
     told.filter(created_at__lt=Now() - SECRET_KEPT).update(sealed=None)

@@ -1,7 +1,7 @@
-"""Staff roles: which groups there are, and what each may do.
+"""Staff roles: the groups and the permissions of each.
 
-The lists below decide: every migrate makes the groups as they say, and takes away
-what somebody added to them by hand. Whoever needs more gets another group.
+Every migrate sets the groups to the lists below and removes permissions that were added
+by hand. To give a person more rights, create another group.
 """
 
 from typing import Any
@@ -18,19 +18,20 @@ OURS = ["focus", "accounts", "wallet", "jobs", "payments"]
 
 CHANGE_APP_IDENTITY = "change_app_identity"
 
-# What a model's own permissions do not say: (app, model, codename, name).
+# Permissions beyond those of Django's models: (app, model, codename, name).
 EXTRA = [
     ("wallet", "wallet", "adjust_without_limit", "Can adjust credits without a limit"),
     ("wallet", "wallet", "set_overdraft_limit", "Can set how deep debt may become"),
-    # No role has it: credits that cost almost nothing pass the approvals of gifts.
+    # No role has it: it bypasses the lowest price, below which credits are a gift that
+    # needs an approval.
     ("payments", "pack", "sell_below_floor", "Can sell credits below the lowest price"),
-    # No role has it: family apps read the tokens of people's linked accounts.
+    # No role has it: a family app can read the tokens of users' linked accounts.
     ("accounts", "app", "mark_family", "Can mark apps as Focus family"),
-    # No role has it: it decides where an app's users and their tokens go.
+    # No role has it: an app's addresses decide where its users and their tokens go.
     ("accounts", "app", CHANGE_APP_IDENTITY, "Can change an app's owner and addresses"),
 ]
 
-# Every role may view everything of ours; the rest is added from role to role.
+# Every role may view all our models. Each role adds to the one before it.
 VIEWER: list[str] = []
 SUPPORT = [
     *VIEWER,
@@ -39,7 +40,7 @@ SUPPORT = [
     "accounts.change_session",
     "accounts.change_personalaccesstoken",
     "accounts.change_user",
-    # Switch webhook endpoints off and on, send again; take a tool's purchase back.
+    # Switch webhook endpoints off and on, resend deliveries, revoke a tool purchase.
     "jobs.change_endpoint",
     "jobs.change_delivery",
     "jobs.change_toolpurchase",
@@ -50,12 +51,12 @@ FINANCE = [
     *SUPPORT,
     "wallet.adjust_without_limit",
     "wallet.set_overdraft_limit",
-    # What an app costs and gives; not its owner, its addresses and its keys.
+    # An app's prices and credits, but not its owner, addresses and keys.
     "accounts.change_app",
     "payments.add_pack",
     "payments.change_pack",
     "payments.change_plan",
-    # Have events of Stripe's handled again; settle differences from Stripe by hand.
+    # Handle Stripe events again; settle differences from Stripe by hand.
     "payments.change_stripeevent",
     "payments.change_drift",
 ]
@@ -64,7 +65,7 @@ ROLES = {"viewer": VIEWER, "support": SUPPORT, "finance": FINANCE}
 
 @transaction.atomic
 def create_roles(**_signal: Any) -> None:
-    """Make every role as declared here. Any number of times is once."""
+    """Create every role as declared here. Running it again changes nothing."""
     for app, model, codename, name in EXTRA:
         kind = ContentType.objects.filter(app_label=app, model=model).first()
         if kind is not None:
@@ -82,7 +83,7 @@ def create_roles(**_signal: Any) -> None:
 
 
 def is_staff_account(user: User) -> bool:
-    """Whether this account has any right on the staff's site, or had one given."""
+    """Return whether this account has, or was given, any right in the admin."""
     return (
         user.is_staff
         or user.is_superuser
@@ -92,14 +93,14 @@ def is_staff_account(user: User) -> bool:
 
 
 def may_change_account(*, staff: Any, user: User) -> bool:
-    """Whether `staff` may change this account, its sessions and its tokens.
+    """Return whether `staff` may change this account, its sessions and its tokens.
 
-    Only superusers may where the account is staff's, their own included: who changes
-    a colleague's account acts with the colleague's rights.
+    Only superusers may change staff accounts, even their own. Otherwise a staff member
+    could act with a colleague's rights.
     """
     return bool(staff.is_superuser) or not is_staff_account(user)
 
 
 def last_app() -> Any:
-    """The app whose post_migrate comes last: by then every permission exists."""
+    """Return the app with the last post_migrate, when all permissions exist."""
     return [config for config in apps.get_app_configs() if config.models_module][-1]

@@ -1,7 +1,8 @@
-"""Which page made a browser send its cookie, as far as the browser says.
+"""CSRF checks: which page made a browser send its session cookie.
 
-Three answers matter: whether a page may use the cookie at all, whether it is a page of
-ours, and whether the person's own act there asked, or only a link or an image.
+The checks read `Origin`, `Sec-Fetch-*` and `Referer`. They answer three questions: may
+the page use the cookie, is the page ours, and did the user act on the page? A link or
+an image can also cause a request, without any act of the user.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ _OURS = ("same-origin", "none")
 
 
 def cross_site_refusal() -> PermissionDenied:
+    """Return the error to raise for a page that may not use the cookie."""
     return PermissionDenied(
         "Another site may not use your browser session here.",
         code="cross_site_request",
@@ -24,11 +26,12 @@ def cross_site_refusal() -> PermissionDenied:
 
 
 def refuse_cross_site(request: HttpRequest) -> None:
-    """Refuse what another site may have made a person's browser send.
+    """Raise `PermissionDenied` if another site may have caused this cookie request.
 
-    SameSite=Lax lets a link from anywhere carry the cookie, and a sibling subdomain may
-    post text/plain with it and no preflight. A request without Origin and
-    Sec-Fetch-Site comes from no browser, so no page made it.
+    SameSite=Lax does not suffice. A link from any site carries the cookie, and a
+    sibling subdomain can post text/plain with the cookie and without a preflight. A
+    request without Origin and Sec-Fetch-Site does not come from a browser, so it
+    passes.
     """
     meta = request.META
     site = meta.get("HTTP_SEC_FETCH_SITE")
@@ -41,22 +44,22 @@ def refuse_cross_site(request: HttpRequest) -> None:
         return
     if site not in (None, "same-origin", "same-site"):
         raise cross_site_refusal()
-    # A browser names the origin of every page that posts to another origin.
+    # Browsers send Origin with every cross-origin POST.
     if origin is None and site != "same-origin":
         raise cross_site_refusal()
     if origin is not None and not origins.may_use_cookies(origin):
         raise cross_site_refusal()
     empty = meta.get("CONTENT_LENGTH") in (None, "", "0")
-    # A body in chunks has no length until it is read.
+    # A chunked body has no length until it is read.
     chunked = "HTTP_TRANSFER_ENCODING" in meta
     if (chunked or not empty) and request.content_type != "application/json":
         raise cross_site_refusal()
 
 
 def require_first_party(request: HttpRequest) -> None:
-    """As `refuse_cross_site`, and no page of an app either.
+    """Apply `refuse_cross_site` and refuse pages of partner apps as well.
 
-    For a cookie that is exchanged for tokens of the whole account.
+    Use it where the cookie is exchanged for tokens of the whole account.
     """
     refuse_cross_site(request)
     origin = request.META.get("HTTP_ORIGIN")
@@ -65,24 +68,23 @@ def require_first_party(request: HttpRequest) -> None:
 
 
 def is_first_party_request(meta: Mapping[str, Any]) -> bool:
-    """Whether our own page asks, or no page at all."""
+    """Return whether our own page sent the request, or no page did."""
     site = meta.get("HTTP_SEC_FETCH_SITE", "same-origin")
     origin = meta.get("HTTP_ORIGIN")
     return (origin is None or origin in origins.ours()) and site in _OURS
 
 
 def may_consent(meta: Mapping[str, Any]) -> bool:
-    """Whether a cookie's request can be a person's act on a page that we know.
+    """Return whether a cookie request can be the user's act on a page that we know.
 
-    False for a navigation, an image and everything else that a link, a mail or a page
-    without CORS can cause: those come without an Origin. Browsers that send neither
-    Origin nor Sec-Fetch-Site are told by their Referer and by what they accept; what
-    says nothing at all is no browser.
+    Links, mails and pages without CORS can cause navigations and image requests. Those
+    have no Origin, so the result is False. Old browsers send neither Origin nor
+    Sec-Fetch-Site; their Referer and Accept decide. A request with none of these
+    headers does not come from a browser, so the result is True.
     """
     if meta.get("HTTP_ORIGIN") is not None:
-        return (
-            True  # Checked by itself: ours, or the app's that the cookie is bound to.
-        )
+        # The caller checks the origin: ours, or that of the app bound to the cookie.
+        return True
     site = meta.get("HTTP_SEC_FETCH_SITE")
     if site is not None:
         navigates = meta.get("HTTP_SEC_FETCH_MODE") == "navigate"

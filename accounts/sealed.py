@@ -1,6 +1,6 @@
-"""Secrets that we must be able to read again: encrypted at rest, one key a purpose.
+"""Encryption at rest for secrets that we must read again. Each purpose has its key.
 
-A secret that only has to be recognised is kept as a digest instead:
+Secrets that we only compare are stored as a digest instead: see
 `accounts.credentials.opaque`.
 """
 
@@ -14,16 +14,16 @@ from django.conf import settings
 
 
 class Unreadable(Exception):
-    """Sealed with a key that is gone, for another purpose, or not by us."""
+    """The key is not configured, the purpose differs, or the bytes are not ours."""
 
 
 def seal(secret: bytes, *, purpose: str) -> bytes:
-    """Encrypt `secret`; only `unseal` with the same `purpose` reads it again."""
+    """Encrypt `secret`. Only `unseal` with the same `purpose` can decrypt it."""
     return _cipher(purpose).encrypt(secret)
 
 
 def unseal(sealed: bytes, *, purpose: str) -> bytes:
-    """What was sealed. Raises `Unreadable`."""
+    """Decrypt what `seal` returned. Raises `Unreadable`."""
     try:
         return _cipher(purpose).decrypt(bytes(sealed))
     except InvalidToken as broken:
@@ -36,7 +36,7 @@ def _cipher(purpose: str) -> MultiFernet:
 
 @lru_cache(maxsize=32)
 def _cipher_of(keys: tuple[str, ...], purpose: str) -> MultiFernet:
-    """The first key seals; each of them unseals."""
+    """Return a cipher that encrypts with the first key and decrypts with any key."""
     return MultiFernet([_derived(key, purpose) for key in keys])
 
 

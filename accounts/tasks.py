@@ -1,4 +1,4 @@
-"""What beat runs for accounts."""
+"""The Celery tasks of accounts. Beat starts them; each drains due rows."""
 
 from celery import shared_task
 

@@ -1,1 +1,1 @@
-"""What a caller presents: tokens, keys and JWTs; what each may do, and when it ends."""
+"""Credentials: tokens, keys and JWTs, what each may do, and when each expires."""

@@ -1,7 +1,7 @@
-"""The declared table: which credentials an action takes, and which scope it asks for.
+"""Access rules: which kinds of credential an action accepts, and which scope it needs.
 
-Every view says it once, as `accepts = {"<action>": Access(...)}`. The OpenAPI documents
-and the test of every endpoint with every credential read the same table.
+Every view declares them once, as `accepts = {"<action>": Access(...)}`. The OpenAPI
+documents and the test of every endpoint with every credential read the same table.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from accounts.credentials.principals import Kind, Principal
 from accounts.models import App
 from focus.errors import DomainError
 
-# A person, by whatever they hold.
+# A user, with any kind of credential.
 PEOPLE = frozenset({Kind.SESSION, Kind.JWT, Kind.CLERK, Kind.PAT})
-# A person who is there, or was a moment ago: not a script with a long-lived token.
+# A user who is present or was moments ago, not a script with a long-lived token.
 PRESENT = frozenset({Kind.SESSION, Kind.JWT, Kind.CLERK})
-# The same for guides that know no other sign-in than ours.
+# The same, for guides that promise only our own sign-in.
 SIGNED_IN_HERE = frozenset({Kind.SESSION, Kind.JWT})
 APPS = frozenset({Kind.APP_KEY})
 # ClipForge's guide: "X-Api-Key" for servers, a JWT for people.
@@ -23,23 +23,24 @@ KEY_OR_JWT = frozenset({Kind.USER_KEY, Kind.JWT})
 
 
 class Bound(StrEnum):
-    """Which credentials that are bound to an app an action takes."""
+    """Which app-bound credentials an action accepts."""
 
     NONE = "none"
-    # Any app's. The action itself keeps to that app (`require_own_app`).
+    # Those of any app. The action itself must call `require_own_app`.
     APP = "app"
-    # Those of apps that staff marked as family.
+    # Those of apps that staff marked as Focus family.
     FAMILY = "family"
-    # Those of the first-party app that is named as the contract: its hosted work.
+    # Those of the first-party app with the contract's name, for its hosted work.
     PRODUCT = "product"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Open to these kinds of credential; a personal access token needs `scope` too.
+    """The credentials that one action accepts.
 
-    Without a scope any token will do, however few scopes it has. A credential that is
-    bound to an app is refused unless `bound` takes it: a new action takes none.
+    `kinds` are accepted. A personal access token also needs `scope`; with None it needs
+    no scope at all. A credential that is bound to an app is refused unless `bound`
+    accepts it, so a new action refuses all of them.
     """
 
     kinds: frozenset[Kind]
@@ -48,7 +49,7 @@ class Access:
 
 
 PUBLIC = Access(frozenset())
-# Where a view forgot to say: nobody may call it.
+# For an action without an entry in its view's table: every caller is refused.
 CLOSED = Access(frozenset())
 
 
@@ -65,15 +66,17 @@ class InsufficientScope(DomainError):
 
 
 class TokenBoundToApp(DomainError):
-    """The credential was handed to an app, and this is not that app's. Facts: `app`."""
+    """The credential is bound to an app and not valid here. Facts: `app`, its slug."""
 
     code = "token_bound_to_app"
 
 
 def check(*, access: Access, principal: Principal | None, product: str = "") -> None:
-    """Let `principal` through, or refuse with the reason. None is a stranger.
+    """Raise unless `access` accepts `principal`. None means: no credential was sent.
 
-    `product` is the slug of the first-party app that an action of hosted work is of.
+    `product` is the slug of the first-party app, for actions of its hosted work. Raises
+    `Unauthenticated`, `TokenBoundToApp`, `CredentialNotAccepted` or
+    `InsufficientScope`.
     """
     if access is PUBLIC:
         return
@@ -91,17 +94,17 @@ def check(*, access: Access, principal: Principal | None, product: str = "") -> 
 
 
 def require_own_app(*, principal: Principal, app: str) -> None:
-    """Refuse a bound credential that asks about another app than its own (a slug)."""
+    """Raise `TokenBoundToApp` if the credential is bound to another app than `app`."""
     bound = principal.bound_to
     if bound is not None and bound.slug != app:
         raise _bound_elsewhere(bound)
 
 
 def may_let_in(*, principal: Principal, app: App) -> bool:
-    """Whether a use of `app` with this credential records the person's consent.
+    """Return whether using `app` with this credential records the user's consent.
 
-    First-party credentials, those bound to that very app, and personal access tokens
-    that may start jobs. All others only read.
+    True for first-party credentials, for credentials bound to that app, and for
+    personal access tokens with the scope `jobs:write`.
     """
     if principal.read_only or not principal.may_consent:
         return False

@@ -1,7 +1,6 @@
-"""Tokens and keys that will stop working soon: whoever depends on one is told once.
+"""Reminders before tokens, user keys and app keys expire: one mail for each.
 
-A row is looked at while it has not been told of; telling it marks it, in the one
-transaction that writes the letter.
+The transaction that writes the mail also marks the row, so no row is mailed twice.
 """
 
 from datetime import datetime, timedelta
@@ -19,16 +18,16 @@ BEFORE = timedelta(days=7)
 
 
 def warn_due(*, limit: int = 1000) -> int:
-    """Write the letters about what ends within a week. Returns how many were written.
+    """Write the mails about what expires within `BEFORE`, and return their number.
 
-    None about what was made to live no longer than that, is replaced already, or
-    belongs to nobody whose account is open.
+    No mail for a secret that was created with so short a life, that is revoked or
+    replaced, or that belongs to a closed account.
     """
     return sum(_warn(model, limit) for model in (PersonalAccessToken, UserKey, AppKey))
 
 
 def _warn(model: type[Any], limit: int) -> int:
-    """One that cannot be written is recorded and keeps no other waiting."""
+    """Write the mails for one table. A row that fails is recorded; the others go on."""
     sweep, told = Sweep(f"accounts.warn_of_expiry {model._meta.model_name}"), 0
     due = _ending(model, timezone.now()).exclude(pk__in=sweep.backing_off)
     row_ids = list(due.values_list("pk", flat=True)[:limit])
@@ -76,7 +75,11 @@ def _ending(model: type[Any], now: datetime) -> QuerySet[Any]:
 
 
 def _about(row: Any) -> tuple[Any, str, str]:
-    """Who is told, of what: nothing that somebody else may have named."""
+    """Return the owner and two texts for the mail.
+
+    The texts hold no name that another person chose, because names can be used for
+    phishing.
+    """
     if isinstance(row, AppKey):
         return row.app.owner, "A key of your app", f"The key {row} of {row.app.slug}"
     words = "access token" if isinstance(row, PersonalAccessToken) else "API key"

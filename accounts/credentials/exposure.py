@@ -1,4 +1,4 @@
-"""Secrets that somebody found where they should not be."""
+"""Reports of exposed secrets, such as a token found in a public repository."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +19,9 @@ _SUBJECT = "One of your secrets was exposed"
 
 @transaction.atomic
 def report(*, secrets: Sequence[str], visitor: Visitor = NO_VISITOR) -> None:
-    """Revoke those that are ours and live, and tell their owners.
+    """Revoke the live secrets among `secrets` and mail their owners.
 
-    Who reports learns nothing: not which were ours, nor whether any was.
+    Returns nothing, so the reporter does not learn whether any secret was genuine.
     """
     for token in _locked(PersonalAccessToken.objects.select_related("user"), secrets):
         tokens.revoke(user=token.user, token_id=token.pk, actor=_ACTOR, visitor=visitor)
@@ -44,7 +44,9 @@ _PREFIXES: dict[type[Model], str] = {
 
 
 def _locked(rows: QuerySet[Any], secrets: Sequence[str]) -> list[Any]:
-    """The live rows behind `secrets`, by id: two reports at once never cross."""
+    """Lock the live rows of `secrets`, in id order, so concurrent reports cannot
+    deadlock.
+    """
     prefix = _PREFIXES[rows.model]
     digests = {
         opaque.digest(secret)

@@ -1,8 +1,8 @@
-"""Our own JWTs: ES256, with a ring of keys, and a type that is always checked.
+"""Our own JWTs: signed with ES256 and a ring of keys, with a type that is checked.
 
-djangorestframework-simplejwt is the codec. Its backend knows neither `kid` nor `typ`,
-nor a second key to rotate to, so those are added here; its views and its blacklist are
-not used (on PostgreSQL they let one refresh token be exchanged several times).
+djangorestframework-simplejwt is the codec. Its backend supports neither `kid` nor `typ`
+nor key rotation, so this module adds them. Its views and its blacklist are not used: on
+PostgreSQL they allow one refresh token to be exchanged several times.
 """
 
 import base64
@@ -28,11 +28,12 @@ from accounts.credentials.principals import (
 
 ALGORITHM = "ES256"
 AUDIENCE = "focus-api"
-# RFC 9068's name for an access token; the other is ours in its manner.
+# RFC 9068 defines the first type; the refresh type is named after it.
 ACCESS: Final = "at+jwt"
 REFRESH: Final = "rt+jwt"
-# What a buyer brings to a tool. The tool's vendor holds it, so its audience is another:
-# whoever verifies access tokens by our JWKS and forgets the type refuses it too.
+# A buyer's token for a tool. The tool's vendor receives it, so it has an audience of
+# its own. A server that verifies access tokens and forgets the type then refuses it
+# too.
 TOOL: Final = "tool+jwt"
 Type = Literal["at+jwt", "rt+jwt", "tool+jwt"]
 
@@ -47,22 +48,22 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
 
 
 def sign(kind: Type, claims: dict[str, Any]) -> str:
-    """Sign `claims` as a token of `kind`. Issuer and audience are added."""
+    """Sign `claims` as a token of `kind`. Adds the issuer and the audience."""
     return _backend(kind).encode(claims)
 
 
 def read(kind: Type, token: str) -> dict[str, Any]:
-    """Return the claims of a token of exactly this `kind` that we signed.
+    """Return the claims of a token of exactly this `kind` that we signed. No query.
 
-    Raises `TokenExpired` for a genuine token past its time, and `InvalidToken` for all
-    else. Only a wrong signature or an unknown key is a guess: text that is no JWT is a
-    `MalformedToken`, a genuine token of another type a `TokenEnded`.
+    Raises `TokenExpired` for an expired token and `InvalidToken` for every other fault.
+    Only a wrong signature or an unknown key counts as a guess. Text that is no JWT
+    raises `MalformedToken`; a genuine token of another type raises `TokenEnded`.
     """
     return _backend(kind).decode(token)
 
 
 def public_keys() -> dict[str, list[dict[str, str]]]:
-    """The JWKS: the public half of every key in the ring."""
+    """Return the JWKS: the public keys of the ring."""
     ring = _ring(settings.JWT_PRIVATE_KEY)
     return {"keys": [_jwk(kid, key.public_key()) for kid, key in ring.items()]}
 
@@ -125,7 +126,7 @@ def _backend_for(kind: Type, pems: str, issuer: str) -> _Backend:
 
 @lru_cache(maxsize=4)
 def _ring(pems: str) -> dict[str, ec.EllipticCurvePrivateKey]:
-    """Every key of the setting by its `kid`, in order: the first one signs."""
+    """Return the keys of the setting by `kid`, in order. The first one signs."""
     ring = {}
     for pem in _PEM.findall(pems):
         key = serialization.load_pem_private_key(pem.encode(), password=None)
@@ -140,7 +141,7 @@ def _ring(pems: str) -> dict[str, ec.EllipticCurvePrivateKey]:
 
 
 def _thumbprint(key: ec.EllipticCurvePublicKey) -> str:
-    """RFC 7638: a `kid` that needs no setting and cannot be mixed up."""
+    """Return the RFC 7638 thumbprint: a `kid` that needs no setting of its own."""
     canonical = json.dumps(_point(key), separators=(",", ":"), sort_keys=True)
     return _base64url(hashlib.sha256(canonical.encode()).digest())
 

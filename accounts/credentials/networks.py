@@ -1,8 +1,8 @@
-"""Where a person's tokens and keys are used from: the first use from a new network is
-told by mail, once for each.
+"""The networks that tokens and user keys are used from.
 
-The networks stand in the credential's own row, which is read anyway, so that a use from
-a known one costs nothing.
+The first use from each new network is recorded and mailed to the user. The networks are
+a column of the credential's row, which every request reads anyway. So a use from a
+known network costs no query.
 """
 
 from functools import lru_cache
@@ -16,30 +16,30 @@ from accounts import audit, mails
 from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import PersonalAccessToken, UserKey
 
-# What is used from more places than this has no place of its own, and its person has
-# read as many letters.
+# Stop recording networks after 20: the user has already received 20 emails about this
+# credential.
 MOST = 20
-# What one customer of a provider has, more or less.
+# About the size of one customer's network at an internet provider, by IP version.
 PREFIX = {4: 24, 6: 48}
 WORDS = {PersonalAccessToken: "access token", UserKey: "API key"}
 
 
 def network_of(visitor: Visitor) -> str | None:
-    """The network that they came from, as CIDR; None where there is no address."""
+    """Return the network of the visitor's address as CIDR, None without an address."""
     return _around(visitor.ip) if visitor.ip is not None else None
 
 
 def initial_networks(visitor: Visitor = NO_VISITOR) -> list[str]:
-    """What a new credential is given: where it was made is no news to its person."""
+    """Return the known networks of a new credential: the one that it was made from."""
     network = network_of(visitor)
     return [network] if network else []
 
 
 def record_network(*, row: PersonalAccessToken | UserKey, visitor: Visitor) -> None:
-    """Remember where `row`, its person loaded, is used from now, and mail what is new.
+    """Record the network of this use, and mail the user if it is new.
 
-    For a row whose use is noted just now. One that is older than this notion begins
-    with where it is used next, and nobody is told.
+    `row` must have its user loaded. No query for a known network. Tokens created before
+    this feature have None; they record the network of their next use without a mail.
     """
     network = network_of(visitor)
     known = row.networks
@@ -59,7 +59,7 @@ def _around(ip: str) -> str:
 
 
 def _added(row: PersonalAccessToken | UserKey, network: str) -> bool:
-    """One of however many come from there at once adds it."""
+    """Add the network. Of concurrent requests from it exactly one returns True."""
     fresh = ~Q(networks__contains=[network]) & Q(networks__len__lt=MOST)
     rows = type(row).objects.filter(fresh | Q(networks=None), pk=row.pk)
     added = Func(

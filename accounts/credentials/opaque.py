@@ -1,7 +1,7 @@
-"""Opaque secrets: how a token or key is spelled, and the digest that we keep of it.
+"""Opaque secrets: the format of a token or key, and the digest that we store.
 
-A secret is a prefix, 32 Base62 characters (190 random bits) and 6 of CRC32 over both,
-so that a mistyped or made-up one is refused without asking the database.
+A secret is a prefix, 32 random Base62 characters (190 bits) and 6 characters of CRC32
+over both. A mistyped or invented secret fails the checksum, so it costs no query.
 """
 
 import hashlib
@@ -32,13 +32,14 @@ class Secret:
 
 
 def mint(prefix: str) -> Secret:
+    """Create a new random secret with this prefix."""
     body = "".join(secrets.choice(_BASE62) for _ in range(32))
     text = f"{prefix}{body}{_checksum(prefix + body)}"
     return Secret(text, prefix, text[-4:], digest(text))
 
 
 def is_well_formed(text: str, *, prefix: str) -> bool:
-    """Whether spelling and checksum are those of a secret with `prefix`."""
+    """Return whether format and checksum are those of a secret with `prefix`."""
     body = text[len(prefix) :]
     return (
         text.startswith(prefix)
@@ -48,7 +49,11 @@ def is_well_formed(text: str, *, prefix: str) -> bool:
 
 
 def digest(text: str) -> bytes:
-    """The keyed digest: who can write the database still cannot plant a secret."""
+    """Return the keyed digest (HMAC) of a secret.
+
+    The key is outside the database, so write access to the database is not enough to
+    plant a secret.
+    """
     return hmac.digest(settings.TOKEN_PEPPER.encode(), text.encode(), hashlib.sha256)
 
 

@@ -1,4 +1,4 @@
-"""Who a request speaks for, once its credential has been believed."""
+"""`Principal`: the verified caller of a request, and the refusals of credentials."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -10,28 +10,30 @@ from focus.errors import DomainError
 
 
 class InvalidToken(DomainError):
-    """Unknown, misspelled, forged or revoked: which one is not the sender's to know."""
+    """The credential is unknown, malformed, forged or revoked. The sender is not told
+    which.
+    """
 
     code = "invalid_token"
     wrong_guess = True
 
 
 class NotAGuess(InvalidToken):
-    """Refused like any other, and not counted: it does not help to find a secret."""
+    """An invalid credential that is not counted as a guess (decision 0029)."""
 
     wrong_guess = False
 
 
 class TokenEnded(NotAGuess):
-    """Genuine, and revoked or superseded since."""
+    """A genuine credential that was revoked or replaced."""
 
 
 class MalformedToken(NotAGuess):
-    """Shaped like no credential of ours (`Bearer null`), so it can never succeed."""
+    """Text that cannot be one of our credentials, such as `Bearer null`."""
 
 
 class TokenExpired(DomainError):
-    """Genuine, and past its time."""
+    """A genuine credential that has expired."""
 
     code = "token_expired"
 
@@ -45,7 +47,7 @@ class KeyInactive(DomainError):
 
 
 class Kind(StrEnum):
-    """The six ways to be somebody here."""
+    """The six kinds of credential."""
 
     SESSION = "session"
     JWT = "jwt"
@@ -57,16 +59,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A believed credential: a person (`user`) or a partner's server (`app`).
+    """A verified credential of a user (`user`) or of a partner's server (`app`).
 
-    `scopes` limits a personal access token and is None where nothing is limited.
-    `session_id` is the sign-in behind a cookie or JWT, `token_id` the row of a personal
-    access token, app key or person's key. Only a token of Clerk's comes with itself
-    (`token`, `expires_at`). With `read_only` somebody acts in the person's place.
+    `scopes` limits a personal access token; None means no limit. `session_id` is the
+    session of a cookie or JWT. `token_id` is the row of a personal access token, app
+    key or user key. `token` and `expires_at` are set for Clerk tokens only. `read_only`
+    is True when support acts as the user.
 
-    `bound_to` is the app that this credential was handed to: the credential carries
-    that app's part of the account and no more. `may_consent` is False for a cookie that
-    a link or an image on another page may have made the browser send.
+    `bound_to` is the app that received this credential. The credential is valid for
+    that app's part of the account only. `may_consent` is False for a cookie request
+    that a link or an image on another page may have caused.
     """
 
     kind: Kind
@@ -81,7 +83,8 @@ class Principal:
     bound_to: App | None = None
     may_consent: bool = True
 
-    # What DRF and Django ask of `request.user`, for an app that is nobody's account.
+    # An app's key has no account, so `request.user` is the principal. DRF and Django
+    # read these attributes.
     is_authenticated = True
     is_anonymous = False
     is_active = True

@@ -1,4 +1,4 @@
-"""How surely a sign-in is the person's own, where that matters."""
+"""Checks before an account gets a new credential: account lock and recent sign-in."""
 
 from datetime import timedelta
 
@@ -14,10 +14,11 @@ RECENT = timedelta(minutes=10)
 
 
 def lock_account(*, user: User) -> User:
-    """The account that was believed, locked until the transaction ends.
+    """Return the account of `user`, locked until the transaction ends.
 
-    For whatever adds a way to act for it. Raises `TokenEnded` where all ways have been
-    ended since `user` was read: then this one comes too late.
+    Call it before adding a session, token, key or passkey. Account recovery raises the
+    `epoch` and ends all of them. If that happened after `user` was read, or the account
+    was closed, this raises `TokenEnded`.
     """
     rows = User.objects.select_for_update(no_key=True)
     row = rows.filter(pk=user.pk, epoch=user.epoch, is_active=True).first()
@@ -31,16 +32,18 @@ class SecondProofRequired(DomainError):
 
 
 class ProofTooOld(SecondProofRequired):
-    """The sign-in is fine and more than `RECENT` ago. Facts: `signin_url`."""
+    """The sign-in is strong enough and older than `RECENT`. Facts: `signin_url`."""
 
 
 def require_second_proof(*, session: Session) -> None:
-    """Refuse a sign-in by a passkey that asked for no PIN, finger or face, and a
-    browser's sign-in that is not recent.
+    """Raise unless `session` is strong and recent enough to change account access.
 
-    For everything that changes who may act for the account. A person who found an
-    unlocked screen or a security key may look around and no more. Sign-ins by tokens
-    keep what the guides print for them. Raises `SecondProofRequired` or `ProofTooOld`.
+    Call it before every change of who may act for the account. A person who finds an
+    unlocked screen or a security key can then only read.
+
+    Raises `SecondProofRequired` for a passkey sign-in without PIN, fingerprint or face,
+    and `ProofTooOld` for a browser sign-in older than `RECENT`. Token sessions need not
+    be recent, because the guides promise that.
     """
     if "pop" in session.methods and "mfa" not in session.methods:
         raise SecondProofRequired(

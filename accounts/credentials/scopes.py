@@ -1,10 +1,10 @@
-"""What a personal access token may be limited to."""
+"""The scopes of personal access tokens."""
 
 from collections.abc import Sequence
 
 from focus.errors import DomainError
 
-# The sentence is what a person reads before approving.
+# The approval page shows these sentences.
 SCOPES = {
     "account:read": "See who you are",
     "wallet:read": "See your balance",
@@ -20,12 +20,18 @@ class InvalidScope(DomainError):
 
 
 def parse(text: str) -> list[str]:
-    """Scopes of a space-separated wish, in our order; all of them for an empty one."""
+    """Return the scopes of a space-separated text, in our order; all for an empty text.
+
+    Raises `InvalidScope`.
+    """
     return exactly(text.split()) or DEFAULT
 
 
 def exactly(names: Sequence[str] | None) -> list[str]:
-    """These scopes, in our order. None asks for all of them; an empty list for none."""
+    """Return these scopes in our order. None means all; an empty list means none.
+
+    Raises `InvalidScope`.
+    """
     wanted = set(DEFAULT if names is None else names)
     if unknown := sorted(wanted - set(SCOPES)):
         raise InvalidScope(

@@ -1,4 +1,4 @@
-"""Every table of this app, one noun a file."""
+"""Every table of this app, one subject a file."""
 
 from accounts.models.app_keys import AppKey
 from accounts.models.apps import App

@@ -1,1 +1,1 @@
-"""Passkeys: the WebAuthn ceremonies, enrolment, and signing in."""
+"""Passkeys: WebAuthn ceremonies, enrolment and sign-in."""

@@ -1,1 +1,1 @@
-"""Signing in and out: passwords, sessions, devices, and the ownership of an email."""
+"""Sign-in and sign-out: passwords, sessions, devices and email ownership."""

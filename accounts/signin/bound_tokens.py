@@ -1,9 +1,9 @@
-"""Credentials that were handed to an app, and the app that each is bound to.
+"""Bound credentials: those that an app holds, and the app that each is bound to.
 
-A bound credential is our own JWT with an `azp`, a Clerk JWT whose `azp` is an app's
-origin, or a browser's cookie that comes with an app's `Origin`. It carries no more than
-that app's part of the account, and nothing while the app is inactive or the person has
-taken the app's permission back.
+There are three kinds: our own JWT with an `azp`, a Clerk JWT with an app's origin as
+`azp`, and a browser's cookie sent with an app's `Origin`. A bound credential is valid
+only for that app's part of the account. It is not valid while the app is inactive or
+the user has revoked the app's permission.
 """
 
 import uuid
@@ -22,12 +22,12 @@ from accounts.signin import sessions
 from accounts.signin.sessions import AccessToken
 from focus.database.statements import columns, instance, tuples
 
-# A sign-in by Clerk's cookie, kept so that an app's tokens die with it.
+# The life of the session that carries an app's tokens after a sign-in by Clerk.
 CLERKS = timedelta(minutes=30)
 
 
 def require_permitted(app: App, *, live: bool, revoked: bool) -> App:
-    """`app` while it may act at all: raises `AppInactive` or `AppNotGranted`."""
+    """Return `app` if it may act. Raises `AppInactive` or `AppNotGranted`."""
     if not live:
         raise AppInactive("This app is inactive.")
     if revoked:
@@ -39,7 +39,7 @@ def require_permitted(app: App, *, live: bool, revoked: bool) -> App:
 
 
 def find(*, session_id: uuid.UUID, app: str) -> tuple[Session, App]:
-    """The live session behind a bound JWT, and the app with this slug: one query.
+    """Return the live session of a bound JWT and the app with this slug. One query.
 
     Raises as `sessions.find` and `require_permitted`; `TokenEnded` for an unknown app.
     """
@@ -67,9 +67,9 @@ _FIND: LiteralString = f"""
 
 
 def app_by_origin(*, origin: str, user: User) -> App | None:
-    """The live app whose pages have this origin, None for an unknown one.
+    """Return the live app that registered this origin, None for an unknown origin.
 
-    One query. Raises `AppNotGranted` where `user` took its permission back.
+    One query. Raises `AppNotGranted` if `user` revoked the app's permission.
     """
     if origins.origin_of(origin) != origin:
         return None
@@ -91,10 +91,10 @@ _BY_ORIGIN: LiteralString = f"""
 def issue_clerk_token(
     *, user: User, app: App, seconds: int, visitor: Visitor
 ) -> AccessToken:
-    """A token for an app whose person Clerk signed in at a page of ours.
+    """Return a token for an app, for a user that Clerk signed in on our page.
 
-    Clerk's own token would be bound to no app. A sign-in of half an hour carries ours,
-    and an app that asks again gets a token of the same one.
+    Clerk's own token is bound to no app, so the app gets one of ours. A session of
+    `CLERKS` carries it; a second request reuses that session.
     """
     now = timezone.now()
     about: dict[str, Any] = {"user": user, "client": app.slug, "methods": ["clerk"]}

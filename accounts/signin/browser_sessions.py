@@ -1,8 +1,8 @@
-"""Django's sessions, stored under a digest: the database never has the cookie.
+"""Django's sessions, stored under a digest of the cookie's key.
 
-A cookie's key opens the account. Rows are kept under its SHA-256, so neither a list in
-the admin nor a copy of the database shows a key that a browser could present. The keys
-have 165 random bits, so the digest needs no salt and no pepper.
+The key in the cookie opens the account. A row stores only the SHA-256 of the key, so
+neither the admin nor a copy of the database reveals a key that a browser could send.
+The keys have 165 random bits, so the digest needs no salt and no pepper.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _DIGITS = 40
 
 
 def digest(key: str) -> str:
-    """The name of a key's row in `django_session` and in `Session.browser_key`."""
+    """Return the digest of a key, as stored in `django_session` and `Session`."""
     return hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
 
 

@@ -1,4 +1,4 @@
-"""Accounts as such: closed and reopened, never deleted."""
+"""Closing and reopening accounts. Accounts are never deleted."""
 
 from django.db import transaction
 
@@ -10,13 +10,13 @@ from accounts.signin import sessions
 
 @transaction.atomic
 def close(*, user: User, actor: str, visitor: Visitor = NO_VISITOR) -> None:
-    """Shut the person out at once: every session ends and no token works any more.
+    """Close an account: every session ends and every token stops working at once.
 
-    What they own and owe stays in the ledger, and their apps are not live any more.
-    Twice is once.
+    Credits and debt stay in the ledger. The account's apps are no longer live. A second
+    call changes nothing.
     """
-    # The one FOR UPDATE of an account: it waits for every movement of credits that
-    # found the account open (wallet/sql/16_permission.sql), and they wait for it.
+    # This is the only FOR UPDATE on an account. It waits for every movement of credits
+    # that found the account open (wallet/sql/16_permission.sql), and they wait for it.
     row = User.objects.select_for_update().get(pk=user.pk)
     if row.is_active:
         row.is_active = False
@@ -27,8 +27,9 @@ def close(*, user: User, actor: str, visitor: Visitor = NO_VISITOR) -> None:
 
 @transaction.atomic
 def reopen(*, user: User, actor: str, visitor: Visitor = NO_VISITOR) -> None:
-    """Let the person in again. Tokens that are neither revoked nor expired work again;
-    sessions do not. Twice is once.
+    """Reopen an account. A second call changes nothing.
+
+    Tokens that are neither revoked nor expired work again. The old sessions stay ended.
     """
     row = User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if not row.is_active:

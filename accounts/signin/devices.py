@@ -1,4 +1,8 @@
-"""Device sign-in (RFC 8628): start, approve or deny on a page, poll for the token."""
+"""Device sign-in (RFC 8628): start, approve or deny on a page, poll for the token.
+
+A device shows a user code. A signed-in user types the code on our page and decides.
+The device polls with its device code and gets a personal access token.
+"""
 
 import base64
 import hashlib
@@ -28,7 +32,7 @@ SLOWEST_INTERVAL_SECONDS = 60
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 # A client is an address with a client's name and user agent.
 LIVE_CODES_PER_CLIENT = 20
-# A client that has not polled for so long has stopped: the slowest polls each minute.
+# A client without a poll for so long has stopped: the slowest polls every minute.
 STILL_POLLING = timedelta(seconds=90)
 WRONG_CODES_PER_ACCOUNT = 5
 WRONG_CODES_PER_ADDRESS = 20
@@ -44,13 +48,13 @@ class InvalidChallenge(DomainError):
 
 
 class TooManyCodes(DomainError):
-    """One client polls for all the codes that it may have at once."""
+    """The client already polls for as many codes as one client may have."""
 
     code = "rate_limited"
 
 
 class TooManyWrongCodes(DomainError):
-    """The account or the address has to wait `wait_seconds`."""
+    """Too many wrong codes: the account or the address must wait `wait_seconds`."""
 
     code = "rate_limited"
 
@@ -65,7 +69,7 @@ class InvalidUserCode(DomainError):
 
 
 class InvalidDeviceCode(DomainError):
-    """Never given out, already used, or sent without its proof."""
+    """The code is unknown, used, or sent without its PKCE verifier."""
 
     code = "invalid_device_code"
 
@@ -80,7 +84,7 @@ class AccessDenied(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class DeviceCodes:
-    """A new grant and its device code, which is not stored."""
+    """A new grant and its device code. We store only the digest of the code."""
 
     grant: DeviceGrant
     device_code: str = field(repr=False)
@@ -88,7 +92,7 @@ class DeviceCodes:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The answer to one poll: a token, or how long to wait before the next."""
+    """The answer to a poll: a token, or the seconds to wait before the next poll."""
 
     interval_seconds: int
     slow_down: bool = False
@@ -102,9 +106,10 @@ def start(
     code_challenge: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> DeviceCodes:
-    """Give out a device code and the user code that a person will type.
+    """Create a grant with a device code and a user code.
 
-    Raises `scopes.InvalidScope`, `InvalidChallenge` or `TooManyCodes`.
+    `code_challenge` is a PKCE challenge (S256) or empty. Raises `scopes.InvalidScope`,
+    `InvalidChallenge` or `TooManyCodes`.
     """
     wanted = scopes.parse(scope)
     if code_challenge and not _CHALLENGE.fullmatch(code_challenge):
@@ -114,7 +119,7 @@ def start(
     if visitor.ip and _polled_for(name, visitor, now) >= LIVE_CODES_PER_CLIENT:
         raise TooManyCodes("Too many codes are waiting for approval from here.")
     device_code = secrets.token_urlsafe(32)
-    # 20^8 codes: a second try is rare, and a tenth means that something is broken.
+    # There are 20^8 codes, so a second try is rare and ten collisions mean a fault.
     for tries_left in reversed(range(10)):
         try:
             with transaction.atomic():
@@ -138,19 +143,20 @@ def start(
 
 
 def format_user_code(user_code: str) -> str:
-    """The user code as people read it: XXXX-XXXX."""
+    """Return the user code as pages show it: XXXX-XXXX."""
     return f"{user_code[:4]}-{user_code[4:]}"
 
 
 def find(*, user: User, user_code: str, visitor: Visitor = NO_VISITOR) -> DeviceGrant:
-    """The waiting grant behind a code that `user` typed, however they spelled it.
+    """Return the pending grant for a code that `user` typed.
 
-    Raises `InvalidUserCode`, and `TooManyWrongCodes` after five of those in 15 minutes
-    by one account, or twenty from one address: then a right code is refused as well.
+    Case, spaces and hyphens do not matter. Raises `InvalidUserCode`. After five wrong
+    codes of one account or twenty of one address in 15 minutes raises
+    `TooManyWrongCodes`, even for a correct code. Not inside a transaction.
     """
     code = _normal(user_code)
     if code is None:
-        # Not a code at all, so no guess at one.
+        # Text that cannot be a code does not count as a guess.
         raise InvalidUserCode(
             "Enter the eight letters that your device shows, such as BCDF-GHJK. "
             "Codes have no vowels and no digits."
@@ -160,7 +166,7 @@ def find(*, user: User, user_code: str, visitor: Visitor = NO_VISITOR) -> Device
         _refuse_a_guesser(user, visitor, now)
         live = DeviceGrant.objects.filter(user_code=code, expires_at__gt=now)
         grant = live.filter(status="pending").first()
-        # A second click on one's own answer is no guess.
+        # A second click after the user's own decision does not count as a guess.
         if grant is None and not live.filter(decided_by=user).exists():
             audit.record("device_code_wrong", user=user, visitor=visitor)
     if grant is None:
@@ -179,9 +185,10 @@ def decide(
     granted_scopes: Sequence[str] | None = None,
     visitor: Visitor = NO_VISITOR,
 ) -> DeviceGrant:
-    """Approve or deny, once. `granted_scopes` None grants what was asked for.
+    """Approve or deny a grant, once. `granted_scopes` None grants all requested scopes.
 
-    Raises as `find` does; of two decisions at once the later is an `InvalidUserCode`.
+    Locks the account. Raises as `find`. Of two concurrent decisions the second raises
+    `InvalidUserCode`.
     """
     grant = find(user=user, user_code=user_code, visitor=visitor)
     chosen = grant.scopes if granted_scopes is None else granted_scopes
@@ -213,23 +220,24 @@ def decide(
 
 
 def poll(*, device_code: str, code_verifier: str = "") -> Poll:
-    """Ask whether the person has decided.
+    """Return the token of an approved grant, or how long to wait.
 
-    An approved grant becomes a token here, on the next poll however early, and once:
-    the secret exists only in this answer. Raises `InvalidDeviceCode`, `AccessDenied` or
-    `CodeExpired`.
+    The token is issued here, by the first poll after the approval, even if the poll
+    comes early. Only this answer holds the secret. Raises `InvalidDeviceCode`,
+    `AccessDenied` or `CodeExpired`.
     """
     if not _DEVICE_CODE.fullmatch(device_code):
         raise InvalidDeviceCode("The device code is unknown or already used.")
     with transaction.atomic():
-        # Two polls at once stand in line, so one of them finds the grant redeemed.
+        # Concurrent polls wait for this lock; the second finds the grant redeemed.
         grant = (
             DeviceGrant.objects.select_for_update(no_key=True, of=("self",))
             .select_related("decided_by")
             .filter(device_digest=opaque.digest(device_code))
             .first()
         )
-        # Without its proof the code tells nothing and slows nobody down.
+        # A stolen code without the PKCE verifier must neither learn the state nor slow
+        # down the device.
         if grant is None or not _proves(code_verifier, grant.code_challenge):
             raise InvalidDeviceCode("The device code is unknown or already used.")
         now = timezone.now()
@@ -246,10 +254,10 @@ def poll(*, device_code: str, code_verifier: str = "") -> Poll:
 
 @transaction.atomic
 def cancel(*, device_code: str, code_verifier: str = "") -> None:
-    """End a sign-in that its device has stopped, approved or not. Twice is once.
+    """Expire a grant because its device stopped. A second call changes nothing.
 
-    Raises `InvalidDeviceCode` for a code that is unknown, lacks its proof or has become
-    a token.
+    Raises `InvalidDeviceCode` for a code that is unknown, redeemed, or sent without its
+    PKCE verifier.
     """
     grant = None
     if _DEVICE_CODE.fullmatch(device_code):
@@ -266,7 +274,7 @@ def cancel(*, device_code: str, code_verifier: str = "") -> None:
 
 
 def _polled_for(name: str, visitor: Visitor, now: datetime) -> int:
-    """How many codes this client still polls for. Abandoned ones do not count."""
+    """Return how many codes this client still polls for, without abandoned ones."""
     lately = Q(created_at__gt=now - STILL_POLLING) | Q(
         polled_at__gt=now - STILL_POLLING
     )
@@ -281,7 +289,7 @@ def _polled_for(name: str, visitor: Visitor, now: datetime) -> int:
 
 
 def _redeem(grant: DeviceGrant) -> Poll:
-    # The account may have been closed since it approved.
+    # The account may have been closed after the approval.
     if grant.decided_by is None or not grant.decided_by.is_active:
         raise AccessDenied("The account that approved this is closed.")
     issued = tokens.issue(
@@ -296,7 +304,7 @@ def _redeem(grant: DeviceGrant) -> Poll:
 
 
 def _wait(grant: DeviceGrant, now: datetime) -> Poll:
-    # A second of grace: a client's clock and the network are not exact.
+    # One second of grace, because client clocks and networks are not exact.
     soonest = timedelta(seconds=grant.interval_seconds - 1)
     hasty = grant.polled_at is not None and now - grant.polled_at < soonest
     if hasty:
@@ -323,7 +331,7 @@ def _proves(verifier: str, challenge: str) -> bool:
 
 
 def _refuse_a_guesser(user: User, visitor: Visitor, now: datetime) -> None:
-    # One guess at a time per account: parallel ones would all count the same five.
+    # Lock, so that parallel guesses of one account do not all read the same count.
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",

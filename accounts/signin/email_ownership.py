@@ -1,10 +1,14 @@
-"""One email, several ways in: who holds it, and who has it after somebody's arrival.
+"""Email ownership: which account gets an address when a provider signs in a new user.
 
-What a provider calls a person decides who they are; an email is only an attribute. Who
-proves a mailbox gets its address: from an account that never proved it the address is
-taken away (*evicted*), and the newcomer gets an account of their own, so that nothing
-planted in the old one can follow. Accounts are never merged, and only an account that
-has proven the address itself is *linked* to a newcomer who proves it too.
+The provider's id identifies a user; an email is only an attribute. These rules stop an
+attacker who registers another person's address first (decision 0012):
+
+* A newcomer who proves the mailbox gets the address. An account that never proved it
+  loses it (*evict*). The newcomer gets a new account, so nothing that the attacker
+  planted in the old one follows.
+* An account that proved the address itself is *linked* to a newcomer who also proves
+it.
+* Accounts are never merged.
 """
 
 import unicodedata
@@ -27,19 +31,20 @@ _TRIES = 5
 
 
 class Again(Exception):
-    """What was read is no longer so: the transaction starts anew."""
+    """A concurrent transaction changed the rows: run the transaction again."""
 
 
 class EmailInUse(DomainError):
-    """A proven account has the email, and the newcomer does not prove it as well."""
+    """Another account proved this email, and the newcomer did not prove it."""
 
     code = "email_in_use"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a newcomer gets: the account that proved the email before (`holder`), or an
-    account of their own, with the `email` if it is free for them.
+    """The result of `claim`: link the newcomer to `holder`, or open a new account.
+
+    A new account gets `email`, which is None if the address is not free.
     """
 
     holder: User | None
@@ -71,15 +76,16 @@ def retry_lost_races(arrive: Callable[[], T]) -> T:
 def claim(
     *, email: str, proven: bool, way: str, visitor: Visitor = NO_VISITOR
 ) -> Claim:
-    """Decide about the `email` of somebody new, who came by `way`.
+    """Decide which account gets the `email` of a new user of the provider `way`.
 
-    In the transaction that opens or links their account. An email that is none of ours
-    counts as none. Raises `EmailInUse`.
+    Call it in the transaction that opens or links the account. It locks the account
+    that has the email and may evict it. An invalid email counts as no email. Raises
+    `EmailInUse`.
     """
     address = _normal(email)
     if address is None:
         return Claim(None, None)
-    # Locked: what they have proven cannot change meanwhile.
+    # The lock keeps `email_verified_at` from changing before the commit.
     rows = User.objects.with_email(address).select_for_update(no_key=True)
     holder = rows.first()
     if holder is None:
@@ -94,15 +100,15 @@ def claim(
             "An account has this email. Sign in as you did before, then link the other "
             "way in on its security page."
         )
-    # Neither has proven it, so who came first keeps it.
+    # Neither account proved the address, so the first one keeps it.
     return Claim(None, None)
 
 
 def evict(*, holder: User, way: str, visitor: Visitor = NO_VISITOR) -> None:
-    """Take its email away from a locked account that never proved it.
+    """Remove the email from a locked account that never proved it.
 
-    The account keeps its id, credits and history; its sessions end. A mail goes to the
-    address, where its owner reads it.
+    The account keeps its id, credits and history; its sessions end. A mail tells the
+    owner of the address.
     """
     mails.write(
         user=holder,
@@ -123,7 +129,7 @@ def evict(*, holder: User, way: str, visitor: Visitor = NO_VISITOR) -> None:
 def mail_identity_linked(
     *, user: User, name: str, visitor: Visitor = NO_VISITOR
 ) -> None:
-    """Mail to the owner of an account: there is a new way in."""
+    """Mail the user that an account of the provider `name` can now sign in."""
     mails.write(
         user=user,
         subject=f"{name} can now sign in to your account",
@@ -135,9 +141,10 @@ def mail_identity_linked(
 def mail_email_left_alone(
     *, holder: User, way: str, visitor: Visitor = NO_VISITOR
 ) -> None:
-    """Tell the owner of an email that an account without it is, by its proof, theirs.
+    """Mail `holder` that a separate account proved the same email.
 
-    It could not be linked: it is there already, or `holder` has another such way in.
+    The two cannot be linked: both accounts exist already, or `holder` has another
+    identity of that provider.
     """
     actor = f"system:{way}"
     audit.record("email_left_alone", user=holder, actor=actor, visitor=visitor)
@@ -152,7 +159,8 @@ def mail_email_left_alone(
 
 
 def _normal(email: str) -> str | None:
-    # Who proves an address that only looks like another has proven another mailbox.
+    # NFKC would turn a look-alike address into another one, and the newcomer has not
+    # proved that mailbox.
     if unicodedata.normalize("NFKC", email) != email:
         return None
     try:

@@ -1,9 +1,9 @@
-"""Wrong passwords for one account, whoever guesses: each makes the next wait longer.
+"""Waits after wrong passwords, counted for each account.
 
-The limits of an address (`focus.limiting.limits`) come first; this is for many
-addresses that guess together. No account is ever locked: the longest wait is a minute,
-and an address that the account was signed in from lately does not wait. An unknown
-email is treated like any other.
+`focus.limiting.limits` limits one address. This module limits many addresses that guess
+one account's password together. No account is ever locked: the longest wait is a
+minute, and an address with a recent successful sign-in does not wait. Unknown emails
+are counted in the same way, so a wait does not reveal an account.
 """
 
 from ipaddress import ip_address
@@ -15,14 +15,14 @@ from focus.limiting import addresses
 from focus.limiting.limiter import Window, process_limiter
 from focus.limiting.limits import Limited
 
-# At most so many wrong guesses in any so many seconds. As many as one address may make
-# cost nobody a wait.
+# (wrong guesses, seconds). The first limit is above what one address may do, so one
+# address alone cannot make the account's owner wait.
 WAITS = ((11, 10), (12, 20), (13, 40), (14, 60))
 KNOWN_SECONDS = 30 * 86_400
 
 
 def check_wait(*, email: str, visitor: Visitor) -> None:
-    """Raises `Limited` while a guess at this account must wait. Looks nothing up."""
+    """Raise `Limited` while a guess at this account must wait. No database query."""
     windows = _windows(email)
     verdict = process_limiter().look(windows, mark=_known(email, visitor))
     if verdict.marked or verdict.allowed:
@@ -36,14 +36,14 @@ def check_wait(*, email: str, visitor: Visitor) -> None:
 
 
 def count_wrong(*, email: str) -> None:
-    """Count a guess that was wrong."""
-    # One by one: together, a window that is full would keep the others from counting.
+    """Count one wrong guess at this account."""
+    # Count each window alone: in one call a full window would stop the others.
     for window in _windows(email):
         process_limiter().hit([window])
 
 
 def remember_address(*, email: str, visitor: Visitor) -> None:
-    """Remember where this account was signed in from."""
+    """Remember the visitor's address, which then does not wait for this account."""
     known = _known(email, visitor)
     process_limiter().hit([], mark=known, seconds=KNOWN_SECONDS)
 

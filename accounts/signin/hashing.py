@@ -1,9 +1,9 @@
-"""Password hashes: one spelling of a password, and few hashes at once.
+"""Password hashes: normalised passwords, and few hashes at once (decision 0031).
 
-An Argon2 hash takes 100 MiB and all cores for a tenth of a second, and any stranger can
-ask for one. A process computes `PASSWORD_HASHES_AT_ONCE` of them, in threads of a low
-priority, and lets `PASSWORD_HASHES_WAITING` requests wait. It refuses the next one at
-once, so that most of its request threads are free for other work.
+An Argon2 hash takes 100 MiB and all cores for a tenth of a second, and any visitor can
+cause one. A process computes `PASSWORD_HASHES_AT_ONCE` of them, in threads with a low
+priority. `PASSWORD_HASHES_WAITING` more requests wait. The next one is refused at once,
+so most request threads stay free for other work.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ from focus.errors import DomainError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Hashing is slow on purpose, so what is hashed must be short.
+# Hashing is slow on purpose, so the input must be short.
 LONGEST = 256
 # The lowest priority is 19. Argon2's own threads inherit it.
 NICENESS = 5
 
 
 class HashingBusy(DomainError):
-    """Too many passwords wait for their hash. Nothing was looked at or counted."""
+    """Too many requests wait for a hash. Nothing was checked or counted."""
 
     code = "service_unavailable"
     retry_after_seconds = 1
@@ -40,24 +40,25 @@ class HashingBusy(DomainError):
 
 
 def normal(password: str) -> str:
-    """The spelling that is hashed: NFKC, as for an email.
+    """Return the NFKC form of a password, which is the form that we hash.
 
-    One system may send `e` and an accent where another one sends `é`.
+    One system sends `e` and a combining accent where another one sends `é`.
     """
     return unicodedata.normalize("NFKC", password)
 
 
 def make(password: str) -> str:
-    """The hash of a password in its normal spelling. Raises `HashingBusy`."""
+    """Return the hash of a normalised password. Raises `HashingBusy`."""
     return _run(hashers.make_password, normal(password))
 
 
 def check(password: str, encoded: str) -> tuple[bool, bool]:
-    """Whether `encoded` is the hash of this password, and whether to hash it anew.
+    """Return whether `encoded` is the hash of this password, and whether it is
+    outdated.
 
-    A hash from before passwords were normalised fits the spelling that it was made of.
-    Without a hash (an empty text) it does the work of a wrong password. Raises
-    `HashingBusy`.
+    Hashes from before normalisation still match the password as typed and are outdated.
+    An unusable hash costs the time of a wrong password, so timing does not reveal an
+    account. Raises `HashingBusy`.
     """
     spellings = list(dict.fromkeys((normal(password), password)))
     return _run(_check, spellings, encoded)
@@ -66,7 +67,7 @@ def check(password: str, encoded: str) -> tuple[bool, bool]:
 def _check(spellings: list[str], encoded: str) -> tuple[bool, bool]:
     for place, spelling in enumerate(spellings):
         right, outdated = hashers.verify_password(spelling[:LONGEST], encoded)
-        # A longer one costs what another costs, and is never right.
+        # A longer password costs the same time as others and never matches.
         if right and len(spelling) <= LONGEST:
             return True, outdated or place > 0
     return False, False
@@ -98,10 +99,10 @@ def _pool() -> _HashingPool:
 
 
 def _give_way() -> None:
-    # Linux takes a thread's id here; elsewhere the hashes run at the usual priority.
+    # Only Linux takes a thread id here. Elsewhere the hashes run at normal priority.
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-# A forked child has none of its parent's threads.
+# A forked child does not have its parent's threads, so it makes a new pool.
 os.register_at_fork(after_in_child=_pool.cache_clear)

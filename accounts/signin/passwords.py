@@ -1,4 +1,4 @@
-"""Accounts with an email address and a password."""
+"""Registration and sign-in with an email address or username and a password."""
 
 import contextlib
 import unicodedata
@@ -18,8 +18,8 @@ from focus.errors import DomainError
 SHORTEST = 8
 LONGEST = hashing.LONGEST
 _NAMES_TRIED = 20
-# Cosmiv's guide prints these two and their clients use them; both are on every list of
-# common passwords or near it. Nothing else on the list is let through.
+# Cosmiv's guide prints these two and clients use them, so they are accepted although
+# they are common passwords.
 _PRINTED_IN_A_GUIDE = {"password123", "test123!"}
 
 
@@ -49,17 +49,17 @@ def register(
     last_name: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> User:
-    """Open an account. Of two at once with one email or username, one gets it.
+    """Open an account. Of two concurrent requests for one email, one gets it.
 
-    Without a username the part before `@` becomes one, made unique. Raises
+    Without a `username` the part before `@` becomes one, made unique. Raises
     `InvalidEmail`, `WeakPassword`, `EmailTaken`, `HashingBusy`, `InvalidUsername` or
-    `UsernameTaken`; nothing is written then.
+    `UsernameTaken`, and then writes nothing.
     """
     address = normal_email(email)
     chosen = _chosen_username(username, address)
     _check_password(password, address)
     user = User(email=address, first_name=first_name, last_name=last_name)
-    # The slow part comes first, taken or not: it holds no lock and tells no time.
+    # Hash first: no lock is held meanwhile, and a taken email takes the same time.
     user.password = hashing.make(password)
     for nth in range(_NAMES_TRIED):
         user.username = chosen or usernames.derive(address, nth=nth)
@@ -80,24 +80,25 @@ def register(
 
 
 def set_password(*, user: User, password: str) -> None:
-    """Give `user` this password; saving is the caller's. Raises `WeakPassword` or
-    `HashingBusy`.
+    """Set the password of `user`; the caller saves the row.
+
+    Raises `WeakPassword` or `HashingBusy`.
     """
     _check_password(password, user.email or "")
     user.password = hashing.make(password)
 
 
 def verify(*, user: User, password: str) -> bool:
-    """Whether this is the password of `user`. Raises `HashingBusy`.
+    """Return whether this is the password of `user`. Raises `HashingBusy`.
 
-    A right one whose hash is outdated, or of a spelling from before passwords were
-    normalised, is hashed anew. Never call this inside a transaction of your own.
+    A correct password with an outdated hash is hashed and stored again. Hashing is
+    slow, so never call this inside a transaction.
     """
     right, stale = hashing.check(password, user.password)
     if right and stale:
         with contextlib.suppress(hashing.HashingBusy):
             fresh = hashing.make(password)
-            # Another request may have changed the password meanwhile.
+            # Do not overwrite a password that another request changed meanwhile.
             same = User.objects.filter(pk=user.pk, password=user.password)
             if same.update(password=fresh):
                 user.password = fresh
@@ -107,26 +108,29 @@ def verify(*, user: User, password: str) -> bool:
 def authenticate(
     *, email: str = "", name: str = "", password: str, visitor: Visitor = NO_VISITOR
 ) -> User:
-    """The person with this password and this `email`, or this `name`, which is an email
-    where it has an `@` and else a username.
+    """Return the user with this password and this `email` or `name`.
 
-    Raises `InvalidCredentials` for a wrong password, an unknown name and a closed
-    account alike, after the same work; `Limited`, before any hash, where this account
-    has been guessed at too often (and before any look-up of an email); `HashingBusy`.
+    A `name` with an `@` is an email, any other is a username. Raises:
+
+    * `InvalidCredentials` for a wrong password, an unknown name and a closed account.
+      All three take the same time.
+    * `Limited`, before any hash, after too many wrong guesses at this account. For an
+      email this comes before the lookup.
+    * `HashingBusy`.
     """
     said_a_name = not email and bool(name)
     by_username = said_a_name and not usernames.looks_like_email(name)
     said, user = email or name, None
     if by_username and (user := usernames.find(name)) is not None:
         said = str(user.email)
-    # All names of one account share its count of guesses.
+    # Email and username of one account share one count of guesses.
     guessed = _guessed(said)
     guesses.check_wait(email=guessed, visitor=visitor)
     if not by_username:
         user = _find(said)
-    # Without an account, the same work as for a wrong password.
-    nobody = User(password=UNUSABLE_PASSWORD_PREFIX)
-    fits = verify(user=user or nobody, password=password)
+    # An unknown name takes the time of a wrong password.
+    without_password = User(password=UNUSABLE_PASSWORD_PREFIX)
+    fits = verify(user=user or without_password, password=password)
     if user is None or not fits or not user.is_active:
         guesses.count_wrong(email=guessed)
         if user is None:
@@ -143,8 +147,10 @@ def authenticate(
 
 
 def normal_email(text: str) -> str:
-    """The spelling we store: NFKC, the domain lower-cased. Capitals never tell two
-    accounts apart; dots and plus signs do. Raises `InvalidEmail`.
+    """Return an email as we store it: NFKC, with a lower-case domain.
+
+    Lookups ignore case, so capitals never tell two accounts apart; dots and plus signs
+    do. Raises `InvalidEmail`.
     """
     folded = unicodedata.normalize("NFKC", text).strip()
     local, _, domain = folded.rpartition("@")
@@ -153,15 +159,16 @@ def normal_email(text: str) -> str:
         validate_email(address)
     except ValidationError as broken:
         raise InvalidEmail("Enter a valid email address.") from broken
-    # Look-alike letters make look-alike people.
+    # Letters beyond ASCII allow look-alike addresses, so the local part is ASCII only.
     if not local.isascii() or len(address) > 254 or _is_elsewhere(domain.lower()):
         raise InvalidEmail("Enter a valid email address.")
     return address
 
 
 def _is_elsewhere(domain: str) -> bool:
-    """Whether mail to this domain goes to another: to strasse.de for straße.de, whose
-    people would be sent the links of these.
+    """Return whether IDNA encodes this domain as another one.
+
+    Mail to straße.de would go to strasse.de, so its owner would receive our links.
     """
     try:
         return not domain.isascii() and domain.encode("idna").decode("idna") != domain
@@ -184,7 +191,10 @@ def _find(email: str) -> User | None:
 
 
 def _chosen_username(username: str | None, address: str) -> str | None:
-    """None for one that only repeats the email, which opens the account anyway."""
+    """Return the normalised username, None if it only repeats the email.
+
+    The email signs in anyway. Raises `InvalidUsername`.
+    """
     if username is None:
         return None
     if usernames.looks_like_email(username):

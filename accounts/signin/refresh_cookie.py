@@ -1,4 +1,4 @@
-"""reviv's cookie `reviv_refresh`: the refresh token where no script can read it."""
+"""reviv's cookie `reviv_refresh`: a refresh token that scripts cannot read."""
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -11,16 +11,21 @@ PATH = "/api/auth/"
 
 
 class AmbiguousCookie(DomainError):
-    """The browser sent two. A sibling subdomain can plant one, and neither is ours
-    to choose; nor to delete, as the planted one would be what is left.
+    """The browser sent two refresh cookies.
+
+    A sibling subdomain can plant one. We cannot tell which one is ours, and we must not
+    delete ours, because the planted one would remain.
     """
 
     code = "invalid_refresh"
 
 
 def read(request: HttpRequest) -> str | None:
-    """The refresh token that the browser sent, if it sent exactly one."""
-    # Django keeps the last of two cookies, which is the planted one.
+    """Return the refresh token of the cookie, None without one.
+
+    Raises `AmbiguousCookie` for two cookies.
+    """
+    # request.COOKIES keeps the last of two cookies, which is the planted one.
     parts = request.META.get("HTTP_COOKIE", "").split(";")
     names = [part.partition("=")[0].strip() for part in parts]
     if names.count(NAME) > 1:
@@ -29,13 +34,14 @@ def read(request: HttpRequest) -> str | None:
 
 
 def put(response: HttpResponse, tokens: SessionTokens) -> None:
-    """Let the browser keep the token for as long as the sign-in may lie idle."""
+    """Set the cookie, for as long as the session may be idle."""
     session = tokens.session
     idle = session.idle_expires_at - session.last_used_at
     _set(response, tokens.refresh_token, int(idle.total_seconds()))
 
 
 def drop(response: HttpResponse) -> None:
+    """Delete the cookie in the browser."""
     _set(response, "", 0)
 
 

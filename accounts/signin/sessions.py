@@ -1,9 +1,11 @@
-"""Sign-ins: opened once, refreshed by acknowledged rotation, revoked for good.
+"""Sessions: one for each sign-in, with rotating refresh tokens.
 
-A refresh token is superseded only when its successor is used. Until then presenting it
-again gives the same successor: an answer may be lost, two tabs may ask at once, a
-client may go on using its first token. Once the successor has been used, an older token
-can only be a stolen one, and the whole sign-in ends.
+Refresh tokens rotate with acknowledgement:
+
+1. A refresh returns a successor. The old token still works and returns the same
+   successor, because an answer can be lost and two tabs can refresh at once.
+2. The first use of the successor retires the old token.
+3. A retired token can only be stolen. Its use ends the whole session.
 """
 
 import uuid
@@ -27,14 +29,14 @@ from focus.errors import NotFound
 
 IDLE = timedelta(days=7)
 ABSOLUTE = timedelta(days=30)
-# An answer lost on the way is asked for again within this.
+# For how long after its retirement a token may still be a retry of a lost answer.
 GRACE = timedelta(seconds=10)
 TOUCH_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTokens:
-    """What a sign-in hands out. The tokens are the only copies."""
+    """A session and its new pair of tokens. The tokens are not stored."""
 
     session: Session
     access_token: str = field(repr=False)
@@ -44,6 +46,8 @@ class SessionTokens:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
+    """A signed JWT and when it expires. The token is not stored."""
+
     text: str = field(repr=False)
     expires_at: datetime
 
@@ -57,7 +61,11 @@ def begin(
     passkey: Passkey | None = None,
     visitor: Visitor = NO_VISITOR,
 ) -> SessionTokens:
-    """Open a sign-in that lives in an access and a refresh token."""
+    """Open a session that is carried by an access and a refresh token.
+
+    Locks the account. Raises `TokenEnded` if all sign-ins of the account were ended
+    since `user` was read.
+    """
     with transaction.atomic():
         session = _create(
             user,
@@ -79,7 +87,10 @@ def begin_in_browser(
     passkey: Passkey | None = None,
     visitor: Visitor = NO_VISITOR,
 ) -> Session:
-    """Open a sign-in that rides on the Django session with this key."""
+    """Open a session that is carried by the Django session with this key.
+
+    Locks the account and raises as `begin`.
+    """
     with transaction.atomic():
         return _create(
             user,
@@ -93,28 +104,29 @@ def begin_in_browser(
 
 
 def issue_tokens(*, session: Session, access_seconds: int) -> SessionTokens:
-    """The pair of a live sign-in by tokens that has not handed out any yet."""
+    """Return the first pair of tokens of a live token session."""
     return _tokens(session, access_seconds, timezone.now())
 
 
 def access_token(*, session: Session, seconds: int, azp: str = "") -> AccessToken:
-    """Return a JWT for a live session. `azp`: slug of the app it is bound to."""
+    """Return a JWT for a live session. `azp` is the slug of the app it is bound to."""
     return _access_token(session, seconds, timezone.now(), azp)
 
 
 def refresh(
     *, refresh_token: str, access_seconds: int, visitor: Visitor = NO_VISITOR
 ) -> SessionTokens:
-    """Exchange a refresh token for the next pair.
+    """Exchange a refresh token for the next pair of tokens.
 
-    Raises `TokenExpired` for a sign-in that lay idle too long, `InvalidToken` for all
-    else. A superseded token also ends its sign-in, and that stands although the answer
-    is a refusal: never call this inside a transaction of your own.
+    Raises `TokenExpired` for a session that was idle too long and `InvalidToken` for
+    every other fault. A retired token also ends its session and mails the user. That
+    must be committed although this raises, so never call it inside a transaction.
     """
     claims = jwt.read(jwt.REFRESH, refresh_token)
     presented = uuid.UUID(claims["jti"])
     with transaction.atomic(durable=True):
-        # The row is the family. Everybody who refreshes it stands in line here.
+        # The row stands for the whole family of tokens. Concurrent refreshes wait for
+        # its lock.
         session = (
             Session.objects.select_for_update(no_key=True, of=("self",))
             .select_related("user")
@@ -147,10 +159,10 @@ def refresh(
 
 
 def find(*, session_id: uuid.UUID) -> Session:
-    """The live session with this id, its person loaded: one query.
+    """Return the live session with this id, its user loaded. One query.
 
-    Raises `InvalidToken` if it was revoked or its person's account is closed, and
-    `TokenExpired` if it ran out.
+    Raises `InvalidToken` if the session was revoked or the account is closed, and
+    `TokenExpired` if the session expired.
     """
     found = tuples(_FIND, {"session": session_id})
     if not found:
@@ -168,7 +180,7 @@ _FIND: LiteralString = f"""
 
 
 def find_in_browser(*, browser_key: str) -> Session | None:
-    """The live session that rides on this Django session, if both are there."""
+    """Return the live session of this Django session, None if either has ended."""
     now = timezone.now()
     row_key = browser_sessions.digest(browser_key)
     session = (
@@ -186,7 +198,7 @@ def find_in_browser(*, browser_key: str) -> Session | None:
 
 
 def live(*, user: User) -> QuerySet[Session]:
-    """The sign-ins of `user` that still work, the last used first."""
+    """Return the live sessions of `user`, the last used first."""
     now = timezone.now()
     return Session.objects.filter(
         Q(kind=Session.Kind.TOKENS) | Exists(_carrier(now)),
@@ -198,7 +210,7 @@ def live(*, user: User) -> QuerySet[Session]:
 
 
 def revoke(*, session: Session, actor: str = "", visitor: Visitor = NO_VISITOR) -> None:
-    """End one sign-in: its JWTs, refresh tokens and cookie, at once. Twice is once."""
+    """End one session with its JWTs, refresh tokens and cookie. See `end`."""
     end(user_id=session.user_id, session_id=session.pk, actor=actor, visitor=visitor)
 
 
@@ -210,9 +222,9 @@ def end(
     actor: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> Session:
-    """End the sign-in with this id, as `revoke` does.
+    """End the session with this id. A second call changes nothing.
 
-    Raises `NotFound` for an id that is not this person's.
+    Raises `NotFound` for an id that is not this user's.
     """
     row = (
         Session.objects.select_for_update(no_key=True, of=("self",))
@@ -243,9 +255,9 @@ def revoke_all(
     actor: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> int:
-    """End every sign-in of `user`, or those that one passkey opened.
+    """End every session of `user`, or those that one passkey opened.
 
-    Returns how many there were.
+    Returns how many sessions ended.
     """
     live = Session.objects.filter(user=user, revoked_at=None)
     if opened_by is not None:
@@ -256,11 +268,7 @@ def revoke_all(
         _end(row, now)
     if rows:
         audit.record(
-            "sessions_revoked",
-            user=user,
-            actor=actor,
-            visitor=visitor,
-            count=len(rows),
+            "sessions_revoked", user=user, actor=actor, visitor=visitor, count=len(rows)
         )
     return len(rows)
 
@@ -304,9 +312,9 @@ def _create(
 
 
 def _carrier(now: datetime) -> QuerySet[BrowserSession]:
-    """The Django session that a browser's sign-in rides on, while it is there.
+    """Return the Django session behind a browser session, while it exists.
 
-    Signing out of the admin ends that one and knows nothing of ours.
+    Signing out of the admin deletes only Django's session, so ours must end with it.
     """
     return BrowserSession.objects.filter(
         session_key=OuterRef("browser_key"), expire_date__gt=now
@@ -314,6 +322,7 @@ def _carrier(now: datetime) -> QuerySet[BrowserSession]:
 
 
 def require_live(session: Session | None, now: datetime) -> Session:
+    """Return `session` if it is live. Raises `TokenEnded` or `TokenExpired`."""
     if session is None or session.revoked_at or not session.user.is_active:
         raise TokenEnded("The token is invalid.")
     if session.idle_expires_at <= now or session.absolute_expires_at <= now:
@@ -322,7 +331,7 @@ def require_live(session: Session | None, now: datetime) -> Session:
 
 
 def _rotate(session: Session, presented: uuid.UUID, now: datetime) -> bool:
-    """Move the family on, or say that this token should have been forgotten."""
+    """Rotate to the next token. Returns False for a retired token, which is a theft."""
     if presented == session.tip:
         session.prev2, session.prev_retired_at = session.prev, now
         session.prev, session.tip = presented, uuid.uuid4()
@@ -355,8 +364,9 @@ def _end(session: Session, now: datetime) -> None:
 
 def _tokens(session: Session, access_seconds: int, now: datetime) -> SessionTokens:
     access = _access_token(session, access_seconds, now)
-    # Signed anew each time, so nothing to steal is stored. It runs as long as the
-    # session may; lying idle is the row's business, since a client may keep an old one.
+    # The token is signed anew each time, so the database stores no token to steal. It
+    # expires with the session's absolute limit. The row enforces the idle limit,
+    # because a client may keep an old token.
     claims = _claims(session, session.tip, now, session.absolute_expires_at)
     refresh_token = jwt.sign(jwt.REFRESH, claims)
     return SessionTokens(session, access.text, refresh_token, access.expires_at)
@@ -387,7 +397,7 @@ def _claims(
 
 
 def _touch(session: Session, now: datetime) -> None:
-    """Note the use, at most once a minute and without waiting for anybody."""
+    """Record the use, at most once in `TOUCH_AFTER`, without waiting for a lock."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE accounts_session SET last_used_at = %s, "

@@ -1,7 +1,7 @@
-"""Tickets: a sign-in on its way from our redirect to an app's page, for seconds.
+"""Tickets: codes in our redirect that an app's page exchanges for tokens.
 
-The sign-in is opened when the ticket is made, so that whatever ends a person's sign-ins
-in between ends this one too; the ticket only says which it is.
+The session is opened when the ticket is issued. So code that ends all sessions of the
+user in between also ends this one.
 """
 
 import uuid
@@ -20,15 +20,16 @@ _PURPOSE = "ticket"
 
 
 class InvalidTicket(DomainError):
-    """Unknown, too old, used, or its sign-in has ended."""
+    """The ticket is unknown, expired or used, or its session has ended."""
 
     code = "invalid_ticket"
 
 
 def issue(*, session: Session, origin: str) -> str:
-    """A ticket for a sign-in by tokens, for pages of `origin`: 256 bits, 60 s, once.
+    """Issue a ticket for a token session, for pages of `origin` only.
 
-    A ticket that nobody redeems leaves no sign-in behind.
+    It has 256 random bits, lives for `LIVES_SECONDS` and works once. If no page redeems
+    it, its session expires with it. Raises `nonces.Unavailable` without Redis.
     """
     last = timezone.now() + timedelta(seconds=LIVES_SECONDS)
     Session.objects.filter(pk=session.pk).update(idle_expires_at=last)
@@ -39,9 +40,10 @@ def issue(*, session: Session, origin: str) -> str:
 def redeem(
     *, ticket: object, origin: str | None, access_seconds: int
 ) -> sessions.SessionTokens:
-    """The tokens of its sign-in, for the first who asks.
+    """Exchange a ticket for the tokens of its session. Only the first call succeeds.
 
-    `origin` is the page that asks, where a browser says so. Raises `InvalidTicket`.
+    `origin` is the Origin header, None without one. A ticket from another origin is
+    stolen, so its session ends. Raises `InvalidTicket`.
     """
     invalid = InvalidTicket("The ticket is unknown, used or older than a minute.")
     try:

@@ -1,8 +1,8 @@
-"""Cosmiv's usernames: a second name to sign in by, which never looks like an email.
+"""Cosmiv's usernames: a second name for sign-in, beside the email.
 
-A name with `@` is always an email and a name without one always a username, after NFKC.
-So no username can be mistaken for another person's email. Two usernames are the same
-where NFKC and case folding make them the same.
+After NFKC a name with `@` is always an email, and a name without `@` is always a
+username. So no username can pass for another user's email. Two usernames are equal if
+NFKC and case folding make them equal.
 """
 
 import secrets
@@ -26,7 +26,7 @@ class UsernameTaken(DomainError):
 
 
 def normal(text: str) -> str:
-    """The spelling that is shown. Raises `InvalidUsername`."""
+    """Return a username as we store and show it. Raises `InvalidUsername`."""
     name = unicodedata.normalize("NFKC", text).strip()
     if not name or len(name) > LONGEST or not name.isprintable() or "@" in name:
         raise InvalidUsername(
@@ -38,33 +38,37 @@ def normal(text: str) -> str:
 
 
 def key(name: str) -> str:
-    """What two spellings of one username have in common."""
+    """Return the form that equal usernames share. `username_key` holds it."""
     folded = unicodedata.normalize("NFKC", name).strip().casefold()
     return unicodedata.normalize("NFKC", folded)
 
 
 def looks_like_email(name: str) -> bool:
+    """Return whether sign-in takes this name as an email."""
     return "@" in unicodedata.normalize("NFKC", name)
 
 
 def find(name: str) -> User | None:
-    """The person with this username and an email, or None."""
+    """Return the user with this username and an email, or None."""
     people = User.objects.filter(username_key=key(name), email__isnull=False)
     return people.first()
 
 
 def derive(email: str, *, nth: int) -> str:
-    """A username for an account that chose none: the part before `@`, and digits after
-    the first try. Each try has more digits to choose from.
+    """Return a username for an account that chose none.
+
+    It is the part before `@`. From the second try (`nth` 1) on it gets random digits,
+    and each try has one digit more.
     """
     local = email.rpartition("@")[0].replace("@", "")[: LONGEST - _TRIES] or "user"
     return local if nth == 0 else f"{local}{secrets.randbelow(10 ** (nth + 2))}"
 
 
 def ensure(user: User) -> str:
-    """The username of `user`, made from the email where there is none yet.
+    """Return the username of `user`; derive and store one if there is none.
 
-    Of two requests at once both get the one that was stored first.
+    Two concurrent requests both get the username that was stored first. Raises
+    `UsernameTaken` if every try was taken.
     """
     for nth in range(_TRIES):
         if user.username is not None:

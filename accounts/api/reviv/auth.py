@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from accounts.authentication import (
-    Believed,
+    Authenticated,
     Credentials,
     bearer_token,
     principal_of,
@@ -79,7 +79,7 @@ class SignedOnly(Credentials):
     already ended.
     """
 
-    def authenticate(self, request: Any) -> Believed | None:
+    def authenticate(self, request: Any) -> Authenticated | None:
         meta = request._request.META
         try:
             token = bearer_token(meta.get("HTTP_AUTHORIZATION", ""))
