@@ -1,4 +1,4 @@
-"""What must always be true of jobs and the ledger together."""
+"""Invariants that jobs and the ledger must always fulfil together."""
 
 from wallet import invariants
 
@@ -11,7 +11,7 @@ TABLES = {
         invariants.OF_ITS_ACCOUNT.replace("account_id", "user_id", 1),
     ),
 }
-# As in `wallet/invariants`: each query yields (wallet_id, detail), or no row.
+# As in `wallet/invariants`, a query yields (wallet_id, detail) for each violation.
 INVARIANTS: dict[str, str] = {
     "a job was charged what its entries took": """
         SELECT w.id, format('%s job %s says %s charged, its entries %s', j.status, j.id,
@@ -109,5 +109,5 @@ INVARIANTS: dict[str, str] = {
         WHERE j.id IS NULL
     """,
 }
-# The ledger's and these.
+# The ledger's invariants and those of jobs.
 ALL = invariants.INVARIANTS | INVARIANTS

@@ -1,7 +1,7 @@
-"""The life of a job: start reserves, complete settles, fail gives back, time expires.
+"""The life of a job: start reserves credits, complete settles, fail returns them.
 
-Every function that ends a job locks its row first, then the wallet: callers that race
-for one job wait for each other, and the second sees what the first did.
+Every function that ends a job locks the job's row first and the wallet after it. So
+callers that race for one job wait for each other, and the second sees the first's work.
 """
 
 from dataclasses import dataclass
@@ -25,28 +25,28 @@ from wallet.ledger import Balance
 
 
 class JobNotFound(DomainError):
-    """There is no such job among those the caller may see."""
+    """The caller has no such job."""
 
     code = "job_not_found"
 
 
 class JobNotStarted(DomainError):
-    """The job has ended another way, or at another cost. `status` tells how."""
+    """The job has ended in another way or at another cost. Facts: `status`."""
 
     code = "job_not_started"
 
 
 class TtlTooLong(DomainError):
-    """The app keeps credits reserved for less long. Facts: `max_ttl_seconds`."""
+    """The app does not reserve credits for so long. Facts: `max_ttl_seconds`."""
 
     code = "ttl_too_long"
 
 
 class AppKeyRequired(DomainError):
-    """Only the app's own keys settle this job: one of them started it, or the app says
-    so for all of its jobs.
+    """Only the app's keys settle this job.
 
-    Else a user could fail an app's finished job and have the credits back.
+    One of them started the job, or the app requires its keys for all of its jobs.
+    Otherwise a user could fail the app's finished job and get the credits back.
     """
 
     code = "app_key_required"
@@ -111,15 +111,16 @@ def start(
     needs_consent: bool = False,
     ttl_seconds: int | None = None,
 ) -> Outcome:
-    """Reserve the estimate, record the job and tell of it, in one statement.
+    """Reserve the estimate, and write the job and its event. Takes one statement.
 
-    `by_app`: an app's key asks, so the person must have let the app, and only the app's
-    keys settle the job. Else the person asks: with `needs_consent` they must have let
-    the app as well; without, this is their consent, and the caller records it in the
-    same transaction, after this call.
+    With `by_app` an app's key starts the job: the person must have let the app, and
+    only the app's keys settle the job. Otherwise the person starts the job. With
+    `needs_consent` the person must have let the app as well. Without, the start is the
+    person's consent, and the caller records the consent after this call, in the same
+    transaction.
 
     Raises `ledger.InsufficientCredits`, `ledger.BudgetExceeded`, `AppNotGranted`,
-    `AppInactive` or `TtlTooLong` and leaves nothing behind. An estimate of 0 is allowed
+    `AppInactive` or `TtlTooLong`, and then writes nothing. An estimate of 0 is allowed
     and books nothing.
     """
     if ttl_seconds is not None and ttl_seconds > app.max_ttl_seconds:
@@ -166,7 +167,7 @@ def start(
     return Outcome(job, reserved.balance)
 
 
-# The reservation's own expiry, so that the two can never differ.
+# The job takes the reservation's own expiry, so that the two never differ.
 _INSERT_JOB = """
     INSERT INTO jobs_job (id, account_id, app_id, action, status, reserved_micro,
       charged_micro, refunded_micro, uncovered_micro, late, fail_reason, metadata,
@@ -186,22 +187,23 @@ def complete(
     cost_micro: int | None,
     metadata: dict[str, Any],
 ) -> Outcome:
-    """Settle a job at its real cost (the estimate where none is given).
+    """Settle a job at its real cost, which is the estimate where `cost_micro` is None.
 
-    Raises `JobNotFound` and `AppKeyRequired`.
+    The app's overage policy decides about a cost above the reservation, and about a job
+    that had expired (`late`). Where the person no longer lets the app, or the account
+    or the app is closed, at most the reservation is charged and the rest is uncovered.
+    New keys of `metadata` replace old ones.
 
-    Where the person no longer lets the app, or the account or the app is closed, it is
-    charged what is still reserved, and the rest of the cost is uncovered. Else overage,
-    and a job that had expired (`late`), follow the app's overage policy.
-    Repeating it with the same cost changes nothing and answers the same; another
-    cost, or a failed job, raises `JobNotStarted`. New metadata keys win.
+    A repeat with the same cost changes nothing and returns the same facts. Raises
+    `JobNotFound`, `TokenBoundToApp`, `AppKeyRequired`, `JobNotStarted` for another cost
+    or a failed job, and as `ledger.settle`. Locks the job, then the wallet.
     """
     found = _lock(job_id, caller)
     job, late = found.job, found.status == Job.Status.EXPIRED
     cost = job.reserved_micro if cost_micro is None else cost_micro
     if job.status == Job.Status.COMPLETED and job.actual_cost_micro == cost:
-        return _as_it_is(job)
-    _must_be_open(job)
+        return _unchanged(job)
+    _require_open(job)
     settled = ledger.settle(
         account_id=job.account_id,
         app=job.app,
@@ -215,13 +217,13 @@ def complete(
     job.status = Job.Status.COMPLETED
     job.actual_cost_micro = cost
     job.metadata = {**job.metadata, **metadata}
-    _took(job, settled, late=late or settled.late)
+    _copy_charge(job, settled, late=late or settled.late)
     if found.owner_listens:
         job_events.write_end(job)
     return Outcome(job, settled.balance)
 
 
-# Of a late job the whole reservation went back when it expired.
+# The expiry of a late job returned its whole reservation.
 _COMPLETE_JOB = """
     UPDATE jobs_job SET status = 'completed', actual_cost_micro = %(cost)s,
       charged_micro = moved.charged_micro, uncovered_micro = moved.uncovered_micro,
@@ -241,41 +243,40 @@ def fail(
     refund: bool,
     fail_reason: str,
 ) -> Outcome:
-    """End a job that did not work out; `refund=False` charges the reservation.
+    """End a failed job: return its reservation, or charge it with `refund=False`.
 
-    Raises `JobNotFound` and `AppKeyRequired`.
-
-    On an expired job it moves nothing (`late`). Repeating it with the same `refund`
-    changes nothing; a completed job raises `JobNotStarted`.
+    An expired job moves no credits (`late`). A repeat with the same `refund` changes
+    nothing. Raises `JobNotFound`, `TokenBoundToApp`, `AppKeyRequired`, and
+    `JobNotStarted` for a completed job. Locks the job, then the wallet.
     """
     found = _lock(job_id, caller)
     job, late = found.job, found.status == Job.Status.EXPIRED
     if job.status == Job.Status.FAILED and job.refund == refund:
-        return _as_it_is(job)
-    _must_be_open(job)
+        return _unchanged(job)
+    _require_open(job)
     movement: dict[str, Any] = {
         "account_id": job.account_id,
         "app": job.app,
         "job_id": job.pk,
         "actor": caller.actor,
     }
-    told = {"late": late, "refund": refund, "fail_reason": fail_reason}
+    facts = {"late": late, "refund": refund, "fail_reason": fail_reason}
     if refund or late:
         released = ledger.release(
-            **movement, then=ledger.Consequence(_RELEASE_JOB, told)
+            **movement, then=ledger.Consequence(_RELEASE_JOB, facts)
         )
         job.late = late or released.expired
         job.refunded_micro = job.reserved_micro
         job.settled_at, balance = released.at, released.balance
     else:
-        # If it expires while we wait for the wallet, it is late and costs nothing.
+        # A job that expires while this call waits for the wallet is late and free.
         settled = ledger.settle(
             **movement,
             cost_micro=job.reserved_micro,
             only_reserved=True,
-            then=ledger.Consequence(_CHARGE_JOB, told),
+            then=ledger.Consequence(_CHARGE_JOB, facts),
         )
-        _took(job, settled, late=settled.late)
+        _copy_charge(job, settled, late=settled.late)
         balance = settled.balance
     job.status = Job.Status.FAILED
     job.refund = refund
@@ -314,7 +315,7 @@ def find(*, job_id: UUID, caller: Caller) -> JobAsOf:
 def _lock(job_id: UUID, caller: Caller) -> JobAsOf:
     """Lock a job that the caller may settle, until the transaction ends.
 
-    Raises as `find`, and `AppKeyRequired`.
+    Takes one query. Raises as `find`, and `AppKeyRequired`.
     """
     found = _read_one(_LOCK, job_id, caller)
     by_key_only = found.job.started_by_app or found.job.app.settle_with_app_key_only
@@ -351,12 +352,12 @@ _READ: LiteralString = f"""
 _LOCK: LiteralString = _READ + " FOR NO KEY UPDATE OF j"
 
 
-def _must_be_open(job: Job) -> None:
+def _require_open(job: Job) -> None:
     if job.status not in (Job.Status.STARTED, Job.Status.EXPIRED):
         raise JobNotStarted(f"The job is already {job.status}.", status=job.status)
 
 
-def _took(job: Job, settled: ledger.Settled, *, late: bool) -> None:
+def _copy_charge(job: Job, settled: ledger.Settled, *, late: bool) -> None:
     job.charged_micro = settled.charged_micro
     job.refunded_micro = job.reserved_micro if late else settled.returned_micro
     job.uncovered_micro = settled.uncovered_micro
@@ -364,6 +365,6 @@ def _took(job: Job, settled: ledger.Settled, *, late: bool) -> None:
     job.settled_at = settled.at
 
 
-def _as_it_is(job: Job) -> Outcome:
+def _unchanged(job: Job) -> Outcome:
     balance = ledger.balance(account_id=job.account_id, app_id=job.app_id)
     return Outcome(job, balance, changed=False)

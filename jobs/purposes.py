@@ -1,4 +1,8 @@
-"""Why an entry was booked, in words. A job's are on its own row, and can be erased."""
+"""The reason of an entry in words.
+
+The words of a job stand on the job's row, outside the hashed entries, so that they can
+be erased.
+"""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -9,11 +13,11 @@ from jobs.models import Job, Usage
 from wallet.models import Adjustment, Entry
 
 
-def told(entries: Iterable[Entry]) -> dict[int, str]:
-    """The words of each entry by its primary key: its own, or else its job's.
+def reasons(entries: Iterable[Entry]) -> dict[int, str]:
+    """Return each entry's own reason, or else its job's, by the entry's primary key.
 
-    One query where an entry is of a job and has no words of its own, else none. Reads
-    `entry.text`.
+    Takes one query where an entry of a job has no reason of its own, and otherwise
+    none. Reads `entry.text`, so the caller selects it.
     """
     entries = list(entries)
     wanted = {
@@ -24,25 +28,25 @@ def told(entries: Iterable[Entry]) -> dict[int, str]:
 
 
 def for_owner(entries: Iterable[Entry]) -> dict[int, str]:
-    """What the wallet's owner reads beside each entry, by its primary key.
+    """Return the text that the wallet's owner reads for each entry, by primary key.
 
-    For what staff booked that is the text they wrote for the customer, or nothing:
-    their reasons and notes are internal, those of older entries as well.
+    For an entry that staff booked, this is the text that staff wrote for the customer,
+    or "". The reasons and notes of staff are internal, also those of older entries.
     """
     entries = list(entries)
-    movements = {entry.movement_id for entry in entries if _is_staffs(entry)}
+    movements = {entry.movement_id for entry in entries if _is_by_staff(entry)}
     adjusted = Adjustment.objects.filter(movement_id__in=movements)
     written: dict[UUID | None, str] = (
         dict(adjusted.values_list("movement_id", "customer_text")) if movements else {}
     )
-    words = told(entry for entry in entries if not _is_staffs(entry))
+    texts = reasons(entry for entry in entries if not _is_by_staff(entry))
     return {
-        entry.pk: words.get(entry.pk, written.get(entry.movement_id, ""))
+        entry.pk: texts.get(entry.pk, written.get(entry.movement_id, ""))
         for entry in entries
     }
 
 
-def _is_staffs(entry: Entry) -> bool:
+def _is_by_staff(entry: Entry) -> bool:
     return entry.actor.startswith(("staff:", "shell:"))
 
 
@@ -55,12 +59,12 @@ def _of_job(entry: Entry, jobs: dict[UUID, Job]) -> str:
 
 
 def erase(*, account_id: UUID) -> int:
-    """Erase the free texts of an account's jobs and usage; returns how many rows.
+    """Erase the free texts of an account's jobs and usage; returns the number of rows.
 
-    What a job was (`action`) and what was charged stay. A repeated charge of an erased
-    one still gets its first answer.
+    The action of a job and the charges stay. A repeat of an erased charge still gets
+    the first answer.
     """
-    said = Q(metadata={}, fail_reason="")
-    jobs = Job.objects.filter(account=account_id).exclude(said)
+    without_text = Q(metadata={}, fail_reason="")
+    jobs = Job.objects.filter(account=account_id).exclude(without_text)
     uses = Usage.objects.filter(account=account_id).exclude(reason="")
     return jobs.update(metadata={}, fail_reason="") + uses.update(reason="")

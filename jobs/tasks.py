@@ -1,7 +1,7 @@
-"""What beat runs for jobs. Due times live in rows; a lost run costs nothing.
+"""Celery tasks of jobs. Due times are rows, so a lost task only delays the work.
 
-A worker that takes the queue `webhooks` runs a courier (`jobs.webhooks.courier`) from
-its start to its end; the task of that queue only wakes it.
+A worker of the queue `webhooks` runs a courier (`jobs.webhooks.courier`) from its start
+to its end. The task `jobs.wake_courier` only wakes that courier.
 """
 
 from typing import Any
@@ -43,8 +43,8 @@ def tidy_webhooks(**_newer: object) -> None:
 
 
 @celeryd_after_setup.connect
-def _hire(instance: Any, **_more: Any) -> None:
-    """Before it has met its broker: that may be away for long."""
+def _start_courier(instance: Any, **_more: Any) -> None:
+    """Start the courier before the worker reaches its broker, which may be down."""
     if "webhooks" in instance.app.amqp.queues.consume_from:
         courier = Courier(threads=instance.concurrency)
         _couriers.append(courier)
@@ -52,19 +52,19 @@ def _hire(instance: Any, **_more: Any) -> None:
 
 
 @heartbeat_sent.connect
-def _show_life(**_sender: Any) -> None:
-    if _couriers and all(courier.is_well() for courier in _couriers):
+def _record_heartbeat(**_sender: Any) -> None:
+    if _couriers and all(courier.is_running() for courier in _couriers):
         record_heartbeat(WEBHOOKS_ALIVE)
 
 
 @worker_shutting_down.connect
-def _last_round(**_more: Any) -> None:
+def _stop_couriers(**_more: Any) -> None:
     for courier in _couriers:
         courier.stop()
 
 
 @worker_shutdown.connect
-def _dismiss(**_more: Any) -> None:
+def _join_couriers(**_more: Any) -> None:
     for courier in _couriers:
         courier.stop()
         courier.join(SECONDS + 5)

@@ -1,7 +1,7 @@
-"""Purchases: a person buys a tool with credits, and takes a token to it.
+"""Purchases: a person buys a tool with credits and gets a token for it.
 
-A checkout is charged once, whoever repeats or races it; after that it only hands out
-fresh tokens.
+A checkout is charged once, under any repeats and races. Later calls of a paid checkout
+only return fresh tokens.
 """
 
 import uuid
@@ -23,20 +23,23 @@ from jobs.models import ToolPurchase
 from wallet import ledger
 from wallet.ledger import Balance
 
-# How long a price that somebody was shown stays good.
+# How long the price of a checkout stays valid.
 OPEN = timedelta(minutes=30)
 TOKEN_SECONDS = 3600
 
 
 class CheckoutExpired(DomainError):
-    """It was not paid in time. Nothing was charged."""
+    """The checkout was not paid in time. Nothing was charged."""
 
     code = "checkout_expired"
 
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """A paid purchase and its way in. `url` holds the token too; both are secrets."""
+    """A paid purchase, a token for its tool, and the tool's `url` with that token.
+
+    Both `token` and `url` are secrets.
+    """
 
     purchase: ToolPurchase
     balance: Balance
@@ -46,7 +49,7 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Whom a tool's token speaks of, and until when."""
+    """The user, tool and purchase of a valid tool token, and the token's expiry."""
 
     user_id: uuid.UUID
     tool_id: uuid.UUID
@@ -55,14 +58,14 @@ class Verified:
 
 
 def create(*, user: User, tool_id: uuid.UUID) -> ToolPurchase:
-    """A checkout of this tool at its price of now. Charges nothing.
+    """Return an open checkout of a tool at its current price. Charges nothing.
 
-    The paid one of a person who owns the tool is given again, unless the tool is sold
-    per use; so is one that is open at the same price. Raises `NotFound` or
-    `AppInactive`.
+    A person who has bought the tool gets the paid checkout, unless the tool is sold per
+    use. An open checkout at the same price is returned again while at least half of its
+    time is left. Raises `NotFound` or `AppInactive`.
     """
     app = tools.find_offered(tool_id=tool_id)
-    if (bought := _bought(user, app)) is not None:
+    if (bought := _owned_once(user, app)) is not None:
         return bought
     now = timezone.now()
     still_open = ToolPurchase.objects.filter(
@@ -71,7 +74,7 @@ def create(*, user: User, tool_id: uuid.UUID) -> ToolPurchase:
         price_micro=app.price_micro,
         paid_at=None,
         revoked_at=None,
-        # Somebody is about to read the price and decide.
+        # Leave the person time to read the price and decide.
         expires_at__gt=now + OPEN / 2,
     )
     found = still_open.select_related("app").order_by("-created_at").first()
@@ -81,12 +84,12 @@ def create(*, user: User, tool_id: uuid.UUID) -> ToolPurchase:
 
 
 def find(*, user: User, purchase_id: uuid.UUID) -> ToolPurchase:
-    """One of the person's own, its tool loaded; raises `NotFound`."""
+    """Read one checkout of the person, with its tool. Raises `NotFound`."""
     return _own(ToolPurchase.objects.select_related("app"), user, purchase_id)
 
 
 def owned(*, user: User) -> QuerySet[ToolPurchase]:
-    """What the person has paid for and still has, newest first."""
+    """Return the person's paid purchases that are not revoked, newest first."""
     return (
         ToolPurchase.objects.select_related("app__owner")
         .filter(account=user, paid_at__isnull=False, revoked_at=None)
@@ -98,21 +101,23 @@ def owned(*, user: User) -> QuerySet[ToolPurchase]:
 def process(
     *, user: User, purchase_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Bought:
-    """Pay a checkout, unless it is paid, and hand out a token for its tool.
+    """Pay a checkout, unless it is paid, and return a token for its tool.
 
-    It costs what the person was shown, and lets the tool spend their credits. Raises
-    `NotFound` (also for somebody else's), `AppInactive`, `CheckoutExpired` and
-    `ledger.InsufficientCredits`; then nothing was charged and nothing allowed.
+    The checkout costs the price that the person was shown. Paying also lets the tool
+    spend the person's credits. A second checkout of a tool that the person bought
+    meanwhile returns a token of the paid one and charges nothing, unless the tool is
+    sold per use.
 
-    A second checkout of a tool that the person has bought meanwhile gives a token of
-    the paid one and charges nothing, unless the tool is sold per use.
+    Raises `NotFound`, also for another person's checkout, `AppInactive`,
+    `CheckoutExpired` and as `ledger.consume`. Then nothing is charged or allowed. Locks
+    the person's purchases of the tool, then the wallet, then the consent.
     """
     purchase = _locked(user, purchase_id)
     app = purchase.app
     if not app.is_live or not app.is_tool:
         raise AppInactive("This tool is inactive.")
     if purchase.paid_at is None:
-        purchase = _bought(user, app) or purchase
+        purchase = _owned_once(user, app) or purchase
     if purchase.paid_at is None:
         tools.require_offered(app)
     if purchase.paid_at is None and purchase.expires_at <= timezone.now():
@@ -121,17 +126,17 @@ def process(
         balance = _pay(purchase, user, visitor)
     else:
         balance = ledger.balance(account_id=user.pk, app_id=app.pk)
-    # After the wallet is locked, as everywhere, so that no two deadlock.
+    # After the wallet's lock, in the order of every other call: no deadlock.
     consents.grant(user=user, app_id=app.pk, after_movement=True)
     token = _token(purchase)
     return Bought(purchase, balance, token, redirects.with_token(app.tool_url, token))
 
 
 def _locked(user: User, purchase_id: uuid.UUID) -> ToolPurchase:
-    """The person's purchase, with all of theirs of this tool locked in one order.
+    """Read a purchase, and lock all purchases of this tool by this person by id.
 
-    Of two checkouts of one tool that are processed at once, each locks both, so the
-    second one finds the first one paid.
+    Two calls that pay two checkouts of one tool each lock both rows. So the second
+    call sees that the first checkout is paid.
     """
     rows = ToolPurchase.objects.select_related("app__owner")
     purchase = _own(rows, user, purchase_id)
@@ -139,12 +144,12 @@ def _locked(user: User, purchase_id: uuid.UUID) -> ToolPurchase:
         account=user, app=purchase.app
     )
     list(locked.order_by("pk").values_list("pk"))
-    # A new statement: it sees what was committed while this one waited.
+    # A new statement sees the commits that the lock waited for.
     return _own(rows, user, purchase_id)
 
 
-def _bought(user: User, app: App) -> ToolPurchase | None:
-    """What the person has bought of a tool that is sold once."""
+def _owned_once(user: User, app: App) -> ToolPurchase | None:
+    """Return the person's paid purchase of a tool that is not sold per use."""
     if app.sold_per_use:
         return None
     return owned(user=user).filter(app=app).first()
@@ -187,10 +192,10 @@ _PAID = """
 
 
 def verify(*, token: str) -> Verified:
-    """Whom this tool token speaks of: one query, none for a token that is not ours.
+    """Verify a tool token. Takes one query, and none for a token of another signer.
 
-    It dies with its purchase, the person's account and their permission for the tool.
-    Raises `TokenExpired`, `InvalidToken` or `AppInactive`.
+    The token ends with its purchase, with the person's account and with the person's
+    consent to the tool. Raises `TokenExpired`, `InvalidToken` or `AppInactive`.
     """
     claims = jwt.read(jwt.TOOL, token)
     allowed = Consent.objects.filter(
@@ -219,9 +224,9 @@ def verify(*, token: str) -> Verified:
 
 @transaction.atomic
 def revoke(*, purchase_id: uuid.UUID, actor: str) -> ToolPurchase:
-    """Take a purchase back: its tokens end at once. Credits are `adjust`'s business.
+    """Revoke a purchase, which ends its tokens at once. Returns no credits.
 
-    Twice is once. Raises `NotFound`.
+    Staff return credits by an adjustment. A repeat changes nothing. Raises `NotFound`.
     """
     rows = ToolPurchase.objects.select_for_update(no_key=True, of=("self",))
     purchase = rows.select_related("app", "account").filter(pk=purchase_id).first()

@@ -1,6 +1,6 @@
-"""Usage: 1sub's charge without a job, once per key for ever, and its sums.
+"""Usage: 1sub's charge without a job, once per key for ever, and sums of charges.
 
-A twin of a key that is being worked on waits for it, so both learn the one outcome.
+Two requests with one key run one after the other, so both get the same outcome.
 """
 
 import hashlib
@@ -21,33 +21,36 @@ from jobs.models import Usage
 from jobs.webhooks import outbox
 from wallet import ledger
 
-# What one charge may take, in credits.
+# The largest charge, in credits.
 MAX_AMOUNT = 1_000_000
 LONGEST_KEY = 255
 LONGEST_REASON = 500
 DAYS = 30
-# An entry's money key has 255 letters, and ours before it has 45.
+# An entry's money key has 255 characters, and our prefix takes 45 of them.
 _PLAIN_KEY = 200
 
 
 class DuplicateRequest(DomainError):
-    """The key has charged before. `is_duplicate` where it was this very request: then
-    `transaction_id` and `new_balance` are what it was answered first.
+    """The key has charged before. Facts: `is_duplicate`.
+
+    For an identical request `is_duplicate` is True, and the facts hold the first
+    answer: `transaction_id` and `new_balance`.
     """
 
     code = "duplicate_request"
 
 
 class StillInFlight(DuplicateRequest):
-    """The first request with this key is still being worked on."""
+    """The first request with this key is still running."""
 
     retry_after_seconds = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """`balance_micro` is what the app could spend afterwards; `repeated` says that all
-    of it is what was answered before.
+    """A charge. `balance_micro` is the amount that the app could spend after it.
+
+    With `repeated` the charge was made before, and the facts are its first answer.
     """
 
     movement_id: UUID
@@ -57,7 +60,7 @@ class Charged:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day (UTC) of one app: what it did, and what it charged for all of that."""
+    """One day (UTC) of one app: how many charges of each kind, and their sum."""
 
     date: date
     jobs: int
@@ -68,7 +71,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class AppMonth:
-    """What one app charged an account within a month, and for how much of what."""
+    """One app's charges to an account within a month: counts by kind, and their sum."""
 
     app: str
     jobs: int
@@ -96,18 +99,18 @@ class Month:
 def charge(
     *, account_id: UUID, app: App, amount_micro: int, reason: str, key: str, actor: str
 ) -> Charged:
-    """Charge at once. The caller has made sure that the person lets the app.
+    """Charge at once, once per `key` of the app for ever.
 
-    Raises `ledger.InsufficientCredits`, which stores nothing, and `DuplicateRequest`
-    for a key that has charged: always where the request was another one, and for the
-    same one as the app's duplicate mode says. Waits up to the lock timeout for a twin,
-    then raises `StillInFlight`.
+    A key that has charged raises `DuplicateRequest` where the request differs. For the
+    same request the app's duplicate mode decides between `DuplicateRequest` and the
+    first answer. A request with a key that is in use waits up to the lock timeout, then
+    raises `StillInFlight`. Raises as `ledger.consume`, and then stores nothing.
     """
     money_key = _money_key(app, key)
     stored = ledger.Consequence(_STORE, {"plain": key})
     try:
         with transaction.atomic():
-            listens = _wait_for_a_twin(money_key, app)
+            listens = _lock_key(money_key, app)
             taken = ledger.consume(
                 account_id=account_id,
                 app=app,
@@ -134,18 +137,18 @@ def charge(
                     data=data,
                 )
     except ledger.DuplicateKey:
-        raise _used_otherwise() from None
+        raise _key_of_another_request() from None
     if taken.created:
         return Charged(taken.movement_id, taken.balance.credits_micro)
     first = Usage.objects.get(app=app, key=key)
     same = (first.account_id, first.amount_micro) == (account_id, amount_micro)
-    # The reason of an erased one is empty, and no request's is.
+    # An erased usage has no reason, and every request has one.
     if not same or first.reason not in ("", reason):
-        raise _used_otherwise()
-    return _again(app, first)
+        raise _key_of_another_request()
+    return _repeat(app, first)
 
 
-# Every answer is on its row, in the statement that moved the credits.
+# The statement that moves the credits also writes the row with the answer.
 _STORE = """
     INSERT INTO jobs_usage (account_id, app_id, key, amount_micro, reason, movement_id,
       balance_after_micro, created_at)
@@ -155,7 +158,7 @@ _STORE = """
 """
 
 
-def _again(app: App, first: Usage) -> Charged:
+def _repeat(app: App, first: Usage) -> Charged:
     if app.duplicate_mode == App.DuplicateMode.REPLAY:
         return Charged(first.movement_id, first.balance_after_micro, repeated=True)
     raise DuplicateRequest(
@@ -166,7 +169,7 @@ def _again(app: App, first: Usage) -> Charged:
     )
 
 
-def _used_otherwise() -> DuplicateRequest:
+def _key_of_another_request() -> DuplicateRequest:
     return DuplicateRequest(
         "This idempotency_key was used for another request. Nothing was charged now.",
         is_duplicate=False,
@@ -174,16 +177,18 @@ def _used_otherwise() -> DuplicateRequest:
 
 
 def _money_key(app: App, key: str) -> str:
-    # One that reads like a digest becomes one too, so that no two share a money key.
+    # A key that looks like a digest is hashed too. Otherwise it could equal the digest
+    # of another key.
     if len(key) > _PLAIN_KEY or key.startswith("sha256:"):
         key = f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
     return f"consume:{app.pk}:{key}"
 
 
-def _wait_for_a_twin(money_key: str, app: App) -> bool:
-    """Until the transaction ends, whoever charges with this key stands in line.
+def _lock_key(money_key: str, app: App) -> bool:
+    """Lock a money key until the transaction ends, by an advisory lock.
 
-    Says whether the app's owner has an endpoint that may want to hear of it.
+    Returns whether the app's owner has an enabled endpoint. Raises `StillInFlight`
+    after the lock timeout. Takes one query.
     """
     digest = hashlib.sha256(money_key.encode()).digest()
     lock = int.from_bytes(digest[:8], signed=True)
@@ -204,9 +209,9 @@ _LOCK: LiteralString = f"""
 """
 
 
-# What apps charge accounts, each at the time at which the ledger moved the credits: a
-# job when it is settled, a call and a sale when they are charged. A job that ended
-# without a charge counts if it was completed.
+# The charges of apps to accounts, each at the time at which the ledger moved the
+# credits: a job when it is settled, a call and a sale when they are charged. A job that
+# ended without a charge counts if it was completed.
 _CHARGED: LiteralString = """
     SELECT account_id, app_id, 'job' AS kind, settled_at AS at, charged_micro AS micro
     FROM jobs_job WHERE status = 'completed' OR charged_micro > 0
@@ -224,7 +229,10 @@ _SUMS: LiteralString = """
 
 
 def per_day(*, app_id: UUID, days: int = DAYS) -> list[Day]:
-    """What an app charged on each of the last `days` (UTC), today last. One query."""
+    """Sum an app's charges of each of the last `days` (UTC), today last.
+
+    Takes one query.
+    """
     found = rows(_PER_DAY, {"app": app_id, "days": days - 1})
     return [Day(**row) for row in found]
 
@@ -245,7 +253,10 @@ _PER_DAY: LiteralString = f"""
 
 
 def charged_by(*, app_ids: Sequence[UUID], days: int = DAYS) -> dict[UUID, int]:
-    """Micro-credits that each of these apps charged in the last `days` (UTC)."""
+    """Return the micro-credits that each app charged in the last `days` (UTC).
+
+    Takes one query.
+    """
     found = tuples(_CHARGED_BY, {"apps": list(app_ids), "days": days - 1})
     return dict.fromkeys(app_ids, 0) | dict(found)
 

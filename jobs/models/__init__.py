@@ -1,4 +1,4 @@
-"""Every table of this app, one noun a file."""
+"""The tables of this app, one subject a file."""
 
 from jobs.models.jobs import Job
 from jobs.models.purchases import ToolPurchase

@@ -1,4 +1,4 @@
-"""Jobs: what an app did for an account, and what it cost."""
+"""Jobs: work that an app did for an account, and its cost."""
 
 import uuid
 
@@ -11,10 +11,10 @@ from accounts.models import App
 
 
 class Job(models.Model):
-    """Its reservation shares its id. Amounts are micro-credits.
+    """One job. Its reservation has the same id. Amounts are micro-credits.
 
-    `status` is what has been booked. A started job past `expires_at` reads as
-    expired everywhere (see `lifecycle.JobAsOf`) before any sweeper writes it.
+    `status` is the booked status. A started job past `expires_at` reads as expired
+    everywhere (see `lifecycle.JobAsOf`) before any sweeper writes it.
     """
 
     class Status(models.TextChoices):
@@ -28,7 +28,8 @@ class Job(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False
     )
     app = models.ForeignKey(App, on_delete=models.PROTECT, db_index=False)
-    # By one of the app's keys; then only they settle it. Else by the person.
+    # Started by a key of the app, so that only the app's keys settle the job. Otherwise
+    # the person started it.
     started_by_app = models.BooleanField(default=False, db_default=False)
     action = models.CharField(max_length=120)
     status = models.CharField(max_length=9, choices=Status, default=Status.STARTED)
@@ -38,7 +39,7 @@ class Job(models.Model):
     refunded_micro = models.BigIntegerField(default=0)
     uncovered_micro = models.BigIntegerField(default=0)
     late = models.BooleanField(default=False)
-    # How it was failed: whether the reservation went back, and the caller's reason.
+    # For a failed job: whether the reservation was returned, and the caller's reason.
     refund = models.BooleanField(null=True)
     fail_reason = models.CharField(max_length=500, blank=True)
     metadata = models.JSONField(default=dict)
@@ -61,11 +62,11 @@ class Job(models.Model):
         ]
         indexes = [
             models.Index(fields=["account", "-created_at", "-id"], name="job_listed"),
-            # An app's own key lists them too.
+            # An app's key lists the app's jobs.
             models.Index(
                 fields=["app", "-created_at", "-id"], name="job_listed_of_app"
             ),
-            # What an app charged, and what an account was charged, within a time.
+            # The charges of an app, and those of an account, within a period.
             models.Index(
                 fields=["app", "settled_at"],
                 condition=Q(settled_at__isnull=False),
@@ -76,7 +77,7 @@ class Job(models.Model):
                 condition=Q(settled_at__isnull=False),
                 name="job_settled_of_account",
             ),
-            # Staff look at everybody's.
+            # Staff list all jobs.
             models.Index(fields=["created_at"], name="job_created_at"),
             models.Index(
                 fields=["expires_at"],

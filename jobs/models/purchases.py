@@ -1,4 +1,4 @@
-"""Purchases: a person's checkout of a tool, and whether it was paid."""
+"""Purchases: a person's checkout of a tool, and its payment."""
 
 import uuid
 
@@ -11,9 +11,10 @@ from accounts.models import App
 
 
 class ToolPurchase(models.Model):
-    """1sub's `checkout_id` is its id. Open until `expires_at`, paid once, for ever.
+    """One checkout. Its id is the `checkout_id` of the 1sub guide.
 
-    The price is the one that the person was shown. A free tool's has no movement.
+    A checkout is open until `expires_at` and is paid at most once. `price_micro` is the
+    price that the person was shown. A purchase of a free tool has no movement.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -26,7 +27,7 @@ class ToolPurchase(models.Model):
     expires_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True, blank=True)
     movement_id = models.UUIDField(null=True, blank=True)
-    # Staff took it back: its tokens are worth nothing any more.
+    # Set when staff revoke the purchase, which ends its tokens.
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

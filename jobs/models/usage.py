@@ -1,4 +1,4 @@
-"""Usage: what a tool charged a person at once, and what it was answered."""
+"""Usage: a tool's charges without a job, with the first answer to each."""
 
 from django.conf import settings
 from django.db import models
@@ -9,20 +9,21 @@ from accounts.models import App
 
 
 class Usage(models.Model):
-    """One charge of 1sub's `credits/consume`, written with its movement. Kept for ever:
-    a key of years ago still gets its first answer.
+    """One charge by 1sub's `credits/consume`, written with its movement.
+
+    Rows are kept for ever, so that a repeated key always gets its first answer.
     """
 
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False
     )
     app = models.ForeignKey(App, on_delete=models.PROTECT, db_index=False)
-    # The caller's own, unique in the app.
+    # The tool's idempotency key, unique within the app.
     key = models.CharField(max_length=255)
     amount_micro = models.BigIntegerField()
     reason = models.CharField(max_length=500)
     movement_id = models.UUIDField()
-    # What the app could still spend, as it was told then.
+    # What the app could still spend after the charge, as the first answer said.
     balance_after_micro = models.BigIntegerField()
     created_at = models.DateTimeField(db_default=Now())
 

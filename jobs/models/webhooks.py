@@ -1,4 +1,4 @@
-"""Webhooks: who wants to know, what happened, and every attempt to tell them."""
+"""Webhooks: endpoints, events, deliveries and every attempt at a delivery."""
 
 import uuid
 
@@ -12,10 +12,10 @@ from accounts.models import App
 
 
 class Endpoint(models.Model):
-    """An address of an account. It hears of the apps that the account owns.
+    """An address of an account. It receives the account's events, by subscribed type.
 
-    `secret` and `next_secret` are sealed (`accounts.sealed`). A deleted endpoint has
-    no secret any more and keeps its history.
+    `secret` and `next_secret` are sealed (`accounts.sealed`). A deleted endpoint loses
+    its secrets and keeps its history.
     """
 
     class Disabled(models.TextChoices):
@@ -36,12 +36,13 @@ class Endpoint(models.Model):
     disabled_at = models.DateTimeField(null=True)
     disabled_because = models.CharField(max_length=7, choices=Disabled, blank=True)
     deleted_at = models.DateTimeField(null=True)
-    # It asked for a pause (429 with Retry-After).
+    # The endpoint answered 429 with Retry-After.
     paused_until = models.DateTimeField(null=True)
-    # Its last attempt failed or was slow, or there was none yet: it gets fewer of a
-    # worker's places.
+    # The last attempt failed or was slow, or there was none yet. A worker then makes
+    # fewer requests to the endpoint at once.
     troubled = models.BooleanField(default=True)
-    # Since its last success: the first delivery given up, and how many there were.
+    # Since the last success: the time of the first delivery that failed after all its
+    # tries, and the number of such deliveries.
     failing_since = models.DateTimeField(null=True)
     given_up = models.PositiveIntegerField(default=0)
 
@@ -69,12 +70,12 @@ class Endpoint(models.Model):
 
 
 class Event(models.Model):
-    """Something that happened. `body` is what is sent, byte for byte, every time."""
+    """A change that `account` is informed of. Every attempt sends exactly `body`."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     app = models.ForeignKey(App, on_delete=models.PROTECT, null=True, db_index=False)
-    # The job or the movement that it tells of.
+    # The job, the movement or the hosted work that the event reports.
     about = models.UUIDField(null=True)
     type = models.CharField(max_length=100)
     body = models.BinaryField()
@@ -98,10 +99,13 @@ class Event(models.Model):
 class Delivery(models.Model):
     """One event on its way to one endpoint.
 
-    A pending one is worked on when `due_at` has come. Whoever does so holds `lease`
-    (the id of the attempt) and keeps moving `due_at` on; with a dead worker that stops,
-    and the delivery is due again. `tries` counts what was tried since it was last asked
-    for, `attempts` all that ever was.
+    A worker takes a pending delivery at `due_at`:
+
+    1. The worker writes `lease`, the id of the attempt, and moves `due_at` on.
+    2. While the request runs, the worker renews the lease by moving `due_at` on again.
+    3. A worker that dies stops renewing, so the delivery becomes due again.
+
+    `tries` counts the attempts since the delivery was last requested, `attempts` all.
     """
 
     class State(models.TextChoices):
@@ -169,9 +173,9 @@ class Delivery(models.Model):
 
 
 class Attempt(models.Model):
-    """One request to an endpoint. Written before it is made, completed once after it.
+    """One request to an endpoint, written before the request and completed once after.
 
-    A trigger refuses any other change, and to forget one within 30 days.
+    A trigger in the database refuses any other change, and a deletion within 30 days.
     """
 
     class State(models.TextChoices):
@@ -189,7 +193,7 @@ class Attempt(models.Model):
     status = models.PositiveSmallIntegerField(null=True)
     error = models.CharField(max_length=20, blank=True)
     ip = models.GenericIPAddressField(null=True)
-    # What they said, as far as it helps to find a mistake: at most 8 KiB.
+    # The beginning of the answer's body, at most 8 KiB, for finding mistakes.
     answer = models.BinaryField(default=b"")
 
     class Meta:

@@ -1,4 +1,4 @@
 """Outgoing webhooks: endpoints, events, deliveries and their retries.
 
-This package knows accounts and the ground only, never jobs or credits.
+This package depends on accounts and on focus only, never on jobs or credits.
 """

@@ -1,6 +1,6 @@
-"""Who is told: an account's endpoints, their secrets, and when one is put aside.
+"""An account's endpoints: their secrets, and when an endpoint is disabled.
 
-Whatever changes an endpoint locks its row first and its deliveries after it.
+Every function that changes an endpoint locks its row first, then its deliveries.
 """
 
 import uuid
@@ -26,34 +26,36 @@ from jobs.webhooks import signatures
 
 MOST = 20
 MOST_EVENTS = 50
-# How long a new secret waits beside the old one, unless it is promoted before.
+# How long a new secret signs beside the old one before it replaces the old one.
 OVERLAP = timedelta(hours=24)
-# An endpoint is put aside after so many deliveries given up, over so long a time,
-# and no success among them.
+# An endpoint is disabled after this many deliveries failed all their tries, over at
+# least this time and without a success.
 GIVEN_UP = 20
 FAILING = timedelta(hours=24)
 _SEAL = "webhooks"
 
 
 class TooManyEndpoints(DomainError):
+    """The account has `MOST` endpoints, or the endpoint `MOST_EVENTS` event types."""
+
     code = "too_many_endpoints"
 
 
 class EndpointDisabled(DomainError):
-    """Nothing is sent to it until it is enabled again."""
+    """The endpoint receives nothing until it is enabled."""
 
     code = "endpoint_disabled"
 
 
 class NoRotation(DomainError):
-    """There is no new secret to promote or to cancel."""
+    """The endpoint has no new secret to promote or to cancel."""
 
     code = "no_rotation"
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An endpoint, and a secret of it for its owner's eyes."""
+    """An endpoint and one of its secrets in clear, for the owner only."""
 
     endpoint: Endpoint
     secret: str = field(repr=False)
@@ -64,15 +66,16 @@ class Shown:
 def register(
     *, user: User, url: str, events: list[str], visitor: Visitor = NO_VISITOR
 ) -> Shown:
-    """Tell `url` of these events. The same address again adds to its events.
+    """Subscribe `url` to these event types, and return the endpoint with its secret.
 
-    An endpoint that was put aside is enabled by it. Event names that nobody knows are
-    kept: they may come. Raises `public_addresses.BadAddress`, `TooManyEndpoints` and
+    A known address gets the types in addition, and is enabled if it was disabled.
+    Unknown types are kept, because later versions may write them. Mails the owner about
+    a new endpoint. Raises `public_addresses.BadAddress`, `TooManyEndpoints` and
     `SwitchedOffBySupport`.
     """
     public_addresses.check_url(url)
-    # Two at once must count each other, and nobody adds one to an account whose owner
-    # has come meanwhile.
+    # Two calls at once must count each other's endpoint. The lock also refuses a caller
+    # of an account that its real owner recovered meanwhile.
     proofs.lock_account(user=user)
     known = listed(user=user).select_for_update(no_key=True, of=["self"])
     endpoint = known.filter(url=url).first()
@@ -84,7 +87,8 @@ def register(
         return Shown(endpoint, _opened(endpoint.secret))
     off = Endpoint.objects.filter(account=user, url=url)
     if off.filter(disabled_because=Endpoint.Disabled.STAFF).exists():
-        raise _support_did()  # Deleting it would be the way around.
+        # Otherwise deleting the endpoint would get around support.
+        raise _disabled_by_support()
     if known.count() >= MOST:
         raise TooManyEndpoints(f"An account has at most {MOST} endpoints.")
     secret = signatures.new_secret()
@@ -106,33 +110,39 @@ def register(
 
 
 def listed(*, user: User) -> QuerySet[Endpoint]:
-    """The endpoints of `user`, newest first."""
+    """Return the endpoints of `user` that are not deleted, newest first."""
     mine = Endpoint.objects.filter(account=user, deleted_at=None)
     return mine.order_by("-created_at", "-id")
 
 
 def find(*, user: User, endpoint_id: uuid.UUID) -> Endpoint:
-    """Raises `NotFound`."""
-    return _found(listed(user=user).filter(pk=endpoint_id).first())
+    """Read one endpoint of `user`. Raises `NotFound`."""
+    return _require(listed(user=user).filter(pk=endpoint_id).first())
 
 
 @transaction.atomic
 def delete(
     *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Endpoint:
-    """Tell it nothing more, for ever. Its secrets are gone, its history stays."""
+    """Delete an endpoint for ever: erase its secrets and cancel pending deliveries.
+
+    The history stays. Raises `NotFound`.
+    """
     endpoint = _locked(user, endpoint_id)
     endpoint.deleted_at = timezone.now()
     endpoint.secret, endpoint.next_secret, endpoint.promotes_at = b"", None, None
     endpoint.save()
-    _end_waiting(endpoint, Delivery.State.CANCELED, "deleted")
+    _end_pending(endpoint, Delivery.State.CANCELED, "deleted")
     _record("webhook_endpoint_deleted", endpoint, visitor)
     return endpoint
 
 
 @transaction.atomic
 def delete_all(*, user: User, visitor: Visitor = NO_VISITOR) -> None:
-    """Tell an account nothing more: who made its endpoints may be somebody else."""
+    """Delete all endpoints of an account that changes hands.
+
+    A previous holder of the account may have made them.
+    """
     for endpoint in listed(user=user):
         delete(user=user, endpoint_id=endpoint.pk, visitor=visitor)
 
@@ -141,9 +151,10 @@ def delete_all(*, user: User, visitor: Visitor = NO_VISITOR) -> None:
 def rotate(
     *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Shown:
-    """A new secret that signs beside the old one, and replaces it after `OVERLAP`.
+    """Make a new secret that signs beside the old one and replaces it after `OVERLAP`.
 
-    Asked again meanwhile, there is another new one instead.
+    A repeat during the overlap replaces the new secret by another. Mails the owner.
+    Raises `NotFound`.
     """
     endpoint = _locked(user, endpoint_id)
     secret = signatures.new_secret()
@@ -165,7 +176,7 @@ def rotate(
 def promote(
     *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Endpoint:
-    """The new secret replaces the old one now. Raises `NoRotation`."""
+    """Replace the old secret by the new one now. Raises `NotFound`, `NoRotation`."""
     endpoint = _locked(user, endpoint_id)
     if endpoint.next_secret is None:
         raise NoRotation("There is no new secret to promote.")
@@ -179,7 +190,7 @@ def promote(
 def cancel_rotation(
     *, user: User, endpoint_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Endpoint:
-    """The old secret stays, the new one is forgotten. Raises `NoRotation`."""
+    """Discard the new secret and keep the old. Raises `NotFound`, `NoRotation`."""
     endpoint = _locked(user, endpoint_id)
     if endpoint.next_secret is None:
         raise NoRotation("There is no new secret to cancel.")
@@ -197,9 +208,10 @@ def enable(
     actor: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> Endpoint:
-    """Tell it again from now on. What it missed can be recovered.
+    """Enable an endpoint for events from now on. Missed deliveries can be recovered.
 
-    Without an `actor` it is the owner who asks: raises `SwitchedOffBySupport`.
+    `actor` names the member of staff. Without one the owner asks, which raises
+    `SwitchedOffBySupport` for an endpoint that support disabled. Raises `NotFound`.
     """
     endpoint = _locked(user, endpoint_id)
     _enable(endpoint, visitor, actor)
@@ -215,9 +227,9 @@ def disable(
     actor: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> Endpoint:
-    """Tell it nothing until it is enabled. What was on its way counts as failed.
+    """Disable an endpoint until it is enabled. Its pending deliveries fail.
 
-    With an `actor` it is support that does so, and the owner is mailed.
+    `actor` names the member of staff; then the owner gets an email. Raises `NotFound`.
     """
     endpoint = _locked(user, endpoint_id)
     if endpoint.disabled_at is None:
@@ -229,13 +241,14 @@ def disable(
 def put_aside(
     endpoint: Endpoint, *, because: str, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> None:
-    """Disable a locked endpoint; its owner hears of it unless they did it themselves.
+    """Disable an endpoint that the caller has locked.
 
-    Its waiting deliveries fail, so that they can be recovered once it is enabled.
+    Its pending deliveries fail, so that they can be recovered once it is enabled. Mails
+    the owner, unless the owner disabled the endpoint.
     """
     endpoint.disabled_at, endpoint.disabled_because = timezone.now(), because
     endpoint.save(update_fields=["disabled_at", "disabled_because"])
-    _end_waiting(endpoint, Delivery.State.FAILED, "disabled")
+    _end_pending(endpoint, Delivery.State.FAILED, "disabled")
     _record("webhook_endpoint_disabled", endpoint, visitor, actor, because=because)
     if because != Endpoint.Disabled.OWNER:
         mails.write(
@@ -254,9 +267,10 @@ def secrets_of(
     *,
     now: datetime,
 ) -> tuple[str, str | None]:
-    """The secret that signs as of `now`, and the one that will. Time promotes.
+    """Return the secret that signs as of `now`, and the new one during a rotation.
 
-    Raises `sealed.Unreadable`.
+    At `promotes_at` the new secret takes over, before any sweeper writes it. Raises
+    `sealed.Unreadable`.
     """
     if next_secret is None or promotes_at is None:
         return _opened(secret), None
@@ -266,11 +280,14 @@ def secrets_of(
 
 
 def promote_due() -> int:
-    """Write down the promotions that time has made; returns how many."""
+    """Write the promotions that are due; returns how many.
+
+    Takes one short transaction for each endpoint. One that fails stops no other.
+    """
     sweep, done = Sweep("jobs.promote_secrets"), 0
     due = Endpoint.objects.filter(promotes_at__lte=Now())
-    rested = due.exclude(pk__in=sweep.backing_off)
-    for endpoint_id in list(rested.values_list("pk", flat=True)):
+    ready = due.exclude(pk__in=sweep.backing_off)
+    for endpoint_id in list(ready.values_list("pk", flat=True)):
         with sweep.each(endpoint_id):
             done += _promote_one(endpoint_id)
     sweep.end(complete=True)
@@ -292,7 +309,7 @@ def _promote_by_time(endpoint: Endpoint) -> bool:
 
 
 def _promote(endpoint: Endpoint) -> None:
-    assert endpoint.next_secret is not None  # noqa: S101 — every caller has looked
+    assert endpoint.next_secret is not None  # noqa: S101 — every caller has checked
     endpoint.secret = endpoint.next_secret
     endpoint.next_secret = endpoint.promotes_at = None
 
@@ -301,7 +318,7 @@ def _enable(endpoint: Endpoint, visitor: Visitor, actor: str = "") -> None:
     if endpoint.disabled_at is None:
         return
     if endpoint.disabled_because == Endpoint.Disabled.STAFF and not actor:
-        raise _support_did()
+        raise _disabled_by_support()
     endpoint.disabled_at, endpoint.disabled_because = None, ""
     endpoint.failing_since, endpoint.given_up = None, 0
     endpoint.paused_until = None
@@ -311,26 +328,29 @@ def _enable(endpoint: Endpoint, visitor: Visitor, actor: str = "") -> None:
     _record("webhook_endpoint_enabled", endpoint, visitor, actor)
 
 
-def _support_did() -> SwitchedOffBySupport:
+def _disabled_by_support() -> SwitchedOffBySupport:
     return SwitchedOffBySupport(
         "Support switched this endpoint off; write to them to have it back."
     )
 
 
-def _end_waiting(endpoint: Endpoint, state: str, error: str) -> None:
-    """One that is being sent is ended too: its answer is still noted as an attempt."""
-    waiting = Delivery.objects.filter(endpoint=endpoint, state=Delivery.State.PENDING)
-    waiting.update(state=state, last_error=error, ended_at=Now(), lease=None)
+def _end_pending(endpoint: Endpoint, state: str, error: str) -> None:
+    """End the endpoint's pending deliveries.
+
+    A delivery whose request is running ends too. Its answer is written to the attempt.
+    """
+    pending = Delivery.objects.filter(endpoint=endpoint, state=Delivery.State.PENDING)
+    pending.update(state=state, last_error=error, ended_at=Now(), lease=None)
 
 
 def _locked(user: User, endpoint_id: uuid.UUID) -> Endpoint:
-    mine = listed(user=user).select_for_update(no_key=True, of=["self"])
-    endpoint = _found(mine.filter(pk=endpoint_id).first())
+    locked = listed(user=user).select_for_update(no_key=True, of=["self"])
+    endpoint = _require(locked.filter(pk=endpoint_id).first())
     _promote_by_time(endpoint)
     return endpoint
 
 
-def _found(endpoint: Endpoint | None) -> Endpoint:
+def _require(endpoint: Endpoint | None) -> Endpoint:
     if endpoint is None:
         raise NotFound("There is no such endpoint.")
     return endpoint

@@ -1,10 +1,10 @@
-"""JSON whose bytes survive a receiver that parses and writes them again.
+"""JSON whose bytes do not change when a receiver parses and writes them again.
 
-Receivers check a signature over `JSON.stringify(body)` of the body they have parsed,
-or over `json.dumps(body, separators=(",", ":"), sort_keys=True, ensure_ascii=False)`.
-So the bytes are what JavaScript would write, with every object's keys sorted. Python
-writes the same, except for keys that are array indices (JavaScript puts those first,
-in numeric order) and numbers with 1e-9 <= |x| < 1e-4 (`0.00001`, not `1e-05`).
+Some receivers check the signature over `JSON.stringify` of the parsed body, or over
+`json.dumps(body, separators=(",", ":"), sort_keys=True, ensure_ascii=False)`. So the
+bytes are those that JavaScript writes, with sorted keys in every object. Python writes
+the same, with two exceptions: keys that are array indices, which JavaScript puts first
+in numeric order, and numbers with 1e-9 <= |x| < 1e-4 (`0.00001`, not `1e-05`).
 """
 
 import math
@@ -21,11 +21,11 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 
 def js_stringify(value: Any) -> bytes:
-    """UTF-8 bytes that equal `JSON.stringify(JSON.parse(bytes))`. Never fails.
+    """Return UTF-8 bytes that equal `JSON.stringify(JSON.parse(bytes))`. Never raises.
 
-    Numbers become doubles. What JSON cannot say becomes what JavaScript makes of it
-    (NaN and what no double holds: null; half a surrogate pair: its escape); a value of
-    any other type becomes its `str`.
+    Numbers become doubles. As in JavaScript, NaN and a number that no double holds
+    become null, and half of a surrogate pair becomes its escape. A value of another
+    type becomes its `str`.
     """
     return _text(value).encode()
 
@@ -40,7 +40,7 @@ def _text(value: Any) -> str:
     if isinstance(value, int | float | Decimal):
         return _number(value)
     if isinstance(value, Mapping):
-        members = sorted(((str(k), v) for k, v in value.items()), key=_place)
+        members = sorted(((str(k), v) for k, v in value.items()), key=_sort_key)
         return "{" + ",".join(f"{_string(k)}:{_text(v)}" for k, v in members) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_text, value)) + "]"
@@ -51,12 +51,12 @@ def _string(text: str) -> str:
     written: str = _quoted(text)
     if written.isascii() or not _LONE.search(written):
         return written
-    # Two halves that stand together are one letter to JavaScript.
+    # JavaScript reads two adjacent halves as one character.
     whole = written.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return _LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", whole)
 
 
-def _place(member: tuple[str, Any]) -> tuple[int, str]:
+def _sort_key(member: tuple[str, Any]) -> tuple[int, str]:
     key = member[0]
     is_index = _INDEX.fullmatch(key) and int(key) <= _LAST_INDEX
     return (int(key), "") if is_index else (_EXACT, key)
@@ -73,7 +73,7 @@ def _number(value: int | float | Decimal) -> str:
 
 
 def _double(number: float) -> str:
-    """ECMAScript's Number::toString: the shortest digits, and its own exponents."""
+    """Write a double as ECMAScript's Number::toString does, with its exponents."""
     if number == 0:
         return "0"
     sign = "-" if number < 0 else ""

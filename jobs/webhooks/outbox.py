@@ -78,7 +78,7 @@ AFTER_MOVEMENT: dict[str, LiteralString] = {
     **_ROWS,
 }
 
-# The `columns` that go with them: how many deliveries the statement wrote.
+# The `columns` for the same statement: the number of deliveries that it wrote.
 DELIVERIES: dict[str, LiteralString] = {"deliveries": "SELECT count(*) FROM listeners"}
 
 

@@ -1,7 +1,7 @@
-"""Sending again: one delivery, all that failed in a while, or a test.
+"""Redelivery: one delivery, all failed deliveries of a period, or a test event.
 
-What is sent again is the same event, byte for byte and with the same `webhook-id`, and
-gets as many tries as it had at first.
+A redelivery sends the same event, byte for byte and with the same `webhook-id`. It gets
+as many tries as a first delivery.
 """
 
 import uuid
@@ -20,7 +20,7 @@ from jobs.models import Attempt, Delivery, Endpoint
 from jobs.webhooks import endpoints, outbox, signatures
 from jobs.webhooks.endpoints import EndpointDisabled
 
-# How many one recovery takes; asked again, it goes on with the rest.
+# The largest number of deliveries that one recovery takes. A repeat takes the rest.
 MOST = 10_000
 State, Trigger = Delivery.State, Delivery.Trigger
 
@@ -28,7 +28,7 @@ State, Trigger = Delivery.State, Delivery.Trigger
 def listed(
     *, user: User, endpoint_id: uuid.UUID, state: str | None = None
 ) -> QuerySet[Delivery]:
-    """An endpoint's deliveries, newest first. Raises `NotFound`."""
+    """Return an endpoint's deliveries, newest first. Raises `NotFound`."""
     endpoint = endpoints.find(user=user, endpoint_id=endpoint_id)
     found = Delivery.objects.filter(endpoint=endpoint).select_related("event")
     if state is not None:
@@ -37,13 +37,16 @@ def listed(
 
 
 def latest(*, user: User, limit: int) -> QuerySet[Delivery]:
-    """The latest deliveries to any of the endpoints of `user`, newest first."""
+    """Return the latest deliveries to the endpoints of `user`, newest first.
+
+    Reads `limit` rows of each endpoint by the index.
+    """
     found = tuples(_LATEST, {"account": user.pk, "limit": limit})
     rows = Delivery.objects.filter(pk__in=[pk for (pk,) in found])
     return rows.select_related("event", "endpoint").order_by("-created_at", "-id")
 
 
-# The newest of each endpoint by the index, then the newest of those.
+# The newest of each endpoint, by the index; then the newest among those.
 _LATEST: LiteralString = """
     SELECT d.id FROM jobs_endpoint e CROSS JOIN LATERAL (
       SELECT id, created_at FROM jobs_delivery WHERE endpoint_id = e.id
@@ -55,7 +58,7 @@ _LATEST: LiteralString = """
 
 
 def find(*, user: User, delivery_id: uuid.UUID) -> Delivery:
-    """One of the deliveries of `user`. Raises `NotFound`."""
+    """Read one delivery to an endpoint of `user`. Raises `NotFound`."""
     mine = Delivery.objects.filter(endpoint__account=user, pk=delivery_id)
     delivery = mine.select_related("event", "endpoint").first()
     if delivery is None:
@@ -64,14 +67,14 @@ def find(*, user: User, delivery_id: uuid.UUID) -> Delivery:
 
 
 def attempts(*, delivery: Delivery) -> QuerySet[Attempt]:
-    """Every attempt there was, in order."""
+    """Return every attempt at a delivery, oldest first."""
     return Attempt.objects.filter(delivery=delivery).order_by("n")
 
 
-def copy(*, user: User, delivery_id: uuid.UUID) -> tuple[bytes, dict[str, str]]:
-    """The bytes that are sent, and the headers that would sign them now.
+def signed_copy(*, user: User, delivery_id: uuid.UUID) -> tuple[bytes, dict[str, str]]:
+    """Return a delivery's body and the headers that sign the body now.
 
-    A deleted endpoint has no secret to sign with, and so no headers. Raises `NotFound`.
+    A deleted endpoint has no secret, so there are no headers. Raises `NotFound`.
     """
     delivery = find(user=user, delivery_id=delivery_id)
     body, endpoint, now = bytes(delivery.event.body), delivery.endpoint, timezone.now()
@@ -95,13 +98,13 @@ def copy(*, user: User, delivery_id: uuid.UUID) -> tuple[bytes, dict[str, str]]:
 
 @transaction.atomic
 def resend(*, user: User, delivery_id: uuid.UUID) -> Delivery:
-    """Send one again, whatever came of it. One that is still on its way stays as it is.
+    """Queue an ended delivery again; a pending one stays as it is.
 
     Raises `NotFound` and `EndpointDisabled`.
     """
     delivery = find(user=user, delivery_id=delivery_id)
-    _open(user, delivery.endpoint_id)
-    _again(Delivery.objects.filter(pk=delivery.pk), Trigger.MANUAL)
+    _lock_enabled(user, delivery.endpoint_id)
+    _requeue(Delivery.objects.filter(pk=delivery.pk), Trigger.MANUAL)
     return find(user=user, delivery_id=delivery_id)
 
 
@@ -113,31 +116,37 @@ def recover(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> int:
-    """Send again what failed of the events of a while, oldest first; how many it is.
+    """Queue failed deliveries again, oldest first; returns how many, at most `MOST`.
 
+    `since` and `until` limit the time of the delivery's creation; `until` is excluded.
     Raises `NotFound` and `EndpointDisabled`.
     """
-    endpoint = _open(user, endpoint_id)
+    endpoint = _lock_enabled(user, endpoint_id)
     failed = Delivery.objects.filter(endpoint=endpoint, state=State.FAILED)
     if since is not None:
         failed = failed.filter(created_at__gte=since)
     if until is not None:
         failed = failed.filter(created_at__lt=until)
     oldest = failed.order_by("created_at", "pk").values_list("pk", flat=True)
-    return _again(Delivery.objects.filter(pk__in=list(oldest[:MOST])), Trigger.RECOVERY)
+    return _requeue(
+        Delivery.objects.filter(pk__in=list(oldest[:MOST])), Trigger.RECOVERY
+    )
 
 
 @transaction.atomic
 def test(*, user: User, endpoint_id: uuid.UUID) -> Delivery:
-    """Send a `test` event. Raises `NotFound` and `EndpointDisabled`."""
-    event_id = outbox.write_test(_open(user, endpoint_id))
-    made = Delivery.objects.select_related("event", "endpoint")
-    return made.get(event=event_id, endpoint=endpoint_id)
+    """Write a `test` event for an endpoint and return its delivery.
+
+    Raises `NotFound` and `EndpointDisabled`.
+    """
+    event_id = outbox.write_test(_lock_enabled(user, endpoint_id))
+    deliveries = Delivery.objects.select_related("event", "endpoint")
+    return deliveries.get(event=event_id, endpoint=endpoint_id)
 
 
-def _open(user: User, endpoint_id: uuid.UUID) -> Endpoint:
-    mine = endpoints.listed(user=user).select_for_update(no_key=True, of=["self"])
-    endpoint = mine.filter(pk=endpoint_id).first()
+def _lock_enabled(user: User, endpoint_id: uuid.UUID) -> Endpoint:
+    locked = endpoints.listed(user=user).select_for_update(no_key=True, of=["self"])
+    endpoint = locked.filter(pk=endpoint_id).first()
     if endpoint is None:
         raise NotFound("There is no such endpoint.")
     if endpoint.disabled_at is not None:
@@ -145,7 +154,7 @@ def _open(user: User, endpoint_id: uuid.UUID) -> Endpoint:
     return endpoint
 
 
-def _again(deliveries: QuerySet[Delivery], trigger: str) -> int:
+def _requeue(deliveries: QuerySet[Delivery], trigger: str) -> int:
     count = deliveries.exclude(state=State.PENDING).update(
         state=State.PENDING,
         trigger=trigger,

@@ -1,4 +1,4 @@
-"""Deliveries are kept for 30 days after they ended; then they are forgotten."""
+"""Deletion of deliveries, attempts and events 30 days after the delivery ended."""
 
 from datetime import timedelta
 
@@ -11,7 +11,11 @@ KEPT = timedelta(days=30)
 
 
 def forget_old(*, batch: int = 1000) -> int:
-    """Drop what ended longer than `KEPT` ago, a batch at a time. Returns how many."""
+    """Delete deliveries that ended before `KEPT` ago; returns how many.
+
+    Takes one short transaction for each `batch`. Events that no delivery needs any more
+    go too.
+    """
     count, before = 0, timezone.now() - KEPT
     while ids := list(
         Delivery.objects.filter(ended_at__lt=before).values_list("pk", flat=True)[
@@ -19,18 +23,18 @@ def forget_old(*, batch: int = 1000) -> int:
         ]
     ):
         with transaction.atomic():
-            # One that was sent again meanwhile is not old any more.
+            # A delivery that was requested again meanwhile is pending, not old.
             old = Delivery.objects.select_for_update(no_key=True, skip_locked=True)
-            mine = list(
+            locked = list(
                 old.filter(pk__in=ids, ended_at__lt=before).values_list("pk", flat=True)
             )
-            if not mine:
+            if not locked:
                 break
-            Attempt.objects.filter(delivery__in=mine)._raw_delete("default")
-            Delivery.objects.filter(pk__in=mine)._raw_delete("default")
-            count += len(mine)
-    unheard = Event.objects.filter(created_at__lt=before, delivery=None)
-    oldest = unheard.order_by("created_at").values_list("pk", flat=True)
+            Attempt.objects.filter(delivery__in=locked)._raw_delete("default")
+            Delivery.objects.filter(pk__in=locked)._raw_delete("default")
+            count += len(locked)
+    unused = Event.objects.filter(created_at__lt=before, delivery=None)
+    oldest = unused.order_by("created_at").values_list("pk", flat=True)
     while ids := list(oldest[:batch]):
         Event.objects.filter(pk__in=ids)._raw_delete("default")
     return count

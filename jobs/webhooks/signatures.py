@@ -1,8 +1,8 @@
-"""A delivery's signatures: one secret, two ways to check it.
+"""The signatures of a delivery: two schemes with one secret.
 
-`X-Signature` is the hex HMAC-SHA256 of the body, keyed with the secret as it is
-written (ClipForge guide). `webhook-signature` is that of Standard Webhooks, keyed with
-the bytes that the secret spells in base64 after `whsec_`.
+`X-Signature` is the hex HMAC-SHA256 of the body, keyed with the secret's text
+(ClipForge guide). `webhook-signature` follows Standard Webhooks; its key is the bytes
+that the secret holds in base64 after `whsec_`.
 """
 
 import base64
@@ -15,21 +15,26 @@ PREFIX = "whsec_"
 
 
 def new_secret() -> str:
+    """Return a new random secret of 32 bytes, as `whsec_` and base64."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def message_id(event_id: uuid.UUID) -> str:
-    """The `webhook-id`: the same on every attempt, so that repeats can be told."""
+    """Return the `webhook-id` of an event.
+
+    Every attempt carries the same one, so that a receiver can drop repeats.
+    """
     return f"evt_{event_id.hex}"
 
 
 def headers(
     *, message: str, at: int, body: bytes, secret: str, next_secret: str | None = None
 ) -> dict[str, str]:
-    """The signing headers of one attempt, made at `at` (unix seconds).
+    """Return the signing headers of an attempt made at `at`, in Unix seconds.
 
-    During a rotation `X-Signature` is still the old secret's, since it can hold only
-    one; `X-Signature-Next` is the new one's, and `webhook-signature` carries both.
+    During a rotation `X-Signature` is made with the old secret, because the header
+    holds one signature. `X-Signature-Next` is made with the new secret, and
+    `webhook-signature` carries both.
     """
     made = {
         "X-Signature": _hex(secret, body),

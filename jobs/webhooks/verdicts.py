@@ -1,23 +1,23 @@
-"""What an endpoint's answer means for the delivery, and for the endpoint."""
+"""What an endpoint's answer means for its delivery and for the endpoint."""
 
 from dataclasses import dataclass
 
 from focus.outgoing.safe_http import PostResult
 from jobs.models import Delivery, Endpoint
 
-# Seconds from the end of one try to the next; after the last, the delivery has failed.
+# Seconds from the end of one try to the next. After the last try the delivery fails.
 WAITS = (1, 2, 4, 8)
 LONGEST_PAUSE = 300
-# These will not get better by trying again.
-HOPELESS = ("blocked_address", "unreadable_secret")
+# Errors that a retry cannot change.
+FINAL_ERRORS = ("blocked_address", "unreadable_secret")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an answer means: the delivery's state, and the wait before another try.
+    """The delivery's next state, and the seconds until the next try.
 
-    `disable` is why its endpoint is to be put aside; `pause_seconds` for how long the
-    endpoint wants nothing.
+    `disable` is the reason to disable the endpoint, or "". `pause_seconds` is the pause
+    that the endpoint asked for.
     """
 
     state: str
@@ -27,7 +27,12 @@ class Verdict:
 
 
 def judge(answer: PostResult, *, tries: int) -> Verdict:
-    """The verdict on an answer; `tries` is how many went before it."""
+    """Return the verdict on an answer that came after `tries` earlier tries.
+
+    410 and `webhook-delivery: disable` disable the endpoint; 429 pauses it. Other 4xx,
+    `webhook-delivery: abort-message` and a final error fail the delivery at once. Every
+    other failure is retried until the waits are used up.
+    """
     headers = answer.headers or {}
     wish = headers.get("webhook-delivery", "").strip().lower()
     if answer.status is not None and 200 <= answer.status < 300:
@@ -40,7 +45,7 @@ def judge(answer: PostResult, *, tries: int) -> Verdict:
         pause = _seconds(headers.get("retry-after", ""))
         return Verdict(Delivery.State.FAILED, pause_seconds=min(pause, LONGEST_PAUSE))
     refused = answer.status is not None and 400 <= answer.status < 500
-    if refused or answer.error in HOPELESS or wish == "abort-message":
+    if refused or answer.error in FINAL_ERRORS or wish == "abort-message":
         return Verdict(Delivery.State.FAILED)
     if tries < len(WAITS):
         return Verdict(Delivery.State.PENDING, wait_seconds=WAITS[tries])

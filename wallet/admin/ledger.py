@@ -151,7 +151,7 @@ class EntryAdmin(ReadOnly):
 
     @admin.display(description="reason")
     def why(self, entry: Entry) -> str:
-        return purposes.told([entry])[entry.pk]
+        return purposes.reasons([entry])[entry.pk]
 
     @admin.display(description="ends its reservation")
     def ends(self, entry: Entry) -> str:

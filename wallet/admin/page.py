@@ -30,7 +30,7 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
     grants = statements.grants_left(wallet=wallet)
     page = statements.page(wallet=wallet, before=number(request.GET.get("before")))
     actors = words.Actors(page.entries)
-    reasons = purposes.told(page.entries)
+    reasons = purposes.reasons(page.entries)
     movements = {entry.movement_id for entry in page.entries}
     adjusted = {
         row.movement_id: row

@@ -204,7 +204,9 @@ class DeliveryViewSet(ClipForge, ViewSet):
         """What every attempt sends, byte for byte, signed as one made now would be:
         to check a receiver with.
         """
-        body, headers = redelivery.copy(user=user_of(request), delivery_id=delivery_id)
+        body, headers = redelivery.signed_copy(
+            user=user_of(request), delivery_id=delivery_id
+        )
         return HttpResponse(body, content_type="application/json", headers=headers)
 
     @extend_schema(

@@ -1,1 +1,1 @@
-"""The jobs part of the Focus guide, and who its caller is."""
+"""The jobs part of the Focus guide."""

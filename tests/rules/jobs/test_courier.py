@@ -34,7 +34,7 @@ def courier(transactional_db: None) -> Iterator[Courier]:
     yield courier
     courier.stop()
     courier.join(40)
-    assert not courier._clerk.is_alive()
+    assert not courier._thread.is_alive()
 
 
 def test_a_delivery_is_heard_and_both_signatures_are_good(
