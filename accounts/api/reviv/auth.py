@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.api.reviv import refresh_cookie
 from accounts.authentication import (
     Authenticated,
     Credentials,
@@ -25,7 +26,7 @@ from accounts.credentials.principals import InvalidToken, Kind, Principal, Token
 from accounts.models import User
 from accounts.providers import clerk
 from accounts.same_site import require_first_party
-from accounts.signin import refresh_cookie, sessions, usernames
+from accounts.signin import sessions, usernames
 from focus.contracts.fields import TrimmedText
 from focus.contracts.reviv import Person, Reviv
 from focus.errors import DomainError, NotFound

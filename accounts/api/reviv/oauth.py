@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.api.reviv import refresh_cookie
 from accounts.audit import Visitor
 from accounts.authentication import visitor
 from accounts.credentials.access import PUBLIC
@@ -24,7 +25,7 @@ from accounts.models import User
 from accounts.partners import origins, redirects
 from accounts.providers import arrivals, google, oauth_cookie
 from accounts.providers.google import Claims, Flow
-from accounts.signin import email_ownership, refresh_cookie, sessions, tickets
+from accounts.signin import email_ownership, sessions, tickets
 from focus.contracts.reviv import Person, Reviv
 from focus.contracts.wire import StrictFormParser, StrictJSONParser
 from focus.errors import DomainError

@@ -1,4 +1,4 @@
-"""reviv's cookie `reviv_refresh`: a refresh token that scripts cannot read."""
+"""reviv's cookie `reviv_refresh`: the refresh token, unreadable by scripts."""
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -11,10 +11,10 @@ PATH = "/api/auth/"
 
 
 class AmbiguousCookie(DomainError):
-    """The browser sent two refresh cookies.
+    """The browser sent two refresh cookies; a sibling subdomain can plant one.
 
-    A sibling subdomain can plant one. We cannot tell which one is ours, and we must not
-    delete ours, because the planted one would remain.
+    We cannot tell them apart, so we use neither. We do not delete ours either, because
+    the planted one would remain.
     """
 
     code = "invalid_refresh"
@@ -23,9 +23,9 @@ class AmbiguousCookie(DomainError):
 def read(request: HttpRequest) -> str | None:
     """Return the refresh token of the cookie, None without one.
 
-    Raises `AmbiguousCookie` for two cookies.
+    Raises `AmbiguousCookie`.
     """
-    # request.COOKIES keeps the last of two cookies, which is the planted one.
+    # Read the raw header: of two cookies Django keeps only the last, the planted one.
     parts = request.META.get("HTTP_COOKIE", "").split(";")
     names = [part.partition("=")[0].strip() for part in parts]
     if names.count(NAME) > 1:
@@ -34,19 +34,19 @@ def read(request: HttpRequest) -> str | None:
 
 
 def put(response: HttpResponse, tokens: SessionTokens) -> None:
-    """Set the cookie, for as long as the session may be idle."""
+    """Set the cookie for as long as the session may be idle."""
     session = tokens.session
     idle = session.idle_expires_at - session.last_used_at
     _set(response, tokens.refresh_token, int(idle.total_seconds()))
 
 
 def drop(response: HttpResponse) -> None:
-    """Delete the cookie in the browser."""
+    """Delete the cookie."""
     _set(response, "", 0)
 
 
 def _set(response: HttpResponse, value: str, max_age: int) -> None:
-    # A browser deletes a cookie only by the attributes that it was set with.
+    # A browser deletes a cookie only with the attributes that it was set with.
     response.set_cookie(
         NAME,
         value,
