@@ -16,6 +16,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='app',
             name='name_needs_approval',
-            field=models.BooleanField(db_default=False, default=False, help_text='Its name imitates another app, or says that it is official. Nobody can buy it until this is unticked.'),
+            field=models.BooleanField(db_default=False, default=False, help_text='The name imitates another app or claims to be official. The app cannot be bought until this is unticked.'),
         ),
     ]

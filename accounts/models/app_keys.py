@@ -1,4 +1,4 @@
-"""Keys of partner apps: what an app's own server signs in with."""
+"""Keys of partner apps: the credential of an app's own server."""
 
 import uuid
 
@@ -7,9 +7,9 @@ from django.db.models import Q
 
 
 class AppKey(models.Model):
-    """One secret of one app. Only a keyed digest is kept; the secret is shown once.
+    """One key of one app. The row keeps a keyed digest and never the secret.
 
-    `active` is a switch that can be flipped back; `revoked_at` is for ever.
+    `active` can be switched off and on again; `revoked_at` is final.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -22,7 +22,7 @@ class AppKey(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
-    # When the app's owner was told that it ends soon.
+    # When the reminder before `expires_at` was mailed to the app's owner.
     expiry_mailed_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     replaced_by = models.OneToOneField(

@@ -1,4 +1,4 @@
-"""Partner apps: the products that spend a person's credits."""
+"""Partner apps: the products that spend users' credits."""
 
 import uuid
 from typing import LiteralString
@@ -10,28 +10,28 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-# How long any app's job may keep credits reserved.
+# The limits of an app's longest reservation.
 SHORTEST_TTL_SECONDS = 60
 LONGEST_TTL_SECONDS = 86_400
 
 
-# An app is live while it is switched on and its owner's account is open. Every place
-# that asks uses one of these: `App.objects.live()`, `app.is_live`, this condition on
-# a row `a` of accounts_app, or, in the ledger, `ledger.is_live`.
+# An app is live while it is switched on and its owner's account is open. Use one of
+# these to check it: `App.objects.live()`, `app.is_live`, this condition on a row `a` of
+# accounts_app, or `ledger.is_live` in the ledger's SQL.
 LIVE: LiteralString = """(a.active AND NOT EXISTS (
     SELECT FROM accounts_user o WHERE o.id = a.owner_id AND NOT o.is_active))"""
 
 
 class AppQuerySet(models.QuerySet["App"]):
     def live(self) -> "AppQuerySet":
-        """The apps that may act: switched on, and no closed account owns them."""
+        """Return the live apps: switched on, and not owned by a closed account."""
         return self.filter(
             Q(owner__isnull=True) | Q(owner__is_active=True), active=True
         )
 
 
 class App(models.Model):
-    """A partner's product. A 1sub "tool" is one too. Deactivated, never deleted."""
+    """A partner's product, such as a 1sub "tool". Deactivated, never deleted."""
 
     class OveragePolicy(models.TextChoices):
         CAP = "cap", "charge what the balance covers"
@@ -52,8 +52,8 @@ class App(models.Model):
     name_needs_approval = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Its name imitates another app, or says that it is official. Nobody "
-        "can buy it until this is unticked.",
+        help_text="The name imitates another app or claims to be official. The app "
+        "cannot be bought until this is unticked.",
     )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True
@@ -62,7 +62,7 @@ class App(models.Model):
     starter_credits_micro = models.BigIntegerField(
         default=0, validators=[MinValueValidator(0)]
     )
-    # Of the grants that it gives from now on; those that people have keep their terms.
+    # Applies to new grants. Existing grants keep their terms.
     starter_credits_at = models.CharField(
         "starter credits are spent",
         max_length=3,
@@ -104,7 +104,7 @@ class App(models.Model):
         validators=[MinValueValidator(1)],
         help_text="Requests a minute for each of its keys; empty for the usual.",
     )
-    # Sold at /tools: a purchase costs `price_micro` and leads to `tool_url`.
+    # The offer at /tools: a purchase costs `price_micro` and leads to `tool_url`.
     is_tool = models.BooleanField(default=False, db_default=False)
     price_micro = models.BigIntegerField(
         default=0, db_default=0, validators=[MinValueValidator(0)]
@@ -130,7 +130,7 @@ class App(models.Model):
         db_default=False,
         help_text="Each checkout is charged. Otherwise a person buys the tool once.",
     )
-    # The owner may switch on again what the owner switched off, and nothing else.
+    # The owner can only switch on again what the owner switched off, not staff.
     paused_by_owner = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -165,5 +165,5 @@ class App(models.Model):
 
     @property
     def is_live(self) -> bool:
-        """As `App.objects.live()`. Costs a query where `owner` was not loaded."""
+        """Whether the app is live. Costs a query if `owner` is not loaded."""
         return self.active and (self.owner is None or self.owner.is_active)

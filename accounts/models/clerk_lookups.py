@@ -1,11 +1,11 @@
-"""People whom Clerk could not tell us about when they first came."""
+"""New Clerk users with a profile that Clerk could not send at their first sign-in."""
 
 from django.conf import settings
 from django.db import models
 
 
 class ClerkLookup(models.Model):
-    """Somebody to ask Clerk about from `due_at` on. It goes when Clerk has answered."""
+    """A user to look up at Clerk from `due_at` on. Deleted once Clerk has answered."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     due_at = models.DateTimeField(db_index=True)

@@ -1,11 +1,11 @@
-"""Which apps a person lets act for them."""
+"""The apps that a user allows to act for the account."""
 
 from django.conf import settings
 from django.db import models
 
 
 class Consent(models.Model):
-    """One person's yes to one app. Revoked, it stays as a record of both times."""
+    """A user's consent to one app. A revoked row stays as a record."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False

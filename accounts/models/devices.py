@@ -1,4 +1,4 @@
-"""Device sign-ins (RFC 8628): a code on one screen, approved on another."""
+"""Grants of device sign-in (RFC 8628)."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from django.db.models import Q
 
 
 class DeviceGrant(models.Model):
-    """One `device/start` and what became of it. The device code is kept as a digest."""
+    """One `device/start` and its state. Only a digest of the device code is stored."""
 
     class Status(models.TextChoices):
         PENDING = "pending"

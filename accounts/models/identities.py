@@ -1,4 +1,4 @@
-"""Identities at other providers: who, at Google, is this person."""
+"""Identities at other providers: the Google account that signs a user in."""
 
 import uuid
 
@@ -7,10 +7,10 @@ from django.db import models
 
 
 class Identity(models.Model):
-    """One account at one provider, and whose sign-in here it is. Unlinking deletes it.
+    """One account at a provider that signs `user` in. Unlinking deletes the row.
 
-    `subject` is the provider's own name for it, for ever; `email` is what the provider
-    said at the last sign-in, and identifies nobody.
+    `subject` is the provider's permanent id. `email` is the address at the last
+    sign-in; it identifies no account.
     """
 
     class Provider(models.TextChoices):

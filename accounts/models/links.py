@@ -1,4 +1,4 @@
-"""Accounts that people have elsewhere and linked to theirs here: Steam, X."""
+"""Accounts at Steam and X that users linked to their account here."""
 
 import uuid
 
@@ -9,11 +9,11 @@ from django.db.models import Q
 
 
 class Link(models.Model):
-    """One account at a provider, of one person. Unlinking deletes the row.
+    """One linked account of a user at a provider. Unlinking deletes the row.
 
-    `subject` is the provider's own unchanging id, `username` what it showed last.
-    `expires_at` is the access token's end, None where the provider gives no token.
-    Not `is_active`: the provider took its consent back, and the person must reconnect.
+    `subject` is the provider's permanent id, `username` the last known name.
+    `expires_at` is the expiry of the access token, None if the provider gives none.
+    `is_active` is False after the provider withdrew access; the user must reconnect.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -21,16 +21,16 @@ class Link(models.Model):
     provider = models.CharField(max_length=16)
     subject = models.CharField(max_length=64)
     username = models.CharField(max_length=120, blank=True)
-    # JSON of the access and the refresh token, by accounts.sealed.
+    # JSON of the access and refresh token, encrypted by accounts.sealed.
     sealed_tokens = models.BinaryField(null=True, blank=True)
     scopes = ArrayField(models.CharField(max_length=64), default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
-    # Who renews the token now has until then; it names that one attempt, too.
+    # The lease of the worker that renews the token. Its value identifies the attempt.
     renewing_until = models.DateTimeField(null=True, blank=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField()
     last_synced_at = models.DateTimeField(null=True, blank=True)
-    # What the last sync found.
+    # The result of the last sync.
     profile = models.JSONField(default=dict, blank=True)
 
     class Meta:
@@ -49,7 +49,7 @@ class Link(models.Model):
 
 
 class Sync(models.Model):
-    """One look at a linked account. It is to be run while it has a `due_at`."""
+    """One sync of a linked account's profile. It runs while it has a `due_at`."""
 
     link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="syncs")
     requested_at = models.DateTimeField()

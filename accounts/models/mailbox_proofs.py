@@ -1,4 +1,4 @@
-"""Proofs of a mailbox: somebody asked for a link, and who has it reads the mail."""
+"""Mailed links that prove a mailbox: to reset a password or to verify an email."""
 
 from django.conf import settings
 from django.db import models
@@ -6,10 +6,10 @@ from django.db.models import Q
 
 
 class MailboxProof(models.Model):
-    """One wish for a link, whether or not the address has an account.
+    """One request for a link, whether or not the address has an account.
 
-    Beat writes the mail while there is a `due_at`, so asking takes the same time either
-    way. The link's secret is kept as a digest.
+    A task mails it while there is a `due_at`, so the request takes the same time with
+    and without an account. The row keeps only a digest of the link's secret.
     """
 
     class Purpose(models.TextChoices):

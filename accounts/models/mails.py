@@ -1,4 +1,4 @@
-"""Letters to people: written with what they tell of, sent a moment later."""
+"""Mails to users: written in the transaction of their cause, sent by a task."""
 
 from django.conf import settings
 from django.db import models
@@ -6,14 +6,14 @@ from django.db.models import Q
 
 
 class Mail(models.Model):
-    """One letter. It is to be sent while it has a `due_at`, which each try moves on."""
+    """One mail. It is sent while it has a `due_at`, which each try moves on."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
-    # As it was then: a notice goes to whoever held the account when it happened.
+    # The address at that time, so a notice reaches the owner at the time of the event.
     to = models.EmailField()
     subject = models.CharField(max_length=120)
     body = models.TextField()
-    # The link that goes into the body, until it is sent.
+    # The link for the body, encrypted, until the mail is sent.
     sealed = models.BinaryField(null=True, blank=True)
     created_at = models.DateTimeField()
     due_at = models.DateTimeField(null=True, blank=True)

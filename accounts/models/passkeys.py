@@ -1,4 +1,4 @@
-"""Passkeys: what we keep of an authenticator's key pair, and whose it is."""
+"""Passkeys: the public keys of authenticators, and their owners."""
 
 import uuid
 
@@ -14,9 +14,10 @@ HANDLE_BYTES = 64
 
 
 class PasskeyOwner(models.Model):
-    """The random name under which authenticators know a person (the user handle).
+    """The random user handle that authenticators store for a user (WebAuthn, 5.4.3).
 
-    Neither the account's id nor its email: authenticators show it to whoever asks.
+    It is neither the account's id nor its email, because authenticators reveal it to
+    any person who holds them.
     """
 
     user = models.OneToOneField(
@@ -29,10 +30,10 @@ class PasskeyOwner(models.Model):
 
 
 class Passkey(models.Model):
-    """One credential. Removing it deletes the row; the audit keeps the trace.
+    """One passkey. Removing it deletes the row; the audit keeps a record.
 
     `sign_count` only grows; it stays 0 for keys that are synced between devices.
-    `flagged_at` is when it last went backwards, as a copied key's would.
+    `flagged_at` is when the counter last went backwards, a sign of a copied key.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

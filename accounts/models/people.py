@@ -1,4 +1,4 @@
-"""People: one account each, whatever door they came in by."""
+"""User accounts: one for each person, for every way of sign-in."""
 
 import uuid
 from typing import ClassVar
@@ -13,13 +13,13 @@ from django.utils import timezone
 
 
 class UserManager(BaseUserManager["User"]):
-    """Finds people by email, whatever its capitals."""
+    """Finds users by email, ignoring case."""
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.with_email(username or "").get()
 
     def with_email(self, email: str) -> models.QuerySet["User"]:
-        """The one account of `email`, or none. `iexact` would miss the index."""
+        """Return the account of `email`, or none. `iexact` would not use the index."""
         return self.alias(folded=Lower("email")).filter(folded=email.lower())
 
     def create_user(
@@ -31,7 +31,7 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None) -> "User":
-        # Whoever runs the server vouches for the address.
+        # The operator of the server runs this, so the address counts as verified.
         return self.create_user(
             email,
             password,
@@ -47,7 +47,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(null=True, blank=True)
     email_verified_at = models.DateTimeField(null=True, blank=True)
-    # Cosmiv's second name to sign in by, and what all its spellings have in common.
+    # Cosmiv's second name for sign-in, and its normalised form (`usernames.key`).
     username = models.CharField(max_length=150, null=True, blank=True, editable=False)
     username_key = models.CharField(
         max_length=300, null=True, blank=True, unique=True, editable=False
@@ -55,7 +55,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     first_name = models.CharField(max_length=150, blank=True)
     last_name = models.CharField(max_length=150, blank=True)
     clerk_id = models.CharField(max_length=64, null=True, blank=True, unique=True)
-    # reviv's two gifts, each given once in an account's life.
+    # reviv's two gifts, each given once to an account.
     free_preview_used = models.BooleanField(default=False, db_default=False)
     social_share_unlock_used = models.BooleanField(default=False, db_default=False)
     is_active = models.BooleanField(default=True)
@@ -63,8 +63,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     rate_limit_per_minute = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)]
     )
-    # Moved on when all that opens the account is ended: what was believed before, in a
-    # request that is still under way, adds nothing any more.
+    # Incremented when all sign-ins and credentials of the account are ended. A request
+    # that authenticated before then can add none (`proofs.lock_account`).
     epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -87,5 +87,5 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @property
     def public_clerk_id(self) -> str:
-        """The guide's `clerk_id`: always a string, ours where Clerk has none."""
+        """The guide's `clerk_id`: Clerk's id, or one of ours for other users."""
         return self.clerk_id or f"focus_{self.pk.hex}"

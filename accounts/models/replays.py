@@ -1,4 +1,4 @@
-"""Answers kept for a caller who asks again."""
+"""Stored answers of requests with an `Idempotency-Key`."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,20 +6,20 @@ from django.db.models.functions import Now
 
 
 class Replay(models.Model):
-    """What one `Idempotency-Key` was answered, word for word.
+    """The exact answer to one `Idempotency-Key`.
 
-    Written in the transaction that the answer speaks of, so one is there if and only
-    if the other is.
+    It is written in the transaction that does the work, so the answer exists if and
+    only if the work was committed.
     """
 
-    # The contract, and whose key it is: "focus:user:…" or "focus:app:…".
+    # Contract and caller: "focus:user:…" or "focus:app:…".
     scope = models.CharField(max_length=120)
     key = models.CharField(max_length=255)
     fingerprint = models.BinaryField(max_length=32)
     status = models.SmallIntegerField()
     body = models.BinaryField()
-    # The body with the secret it told, encrypted, for the minutes in which the answer
-    # may have been lost; `body` is without.
+    # The body with its secret, encrypted, for the minutes in which a client retries a
+    # lost answer. `body` lacks the secret.
     sealed = models.BinaryField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 

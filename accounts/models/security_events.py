@@ -1,4 +1,4 @@
-"""What happened to whose sign-ins and secrets, for ever."""
+"""The audit of sign-ins and secrets. Rows are kept for ever."""
 
 from django.conf import settings
 from django.db import models
@@ -6,7 +6,7 @@ from django.db.models import Q
 
 
 class SecurityEvent(models.Model):
-    """One line of the audit. A trigger refuses to change or remove it."""
+    """One event of the audit. A trigger refuses UPDATE and DELETE."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -25,7 +25,7 @@ class SecurityEvent(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["user", "kind", "-at"], name="events_of_a_person"),
-            # The wrong-code throttle counts these; nothing else asks by address.
+            # Used by the limit on wrong device codes, the only lookup by address.
             models.Index(
                 fields=["ip", "-at"],
                 condition=Q(kind="device_code_wrong"),

@@ -1,4 +1,4 @@
-"""Signed-in sessions: one row per sign-in, whatever token or cookie carries it."""
+"""Sessions: one row for each sign-in, by cookie or by tokens."""
 
 import uuid
 
@@ -9,11 +9,11 @@ from django.db.models import Q
 
 
 class Session(models.Model):
-    """One sign-in. Its JWTs, refresh tokens and cookie all die with this row.
+    """One sign-in. Revoking the row ends its JWTs, refresh tokens and cookie.
 
-    The refresh token in use is `tip`; `prev` is the one it came from, good until
-    somebody presents the tip; `prev2` went before both and is good for the few
-    seconds after `prev_retired_at` in which its answer may have been lost.
+    `tip` is the newest refresh token. `prev` is its predecessor, valid until the first
+    use of `tip`. `prev2` came before both. It is valid for a few seconds after
+    `prev_retired_at`, because its answer may have been lost.
     """
 
     class Kind(models.TextChoices):
@@ -24,11 +24,11 @@ class Session(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     kind = models.CharField(max_length=8, choices=Kind)
     client = models.CharField(max_length=120, blank=True)
-    # How the person proved themselves (RFC 8176), for the `amr` claim.
+    # The authentication methods (RFC 8176), for the `amr` claim.
     methods = ArrayField(models.CharField(max_length=16), default=list, blank=True)
-    # The Django session this sign-in rides on: the digest of its key.
+    # The digest of the key of the Django session that carries this sign-in.
     browser_key = models.CharField(max_length=40, null=True, blank=True)
-    # The passkey that opened it, and whose removal ends it.
+    # The passkey that opened the session. Removing the passkey ends the session.
     passkey = models.ForeignKey(
         "accounts.Passkey",
         on_delete=models.SET_NULL,

@@ -1,4 +1,4 @@
-"""Personal access tokens: what a person's scripts and command lines sign in with."""
+"""Personal access tokens: credentials of a user's scripts and command lines."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from django.db.models import Q
 
 
 class PersonalAccessToken(models.Model):
-    """A long-lived secret of one person, limited to `scopes`. Only its digest stays."""
+    """One token of a user, limited to `scopes`. Only its digest is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
@@ -22,9 +22,9 @@ class PersonalAccessToken(models.Model):
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
-    # When its person was told that it ends soon.
+    # When the reminder before `expires_at` was mailed to the user.
     expiry_mailed_at = models.DateTimeField(null=True, blank=True)
-    # CIDR, where it was made and used; None where that was not noted yet.
+    # The networks (CIDR) of its creation and use; None before the first recorded use.
     networks = ArrayField(models.CharField(max_length=43), null=True, blank=True)
     replaced_by = models.OneToOneField(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaces"

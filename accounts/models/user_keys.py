@@ -1,4 +1,4 @@
-"""Keys of people (`sk_live_…`): what their own servers send as `X-Api-Key`."""
+"""Keys of users (`sk_live_…`), which their servers send as `X-Api-Key`."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from django.db.models import Q
 
 
 class UserKey(models.Model):
-    """One secret of one person, who it acts as. Only its digest stays."""
+    """One key that acts as its user. Only its digest is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
@@ -21,9 +21,9 @@ class UserKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
-    # When its person was told that it ends soon.
+    # When the reminder before `expires_at` was mailed to the user.
     expiry_mailed_at = models.DateTimeField(null=True, blank=True)
-    # CIDR, where it was made and used; None where that was not noted yet.
+    # The networks (CIDR) of its creation and use; None before the first recorded use.
     networks = ArrayField(models.CharField(max_length=43), null=True, blank=True)
 
     class Meta:

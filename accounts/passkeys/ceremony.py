@@ -1,8 +1,8 @@
-"""What an authenticator answered, checked: the `webauthn` package and what it omits.
+"""Verification of authenticator answers: the `webauthn` package and what it omits.
 
-It leaves to its caller: who may embed the page (`crossOrigin`), the sizes of what is
-parsed, the strength of a public key, and whether the id that was sent is the id that
-was attested. Nothing here knows an account or a row.
+The package does not check `crossOrigin`, the sizes of its input, the strength of a
+public key, and that the sent id equals the attested id. This module does. It knows no
+accounts and makes no queries.
 """
 
 import base64
@@ -44,7 +44,7 @@ CLIENT_DATA_BYTES = 8 * 1024
 ATTESTATION_BYTES = 64 * 1024
 AUTHENTICATOR_DATA_BYTES = 8 * 1024
 SIGNATURE_BYTES = 1024
-# An RSA key of 4096 bits in COSE, with room to spare.
+# Larger than an RSA key of 4096 bits in COSE.
 PUBLIC_KEY_BYTES = 1024
 RSA_BITS = range(2048, 4097)
 RSA_EXPONENTS = (3, 65537)
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 class Unverified(DomainError):
-    """The answer is malformed, or it is not the answer to our question."""
+    """The answer is malformed, or it does not answer our challenge."""
 
     code = "unverified"
 
@@ -67,7 +67,7 @@ class MissingCredentialId(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """A new key pair, as its authenticator describes it."""
+    """A verified new key pair, as its authenticator describes it."""
 
     credential_id: bytes
     public_key: bytes
@@ -80,7 +80,7 @@ class NewCredential:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedAssertion:
-    """Proof that a key pair was used just now, for our question."""
+    """A verified signature of our challenge by a known key pair."""
 
     sign_count: int
     backup_eligible: bool
@@ -89,9 +89,10 @@ class VerifiedAssertion:
 
 
 def rp_id() -> str:
-    """The domain passkeys belong to: the longest that our origins have in common.
+    """Return the RP ID: the domain that passkeys belong to.
 
-    `PASSKEY_RP_ID` says it outright. Changing it makes every passkey unusable.
+    It is the longest domain that our two origins share, unless `PASSKEY_RP_ID` sets it.
+    Changing it makes every passkey unusable.
     """
     if settings.PASSKEY_RP_ID:
         return str(settings.PASSKEY_RP_ID)
@@ -110,47 +111,52 @@ def rp_id() -> str:
 
 def verify_registration(credential: object, *, challenge: bytes) -> NewCredential:
     """Check the answer to `navigator.credentials.create()`. Raises `Unverified`."""
-    return _believe(lambda: _made(credential, challenge))
+    return _refuse_on_error(lambda: _verify_registration(credential, challenge))
 
 
 def verify_assertion(
     credential: object, *, challenge: bytes, public_key: bytes
 ) -> VerifiedAssertion:
     """Check the answer to `navigator.credentials.get()`. Raises `Unverified`."""
-    return _believe(lambda: _shown(credential, challenge, public_key))
+    return _refuse_on_error(
+        lambda: _verify_assertion(credential, challenge, public_key)
+    )
 
 
 def credential_id(credential: dict[str, Any]) -> bytes:
-    """Which key pair it claims to be. Raises `MissingCredentialId` or `Unverified`."""
+    """Return the unverified id. Raises `MissingCredentialId` or `Unverified`."""
     sent = credential.get("id") or credential.get("rawId")
     if not sent:
         raise MissingCredentialId("The credential has no id.")
-    return _believe(lambda: _same_id(credential))
+    return _refuse_on_error(lambda: _same_id(credential))
 
 
 def user_handle(credential: dict[str, Any]) -> bytes | None:
-    """Whose key pair the authenticator says it is, where it says so."""
-    return _believe(lambda: _handle(credential))
+    """Return the user handle that the authenticator sent, or None.
+
+    Raises `Unverified`.
+    """
+    return _refuse_on_error(lambda: _handle(credential))
 
 
-def _believe(check: Callable[[], T]) -> T:
+def _refuse_on_error(check: Callable[[], T]) -> T:
     try:
         return check()
     except Unverified:
         raise
-    # Nothing in here but parsing and arithmetic on what a stranger sent: whatever it
-    # trips over, in our code or three packages down, is that stranger's doing.
+    # `check` only parses and computes on the client's input. So every exception in it,
+    # in our code or in a package, is caused by that input and is a refusal, not a 500.
     except Exception as broken:
         raise Unverified("The credential could not be verified.") from broken
 
 
-def _made(credential: object, challenge: bytes) -> NewCredential:
+def _verify_registration(credential: object, challenge: bytes) -> NewCredential:
     answer, response = _parts(credential)
     client_data = _bytes(response["clientDataJSON"], CLIENT_DATA_BYTES)
-    _not_embedded(client_data)
+    _check_not_embedded(client_data)
     verified = webauthn.verify_registration_response(
-        # The guide sends no id. The package compares `id` with `raw_id` and neither
-        # with the attested one, which alone counts and is compared below.
+        # The guide sends no id. The package compares `id` with `raw_id`, but neither
+        # with the attested id. Only the attested id counts; it is compared below.
         credential=RegistrationCredential(
             id="",
             raw_id=b"",
@@ -171,25 +177,25 @@ def _made(credential: object, challenge: bytes) -> NewCredential:
         raise Unverified("The credential id is too long.")
     if (answer.get("id") or answer.get("rawId")) and _same_id(answer) != attested:
         raise Unverified("The credential id is not the attested one.")
-    _strong(verified.credential_public_key)
+    _check_key_strength(verified.credential_public_key)
     return NewCredential(
         credential_id=attested,
         public_key=verified.credential_public_key,
         sign_count=verified.sign_count,
         transports=_transports(answer.get("transports", response.get("transports"))),
-        backup_eligible=_eligible(verified.credential_device_type),
+        backup_eligible=_is_backup_eligible(verified.credential_device_type),
         backed_up=verified.credential_backed_up,
         user_verified=verified.user_verified,
     )
 
 
-def _shown(
+def _verify_assertion(
     credential: object, challenge: bytes, public_key: bytes
 ) -> VerifiedAssertion:
     answer, response = _parts(credential)
     raw_id = _same_id(answer)
     client_data = _bytes(response["clientDataJSON"], CLIENT_DATA_BYTES)
-    _not_embedded(client_data)
+    _check_not_embedded(client_data)
     verified = webauthn.verify_authentication_response(
         credential=AuthenticationCredential(
             id=bytes_to_base64url(raw_id),
@@ -206,21 +212,24 @@ def _shown(
         expected_rp_id=rp_id(),
         expected_origin=sorted(origins.ours()),
         credential_public_key=public_key,
-        # It would judge the counter before the signature, so that anybody could have
-        # a passkey flagged. The row's compare-and-set judges it afterwards.
+        # The package would check the counter before the signature, so an attacker
+        # without the key could have a passkey flagged. A compare-and-set on the row
+        # checks the counter afterwards.
         credential_current_sign_count=0,
     )
     return VerifiedAssertion(
         sign_count=verified.new_sign_count,
-        backup_eligible=_eligible(verified.credential_device_type),
+        backup_eligible=_is_backup_eligible(verified.credential_device_type),
         backed_up=verified.credential_backed_up,
         user_verified=verified.user_verified,
     )
 
 
 def _parts(credential: object) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The credential and its response: nested as browsers' `toJSON` makes it, or the
-    guide's flat form, where both are one."""
+    """Return the credential and its response.
+
+    Browsers' `toJSON` nests the response. In the guide's flat form both are one object.
+    """
     if not isinstance(credential, dict):
         raise Unverified("The credential must be an object.")
     if credential.get("type", "public-key") != "public-key":
@@ -232,7 +241,7 @@ def _parts(credential: object) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _bytes(text: object, limit: int) -> bytes:
-    """Base64url, padded or not, of at most `limit` bytes."""
+    """Decode base64url, padded or not, of at most `limit` bytes."""
     if not isinstance(text, str) or len(text) > limit * 4 // 3 + 4:
         raise Unverified("A part of the credential is missing or too long.")
     spelled = _BASE64URL.fullmatch(text)
@@ -245,7 +254,7 @@ def _bytes(text: object, limit: int) -> bytes:
 
 
 def _same_id(answer: dict[str, Any]) -> bytes:
-    """The id that was sent; `id` and `rawId` must agree where both were."""
+    """Return the sent id. `id` and `rawId` must be equal if both are sent."""
     given = [answer[name] for name in ("id", "rawId") if answer.get(name)]
     sent = {_bytes(text, LONGEST_CREDENTIAL_ID) for text in given}
     if len(sent) != 1:
@@ -259,18 +268,18 @@ def _handle(credential: dict[str, Any]) -> bytes | None:
     return _bytes(sent, HANDLE_BYTES) if sent else None
 
 
-def _not_embedded(client_data: bytes) -> None:
-    """Refuse an answer that was made inside somebody else's page."""
+def _check_not_embedded(client_data: bytes) -> None:
+    """Refuse an answer that was made in a frame of another site's page."""
     said = json.loads(client_data)
     if said.get("crossOrigin") not in (None, False) or "topOrigin" in said:
         raise Unverified("Passkeys are not used inside another site's page.")
 
 
-def _strong(public_key: bytes) -> None:
-    """Refuse a key that is weak, or slow to verify with. The package checks neither."""
+def _check_key_strength(public_key: bytes) -> None:
+    """Refuse weak keys and keys that are slow to verify. The package checks neither."""
     if len(public_key) > PUBLIC_KEY_BYTES:
         raise Unverified("The public key is too long.")
-    # A point that is not on its curve raises here.
+    # This raises for a point that is not on its curve.
     key = decoded_public_key_to_cryptography(decode_credential_public_key(public_key))
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name != "secp256r1":
         raise Unverified("ES256 keys are on P-256.")
@@ -281,10 +290,10 @@ def _strong(public_key: bytes) -> None:
 
 
 def _transports(sent: object) -> list[str]:
-    """Hints for a later sign-in; what is unknown is left out."""
+    """Return the known transports among `sent`: hints for a later sign-in."""
     hints = sent if isinstance(sent, list) else []
     return sorted({hint for hint in hints if isinstance(hint, str)} & _TRANSPORTS)
 
 
-def _eligible(kind: CredentialDeviceType) -> bool:
+def _is_backup_eligible(kind: CredentialDeviceType) -> bool:
     return kind == CredentialDeviceType.MULTI_DEVICE

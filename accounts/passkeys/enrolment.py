@@ -1,7 +1,8 @@
-"""Passkeys come to be: added to an account, or opening one.
+"""Registration of passkeys: for a signed-in account, or to open a new account.
 
-Both are begun and completed. What was asked is kept under a nonce that is taken before
-anything is verified, so an answer is judged once, right or wrong.
+Each takes two calls, `begin_…` and `complete_…`. The challenge is kept under a nonce.
+Completing takes the nonce before it verifies the answer, so each challenge allows one
+answer, right or wrong.
 """
 
 import os
@@ -37,17 +38,17 @@ MOST_PER_ACCOUNT = 20
 UNNAMED = "Unnamed Device"
 ADD, OPEN = "passkey-add", "passkey-open"
 REFUSED = "email_passkey_refused"
-WRITTEN_EVERY = timedelta(days=1)
+MAIL_EVERY = timedelta(days=1)
 
 
 class RegistrationMissing(DomainError):
-    """Never begun, begun too long ago, or completed before."""
+    """The registration is unknown, expired or completed."""
 
     code = "registration_missing"
 
 
 class RegistrationMismatch(DomainError):
-    """StartedSignIn by somebody else, or for something else."""
+    """Another user started the registration, or its nonce has another purpose."""
 
     code = "registration_mismatch"
 
@@ -66,21 +67,20 @@ class OAuthUserExists(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class RegistrationOptions:
-    """A question for `navigator.credentials.create()`, and the nonce to answer with."""
+    """The options for `navigator.credentials.create()`, and the nonce of the answer."""
 
     nonce: str = field(repr=False)
     options: PublicKeyCredentialCreationOptions
 
 
 def begin_adding(*, session: Session, rp_name: str) -> RegistrationOptions:
-    """Ask the person behind `session` for a new key pair.
+    """Start adding a passkey to the account of `session`.
 
-    Raises `proofs.SecondProofRequired` where a passkey opened the session without a
-    PIN, finger or face.
+    Raises `proofs.SecondProofRequired` if the session is too weak or too old.
     """
     proofs.require_second_proof(session=session)
     user = session.user
-    # Two first times at once: get_or_create makes one row of them.
+    # get_or_create handles two concurrent first registrations.
     owner, _ = PasskeyOwner.objects.get_or_create(
         user=user, defaults={"handle": os.urandom(HANDLE_BYTES)}
     )
@@ -91,7 +91,7 @@ def begin_adding(*, session: Session, rp_name: str) -> RegistrationOptions:
         display_name=f"{user.first_name} {user.last_name}".strip(),
         exclude=[_descriptor(row) for row in passkey_signin.passkeys_of(user=user)],
     )
-    return _registration(ADD, options, user=str(user.pk))
+    return _keep_registration(ADD, options, user=str(user.pk))
 
 
 def complete_adding(
@@ -102,14 +102,20 @@ def complete_adding(
     name: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> Passkey:
-    """Add the passkey that was begun for `user`. Nothing is written by a refusal."""
+    """Verify the answer, add the passkey to `user` and send a mail.
+
+    Locks the account. Raises `RegistrationMissing`, `RegistrationMismatch` or
+    `RegistrationFailed`, and `TokenEnded` if all sign-ins were ended meanwhile. A
+    refusal writes nothing.
+    """
     facts = _take_registration(ADD, nonce, credential)
     if facts["user"] != str(user.pk):
-        raise RegistrationMismatch("This registration was begun by somebody else.")
-    made = _made(credential, facts)
+        raise RegistrationMismatch("This registration was started by another user.")
+    made = _verify(credential, facts)
     try:
         with transaction.atomic():
-            # Whoever adds or removes a passkey of this person stands in line here.
+            # Adding and removing passkeys of one account wait for this lock, so the
+            # count below cannot be exceeded.
             proofs.lock_account(user=user)
             if Passkey.objects.filter(user=user).count() >= MOST_PER_ACCOUNT:
                 raise RegistrationFailed("This account has all the passkeys it may.")
@@ -126,10 +132,10 @@ def complete_adding(
 
 
 def begin_opening(*, email: str, rp_name: str) -> RegistrationOptions:
-    """Ask a stranger for a key pair to open an account with.
+    """Start opening an account with a passkey.
 
-    Raises `MissingEmail`, `passwords.InvalidEmail` or `OAuthUserExists`. Of any other
-    account that has the email nothing shows, here or later.
+    Raises `MissingEmail`, `passwords.InvalidEmail` or `OAuthUserExists`. An account
+    with this email and without a provider is not revealed, here or later.
     """
     if not email:
         raise MissingEmail("An email address is required.")
@@ -139,7 +145,7 @@ def begin_opening(*, email: str, rp_name: str) -> RegistrationOptions:
         raise OAuthUserExists("Sign in the way you did before, by your provider.")
     handle = os.urandom(HANDLE_BYTES)
     options = _creation_options(rp_name=rp_name, handle=handle, name=address)
-    return _registration(OPEN, options, email=address, handle=handle.hex())
+    return _keep_registration(OPEN, options, email=address, handle=handle.hex())
 
 
 def complete_opening(
@@ -149,12 +155,13 @@ def complete_opening(
     name: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> Passkey:
-    """Open an account with the email and the passkey. Its email is not verified.
+    """Open an account with the email and the passkey. The email is not verified.
 
-    Never touches an account that exists: then it refuses as it does a bad answer.
+    If an account has the email, this raises `RegistrationFailed`, as for a bad answer,
+    and mails that account. It never changes an existing account.
     """
     facts = _take_registration(OPEN, nonce, credential)
-    made = _made(credential, facts)
+    made = _verify(credential, facts)
     user = User(email=facts["email"])
     user.set_unusable_password()
     try:
@@ -168,7 +175,7 @@ def complete_opening(
     except IntegrityError as taken:
         holder = User.objects.with_email(facts["email"]).first()
         if holder is not None:
-            _tell(holder, visitor)
+            _mail_refused(holder, visitor)
         raise _failed() from taken
 
 
@@ -188,7 +195,7 @@ def _creation_options(
         user_display_name=display_name or name,
         exclude_credentials=exclude or [],
         supported_pub_key_algs=ceremony.ALGORITHMS,
-        # A passkey that is not discoverable would need an email to sign in with.
+        # Sign-in without an email needs a discoverable passkey.
         authenticator_selection=AuthenticatorSelectionCriteria(
             resident_key=ResidentKeyRequirement.REQUIRED,
             user_verification=UserVerificationRequirement.PREFERRED,
@@ -196,7 +203,7 @@ def _creation_options(
     )
 
 
-def _registration(
+def _keep_registration(
     purpose: str, options: PublicKeyCredentialCreationOptions, **facts: str
 ) -> RegistrationOptions:
     facts["challenge"] = options.challenge.hex()
@@ -207,11 +214,11 @@ def _registration(
 def _take_registration(
     purpose: str, nonce: object, credential: object
 ) -> dict[str, Any]:
-    """What was begun under this nonce, which is spent now."""
+    """Take the facts of a registration from its nonce, which cannot be used again."""
     missing = RegistrationMissing("There is no such registration. Please start again.")
     if not nonce:
         raise missing
-    # Before the nonce is spent: an incomplete request may be sent again.
+    # Check this before taking the nonce, so an incomplete request can be sent again.
     if not credential:
         raise MissingCredential("The credential is required.")
     try:
@@ -223,7 +230,7 @@ def _take_registration(
     return facts
 
 
-def _made(credential: object, facts: dict[str, Any]) -> ceremony.NewCredential:
+def _verify(credential: object, facts: dict[str, Any]) -> ceremony.NewCredential:
     try:
         return ceremony.verify_registration(
             credential, challenge=bytes.fromhex(facts["challenge"])
@@ -233,14 +240,14 @@ def _made(credential: object, facts: dict[str, Any]) -> ceremony.NewCredential:
 
 
 @transaction.atomic
-def _tell(holder: User, visitor: Visitor) -> None:
-    """Note the attempt, and write to the owner, but not for every one of a flood."""
+def _mail_refused(holder: User, visitor: Visitor) -> None:
+    """Record the attempt, and mail the owner at most once in `MAIL_EVERY`."""
     before = SecurityEvent.objects.filter(
-        user=holder, kind=REFUSED, at__gt=timezone.now() - WRITTEN_EVERY
+        user=holder, kind=REFUSED, at__gt=timezone.now() - MAIL_EVERY
     )
-    told = before.exists()
+    mailed = before.exists()
     audit.record(REFUSED, user=holder, actor="unknown", visitor=visitor)
-    if told:
+    if mailed:
         return
     mails.write(
         user=holder,

@@ -1,4 +1,4 @@
-"""Passkeys in use: signed in with, listed, removed. enrolment.py makes them."""
+"""Sign-in with passkeys, and listing and removing them. `enrolment` registers them."""
 
 import uuid
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from focus.errors import DomainError, NotFound
 
 LIVES_SECONDS = 300
 SIGN_IN = "passkey-sign-in"
-# RFC 8176: a key was proven and a person was there; with a PIN, finger or face, both.
+# RFC 8176: proof of possession and user presence; "mfa" with PIN, fingerprint or face.
 PROVEN, VERIFIED = ["pop", "user"], ["pop", "user", "mfa"]
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class MissingCredential(DomainError):
 
 
 class AuthMissing(DomainError):
-    """Never begun, begun too long ago, or completed before."""
+    """The sign-in is unknown, expired or completed."""
 
     code = "auth_missing"
 
@@ -54,13 +54,13 @@ class AuthFailed(DomainError):
 
 
 class MalformedCredential(AuthFailed):
-    """Shaped like no passkey's answer, so it can never succeed."""
+    """The answer cannot come from a passkey, so it is not counted as a guess."""
 
     wrong_guess = False
 
 
 class ReplayDetected(DomainError):
-    """The signature counter went backwards: there may be a copy of the key."""
+    """The signature counter went backwards, so the key may have been copied."""
 
     code = "replay_detected"
     wrong_guess = True
@@ -72,19 +72,19 @@ class LastWayIn(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationOptions:
-    """A question for `navigator.credentials.get()`, and the nonce to answer with."""
+    """The options for `navigator.credentials.get()`, and the nonce of the answer."""
 
     nonce: str = field(repr=False)
     options: PublicKeyCredentialRequestOptions
 
 
 def begin_signing_in(*, email: str = "") -> AuthenticationOptions:
-    """Ask for a passkey: any, or one of those that `email` has.
+    """Start a sign-in with any passkey, or with those of `email`.
 
-    An email that has none is answered with ids that nobody has, always the same.
-    Raises `passwords.InvalidEmail`.
+    An email without passkeys gets decoy ids, always the same ones, so the answer does
+    not reveal an account. Raises `passwords.InvalidEmail`.
     """
-    allowed = _ids(passwords.normal_email(email)) if email else []
+    allowed = _ids_or_decoys(passwords.normal_email(email)) if email else []
     options = webauthn.generate_authentication_options(
         rp_id=ceremony.rp_id(),
         allow_credentials=[PublicKeyCredentialDescriptor(id=one) for one in allowed],
@@ -108,10 +108,14 @@ def sign_in(
     begin: Callable[[Passkey, list[str]], T],
     visitor: Visitor = NO_VISITOR,
 ) -> T:
-    """Believe the passkey and let `begin` open a sign-in with it, in one transaction.
+    """Verify the passkey's answer and call `begin`, which opens the session.
 
-    `begin` is told which passkey, and by what the person proved themselves. A refusal
-    leaves its trace in the audit: never call this inside a transaction of your own.
+    `begin` gets the passkey and the methods for `amr`. It runs in the transaction that
+    locks the account and moves the counter. Returns its result.
+
+    A refusal is recorded in the audit, so never call this inside a transaction. Raises
+    `AuthMissing`, `MissingCredential`, `UnknownCredential`, `AuthFailed` or
+    `ReplayDetected`.
     """
     facts, claimed = _take_sign_in(nonce, credential)
     passkey = Passkey.objects.select_related("user").filter(credential_id=claimed)
@@ -121,7 +125,7 @@ def sign_in(
         audit.record("sign_in_failed", visitor=visitor, method="passkey")
         raise UnknownCredential("This passkey is not known here.")
     try:
-        shown = _shown(row, credential, facts)
+        assertion = _verify(row, credential, facts)
     except Unverified as wrong:
         audit.record(
             "sign_in_failed",
@@ -133,15 +137,15 @@ def sign_in(
         )
         raise AuthFailed("The passkey could not be verified.") from wrong
     with transaction.atomic():
-        # The account before its passkeys, as removing one locks them.
+        # Lock the account before the passkey, in the order of `remove`.
         proofs.lock_account(user=row.user)
-        if _count(row, shown):
-            return begin(row, VERIFIED if shown.user_verified else PROVEN)
-    raise _replayed(row, shown, visitor)
+        if _store_counter(row, assertion):
+            return begin(row, VERIFIED if assertion.user_verified else PROVEN)
+    raise _flag_replay(row, assertion, visitor)
 
 
 def passkeys_of(*, user: User) -> list[Passkey]:
-    """The person's passkeys, oldest first."""
+    """Return the passkeys of `user`, oldest first."""
     return list(Passkey.objects.filter(user=user).order_by("created_at"))
 
 
@@ -149,13 +153,14 @@ def passkeys_of(*, user: User) -> list[Passkey]:
 def remove(
     *, user: User, passkey_id: uuid.UUID, visitor: Visitor = NO_VISITOR
 ) -> Passkey:
-    """Forget a passkey and end every sign-in that it opened.
+    """Delete a passkey, end every session that it opened and send a mail.
 
-    Raises `NotFound`, and `LastWayIn` where nothing else would open the account.
+    Locks the account. Raises `NotFound`, and `LastWayIn` if the account has no other
+    passkey, password or provider.
     """
     owner = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    # A sign-in with it either holds this row, and its session is there to be ended
-    # below, or comes too late to find it.
+    # A concurrent sign-in locks this row too. Either it commits first, and its session
+    # is ended below, or it no longer finds the row.
     row = Passkey.objects.select_for_update().filter(user=owner, pk=passkey_id).first()
     if row is None:
         raise NotFound("There is no such passkey.")
@@ -175,7 +180,7 @@ def remove(
 
 
 def _take_sign_in(nonce: object, credential: object) -> tuple[dict[str, Any], bytes]:
-    """What was begun under this nonce, which is spent now, and the id claimed."""
+    """Take the facts of a sign-in from its nonce. Returns them and the claimed id."""
     missing = AuthMissing("There is no such sign-in. Please start again.")
     if not nonce:
         raise missing
@@ -193,10 +198,10 @@ def _take_sign_in(nonce: object, credential: object) -> tuple[dict[str, Any], by
     return facts, claimed
 
 
-def _shown(
+def _verify(
     row: Passkey, credential: Any, facts: dict[str, Any]
 ) -> ceremony.VerifiedAssertion:
-    shown = ceremony.verify_assertion(
+    assertion = ceremony.verify_assertion(
         credential,
         challenge=bytes.fromhex(facts["challenge"]),
         public_key=bytes(row.public_key),
@@ -204,30 +209,30 @@ def _shown(
     handle = ceremony.user_handle(credential)
     owner = PasskeyOwner.objects.get(user=row.user_id)
     if handle is not None and handle != bytes(owner.handle):
-        raise Unverified("The user handle is somebody else's.")
-    if shown.backup_eligible != row.backup_eligible:
+        raise Unverified("The user handle belongs to another user.")
+    if assertion.backup_eligible != row.backup_eligible:
         raise Unverified("The backup eligibility changed.")
     if not row.user.is_active:
         raise Unverified("The account is closed.")
-    return shown
+    return assertion
 
 
-def _count(row: Passkey, shown: ceremony.VerifiedAssertion) -> bool:
-    """Move the counter on, unless somebody got there first or it went backwards."""
-    grows = Q(sign_count__lt=shown.sign_count)
-    if shown.sign_count == 0:
-        # Synced passkeys do not count.
+def _store_counter(row: Passkey, assertion: ceremony.VerifiedAssertion) -> bool:
+    """Store the new counter. False if it did not grow or a concurrent sign-in won."""
+    grows = Q(sign_count__lt=assertion.sign_count)
+    if assertion.sign_count == 0:
+        # Synced passkeys always send 0.
         grows = Q(sign_count=0)
     moved = Passkey.objects.filter(grows, pk=row.pk).update(
-        sign_count=shown.sign_count,
-        backed_up=shown.backed_up,
+        sign_count=assertion.sign_count,
+        backed_up=assertion.backed_up,
         last_used_at=timezone.now(),
     )
     return moved == 1
 
 
-def _replayed(
-    row: Passkey, shown: ceremony.VerifiedAssertion, visitor: Visitor
+def _flag_replay(
+    row: Passkey, assertion: ceremony.VerifiedAssertion, visitor: Visitor
 ) -> DomainError:
     with transaction.atomic():
         now = timezone.now()
@@ -239,7 +244,7 @@ def _replayed(
             actor="unknown",
             visitor=visitor,
             name=row.name,
-            shown=shown.sign_count,
+            shown=assertion.sign_count,
         )
         mails.write(
             user=row.user,
@@ -252,8 +257,8 @@ def _replayed(
     return ReplayDetected("This passkey's counter went backwards. Was it copied?")
 
 
-def _ids(address: str) -> list[bytes]:
-    """The credential ids of an email, or decoys, made of it and our own secret."""
+def _ids_or_decoys(address: str) -> list[bytes]:
+    """Return the credential ids of an email, or decoys made from it and our secret."""
     people = User.objects.with_email(address)
     rows = Passkey.objects.filter(user__in=people).order_by("created_at")
     found = [bytes(one) for one in rows.values_list("credential_id", flat=True)]
@@ -261,16 +266,16 @@ def _ids(address: str) -> list[bytes]:
         return found
     folded = address.lower()
     seed = opaque.digest(f"decoy {folded}")
-    # As many and as long as real ones are: mostly one; 16, 20 or 32 bytes.
+    # Real users mostly have one passkey, and ids of 16, 20 or 32 bytes.
     count, length = 1 + (seed[0] < 64), (16, 20, 32)[seed[1] % 3]
     return [opaque.digest(f"decoy {n} {folded}")[:length] for n in range(count)]
 
 
 def has_password(user: User) -> bool:
-    """Whether a password signs this person in: it takes an email to go with."""
+    """Return whether a password can sign this user in, which also needs an email."""
     return user.has_usable_password() and user.email is not None
 
 
 def has_provider(user: User) -> bool:
-    """Whether somebody else signs this person in."""
+    """Return whether Clerk or Google can sign this user in."""
     return bool(user.clerk_id) or Identity.objects.filter(user=user).exists()

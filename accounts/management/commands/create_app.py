@@ -1,4 +1,4 @@
-"""manage.py create_app: registers a partner app and shows its key, this once."""
+"""manage.py create_app: registers a partner app and prints its first key."""
 
 import json
 from decimal import Decimal, InvalidOperation
@@ -18,23 +18,23 @@ from focus.money import NotAnAmount, from_micro, to_micro
 
 
 class Command(BaseCommand):
-    help = "Register a partner app and make its first key, which is shown only now."
+    help = "Register a partner app and create its first key, which is printed only now."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("slug", help="a-z, 0-9 and hyphens, such as video")
-        parser.add_argument("--name", default="", help="what people read")
+        parser.add_argument("--name", default="", help="the name that users see")
         parser.add_argument("--owner", metavar="EMAIL", help="the account that owns it")
         parser.add_argument(
             "--starter-credits",
             metavar="N",
             default="0",
-            help="given once to each account that opens the app",
+            help="credits given once to each account that opens the app",
         )
         parser.add_argument(
             "--starter-credits-at",
             choices=App.StarterCreditsAt.values,
             default=App.StarterCreditsAt.APP,
-            help="where those can be spent: at this app only, or at every app",
+            help="where starter credits can be spent: at this app or at every app",
         )
         parser.add_argument(
             "--origin",
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--tool",
             action="store_true",
-            help="people can buy it, as 1sub's guide says",
+            help="users can buy it, as 1sub's guide says",
         )
         parser.add_argument("--price", metavar="N", help="credits; only with --tool")
         parser.add_argument(
@@ -58,13 +58,13 @@ class Command(BaseCommand):
             "--rate-limit",
             metavar="N",
             type=int,
-            help="requests a minute for each of its keys, in the place of the usual",
+            help="requests a minute for each of its keys, instead of the default",
         )
         parser.add_argument(
             "--overage-policy",
             choices=App.OveragePolicy.values,
             default=App.OveragePolicy.CAP,
-            help="what a job may cost beyond its reservation",
+            help="what happens when a job costs more than its reservation",
         )
         parser.add_argument(
             "--settle-with-app-key-only",
@@ -169,7 +169,7 @@ def _facts(app: App, secret: str) -> dict[str, Any]:
 
 
 def _agreed(app: App) -> dict[str, Any]:
-    """What only some apps have."""
+    """Return the settings that differ from their defaults."""
     facts: dict[str, Any] = {}
     if app.rate_limit_per_minute is not None:
         facts["rate_limit"] = app.rate_limit_per_minute

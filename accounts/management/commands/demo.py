@@ -1,4 +1,4 @@
-"""manage.py demo: what `./dev run` seeds, so that a guide's samples run as printed."""
+"""manage.py demo: the demo data of `./dev run`, for which the guides' samples run."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ from accounts.partners import origins
 from focus.money import MICRO
 from wallet import ledger
 
-# They open nothing but a local database.
+# The command refuses to run outside local mode, so these passwords may be printed.
 PERSON = ("demo@example.com", "focus-demo")
 PAGE = "http://localhost:5173"
 TOOL = "image-tool"
 STAFF = ("staff@example.com", "focus-staff")
-# The second person, who approves what one person may not book alone.
+# A second staff account, for adjustments that need an approval.
 APPROVER = ("approver@example.com", "focus-approver")
 
 
 class Command(BaseCommand):
-    help = "Make the demo app, person and staff, where they are missing. Local only."
+    help = "Create the demo app, user and staff if they are missing. Local mode only."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -38,7 +38,7 @@ class Command(BaseCommand):
                 slug="video",
                 name="Focus Video",
                 starter_credits_micro=20 * MICRO,
-                # A front end of our own may be there already.
+                # The page's origin may be that of our own front end.
                 allowed_origins=[] if origins.is_first_party(PAGE) else [PAGE],
                 family=True,
                 actor="manage.py demo",
@@ -62,7 +62,7 @@ class Command(BaseCommand):
             approver = User.objects.create_user(email, password, is_staff=True)
             approver.groups.add(Group.objects.get(name="finance"))
         if not App.objects.filter(slug=TOOL).exists():
-            # Where the samples of 1sub's guide listen.
+            # The samples of 1sub's guide listen at this address.
             partner_apps.create(
                 slug=TOOL,
                 name="Demo Image Tool",

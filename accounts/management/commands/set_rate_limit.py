@@ -1,4 +1,4 @@
-"""manage.py set_rate_limit: how often one account, or each key of an app, may ask."""
+"""manage.py set_rate_limit: sets the rate limit of an account or of an app's keys."""
 
 from typing import Any
 

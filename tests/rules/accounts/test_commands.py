@@ -81,7 +81,7 @@ def test_create_app_for_a_reader(db: None) -> None:
     ("arguments", "why"),
     [
         (["video"], "There is already an app 'video'."),
-        (["Bad Slug"], "A slug is made of"),
+        (["Bad Slug"], "A slug has at most 64"),
         (["new", "--origin=https://x.example/path"], "is not an origin"),
         (["new", "--origin=javascript:x"], "is not an origin"),
         (["new", "--owner=nobody@example.com"], "There is no account"),
