@@ -63,7 +63,7 @@ class VerifyUserViewSet(OneSub, ViewSet):
         ],
     )
     def verify(self, request: Request) -> Response:
-        """Whose token this is. It may be asked again until the token expires."""
+        """Return the token's user. You may repeat the call until the token expires."""
         asked = Asked(data=request.data)
         asked.is_valid(raise_exception=True)
         found = tool_purchases.verify(token=asked.validated_data["token"])

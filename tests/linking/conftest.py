@@ -1,4 +1,4 @@
-"""Steam and X as processes of their own, and people who link accounts of theirs."""
+"""Stub processes of Steam and X, and clients that link accounts."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 
 
 class Stand:
-    """One stand-in: what it is told, what it saw, and the doors that it has."""
+    """A stub process: its settings (knobs), its counters (seen) and its pages."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -37,7 +37,7 @@ class Stand:
         return counted.get(what, 0)
 
     def visit(self, url: str) -> str:
-        """A person signs in there and agrees: the address they are sent back to."""
+        """Sign in and consent at the provider; return the URL that it redirects to."""
         answer = requests.get(url, allow_redirects=False, timeout=5)
         assert answer.status_code == 302, answer.text
         return answer.headers["Location"]
@@ -97,7 +97,7 @@ def bearer(user: User) -> APIClient:
 
 
 def browser(user: User | None) -> APIClient:
-    """Somebody's browser, signed in or not."""
+    """Make a browser client, signed in or not."""
     client = APIClient(headers={"Accept": HTML})
     if user is not None:
         store = SessionStore()
@@ -119,6 +119,6 @@ def query_of(url: str) -> dict[str, str]:
 
 
 def come_back(client: Client, url: str, **more: Any) -> Any:
-    """Follow the provider's redirect to us, as this client."""
+    """Follow the provider's redirect to our callback with this client."""
     parts = urlsplit(url)
     return client.get(f"{parts.path}?{parts.query}", **more)

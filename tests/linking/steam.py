@@ -1,8 +1,8 @@
-"""Steam, as far as linking an account sees it: OpenID 2.0, and one Web API call.
+"""A stub of Steam: OpenID 2.0, and one call of its Web API.
 
-Who is signed in at Steam is the knob `steam_id`. Besides, `POST /_sign` signs whatever
-it is given, as only Steam can: so a test can forge one line of an answer and still have
-Steam stand by it, or have Steam stand by an answer to somebody else.
+The knob `steam_id` is the user that is signed in at Steam. `POST /_sign` signs any
+given answer. So a test can change one line of an answer and let Steam confirm it, or
+let Steam confirm an answer for another user.
 """
 
 import base64

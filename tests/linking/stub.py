@@ -1,7 +1,7 @@
-"""What the stand-ins for Steam and X have in common: a small web server of their own.
+"""The web server that the stubs of Steam and X share.
 
-A test turns their knobs by `POST /_knobs` and reads what they counted at `GET /_seen`.
-Only the standard library: each is a program, `python -m tests.linking.steam PORT`.
+A test sets their knobs by `POST /_knobs` and reads their counters at `GET /_seen`. They
+need only the standard library: each runs as `python -m tests.linking.steam PORT`.
 """
 
 import json
@@ -18,7 +18,7 @@ knobs: dict[str, Any] = {}
 
 
 class Stub(BaseHTTPRequestHandler):
-    """Answers by `answer_GET_<path>`, `answer_POST_<path>`: slashes as underlines."""
+    """Calls `answer_GET_<path>` or `answer_POST_<path>`, with `_` for each slash."""
 
     protocol_version = "HTTP/1.1"
 

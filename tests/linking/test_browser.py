@@ -1,4 +1,4 @@
-"""A real browser links a Steam account, which its policy must allow it to."""
+"""A real browser links a Steam account under our Content-Security-Policy."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ def _sign_in(page: Any, web: str) -> None:
 def test_connecting_steam_and_making_a_key(
     tmp_path: Path, steam_process: Stand, alice: User
 ) -> None:
-    # Our tests hash fast; the server is another process and takes only real hashes.
+    # Tests use a fast hasher. The server is another process and accepts only real
+    # hashes.
     alice.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
     alice.save()
     steam_process.knobs(reset=True)
@@ -39,7 +40,7 @@ def test_connecting_steam_and_making_a_key(
 
         def acts(page: Any) -> None:
             _sign_in(page, web)
-            # There and back by redirects, each of which form-action is asked about.
+            # The browser checks form-action for each redirect, to Steam and back.
             page.click("[aria-label='Connect Steam']")
             page.wait_for_url(f"{web}/security?linked=steam#links")
             page.wait_for_selector("text=Your Steam account 76561197960287930 is")

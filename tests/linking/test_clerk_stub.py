@@ -1,4 +1,4 @@
-"""The stub is Clerk's protocol, not ours: what its tests may rely on."""
+"""The Clerk stub follows Clerk's protocol, which other tests rely on."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ def ask(clerk: Clerk, path: str, secret: str | None = None) -> tuple[int, Any]:
         return refused.code, json.load(refused)
 
 
-def test_what_it_signs_its_published_keys_verify(clerk: Clerk):
+def test_the_published_keys_verify_its_tokens(clerk: Clerk):
     for _ in range(3):
         key = jwt.PyJWKClient(clerk.jwks_url, cache_keys=False)
         token = clerk.token()
@@ -29,7 +29,7 @@ def test_what_it_signs_its_published_keys_verify(clerk: Clerk):
         assert claims["sub"] == "user_2ann"
         assert set(claims) >= {"azp", "exp", "iat", "iss", "nbf", "sid", "sts", "v"}
         clerk.rotate()
-        # The old key is gone at once.
+        # The old key is no longer published.
         with pytest.raises(jwt.PyJWKClientError):
             jwt.PyJWKClient(clerk.jwks_url).get_signing_key_from_jwt(token)
 
@@ -39,7 +39,7 @@ def test_a_claim_can_be_left_out(clerk: Clerk):
     assert "azp" not in claims
 
 
-def test_people_are_told_to_whoever_has_the_secret_key(clerk: Clerk):
+def test_users_need_the_secret_key(clerk: Clerk):
     clerk.knows("user_1", ("a@example.com", "verified"), ("b@example.com", "expired"))
     status, said = ask(clerk, "/v1/users/user_1")
     assert status == 200
@@ -50,7 +50,7 @@ def test_people_are_told_to_whoever_has_the_secret_key(clerk: Clerk):
     assert (status, said["errors"][0]["code"]) == (404, "resource_not_found")
 
 
-def test_linked_tokens_come_as_a_list_or_a_page(clerk: Clerk):
+def test_linked_tokens_are_a_list_or_a_page(clerk: Clerk):
     clerk.knows("user_1")
     clerk.linked("user_1", "x", [{"token": "t"}])
     path = "/v1/users/user_1/oauth_access_tokens/oauth_x"
@@ -62,13 +62,13 @@ def test_linked_tokens_come_as_a_list_or_a_page(clerk: Clerk):
     assert (status, said["errors"][0]["code"]) == (422, "oauth_missing_refresh_token")
 
 
-def test_x_knows_whom_it_was_told_of(clerk: Clerk):
+def test_x_knows_only_the_users_that_a_test_has_set(clerk: Clerk):
     clerk.x_knows("t", {"data": {"id": "1"}})
     assert ask(clerk, "/2/users/me", "t") == (200, {"data": {"id": "1"}})
     assert ask(clerk, "/2/users/me", "u")[0] == 401
 
 
-def test_it_fails_as_told_and_forgets_it_all(clerk: Clerk):
+def test_it_fails_as_configured_and_resets(clerk: Clerk):
     clerk.knows("user_1")
     clerk.mode(jwks="down", api="empty")
     assert ask(clerk, "/.well-known/jwks.json")[0] == 503

@@ -1,4 +1,4 @@
-"""Linked accounts on /security: connected, told of, synced, disconnected."""
+"""Linked accounts on /security: connect, show, sync and disconnect them."""
 
 from typing import Any
 
@@ -34,14 +34,14 @@ def text(browser: Client, page: str = PAGE) -> str:
 
 
 def connect(browser: Browser, stand: Stand, provider: str = "steam") -> Any:
-    """Press "Connect", sign in there, and come back to where that leads."""
+    """Press "Connect", sign in at the provider, and return the last page."""
     answer = browser.fill(PAGE, {}, f"/links/{provider}/connect")
     assert answer.status_code == 302
     assert answer["Cache-Control"] == "no-store"
     return come_back(browser, stand.visit(answer["Location"]))
 
 
-def test_a_person_connects_and_disconnects(
+def test_a_user_connects_and_disconnects(
     steam: Stand, member: Browser, alice: User
 ) -> None:
     assert "Connect Steam" in text(member)
@@ -57,19 +57,19 @@ def test_a_person_connects_and_disconnects(
     assert answer["Location"] == "/security#links"
     assert f"{link.subject} is no longer linked" in text(member)
     assert not Link.objects.exists()
-    # A second tab says so, and breaks nothing.
+    # A second tab shows an error and changes nothing.
     assert member.fill(PAGE, {}, DISCONNECT).status_code == 302
     assert "That account is not linked." in text(member)
 
 
-def test_the_last_sync_is_told(
+def test_the_page_shows_the_last_sync(
     steam: Stand, member: Browser, alice: User, settings: Any
 ) -> None:
     settings.STEAM_API_KEY = "the web api key"
     connect(member, steam)
     assert syncs.run_due() == 1
     assert "last synced" in text(member)
-    # Once a minute, and not at once.
+    # A sync is allowed once a minute.
     member.fill(PAGE, {}, "/links/sync")
     member.fill(PAGE, {}, "/links/sync")
     assert Sync.objects.filter(finished_at=None).count() == 1
@@ -82,7 +82,7 @@ def test_the_last_sync_is_told(
     assert "<b>The" not in page
 
 
-def test_what_must_be_connected_again_can_be(
+def test_an_expired_link_can_be_connected_again(
     x: Stand, member: Browser, alice: User
 ) -> None:
     connect(member, x, "x")
@@ -105,7 +105,7 @@ def test_what_must_be_connected_again_can_be(
         ("link_error=<script>evil</script>", "could not be linked"),
     ],
 )
-def test_what_went_wrong_is_told_in_our_words(
+def test_an_error_code_shows_our_own_text(
     member: Browser, query: str, says: str
 ) -> None:
     page = text(member, f"{PAGE}?{query}")
@@ -113,12 +113,12 @@ def test_what_went_wrong_is_told_in_our_words(
     assert "evil" not in page
 
 
-def test_an_address_cannot_say_that_something_is_linked(member: Browser) -> None:
+def test_a_url_alone_cannot_claim_a_link(member: Browser) -> None:
     for query in ("linked=steam", "linked=nonsense", "linked="):
         assert "is linked." not in text(member, f"{PAGE}?{query}")
 
 
-def test_a_refusal_on_the_way_back_is_told(
+def test_the_page_shows_a_refusal_of_the_callback(
     steam: Stand, member: Browser, bob: User
 ) -> None:
     Link.objects.create(
@@ -131,11 +131,11 @@ def test_a_refusal_on_the_way_back_is_told(
     assert answer["Location"] == "/security?link_error=link_taken#links"
     page = text(member, answer["Location"])
     assert "linked to another Focus account" in page
-    # Nor is anything of the other's shown.
+    # The page shows no data of the other user either.
     assert "Disconnect" not in page
 
 
-def test_another_site_connects_and_disconnects_nothing(
+def test_another_site_can_neither_connect_nor_disconnect(
     steam: Stand, member: Browser, alice: User
 ) -> None:
     connect(member, steam)
@@ -145,14 +145,14 @@ def test_another_site_connects_and_disconnects_nothing(
     assert Link.objects.count() == 1
 
 
-def test_a_stranger_signs_in_first(steam: Stand) -> None:
+def test_an_anonymous_visitor_signs_in_first(steam: Stand) -> None:
     for path in (CONNECT, DISCONNECT, "/links/sync"):
         answer = Client().post(path)
         assert answer["Location"].startswith("/signin")
     assert steam.seen("GET /openid/login") == 0
 
 
-def test_one_persons_button_ends_nothing_of_anothers(
+def test_disconnecting_ends_only_ones_own_link(
     steam: Stand, member: Browser, bob: User
 ) -> None:
     Link.objects.create(
@@ -163,13 +163,15 @@ def test_one_persons_button_ends_nothing_of_anothers(
 
 
 @pytest.mark.parametrize("provider", ["xbox", "nonsense"])
-def test_what_cannot_be_linked_is_told(member: Browser, provider: str) -> None:
+def test_a_provider_that_cannot_be_linked_is_refused(
+    member: Browser, provider: str
+) -> None:
     answer = member.fill(PAGE, {}, f"/links/{provider}/connect")
     assert answer["Location"] == "/security#links"
     assert "cannot be linked" in text(member)
 
 
-def test_the_policy_names_where_the_forms_end(
+def test_the_policy_allows_the_forms_redirects(
     steam: Stand, x: Stand, member: Browser, settings: Any
 ) -> None:
     policy = member.get(PAGE)["Content-Security-Policy"]
@@ -179,10 +181,10 @@ def test_the_policy_names_where_the_forms_end(
     assert x.url not in member.get(PAGE)["Content-Security-Policy"]
 
 
-def test_what_was_begun_before_everything_ended_links_nothing(
+def test_an_attempt_from_before_a_mailbox_proof_links_nothing(
     steam: Stand, alice: User
 ) -> None:
-    """Whoever had the account begins with a bearer, and keeps the cookie for later."""
+    """The previous holder starts with a bearer token and keeps the cookie for later."""
     started = linking.start(user=alice, provider="steam", in_browser=False)
     back = steam.visit(started.url)
     User.objects.filter(pk=alice.pk).update(epoch=alice.epoch + 1)
@@ -195,7 +197,7 @@ def test_what_was_begun_before_everything_ended_links_nothing(
     assert not Link.objects.exists()
 
 
-def test_a_mailbox_proof_gives_the_tokens_back(
+def test_a_mailbox_proof_revokes_the_tokens(
     x: Stand, member: Browser, alice: User, mailoutbox: list[Any]
 ) -> None:
 
@@ -204,7 +206,7 @@ def test_a_mailbox_proof_gives_the_tokens_back(
     secret = secret_for(alice, mailoutbox)
     mailbox.set_password(secret=secret, password="a new password")
     assert not Link.objects.exists()
-    # The access and the refresh token: X takes neither any more.
+    # X accepts neither the access token nor the refresh token.
     assert x.seen("revoked") == 2
     event = SecurityEvent.objects.get(kind="account_unlinked")
     assert (event.user, event.actor) == (alice, "system:mailbox-proof")

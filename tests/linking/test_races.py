@@ -1,4 +1,4 @@
-"""Two at once: the same state, the same Steam account, the same refresh token."""
+"""Races for the same state, the same Steam account and the same refresh token."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -21,13 +21,13 @@ def test_of_eight_callbacks_with_one_state_one_links(steam: Stand, alice: User) 
         back = steam.visit(begin(client, "steam"))
         answers = at_once(8, partial(_status, client, back))
         assert sorted(answers) == [302] + [400] * 7
-        # And Steam was asked once.
+        # Steam got one request.
         assert steam.seen("POST /openid/login") == turn
         linking.unlink(user=alice, provider="steam")
     assert SecurityEvent.objects.filter(kind="account_linked").count() == 5
 
 
-def test_of_two_people_with_one_steam_account_one_gets_it(
+def test_of_two_users_with_one_steam_account_one_links_it(
     steam: Stand, alice: User, bob: User
 ) -> None:
     for turn in range(10):
@@ -44,7 +44,7 @@ def test_of_two_people_with_one_steam_account_one_gets_it(
     assert steam.seen("valid") == 20
 
 
-def test_two_tabs_of_one_person_are_one_link(steam: Stand, alice: User) -> None:
+def test_two_tabs_of_one_user_make_one_link(steam: Stand, alice: User) -> None:
     for turn in range(1, 6):
         client = bearer(alice)
         ways = iter(
@@ -59,7 +59,7 @@ def test_two_tabs_of_one_person_are_one_link(steam: Stand, alice: User) -> None:
         linking.unlink(user=alice, provider="steam")
 
 
-def test_of_eight_who_need_the_token_one_renews_it(x: Stand, alice: User) -> None:
+def test_of_eight_requests_for_the_token_one_renews_it(x: Stand, alice: User) -> None:
     link = _link(alice, x)
     x.knobs(slow=0.3)
     for turn in range(1, 6):
@@ -72,9 +72,7 @@ def test_of_eight_who_need_the_token_one_renews_it(x: Stand, alice: User) -> Non
     assert linking.token(user=alice, provider="x")
 
 
-def test_a_token_renewed_while_it_is_unlinked_is_given_back(
-    x: Stand, alice: User
-) -> None:
+def test_a_token_renewed_during_unlinking_is_revoked(x: Stand, alice: User) -> None:
     link = _link(alice, x)
     x.knobs(slow=0.5)
     _grow_old(link)
@@ -87,7 +85,8 @@ def test_a_token_renewed_while_it_is_unlinked_is_given_back(
     outcomes = at_once(2, partial(_next, acts))
     assert len(of(linking.NotLinked, outcomes)) == 1, outcomes
     assert not Link.objects.exists()
-    # The old access token by unlinking, the two new ones by whoever renewed them.
+    # Unlinking revoked the old access token; the renewing thread revoked the two new
+    # ones.
     assert x.seen("revoked") == 3
 
 
@@ -98,7 +97,7 @@ def _unlink_while_renewing(user: User) -> Any:
     return linking.unlink(user=user, provider="x")
 
 
-def test_eight_requests_for_a_sync_are_one(steam: Stand, alice: User) -> None:
+def test_eight_requests_make_one_sync(steam: Stand, alice: User) -> None:
     client = bearer(alice)
     come_back(client, steam.visit(begin(client, "steam")))
     Sync.objects.all().delete()

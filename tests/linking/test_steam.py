@@ -1,4 +1,4 @@
-"""Linking a Steam account: the whole way, and each line of an answer forged alone."""
+"""Link a Steam account: the whole flow, and its refusals."""
 
 from datetime import datetime
 from typing import Any
@@ -38,7 +38,7 @@ def test_a_browser_links_an_account(steam: Stand, alice: User) -> None:
     assert asked["openid.return_to"].startswith(
         "http://localhost:8000/api/v2/accounts/oauth/steam/callback?state="
     )
-    # Steam's site sends them back, and a browser says so.
+    # A browser sends Sec-Fetch-Site: cross-site after Steam's redirect.
     answer = come_back(
         client,
         steam.visit(answer["Location"]),
@@ -81,7 +81,7 @@ def _spelled(moment: datetime) -> str:
 
 
 def test_a_bearer_links_an_account(steam: Stand, alice: User) -> None:
-    """As the guide has it: a client that keeps cookies, or shows its bearer again."""
+    """The guide's client keeps cookies, or sends its bearer token again."""
     for keeps_cookies in (True, False):
         client = bearer(alice)
         back = steam.visit(begin(client, "steam"))
@@ -97,25 +97,27 @@ def test_a_bearer_links_an_account(steam: Stand, alice: User) -> None:
         assert answer.json() == {"success": True, "provider": "steam"}
 
 
-def test_the_address_as_json(steam: Stand, alice: User) -> None:
+def test_mode_json_returns_the_url(steam: Stand, alice: User) -> None:
     client = bearer(alice)
     answer = client.get(f"{HERE}/oauth/steam?mode=json")
     assert answer.status_code == 200
     assert answer["Cache-Control"] == "no-store"
     url = answer.json()["url"]
     assert url.startswith(f"{steam.url}/openid/login?openid.ns=")
-    # The bearer was shown by a script; the browser comes back with the cookie alone.
+    # A script sent the bearer token; the browser returns only with the cookie.
     del client.defaults["HTTP_AUTHORIZATION"]
     assert come_back(client, steam.visit(url)).status_code == 302
     assert Link.objects.get().user == alice
 
 
-def test_return_to_is_where_they_end_up(steam: Stand, alice: User, video: Any) -> None:
+def test_the_callback_redirects_to_return_to(
+    steam: Stand, alice: User, video: Any
+) -> None:
     client = browser(alice)
     wanted = "https://video.example.com/done?a=1"
     back = steam.visit(begin(client, "steam", return_to=wanted))
     assert come_back(client, back)["Location"] == f"{wanted}&linked=steam"
-    # And where a refusal is told.
+    # A refusal redirects there, too.
     assert (
         come_back(client, back)["Location"]
         == "/security?link_error=invalid_state#links"
@@ -126,7 +128,7 @@ def test_return_to_is_where_they_end_up(steam: Stand, alice: User, video: Any) -
         assert set(answer.json()["error"]["data"]) == {"return_to"}
 
 
-def test_a_state_is_taken_once(steam: Stand, alice: User) -> None:
+def test_a_state_works_once(steam: Stand, alice: User) -> None:
     client = bearer(alice)
     back = steam.visit(begin(client, "steam"))
     assert come_back(client, back).status_code == 302
@@ -136,19 +138,19 @@ def test_a_state_is_taken_once(steam: Stand, alice: User) -> None:
 
 
 @pytest.mark.parametrize("state", ["", "x", "x" * 43, "\x00", "é"])
-def test_a_state_that_is_none_of_ours(steam: Stand, alice: User, state: str) -> None:
+def test_an_unknown_state_is_refused(steam: Stand, alice: User, state: str) -> None:
     answer = bearer(alice).get(f"{HERE}/oauth/steam/callback", {"state": state})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] in ("INVALID_STATE", "VALIDATION_ERROR")
 
 
-def test_a_state_for_something_else_links_nothing(steam: Stand, alice: User) -> None:
+def test_a_state_of_another_purpose_links_nothing(steam: Stand, alice: User) -> None:
     other = nonces.keep(purpose="passkey", facts={}, seconds=60)
     answer = bearer(alice).get(f"{HERE}/oauth/steam/callback", {"state": other})
     assert answer.json()["error"]["code"] == "INVALID_STATE"
 
 
-def test_the_state_of_x_does_not_serve_for_steam(
+def test_a_state_of_x_does_not_work_for_steam(
     steam: Stand, x: Stand, alice: User
 ) -> None:
     client = bearer(alice)
@@ -160,10 +162,10 @@ def test_the_state_of_x_does_not_serve_for_steam(
     assert not Link.objects.exists()
 
 
-def test_nobody_finishes_what_another_began(
+def test_another_user_cannot_finish_an_attempt(
     steam: Stand, alice: User, bob: User
 ) -> None:
-    """Else a link from alice would give bob's Steam account to her, or hers to him."""
+    """Otherwise alice could link bob's Steam account to hers, or hers to his."""
     for began in (bearer(alice), browser(alice)):
         for came in (bearer(bob), browser(bob)):
             back = steam.visit(begin(began, "steam"))
@@ -179,7 +181,7 @@ def test_nobody_finishes_what_another_began(
     assert not Link.objects.exists()
 
 
-def test_another_browser_of_the_same_person_starts_again(
+def test_another_browser_of_the_same_user_starts_again(
     steam: Stand, alice: User
 ) -> None:
     back = steam.visit(begin(browser(alice), "steam"))
@@ -188,7 +190,7 @@ def test_another_browser_of_the_same_person_starts_again(
     assert not Link.objects.exists()
 
 
-def test_a_stranger_signs_in_first_and_nothing_is_spent(
+def test_an_anonymous_callback_signs_in_first_and_keeps_the_state(
     steam: Stand, alice: User
 ) -> None:
     client = bearer(alice)
@@ -199,7 +201,7 @@ def test_a_stranger_signs_in_first_and_nothing_is_spent(
     answer = come_back(APIClient(), back)
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "AUTHENTICATION_REQUIRED"
-    # Signed in as the one who began, they may go on.
+    # After signing in, the user that started it can continue.
     answer = come_back(browser(alice), back)
     assert answer["Location"] == "/security?linked=steam#links"
 
@@ -213,14 +215,14 @@ def test_a_closed_account_gets_no_link(steam: Stand, alice: User) -> None:
     assert not Link.objects.exists()
 
 
-def test_who_says_no_at_steam_is_told(steam: Stand, alice: User) -> None:
+def test_declining_at_steam_is_reported(steam: Stand, alice: User) -> None:
     steam.knobs(cancel=True)
     client = browser(alice)
     answer = come_back(client, steam.visit(begin(client, "steam")))
     assert answer["Location"] == "/security?link_error=access_denied#links"
 
 
-def test_steam_being_down_is_a_503(steam: Stand, alice: User) -> None:
+def test_an_outage_of_steam_is_503(steam: Stand, alice: User) -> None:
     client = bearer(alice)
     back = steam.visit(begin(client, "steam"))
     steam.knobs(down=True)
@@ -229,7 +231,7 @@ def test_steam_being_down_is_a_503(steam: Stand, alice: User) -> None:
     assert not Link.objects.exists()
 
 
-def test_an_account_of_somebody_else_stays_theirs(
+def test_an_account_linked_to_another_user_stays_linked_there(
     steam: Stand, alice: User, bob: User
 ) -> None:
     mine, theirs = bearer(alice), bearer(bob)
@@ -245,13 +247,15 @@ def test_an_account_of_somebody_else_stays_theirs(
         },
     }
     assert Link.objects.get().user == alice
-    # Unlinked, it is free again.
+    # After unlinking, another user can link it.
     assert mine.delete(f"{HERE}/links/steam").status_code == 200
     assert come_back(theirs, steam.visit(begin(theirs, "steam"))).status_code == 302
     assert Link.objects.get().user == bob
 
 
-def test_a_second_account_of_one_person_is_refused(steam: Stand, alice: User) -> None:
+def test_a_second_steam_account_of_one_user_is_refused(
+    steam: Stand, alice: User
+) -> None:
     client = bearer(alice)
     come_back(client, steam.visit(begin(client, "steam")))
     steam.knobs(steam_id=ROBIN)

@@ -1,4 +1,4 @@
-"""Answers of Steam's, each line forged alone, and Steam standing by it all the same."""
+"""Forged answers: one line changed at a time, while Steam still confirms them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 def _forge(url: str, stand: Stand, **changes: str | None) -> str:
-    """The answer with some of its lines changed, and signed as it is now by Steam."""
+    """Change some lines of the answer and let Steam sign the result."""
     said = query_of(url)
     for name, value in changes.items():
         key = f"openid.{name}"
@@ -43,7 +43,7 @@ def _says(base: str, **changes: str | None) -> dict[str, str | None]:
 
 
 SIGNED = "signed,op_endpoint,claimed_id,identity,return_to,response_nonce,assoc_handle"
-# Steam itself stands by each of these: only what we check is in the way.
+# Steam confirms each of these, so only our own checks can refuse them.
 FORGED: dict[str, Callable[[str], dict[str, str | None]]] = {
     "ns": lambda base: {"ns": "http://openid.net/signon/1.1"},
     "no ns": lambda base: {"ns": None},
@@ -104,14 +104,12 @@ def _refused(client: APIClient, url: str, steam: Stand, *, asked: int = 0) -> No
     assert answer.json()["success"] is False
     assert answer.json()["error"]["code"] == "LINK_NOT_PROVEN"
     assert not Link.objects.exists()
-    # Steam was not even asked, or would have stood by it.
+    # We refused before the request to Steam, which would have confirmed it.
     assert steam.seen("POST /openid/login") == before + asked
 
 
 @pytest.mark.parametrize("what", FORGED)
-def test_each_line_forged_alone_is_refused(
-    steam: Stand, alice: User, what: str
-) -> None:
+def test_each_forged_line_is_refused(steam: Stand, alice: User, what: str) -> None:
     client = bearer(alice)
     back = steam.visit(begin(client, "steam"))
     base = f"{steam.url}/openid"
@@ -119,7 +117,7 @@ def test_each_line_forged_alone_is_refused(
 
 
 @pytest.mark.parametrize("claimed", IDS)
-def test_only_the_whole_address_of_an_account_is_one(
+def test_only_a_whole_account_url_is_accepted(
     steam: Stand, alice: User, claimed: str
 ) -> None:
     client = bearer(alice)
@@ -129,10 +127,10 @@ def test_only_the_whole_address_of_an_account_is_one(
     _refused(client, _forge(back, steam, claimed_id=one, identity=one), steam)
 
 
-def test_what_is_forged_there_would_have_been_taken_unforged(
+def test_the_same_answer_without_a_change_is_accepted(
     steam: Stand, alice: User
 ) -> None:
-    """The two tests above would be worth nothing if `_forge` itself were refused."""
+    """`_forge` without changes passes, so the tests above fail for the right reason."""
     client = bearer(alice)
     back = steam.visit(begin(client, "steam"))
     assert come_back(client, _forge(back, steam)).status_code == 302
@@ -147,7 +145,7 @@ def test_what_is_forged_there_would_have_been_taken_unforged(
         {"openid.sig": ""},
     ],
 )
-def test_what_steam_does_not_stand_by_is_refused(
+def test_an_answer_that_steam_does_not_confirm_is_refused(
     steam: Stand, alice: User, change: dict[str, str]
 ) -> None:
     client = bearer(alice)
@@ -168,16 +166,14 @@ def test_what_steam_does_not_stand_by_is_refused(
         "is_valid: true\n",
     ],
 )
-def test_a_verdict_that_is_none_is_a_no(
-    steam: Stand, alice: User, verdict: str
-) -> None:
+def test_an_unclear_verdict_is_refused(steam: Stand, alice: User, verdict: str) -> None:
     client = bearer(alice)
     back = steam.visit(begin(client, "steam"))
     steam.knobs(verdict=verdict)
     _refused(client, back, steam, asked=1)
 
 
-def test_a_line_that_comes_twice_is_refused(steam: Stand, alice: User) -> None:
+def test_a_repeated_line_is_refused(steam: Stand, alice: User) -> None:
     for name in ("openid.claimed_id", "openid.mode", "openid.sig"):
         client = bearer(alice)
         back = steam.visit(begin(client, "steam"))
@@ -185,8 +181,8 @@ def test_a_line_that_comes_twice_is_refused(steam: Stand, alice: User) -> None:
         _refused(client, f"{back}&{twice}", steam)
 
 
-def test_a_nonce_is_taken_once_for_ever(steam: Stand, alice: User) -> None:
-    """Even by a Steam that forgets: another state, the same signed nonce."""
+def test_a_nonce_works_once(steam: Stand, alice: User) -> None:
+    """Even if Steam forgets the nonce: another state, the same signed nonce."""
     steam.knobs(forgetful=True)
     client = bearer(alice)
     first = steam.visit(begin(client, "steam"))

@@ -1,4 +1,4 @@
-"""The stand-ins keep what Steam and X promise: else the tests beside prove nothing."""
+"""The stubs behave as Steam and X do, which the other tests here rely on."""
 
 import base64
 import hashlib
@@ -40,7 +40,7 @@ YES = f"ns:{NAMESPACE}\nis_valid:true\n"
 NO = f"ns:{NAMESPACE}\nis_valid:false\n"
 
 
-def test_steam_says_what_steam_says(steam: Stand) -> None:
+def test_steam_answers_with_all_its_fields(steam: Stand) -> None:
     back = _openid(steam).headers["Location"]
     assert back.startswith(f"{RETURN_TO}&openid.ns=")
     said = query_of(back)
@@ -67,14 +67,14 @@ def test_steam_says_what_steam_says(steam: Stand) -> None:
     assert said["openid.claimed_id"].startswith(f"{steam.url}/openid/id/7656")
 
 
-def test_steam_stands_by_an_answer_once(steam: Stand) -> None:
+def test_steam_confirms_an_answer_once(steam: Stand) -> None:
     said = query_of(_openid(steam).headers["Location"])
     assert _verdict(steam, said) == YES
     assert _verdict(steam, said) == NO
 
 
 @pytest.mark.parametrize("name", ["claimed_id", "return_to", "response_nonce", "sig"])
-def test_steam_does_not_stand_by_a_changed_answer(steam: Stand, name: str) -> None:
+def test_steam_does_not_confirm_a_changed_answer(steam: Stand, name: str) -> None:
     said = query_of(_openid(steam).headers["Location"])
     assert _verdict(steam, {**said, f"openid.{name}": "forged"}) == NO
 
@@ -83,7 +83,9 @@ def test_steam_does_not_stand_by_a_changed_answer(steam: Stand, name: str) -> No
     "changes",
     [{"realm": "https://other.example/"}, {"mode": "x"}, {"ns": "x"}, {"identity": ""}],
 )
-def test_steam_refuses_a_wrong_question(steam: Stand, changes: dict[str, str]) -> None:
+def test_steam_refuses_an_invalid_request(
+    steam: Stand, changes: dict[str, str]
+) -> None:
     assert _openid(steam, **changes).status_code == 400
 
 
@@ -126,7 +128,7 @@ REFUSED = {
 }
 
 
-def test_x_takes_a_code_once_and_each_refresh_token_once(x: Stand) -> None:
+def test_x_accepts_a_code_once_and_each_refresh_token_once(x: Stand) -> None:
     form = _first(_code(x))
     status, said = _grant(x, form)
     assert status == 200
@@ -148,16 +150,18 @@ def test_x_takes_a_code_once_and_each_refresh_token_once(x: Stand) -> None:
 @pytest.mark.parametrize(
     "changes", [{"code_verifier": "w" * 43}, {"redirect_uri": "x"}, {"code": "x"}]
 )
-def test_x_refuses_a_code_shown_wrongly(x: Stand, changes: dict[str, str]) -> None:
+def test_x_refuses_a_code_with_wrong_parameters(
+    x: Stand, changes: dict[str, str]
+) -> None:
     assert _grant(x, _first(_code(x), **changes)) == (400, REFUSED)
 
 
-def test_x_knows_its_client(x: Stand) -> None:
-    status, said = _grant(x, _first(_code(x)), auth=("somebody", "else"))
+def test_x_checks_the_client_secret(x: Stand) -> None:
+    status, said = _grant(x, _first(_code(x)), auth=("another", "client"))
     assert (status, said["error"]) == (401, "unauthorized_client")
 
 
-def test_x_forgets_a_revoked_token(x: Stand) -> None:
+def test_x_rejects_a_revoked_token(x: Stand) -> None:
     _, said = _grant(x, _first(_code(x)))
     headers = {"Authorization": f"Bearer {said['access_token']}"}
     me = f"{x.url}/2/users/me"

@@ -1,4 +1,4 @@
-"""Linking an X account, and its token: renewed when over, given back at the end."""
+"""Link an X account; renew its token after expiry and revoke it on unlinking."""
 
 from datetime import timedelta
 from urllib.parse import urlencode, urlsplit
@@ -61,7 +61,7 @@ def test_a_browser_links_an_account(x: Stand, alice: User) -> None:
     (said,) = client.get(f"{HERE}/links").json()["links"]
     assert said["platform_username"] == "dev"
     assert said["expires_at"] is not None
-    # No token in what anybody reads, nor in the row as it lies there.
+    # No token is in an API answer, nor in plain text in the row.
     token = linking.token(user=alice, provider="x")
     assert token.scopes == link.scopes
     assert token.token not in str(said)
@@ -69,7 +69,9 @@ def test_a_browser_links_an_account(x: Stand, alice: User) -> None:
     assert token.token not in repr(token)
 
 
-def test_without_a_client_there_is_no_x(alice: User, as_stranger: APIClient) -> None:
+def test_without_a_client_id_x_is_not_offered(
+    alice: User, as_stranger: APIClient
+) -> None:
     listed = as_stranger.get(f"{HERE}/providers").json()["providers"]
     assert "x" not in [one["id"] for one in listed]
     assert bearer(alice).get(f"{HERE}/oauth/x").status_code == 404
@@ -98,17 +100,17 @@ def test_a_forged_answer_links_nothing(
     assert not Link.objects.exists()
 
 
-def test_a_code_that_comes_twice_is_refused(x: Stand, alice: User) -> None:
+def test_a_repeated_code_parameter_is_refused(x: Stand, alice: User) -> None:
     client = bearer(alice)
     back = x.visit(begin(client, "x"))
     answer = come_back(client, f"{back}&code=another")
     assert answer.json()["error"]["code"] == "LINK_NOT_PROVEN"
 
 
-def test_a_stolen_code_is_worth_nothing_in_another_attempt(
+def test_a_stolen_code_fails_in_another_attempt(
     x: Stand, alice: User, bob: User
 ) -> None:
-    """PKCE: bob's verifier does not fit the challenge that alice's browser brought."""
+    """PKCE: bob's verifier does not match the challenge of alice's browser."""
     stolen = query_of(x.visit(begin(bearer(alice), "x")))["code"]
     thief = bearer(bob)
     back = x.visit(begin(thief, "x"))
@@ -119,7 +121,7 @@ def test_a_stolen_code_is_worth_nothing_in_another_attempt(
     assert not Link.objects.exists()
 
 
-def test_our_own_wrong_secret_is_nobodys_consent_gone(
+def test_our_own_wrong_client_secret_ends_no_consent(
     x: Stand, alice: User, settings: object
 ) -> None:
     link = _link(alice, x)
@@ -131,15 +133,13 @@ def test_our_own_wrong_secret_is_nobodys_consent_gone(
     assert (link.is_active, link.renewing_until) == (True, None)
 
 
-def test_a_token_is_handed_out_until_it_is_over_and_then_renewed(
-    x: Stand, alice: User
-) -> None:
+def test_a_token_is_renewed_after_its_expiry(x: Stand, alice: User) -> None:
     link = _link(alice, x)
     first = linking.token(user=alice, provider="x")
     assert linking.token(user=alice, provider="x") == first
     assert x.seen("grant refresh_token") == 0
     for turn in (1, 2, 3):
-        # Each time with the refresh token of the time before: X takes each once.
+        # Each renewal uses the previous refresh token: X accepts each one once.
         _grow_old(link)
         renewed = linking.token(user=alice, provider="x")
         assert renewed.token != first.token
@@ -150,7 +150,9 @@ def test_a_token_is_handed_out_until_it_is_over_and_then_renewed(
     assert link.renewing_until is None
 
 
-def test_a_refused_refresh_token_asks_the_person(x: Stand, alice: User) -> None:
+def test_a_rejected_refresh_token_needs_the_users_consent(
+    x: Stand, alice: User
+) -> None:
     link = _link(alice, x)
     tokens = link_tokens.unseal(link)
     assert tokens is not None
@@ -162,16 +164,18 @@ def test_a_refused_refresh_token_asks_the_person(x: Stand, alice: User) -> None:
     assert refusal.value.facts == {
         "reconnect_url": "http://localhost:8000/security#links"
     }
-    # X is not asked again and again.
+    # X gets no further request.
     assert x.seen("grant refresh_token") == 1
     (said,) = bearer(alice).get(f"{HERE}/links").json()["links"]
     assert said["is_active"] is False
-    # Linked again, it works again.
+    # After linking it again, the token works.
     assert _link(alice, x).pk == link.pk
     assert linking.token(user=alice, provider="x").token
 
 
-def test_without_a_refresh_token_the_end_is_the_end(x: Stand, alice: User) -> None:
+def test_without_a_refresh_token_an_expired_token_needs_consent(
+    x: Stand, alice: User
+) -> None:
     x.knobs(no_refresh=True)
     link = _link(alice, x)
     assert linking.token(user=alice, provider="x").token
@@ -180,7 +184,7 @@ def test_without_a_refresh_token_the_end_is_the_end(x: Stand, alice: User) -> No
         linking.token(user=alice, provider="x")
 
 
-def test_x_being_down_changes_nothing(x: Stand, alice: User) -> None:
+def test_an_outage_of_x_changes_nothing(x: Stand, alice: User) -> None:
     link = _link(alice, x)
     _grow_old(link)
     x.knobs(down=True)
@@ -190,14 +194,14 @@ def test_x_being_down_changes_nothing(x: Stand, alice: User) -> None:
     assert linking.token(user=alice, provider="x").token
 
 
-def test_a_renewer_that_died_costs_only_its_lease(x: Stand, alice: User) -> None:
+def test_after_a_killed_renewal_the_lease_expires(x: Stand, alice: User) -> None:
     link = _link(alice, x)
     _grow_old(link)
     Link.objects.update(renewing_until=timezone.now() - timedelta(seconds=1))
     assert linking.token(user=alice, provider="x").token
 
 
-def test_a_key_that_is_gone_asks_the_person(x: Stand, alice: User) -> None:
+def test_a_lost_sealing_key_needs_the_users_consent(x: Stand, alice: User) -> None:
     link = _link(alice, x)
     link.sealed_tokens = sealed.seal(b"{}", purpose="something else")
     link.save()
@@ -205,14 +209,14 @@ def test_a_key_that_is_gone_asks_the_person(x: Stand, alice: User) -> None:
         linking.token(user=alice, provider="x")
 
 
-def test_nothing_linked_has_no_token(x: Stand, alice: User, bob: User) -> None:
+def test_without_a_link_there_is_no_token(x: Stand, alice: User, bob: User) -> None:
     _link(alice, x)
     for user, provider in ((bob, "x"), (alice, "steam"), (alice, "nonsense")):
         with pytest.raises(linking.NotLinked):
             linking.token(user=user, provider=provider)
 
 
-def test_unlinking_gives_the_tokens_back(x: Stand, alice: User) -> None:
+def test_unlinking_revokes_the_tokens(x: Stand, alice: User) -> None:
     _link(alice, x)
     client = bearer(alice)
     answer = client.delete(f"{HERE}/links/x")
@@ -222,14 +226,16 @@ def test_unlinking_gives_the_tokens_back(x: Stand, alice: User) -> None:
     assert client.delete(f"{HERE}/links/x").status_code == 404
 
 
-def test_unlinking_works_while_x_does_not(x: Stand, alice: User) -> None:
+def test_unlinking_works_during_an_outage_of_x(x: Stand, alice: User) -> None:
     _link(alice, x)
     x.knobs(down=True)
     assert bearer(alice).delete(f"{HERE}/links/x").status_code == 200
     assert not Link.objects.exists()
 
 
-def test_the_focus_guide_hands_the_linked_token_over(x: Stand, alice: User) -> None:
+def test_the_focus_guides_endpoint_returns_the_linked_token(
+    x: Stand, alice: User
+) -> None:
     _link(alice, x)
     token = linking.token(user=alice, provider="x")
     for path in ("/api/xToken", "/api/oauthToken/x"):

@@ -1,7 +1,7 @@
-"""X, as far as linking an account sees it: OAuth 2.0 with PKCE, and /2/users/me.
+"""A stub of X: OAuth 2.0 with PKCE, and /2/users/me.
 
-As strict as X: a code and a refresh token are each taken once, the verifier must fit
-the challenge, and the client shows its id and secret. Knobs: `user` (id, username),
+It is as strict as X: it accepts a code and a refresh token once, and checks the PKCE
+verifier and the client's id and secret. Knobs: `user` (id, username),
 `deny`, `expires_in`, `slow` (seconds that a renewal takes), `down`.
 """
 
@@ -16,7 +16,7 @@ from tests.linking.stub import Stub, knobs, lock, seen, serve
 
 CLIENT = ("the x client", "the x secret")
 codes: dict[str, dict[str, str]] = {}
-# Each token's account; a token that is not there is not taken.
+# Each token's account. Other tokens are rejected.
 accesses: dict[str, dict[str, Any]] = {}
 refreshes: dict[str, dict[str, Any]] = {}
 

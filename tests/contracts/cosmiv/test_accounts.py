@@ -1,4 +1,4 @@
-"""Cosmiv guide, "Accounts API", as far as no provider is asked."""
+"""Cosmiv guide, "Accounts API", without requests to a provider."""
 
 from collections.abc import Callable
 from typing import Any
@@ -73,7 +73,7 @@ def test_the_providers(as_stranger: APIClient, slash: str) -> None:
             },
         ]
     }
-    # The icons as themselves, and not as the guide's broken sample has them.
+    # The icons as UTF-8; the guide's sample shows them with a broken encoding.
     assert "🎮".encode() in answer.content
 
 
@@ -88,7 +88,9 @@ def test_x_is_listed_where_it_is_configured(
 @pytest.mark.parametrize(
     "provider", ["xbox", "playstation", "switch", "x", "google", "nonsense", "STEAM"]
 )
-def test_what_cannot_be_linked_is_404(as_alice: APIClient, provider: str) -> None:
+def test_a_provider_that_cannot_be_linked_is_404(
+    as_alice: APIClient, provider: str
+) -> None:
     answer = as_alice.get(f"{HERE}/oauth/{provider}")
     assert answer.status_code == 404
     assert answer.json() == refusal(
@@ -96,7 +98,7 @@ def test_what_cannot_be_linked_is_404(as_alice: APIClient, provider: str) -> Non
     )
 
 
-def test_steam_is_redirected_to(as_alice: APIClient) -> None:
+def test_linking_redirects_to_steam(as_alice: APIClient) -> None:
     answer = as_alice.get(f"{HERE}/oauth/steam")
     assert answer.status_code == 302
     assert answer["Location"].startswith("https://steamcommunity.com/openid/login?")
@@ -114,7 +116,7 @@ def test_nothing_linked(as_alice: APIClient) -> None:
     assert answer.json()["error"]["code"] == "RESOURCE_NOT_FOUND"
 
 
-def test_what_is_linked(as_alice: APIClient, link: Link) -> None:
+def test_a_linked_account_is_listed(as_alice: APIClient, link: Link) -> None:
     (said,) = as_alice.get(f"{HERE}/links").json()["links"]
     assert said == {
         "provider": "steam",
@@ -129,11 +131,11 @@ def test_what_is_linked(as_alice: APIClient, link: Link) -> None:
     }
 
 
-def test_links_are_ones_own(as_bob: APIClient, link: Link) -> None:
+def test_a_user_sees_only_their_own_links(as_bob: APIClient, link: Link) -> None:
     assert as_bob.get(f"{HERE}/links").json() == {"links": []}
 
 
-def test_bob_cannot_unlink_or_sync_what_is_alices(bob: User, link: Link) -> None:
+def test_bob_cannot_unlink_or_sync_alices_link(bob: User, link: Link) -> None:
     made = sessions.begin(user=bob, client="x", access_seconds=60, methods=["pwd"])
     client = APIClient(headers={"Authorization": f"Bearer {made.access_token}"})
     assert client.delete(f"{HERE}/links/steam").status_code == 404
@@ -143,7 +145,7 @@ def test_bob_cannot_unlink_or_sync_what_is_alices(bob: User, link: Link) -> None
 
 
 def test_a_token_reads_and_does_not_link(alice: User, link: Link) -> None:
-    """A long-lived token must not be able to stay by linking an account."""
+    """A long-lived token must not be able to link an account."""
     issued = tokens.issue(user=alice, name="ci", scopes=["account:read"])
     client = APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
     assert client.get(f"{HERE}/links").status_code == 200
@@ -182,7 +184,7 @@ def test_a_repeated_key_gets_the_first_answer(as_alice: APIClient, link: Link) -
     assert Sync.objects.count() == 1
 
 
-def test_limits_are_those_of_signing_in(
+def test_linking_has_the_limits_of_sign_in(
     as_alice: APIClient, real_limits: None, caller: Callable[..., Any]
 ) -> None:
     answers = [as_alice.get(f"{HERE}/oauth/steam") for _ in range(11)]

@@ -1,4 +1,4 @@
-"""Tool names that people could take for another app's wait for the staff's approval."""
+"""Tool names that look like another app's wait for the staff's approval."""
 
 import pytest
 from django.test import Client
@@ -50,7 +50,7 @@ def publish(owner, name, slug="a-tool"):
 
 
 @pytest.mark.parametrize("name", LIKE_VIDEO + OFFICIAL)
-def test_a_name_that_imitates_waits(vendor, video, alice, name):
+def test_a_name_that_looks_like_another_waits(vendor, video, alice, name):
     app = publish(vendor, name)
     assert app.name_needs_approval
     assert app not in tools.offered()
@@ -59,13 +59,13 @@ def test_a_name_that_imitates_waits(vendor, video, alice, name):
 
 
 @pytest.mark.parametrize("name", OF_ITS_OWN)
-def test_a_name_of_its_own_is_sold_at_once(vendor, video, name):
+def test_a_distinct_name_is_for_sale_at_once(vendor, video, name):
     app = publish(vendor, name)
     assert not app.name_needs_approval
     assert app in tools.offered()
 
 
-def test_a_slug_may_not_imitate_either(vendor, video):
+def test_a_slug_that_looks_like_another_waits(vendor, video):
     assert publish(vendor, "Nice", slug="vide0").name_needs_approval
     assert not publish(vendor, "Nicer", slug="nicer").name_needs_approval
 
@@ -88,13 +88,13 @@ def test_a_new_name_stops_the_sale_and_an_open_checkout(
     tools.change(owner=vendor, app_id=app.pk, name="F0cus Video", offer=OFFER)
     with pytest.raises(AppInactive):
         tool_purchases.process(user=bob, purchase_id=checkout.pk)
-    # Who has bought it opens it as ever.
+    # Existing buyers can still open the tool.
     assert tool_purchases.process(user=alice, purchase_id=paid.pk).token
     tools.change(owner=vendor, app_id=app.pk, name="Nice again", offer=OFFER)
     assert not App.objects.get(pk=app.pk).name_needs_approval
 
 
-def test_an_approved_name_stays_approved_while_it_stays(vendor, video):
+def test_an_unchanged_name_stays_approved(vendor, video):
     app = publish(vendor, "Official Nice")
     App.objects.filter(pk=app.pk).update(name_needs_approval=False)
     tools.change(owner=vendor, app_id=app.pk, name="Official Nice", offer=OFFER)
@@ -103,14 +103,14 @@ def test_an_approved_name_stays_approved_while_it_stays(vendor, video):
     assert App.objects.get(pk=app.pk).name_needs_approval
 
 
-def test_texts_that_look_alike_are_equal():
+def test_texts_that_look_alike_have_one_skeleton():
     assert app_names.skeleton("paypal") == app_names.skeleton("p\u0430yp\u0430I")
     assert app_names.skeleton("modern") == app_names.skeleton("rnodem")
     assert app_names.skeleton("") == app_names.skeleton(" -") == ""
     assert app_names.skeleton("photo") != app_names.skeleton("video")
 
 
-def test_a_vendor_says_who_settles_what_people_start(vendor):
+def test_a_vendor_sets_which_keys_settle_users_jobs(vendor):
     app = publish(vendor, "Nice")
     for wanted in (True, True, False):
         tools.set_settling(owner=vendor, app_id=app.pk, key_only=wanted)

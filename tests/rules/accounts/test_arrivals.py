@@ -1,4 +1,4 @@
-"""First sight of a person of Clerk's: one account, and an email where it is proved."""
+"""First sign-in of a Clerk user: one account, with the email if it is verified."""
 
 import threading
 from datetime import timedelta
@@ -20,7 +20,7 @@ USERS = "/v1/users"
 
 @pytest.fixture
 def backend(clerk: Clerk, settings: Any) -> Clerk:
-    """Clerk, and the key that lets us ask it."""
+    """The Clerk stub, with our secret key configured."""
     settings.CLERK_SECRET_KEY = clerk.secret_key
     settings.CLERK_API_BASE = clerk.base
     clerk_backend._breaker.close()
@@ -48,7 +48,7 @@ def test_twelve_first_calls_at_once_are_one_account(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_twelve_people_with_one_email_one_gets_it(backend: Clerk):
+def test_of_twelve_users_with_one_email_one_gets_it(backend: Clerk):
     for turn in range(5):
         ids = [f"user_t{turn}n{number}" for number in range(12)]
         for clerk_id in ids:
@@ -61,10 +61,10 @@ def test_of_twelve_people_with_one_email_one_gets_it(backend: Clerk):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("proven", [True, False])
-def test_of_eight_first_sights_of_a_held_email_one_gets_it(
+def test_of_eight_first_sign_ins_with_a_taken_email_one_gets_it(
     backend: Clerk, proven: bool
 ):
-    """Proven: one of them is linked to its account. Unproven: it is taken once."""
+    """A proven email links one of them to its account; an unproven one moves once."""
     for turn in range(5):
         email = f"held{turn}@example.com"
         holder = User.objects.create_user(email)
@@ -97,7 +97,8 @@ def test_of_clerk_and_google_at_once_one_account_has_the_email(backend: Clerk):
         ]
         waiting = iter(ways * 4)
         outcomes = at_once(8, lambda: next(waiting)())  # noqa: B023
-        # Each way proves the mailbox, so whoever is second is linked to the first.
+        # Both providers prove the mailbox, so the second sign-in joins the first
+        # account.
         (user,) = {user.pk: user for user in of(User, outcomes)}.values()
         assert len(of(User, outcomes)) == 8, outcomes
         owner = User.objects.with_email(email).get()
@@ -128,7 +129,7 @@ def test_an_arrival_that_postgresql_ends_in_a_deadlock_starts_again():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_four_workers_who_learn_late_one_tells_the_owner(
+def test_of_four_workers_with_one_lookup_one_mails_the_owner(
     backend: Clerk, settings: Any
 ):
     owner = User.objects.create_superuser("owner@example.com")
@@ -148,7 +149,7 @@ def test_of_four_workers_who_learn_late_one_tells_the_owner(
 
 @pytest.mark.django_db
 class TestAsking:
-    def test_the_email_that_is_proved_comes_along(self, backend: Clerk):
+    def test_a_verified_email_is_stored(self, backend: Clerk):
         backend.knows("user_1", ("Ann@EXAMPLE.com", "verified"))
         user = arrivals.by_clerk(clerk_id="user_1")
         user.refresh_from_db()
@@ -158,7 +159,7 @@ class TestAsking:
         assert arrivals.by_clerk(clerk_id="user_1") == user
         assert len(backend.asked(USERS)) == 1
 
-    def test_the_primary_address_goes_first_if_it_is_proved(self, backend: Clerk):
+    def test_a_verified_primary_address_wins(self, backend: Clerk):
         a, b = ("a@example.com", "verified"), ("b@example.com", "verified")
         unproved = ("c@example.com", "unverified")
         for number, (addresses, primary, wanted) in enumerate(
@@ -188,29 +189,27 @@ class TestAsking:
         ],
         ids=str,
     )
-    def test_an_odd_answer_is_no_email(self, backend: Clerk, odd: Any):
+    def test_an_invalid_answer_gives_no_email(self, backend: Clerk, odd: Any):
         backend.knows("user_1", **odd)
         assert arrivals.by_clerk(clerk_id="user_1").email is None
 
-    def test_a_name_that_no_database_keeps_is_mended(self, backend: Clerk):
+    def test_a_name_loses_u0000(self, backend: Clerk):
         backend.knows("user_nul", first_name="A\x00nn")
         assert arrivals.by_clerk(clerk_id="user_nul").first_name == "Ann"
 
-    def test_a_person_whom_clerk_does_not_know_has_an_id_and_no_more(
-        self, backend: Clerk
-    ):
+    def test_a_user_unknown_to_clerk_gets_only_an_id(self, backend: Clerk):
         assert arrivals.by_clerk(clerk_id="user_gone").email is None
         assert not ClerkLookup.objects.exists()
 
     @pytest.mark.parametrize("mode", ["down", "garbage", "huge", "moved"])
-    def test_while_clerk_is_down_the_account_is_there_and_the_email_comes_later(
+    def test_during_an_outage_of_clerk_the_email_comes_later(
         self, backend: Clerk, mode: str
     ):
         backend.knows("user_1", ("ann@example.com", "verified"))
         backend.mode(api=mode)
         user = arrivals.by_clerk(clerk_id="user_1")
         assert user.email is None
-        # Still down: tried, and moved on.
+        # Clerk is still down: the lookup failed and got a later due time.
         clerk_backend._breaker.close()
         assert arrivals.learn_due() == 0
         lookup = ClerkLookup.objects.get()
@@ -225,7 +224,7 @@ class TestAsking:
         assert user.email == "ann@example.com"
         assert not ClerkLookup.objects.exists()
 
-    def test_what_clerk_says_late_overwrites_nothing(self, backend: Clerk):
+    def test_a_late_profile_overwrites_nothing(self, backend: Clerk):
         backend.mode(api="down")
         user = arrivals.by_clerk(clerk_id="user_1")
         User.objects.filter(pk=user.pk).update(email="own@example.com", first_name="Me")
@@ -256,7 +255,7 @@ class TestAsking:
         user.refresh_from_db()
         assert user.email == "ann@example.com"
 
-    def test_waits_grow_to_six_hours(self, backend: Clerk):
+    def test_the_back_off_grows_to_six_hours(self, backend: Clerk):
         backend.mode(api="down")
         arrivals.by_clerk(clerk_id="user_1")
         waits = []
@@ -269,25 +268,29 @@ class TestAsking:
         assert waits[:3] == [30, 60, 120]
         assert waits[-1] == 6 * 3600
 
-    def test_a_wrong_secret_key_shuts_nobody_out(self, backend: Clerk, settings: Any):
+    def test_a_wrong_secret_key_does_not_stop_sign_ins(
+        self, backend: Clerk, settings: Any
+    ):
         settings.CLERK_SECRET_KEY = "sk_test_wrong"
         backend.knows("user_1", ("ann@example.com", "verified"))
         assert arrivals.by_clerk(clerk_id="user_1").email is None
         assert ClerkLookup.objects.count() == 1
 
-    def test_without_a_secret_key_clerk_is_not_asked(
+    def test_without_a_secret_key_clerk_gets_no_request(
         self, backend: Clerk, settings: Any
     ):
         settings.CLERK_SECRET_KEY = ""
         arrivals.by_clerk(clerk_id="user_1")
         assert arrivals.learn_due() == 0
         assert not backend.asked(USERS)
-        # Whoever sets it later still learns.
+        # The lookup runs once the key is set.
         settings.CLERK_SECRET_KEY = backend.secret_key
         backend.knows("user_1", ("ann@example.com", "verified"))
         assert arrivals.learn_due() == 1
 
-    def test_one_who_is_down_is_asked_once_in_five_seconds(self, backend: Clerk):
+    def test_during_an_outage_clerk_gets_one_request_in_five_seconds(
+        self, backend: Clerk
+    ):
         backend.mode(api="down")
         for number in range(5):
             arrivals.by_clerk(clerk_id=f"user_{number}")

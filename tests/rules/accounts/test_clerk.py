@@ -1,4 +1,4 @@
-"""Clerk's session tokens: which are believed, and of whom they speak."""
+"""Clerk's session tokens: which are valid, and which account they identify."""
 
 import time
 from typing import Any
@@ -19,7 +19,7 @@ PAGE = "https://video.example.com"
 def _by_pem(settings: Any) -> None:
     settings.CLERK_ISSUER = ISSUER
     settings.CLERK_JWT_KEY = public_pem(SIGNER)
-    # Nothing is fetched where the key is known.
+    # With a configured PEM, nothing is fetched.
     settings.CLERK_JWKS_URL = "http://127.0.0.1:9/"
 
 
@@ -32,7 +32,7 @@ def ann(video: App) -> User:
     return User.objects.create(clerk_id="user_2ann")
 
 
-def test_a_token_says_who_and_from_where():
+def test_a_token_names_user_session_and_origin():
     visit = clerk.read(token())
     assert visit.clerk_id == "user_2ann"
     assert visit.session_id == "sess_1"
@@ -42,12 +42,12 @@ def test_a_token_says_who_and_from_where():
     assert "eyJ" not in repr(visit)
 
 
-def test_a_pem_may_be_written_in_one_line(settings: Any):
+def test_a_pem_may_be_on_one_line(settings: Any):
     settings.CLERK_JWT_KEY = settings.CLERK_JWT_KEY.replace("\n", "\\n")
     assert clerk.read(token())
 
 
-def test_unset_every_token_is_invalid(settings: Any):
+def test_without_an_issuer_every_token_is_invalid(settings: Any):
     settings.CLERK_JWT_KEY = settings.CLERK_JWKS_URL = ""
     with pytest.raises(InvalidToken):
         clerk.read(token())
@@ -58,10 +58,10 @@ def test_unset_every_token_is_invalid(settings: Any):
 
 
 @pytest.mark.parametrize("claim", ["iss", "sub", "sid", "exp", "iat", "nbf"])
-def test_a_token_without_its_claims_is_none(claim: str):
+def test_a_token_without_a_required_claim_is_invalid(claim: str):
     with pytest.raises(InvalidToken):
         clerk.read(token(**{claim: GONE}))
-    if claim != "iss":  # PyJWT signs no such issuer.
+    if claim != "iss":  # PyJWT refuses to sign such an issuer.
         with pytest.raises(InvalidToken):
             clerk.read(token(**{claim: None}))
 
@@ -89,23 +89,23 @@ def test_a_token_without_its_claims_is_none(claim: str):
     ],
     ids=str,
 )
-def test_a_genuine_token_that_does_not_fit_is_refused_and_is_no_guess(wrong: Any):
+def test_a_signed_token_with_unfit_claims_is_no_wrong_guess(wrong: Any):
     with pytest.raises(InvalidToken) as refusal:
         clerk.read(token(**wrong))
     assert not refusal.value.wrong_guess
 
 
-def test_a_token_past_its_time_has_expired():
+def test_an_expired_token_is_refused():
     with pytest.raises(TokenExpired):
         clerk.read(token(exp=int(time.time()) - 30))
 
 
-def test_an_older_token_without_sts_and_one_with_an_audience_are_right():
+def test_a_token_without_sts_or_with_an_audience_is_valid():
     assert clerk.read(token(sts=GONE))
     assert clerk.read(token(aud="convex"))
 
 
-def test_ours_is_told_from_clerks_by_its_looks():
+def test_the_algorithm_tells_our_tokens_from_clerks():
     assert clerk.is_clerk_token(token())
     for other in (
         session_token("k" * 40, algorithm="HS256"),
@@ -126,11 +126,11 @@ def test_ours_is_told_from_clerks_by_its_looks():
         (None, ""),
     ],
 )
-def test_who_acts_in_the_persons_place(act: Any, who: str):
+def test_the_act_claim_names_the_impersonator(act: Any, who: str):
     assert clerk.read(token(act=act)).impersonator == who
 
 
-def test_somebody_known_is_found_by_one_query(ann: User, settings: Any):
+def test_a_known_user_is_found_by_one_query(ann: User, settings: Any):
     for party in (PAGE, settings.PUBLIC_BASE_URL, GONE):
         visit = clerk.read(token(azp=party))
         with statements() as asked:
@@ -138,7 +138,7 @@ def test_somebody_known_is_found_by_one_query(ann: User, settings: Any):
         assert len(asked) == 1
 
 
-def test_nobody_is_found_by_one_query_too(ann: User):
+def test_an_unknown_user_costs_one_query_too(ann: User):
     with statements() as asked:
         assert clerk.find(visit=clerk.read(token(sub="user_new"))).user is None
     assert len(asked) == 1
@@ -159,28 +159,28 @@ def test_nobody_is_found_by_one_query_too(ann: User):
         "",
     ],
 )
-def test_a_token_made_for_a_page_that_is_nobodys_is_refused(ann: User, party: str):
+def test_a_token_for_an_unregistered_page_is_refused(ann: User, party: str):
     with pytest.raises(TokenEnded):
         clerk.find(visit=clerk.read(token(azp=party)))
     with pytest.raises(TokenEnded):
         clerk.find(visit=clerk.read(token(azp=party, sub="user_new")))
 
 
-def test_an_app_that_is_closed_speaks_for_nobody(ann: User, video: App):
+def test_a_switched_off_apps_token_is_refused(ann: User, video: App):
     video.active = False
     video.save()
     with pytest.raises(TokenEnded):
         clerk.find(visit=clerk.read(token()))
 
 
-def test_a_closed_account_is_closed_to_clerk_too(ann: User):
+def test_a_closed_account_refuses_clerks_tokens(ann: User):
     ann.is_active = False
     ann.save()
     with pytest.raises(TokenEnded):
         clerk.find(visit=clerk.read(token()))
 
 
-def test_impersonation_is_written_down_once_a_session(ann: User):
+def test_impersonation_is_recorded_once_a_session(ann: User):
     for session in ("sess_1", "sess_1", "sess_2"):
         visit = clerk.read(token(sid=session, act={"sub": "user_admin"}))
         clerk.note_impersonation(visit=visit, user=ann, visitor=NO_VISITOR)

@@ -1,4 +1,4 @@
-"""One state, one ticket, one email: eight at once, and how many of them win."""
+"""Races of eight for one state, one ticket and one email."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -60,7 +60,7 @@ def test_of_eight_resumptions_of_one_state_one_wins(google: str) -> None:
 
 
 def test_of_eight_callbacks_with_one_state_one_wins(google: str) -> None:
-    """Through the whole door, the provider's process included."""
+    """Over HTTP, with the provider's process."""
     winners = []
     for _ in range(ROUNDS):
         said = APIClient().post("/api/auth/oauth/initiate/", {"provider": "google"})
@@ -74,7 +74,7 @@ def test_of_eight_callbacks_with_one_state_one_wins(google: str) -> None:
     assert Session.objects.count() == ROUNDS
 
 
-def test_of_eight_first_arrivals_of_one_person_all_get_one_account() -> None:
+def test_eight_first_sign_ins_of_one_subject_share_one_account() -> None:
     for turn in range(ROUNDS):
         who = claims(str(turn), f"ada{turn}@gmail.com")
         outcomes = at_once(AT_ONCE, partial(enter, who))
@@ -83,8 +83,8 @@ def test_of_eight_first_arrivals_of_one_person_all_get_one_account() -> None:
     assert SecurityEvent.objects.filter(kind="registered").count() == ROUNDS
 
 
-def test_of_eight_people_who_prove_one_email_one_account_owns_it() -> None:
-    """Eight subjects of one mailbox, while somebody holds it unproven."""
+def test_of_eight_subjects_that_prove_one_email_one_account_owns_it() -> None:
+    """Eight Google subjects with one mailbox, while another account has it unproven."""
     for turn in range(ROUNDS):
         email = f"ada{turn}@gmail.com"
         squatter = passwords.register(email=email, password="a long password")
@@ -99,7 +99,7 @@ def test_of_eight_people_who_prove_one_email_one_account_owns_it() -> None:
     assert evictions.count() == ROUNDS
 
 
-def test_of_a_registration_and_an_arrival_at_once_one_account_has_the_email() -> None:
+def test_of_a_registration_and_a_sign_in_at_once_one_account_has_the_email() -> None:
     for turn in range(ROUNDS):
         email = f"ada{turn}@gmail.com"
         acts: Iterator[Callable[[], Any]] = iter(
@@ -111,7 +111,7 @@ def test_of_a_registration_and_an_arrival_at_once_one_account_has_the_email() ->
         )
         outcomes = at_once(4, partial(_next_of, acts))
         arrived = {session.user_id for session in of(Session, outcomes)}
-        # Who proves the mailbox has it in the end, whoever was first.
+        # The account that proves the mailbox owns it in the end, in any order.
         assert arrived == {User.objects.with_email(email).get().pk}
         refused = of(passwords.EmailTaken, outcomes)
         assert len(of(User, outcomes)) + len(refused) == 2

@@ -1,4 +1,4 @@
-"""Others' keys: fetched once, kept through outages, and nothing taken from a token."""
+"""Issuers' keys: fetched once, kept through outages, never taken from a token."""
 
 import threading
 import time
@@ -31,8 +31,8 @@ def read(clerk: Clerk) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def time_goes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Both clocks, as this module reads them, move on."""
+def advance_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Move both clocks of this module forward."""
     moved = 0.0
     wall, steady = time.time, time.monotonic
     clock = type("Clock", (), {})
@@ -48,7 +48,7 @@ def time_goes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def _settle() -> None:
-    """Wait for a fetch that nobody waits for."""
+    """Wait for a fetch that runs in the background."""
     for thread in threading.enumerate():
         if getattr(thread, "_target", None).__class__.__name__ == "method":
             thread.join(10)
@@ -61,31 +61,31 @@ def test_keys_are_fetched_once(clerk: Clerk, read: Any):
 
 
 def test_a_new_key_is_fetched_when_a_token_names_it(
-    clerk: Clerk, read: Any, time_goes: Any
+    clerk: Clerk, read: Any, advance_time: Any
 ):
     old = clerk.token()
     read(old)
     clerk.rotate()
-    time_goes(jwks.COOLDOWN_SECONDS)
+    advance_time(jwks.COOLDOWN_SECONDS)
     assert read(clerk.token())["sub"] == "user_2ann"
     with pytest.raises(InvalidToken):
         read(old)
     assert len(clerk.asked(JWKS)) == 2
 
 
-def test_made_up_keys_cost_one_fetch_in_thirty_seconds(
-    clerk: Clerk, read: Any, time_goes: Any
+def test_invented_key_ids_cost_one_fetch_in_thirty_seconds(
+    clerk: Clerk, read: Any, advance_time: Any
 ):
     for turn in range(1, 4):
         for number in range(10):
             with pytest.raises(InvalidToken):
                 read(clerk.token(headers={"kid": f"made-up-{number}"}))
         assert len(clerk.asked(JWKS)) == turn
-        time_goes(jwks.COOLDOWN_SECONDS)
+        advance_time(jwks.COOLDOWN_SECONDS)
 
 
 @pytest.mark.parametrize("mode", ["down", "garbage", "empty", "huge", "moved"])
-def test_a_failed_fetch_counts_too_and_is_no_guess_of_the_callers(
+def test_a_failed_fetch_starts_the_cooldown_and_is_no_wrong_guess(
     clerk: Clerk, read: Any, mode: str
 ):
     clerk.mode(jwks=mode)
@@ -96,46 +96,46 @@ def test_a_failed_fetch_counts_too_and_is_no_guess_of_the_callers(
 
 
 @pytest.mark.parametrize("mode", ["down", "garbage", "empty", "huge", "moved"])
-def test_an_outage_costs_nobody_their_sign_in(
-    clerk: Clerk, read: Any, time_goes: Any, mode: str
+def test_an_outage_of_the_issuer_stops_no_sign_in(
+    clerk: Clerk, read: Any, advance_time: Any, mode: str
 ):
     token = clerk.token(exp=int(time.time()) + 10 * 24 * 3600)
     read(token)
     clerk.mode(jwks=mode)
-    time_goes(jwks.FRESH_SECONDS + 1)
+    advance_time(jwks.FRESH_SECONDS + 1)
     read(token)
     _settle()
     assert len(clerk.asked(JWKS)) == 2
     assert read(token)["sub"] == "user_2ann"
-    # A new process, during the outage.
+    # As a new process during the outage.
     jwks.clear_cache()
     assert read(token)["sub"] == "user_2ann"
-    # For a day, not for ever.
-    time_goes(jwks.KEPT_SECONDS)
+    # For a day, then no longer.
+    advance_time(jwks.KEPT_SECONDS)
     with pytest.raises(ServiceDown):
         read(token)
 
 
-def test_an_old_set_is_renewed_beside_the_requests(
-    clerk: Clerk, read: Any, time_goes: Any
+def test_an_old_set_is_refreshed_in_the_background(
+    clerk: Clerk, read: Any, advance_time: Any
 ):
     token = clerk.token(exp=int(time.time()) + 10 * 24 * 3600)
     read(token)
     clerk.rotate()
-    time_goes(jwks.FRESH_SECONDS + 1)
+    advance_time(jwks.FRESH_SECONDS + 1)
     assert read(token)["sub"] == "user_2ann"
     _settle()
     with pytest.raises(InvalidToken):
         read(token)
 
 
-def test_whoever_has_a_known_key_waits_for_no_fetch(
-    clerk: Clerk, read: Any, time_goes: Any
+def test_a_token_with_a_known_key_waits_for_no_fetch(
+    clerk: Clerk, read: Any, advance_time: Any
 ):
     known = clerk.token()
     read(known)
     clerk.mode(jwks="hang")
-    time_goes(jwks.COOLDOWN_SECONDS)
+    advance_time(jwks.COOLDOWN_SECONDS)
     outcome: list[Any] = []
 
     def ask() -> None:
@@ -148,15 +148,15 @@ def test_whoever_has_a_known_key_waits_for_no_fetch(
     asking.start()
     while len(clerk.asked(JWKS)) < 2:
         time.sleep(0.01)
-    # The fetch is under way, and hangs.
+    # The fetch has started and hangs.
     assert read(known)["sub"] == "user_2ann"
     assert asking.is_alive()
     asking.join(jwks.PATIENCE_SECONDS + 5)
-    # Neither is that one kept for as long as Clerk is silent.
+    # A token with an unknown key waits only PATIENCE_SECONDS.
     assert [type(it) for it in outcome] == [ServiceDown]
 
 
-def test_twelve_at_once_fetch_once(clerk: Clerk, read: Any):
+def test_twelve_threads_fetch_once(clerk: Clerk, read: Any):
     clerk.mode(jwks="slow")
     token, gate, seen = clerk.token(), threading.Barrier(12), []
 
@@ -173,9 +173,7 @@ def test_twelve_at_once_fetch_once(clerk: Clerk, read: Any):
     assert len(clerk.asked(JWKS)) == 1
 
 
-def test_without_redis_keys_are_fetched_all_the_same(
-    clerk: Clerk, read: Any, settings: Any
-):
+def test_without_redis_keys_are_still_fetched(clerk: Clerk, read: Any, settings: Any):
     jwks._store.cache_clear()
     here, settings.REDIS_URL = settings.REDIS_URL, "redis://127.0.0.1:9/0"
     try:
@@ -185,7 +183,7 @@ def test_without_redis_keys_are_fetched_all_the_same(
         jwks._store.cache_clear()
 
 
-def test_who_can_write_redis_can_plant_no_key(clerk: Clerk, read: Any, settings: Any):
+def test_write_access_to_redis_plants_no_key(clerk: Clerk, read: Any, settings: Any):
     token = clerk.token()
     read(token)
     store = redis.Redis.from_url(settings.REDIS_URL)
@@ -203,7 +201,7 @@ def test_who_can_write_redis_can_plant_no_key(clerk: Clerk, read: Any, settings:
 
 
 @pytest.mark.parametrize("mode", ["jwks", "pem"])
-def test_nothing_in_the_header_brings_a_key(clerk: Clerk, read: Any, mode: str):
+def test_the_tokens_header_cannot_bring_a_key(clerk: Clerk, read: Any, mode: str):
     other = rsa.generate_private_key(65537, 2048)
     way = {"pem": clerk.public_pem()} if mode == "pem" else {}
     for header in (
@@ -218,7 +216,7 @@ def test_nothing_in_the_header_brings_a_key(clerk: Clerk, read: Any, mode: str):
     assert not clerk.asked("/elsewhere")
 
 
-def test_only_rs256(clerk: Clerk, read: Any):
+def test_only_rs256_is_accepted(clerk: Clerk, read: Any):
     curve = pem_of(ec.generate_private_key(ec.SECP256R1()))  # type: ignore[arg-type]
     for token in (
         session_token("k" * 40, algorithm="HS256"),
@@ -238,7 +236,7 @@ def test_only_rs256(clerk: Clerk, read: Any):
             read(token, pem=clerk.public_pem())
 
 
-def test_a_set_needs_to_know_which_key(clerk: Clerk, read: Any):
+def test_a_token_without_a_key_id_is_refused(clerk: Clerk, read: Any):
     token = clerk.token(headers={"kid": GONE})
     with pytest.raises(InvalidToken):
         read(token)
@@ -256,7 +254,7 @@ def test_times_have_five_seconds_of_leeway(clerk: Clerk, read: Any):
             read(clerk.token(**late))
 
 
-def test_issuer_audience_and_what_is_required(clerk: Clerk, read: Any):
+def test_issuer_audience_and_required_claims_are_checked(clerk: Clerk, read: Any):
     for other in ({"iss": "https://evil"}, {"iss": GONE}, {"sub": GONE}):
         with pytest.raises(TokenEnded):
             read(clerk.token(**other))

@@ -1,4 +1,4 @@
-"""An app is live while it is switched on and its owner's account is open: one rule."""
+"""An app is live while it is switched on and its owner's account is open."""
 
 import re
 from pathlib import Path
@@ -41,7 +41,7 @@ def bought(app, user, give):
     return tool_purchases.process(user=user, purchase_id=checkout.pk)
 
 
-# Each says whether the app works there.
+# Each place returns whether the app works there.
 @pytest.fixture
 def places(app, alice, give):
     key = app_keys.issue(app=app, name="server").secret
@@ -90,7 +90,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_an_app_that_is_not_live_works_nowhere(app, places, end):
+def test_an_app_that_is_not_live_is_refused_everywhere(app, places, end):
     close, reopen = ENDS[end]
     close(app)
     assert [place for place, is_open in places.items() if is_open()] == []
@@ -113,7 +113,7 @@ def test_all_four_forms_of_the_rule_agree(alice, vendor):
         assert live == {slug for (slug,) in rows}
 
 
-# Where the switch itself is read or turned.
+# Files that read or change the switch itself.
 SWITCH = {
     "accounts/models/apps.py",
     "accounts/partners/tools.py",
@@ -121,7 +121,7 @@ SWITCH = {
 }
 
 
-def test_nobody_asks_for_the_switch_alone():
+def test_no_other_code_reads_the_switch_alone():
     asks = re.compile(r"\b(app|a)\.active\b|App\.objects\.filter\([^)]*active=True")
     found = {
         str(file.relative_to(ROOT))
@@ -133,7 +133,7 @@ def test_nobody_asks_for_the_switch_alone():
     assert found == SWITCH
 
 
-def test_what_a_person_had_with_it_stays_on_their_pages(app, alice, give, vendor):
+def test_users_still_see_their_history_with_the_app(app, alice, give, vendor):
     bought(app, alice, give)
     closing.close(user=vendor, actor="test")
     assert [one.app for one in tool_purchases.owned(user=alice)] == [app]

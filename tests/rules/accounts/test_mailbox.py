@@ -1,4 +1,4 @@
-"""Mailed links: once, within the hour, and what they end on an account."""
+"""Mailed links: they work once within an hour, and end an unproven account's access."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ NEW = "a new password"
 
 
 def secret_for(user: User, outbox: list[Any], *, verify: bool = False) -> str:
-    """Ask for a link, and read it in the mail."""
+    """Request a link and read it in the mail."""
     if verify:
         mailbox.request_verification(user=user)
     else:
@@ -74,12 +74,16 @@ class TestLinks:
             mailbox.set_password(secret=secret, password="yet another one")
         assert passwords.authenticate(email="alice@example.com", password=NEW)
 
-    def test_looking_spends_nothing(self, alice: User, mailoutbox: list[Any]) -> None:
+    def test_opening_the_page_does_not_use_the_link(
+        self, alice: User, mailoutbox: list[Any]
+    ) -> None:
         secret = secret_for(alice, mailoutbox)
         for _ in range(3):
             assert mailbox.read_link(secret=secret).user == alice
 
-    def test_it_lives_an_hour(self, alice: User, mailoutbox: list[Any]) -> None:
+    def test_a_link_expires_after_an_hour(
+        self, alice: User, mailoutbox: list[Any]
+    ) -> None:
         with time_machine.travel(timezone.now(), tick=False) as clock:
             secret = secret_for(alice, mailoutbox)
             clock.shift(3599)
@@ -88,7 +92,7 @@ class TestLinks:
             with pytest.raises(mailbox.InvalidLink):
                 mailbox.read_link(secret=secret)
 
-    def test_one_that_was_used_takes_the_others_along(
+    def test_a_used_link_ends_the_others(
         self, alice: User, mailoutbox: list[Any]
     ) -> None:
         first, second = (secret_for(alice, mailoutbox) for _ in range(2))
@@ -96,7 +100,7 @@ class TestLinks:
         with pytest.raises(mailbox.InvalidLink):
             mailbox.read_link(secret=first)
 
-    def test_a_weak_password_spends_nothing(
+    def test_a_weak_password_does_not_use_the_link(
         self, alice: User, mailoutbox: list[Any]
     ) -> None:
         secret = secret_for(alice, mailoutbox)
@@ -105,7 +109,7 @@ class TestLinks:
                 mailbox.set_password(secret=secret, password=weak)
         assert mailbox.read_link(secret=secret)
 
-    def test_it_dies_when_the_account_loses_the_email_or_is_closed(
+    def test_a_link_ends_when_the_account_loses_the_email_or_is_closed(
         self, alice: User, bob: User, mailoutbox: list[Any]
     ) -> None:
         lost, closed = secret_for(alice, mailoutbox), secret_for(bob, mailoutbox)
@@ -114,12 +118,12 @@ class TestLinks:
         for secret in (lost, closed, "", "x" * 43):
             with pytest.raises(mailbox.InvalidLink):
                 mailbox.read_link(secret=secret)
-        # Nor does it open the account that has the email next.
+        # The link does not open the account that gets the email next.
         User.objects.create_user("alice@example.com", "her password")
         with pytest.raises(mailbox.InvalidLink):
             mailbox.set_password(secret=lost, password=NEW)
 
-    def test_the_secret_is_nowhere_at_rest(
+    def test_the_secret_is_stored_nowhere(
         self, alice: User, mailoutbox: list[Any]
     ) -> None:
         mailbox.request_reset(email="alice@example.com")
@@ -137,12 +141,14 @@ class TestLinks:
 
 
 class TestAsking:
-    def test_a_stranger_costs_as_much_as_a_friend(self, alice: User) -> None:
+    def test_an_unknown_address_costs_the_same_queries_as_a_known_one(
+        self, alice: User
+    ) -> None:
         asked = []
         for email in ("alice@example.com", "nobody@example.com"):
             with statements() as seen:
                 mailbox.request_reset(email=email)
-            # The values and the savepoints' names differ, and nothing else.
+            # Only the values and the names of savepoints differ.
             plain = [re.sub(r"'[^']*'|\"s\d+_x\d+\"", "?", it) for it in seen]
             asked.append(plain)
         assert asked[0] == asked[1]
@@ -150,7 +156,7 @@ class TestAsking:
         assert mailbox.mail_due() == 2
         assert [mail.to for mail in Mail.objects.all()] == ["alice@example.com"]
 
-    def test_three_an_hour_to_one_address(
+    def test_at_most_three_mails_an_hour_to_one_address(
         self, alice: User, mailoutbox: list[Any]
     ) -> None:
         with time_machine.travel(timezone.now(), tick=False) as clock:
@@ -161,12 +167,12 @@ class TestAsking:
             mailbox.request_reset(email="alice@example.com")
             assert mailbox.mail_due() == 1
 
-    def test_nonsense_is_passed_over(self) -> None:
+    def test_an_invalid_address_is_ignored(self) -> None:
         for email in ("", "nonsense", "a\x00b@example.com", "x" * 400 + "@example.com"):
             mailbox.request_reset(email=email)
         assert mailbox.mail_due() == 0
 
-    def test_old_wishes_are_forgotten(self, alice: User) -> None:
+    def test_old_requests_are_deleted(self, alice: User) -> None:
         mailbox.request_reset(email="alice@example.com")
         assert mailbox.forget_old() == 0
         old = timezone.now() - mailbox.KEPT
@@ -175,7 +181,9 @@ class TestAsking:
 
 
 class TestVerifying:
-    def test_nothing_ends(self, alice: User, mailoutbox: list[Any]) -> None:
+    def test_verifying_ends_no_session(
+        self, alice: User, mailoutbox: list[Any]
+    ) -> None:
         sign_in(alice)
         secret = secret_for(alice, mailoutbox, verify=True)
         mailbox.verify(secret=secret, user=alice)
@@ -185,7 +193,7 @@ class TestVerifying:
         with pytest.raises(mailbox.AlreadyVerified):
             mailbox.request_verification(user=alice)
 
-    def test_neither_somebody_else_nor_another_link_verifies(
+    def test_another_user_or_another_link_does_not_verify(
         self, alice: User, bob: User, mailoutbox: list[Any]
     ) -> None:
         secret = secret_for(alice, mailoutbox, verify=True)
@@ -202,7 +210,7 @@ class TestTakingOver:
     def test_everything_on_an_unproven_account_ends(
         self, alice: User, video: App, google: str, mailoutbox: list[Any]
     ) -> None:
-        """The row of the table, one credential at a time."""
+        """Check each kind of credential of the table."""
         opened = sign_in(alice)
         client = ceremonies.signed_in(alice)
         authenticator = Authenticator()
@@ -249,7 +257,7 @@ class TestTakingOver:
                 email="alice@example.com", password="alice's password"
             )
 
-    def test_a_proven_account_keeps_what_it_has_but_its_sessions(
+    def test_a_proven_account_loses_only_its_sessions(
         self, alice: User, mailoutbox: list[Any]
     ) -> None:
         prove(alice)
@@ -262,7 +270,7 @@ class TestTakingOver:
     def test_a_request_under_way_adds_nothing_afterwards(
         self, alice: User, video: App, google: str, mailoutbox: list[Any]
     ) -> None:
-        """It was believed before everything ended, and comes to its end after it."""
+        """The request authenticates before the proof and finishes after it."""
         App.objects.update(owner=alice)
         key = app_keys.issue(app=video, name="x").key
         offer = partner_apps.Offer(price_micro=0, url="https://evil.example")
@@ -308,7 +316,7 @@ class TestTakingOver:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_eight_who_use_one_link_one_wins(alice: User, mailoutbox: list[Any]) -> None:
+def test_of_eight_uses_of_one_link_one_wins(alice: User, mailoutbox: list[Any]) -> None:
     for turn in range(10):
         MailboxProof.objects.all().delete()
         secret = secret_for(alice, mailoutbox)
@@ -320,10 +328,10 @@ def test_of_eight_who_use_one_link_one_wins(alice: User, mailoutbox: list[Any]) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_whoever_mints_while_everything_ends_is_left_with_nothing(
+def test_credentials_created_during_the_proof_do_not_survive_it(
     alice: User, mailoutbox: list[Any]
 ) -> None:
-    """Seven requests of the squatter against the owner's one, twenty times."""
+    """Seven requests of the squatter race the owner's one, twenty times."""
     for turn in range(20):
         squatter = User.objects.create_user(f"e{turn}@x.org", "a password")
         secret = secret_for(squatter, mailoutbox)
@@ -334,7 +342,7 @@ def test_whoever_mints_while_everything_ends_is_left_with_nothing(
             [mint, partial(sign_in, before), take, mint, mint, mint, mint]
         )
         outcomes = at_once(7, partial(_next_of, acts))
-        # Either it came first, and was ended, or too late, and was refused.
+        # A request that came first was ended; a later one was refused.
         assert len(of(User, outcomes)) == 1, outcomes
         allowed = User | sessions.SessionTokens | tokens.IssuedToken | TokenEnded
         assert all(isinstance(it, allowed) for it in outcomes), outcomes
@@ -347,7 +355,7 @@ def _next_of(acts: Iterator[Callable[[], Any]]) -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_eight_who_ask_at_once_three_are_mailed(alice: User) -> None:
+def test_of_eight_requests_at_once_three_are_mailed(alice: User) -> None:
     for _ in range(10):
         MailboxProof.objects.all().delete()
         at_once(8, partial(mailbox.request_reset, email="Alice@example.com"))

@@ -1,4 +1,4 @@
-"""An origin belongs to one app, and never to an app what is our own."""
+"""An origin belongs to at most one app. Our own origins belong to none."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ def test_a_second_app_does_not_get_an_origin(video: App) -> None:
     make("photo", PAGE)
     with pytest.raises(origins.OriginTaken, match="belongs to the app photo"):
         make("copy", "https://copy.example.com", PAGE)
-    # Not even past the rule.
+    # The database refuses it even without the rule.
     with pytest.raises(IntegrityError), transaction.atomic():
         App.objects.create(slug="copy", origins=[PAGE])
     with pytest.raises(IntegrityError), transaction.atomic():
         App.objects.filter(pk=video.pk).update(origins=[PAGE])
-    # Spelled another way it is another origin, and a repetition is one.
+    # A different spelling is another origin; a repetition counts once.
     make("other", "https://photo.example.com:8443", "https://PHOTO2.example.com")
     assert App.objects.create(slug="twice", origins=["https://a.b", "https://a.b"])
 
@@ -37,7 +37,7 @@ def test_an_origin_that_an_app_gave_up_is_free(video: App) -> None:
     first = make("photo", PAGE)
     App.objects.filter(pk=first.pk).update(origins=[])
     assert make("copy", PAGE).origins == [PAGE]
-    # A switched-off app keeps its own.
+    # A switched-off app keeps its origins.
     App.objects.update(active=False)
     with pytest.raises(origins.OriginTaken):
         make("third", PAGE)
@@ -63,7 +63,9 @@ def test_of_two_apps_at_once_one_gets_the_origin() -> None:
 @pytest.mark.parametrize(
     "ours", ["http://localhost:8000", "https://front.example", "https://extra.example"]
 )
-def test_what_is_ours_is_no_apps(db: None, settings: Any, ours: str) -> None:
+def test_our_own_origins_cannot_be_registered(
+    db: None, settings: Any, ours: str
+) -> None:
     settings.FRONTEND_URL = "https://front.example/app"
     settings.CORS_ALLOWED_ORIGINS = ["https://extra.example"]
     with pytest.raises(origins.InvalidOrigin, match="an origin of Focus itself"):

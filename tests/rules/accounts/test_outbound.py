@@ -1,4 +1,4 @@
-"""Requests to others: one answer, no redirect, an end to size and to patience."""
+"""Requests to other services: one response, no redirects, limits of size and time."""
 
 import threading
 from collections.abc import Iterator
@@ -46,13 +46,13 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_form_is_posted_and_an_object_read(address: str):
+def test_a_form_is_posted_and_a_json_object_is_read(address: str):
     reply = outbound.post(f"{address}/token", {"code": "a b"})
     assert (reply.status, reply.json()) == (200, {"ok": True})
     assert Service.asked[-1] == ("POST", "/token", b"code=a+b")
 
 
-def test_a_refusal_is_an_answer(address: str):
+def test_a_4xx_is_returned(address: str):
     assert outbound.get(f"{address}/no").status == 404
 
 
@@ -62,18 +62,18 @@ def test_a_redirect_is_not_followed(address: str):
 
 
 @pytest.mark.parametrize("path", ["/down", "/long"])
-def test_what_is_no_answer_is_refused(address: str, path: str):
+def test_an_unusable_response_is_service_down(address: str, path: str):
     with pytest.raises(ServiceDown):
         outbound.get(f"{address}{path}")
 
 
-def test_nobody_there_is_refused_without_telling_the_address():
+def test_a_refused_connection_does_not_reveal_the_url():
     with pytest.raises(ServiceDown) as refusal:
         outbound.get("http://127.0.0.1:9/token?code=secret")
     assert "secret" not in str(refusal.value)
 
 
-def test_a_body_that_is_no_object_is_refused():
+def test_a_body_that_is_no_json_object_is_refused():
     for body in (b"", b"[1]", b"{", b"\xff"):
         with pytest.raises(ServiceDown):
             outbound.Reply(200, body).json()

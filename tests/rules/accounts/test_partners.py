@@ -1,4 +1,4 @@
-"""Apps, consents and the audit."""
+"""Apps, consents and the audit log."""
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -42,7 +42,7 @@ def test_registering_an_app(alice: User) -> None:
     assert SecurityEvent.objects.get().facts == {"app": "photo-lab"}
 
 
-def test_or_not(video: App) -> None:
+def test_an_invalid_app_is_not_registered(video: App) -> None:
     with pytest.raises(partner_apps.SlugTaken):
         partner_apps.create(slug="video")
     with pytest.raises(partner_apps.InvalidSlug):
@@ -53,7 +53,7 @@ def test_or_not(video: App) -> None:
     assert not SecurityEvent.objects.exists()
 
 
-def test_a_consent_is_recorded_once_and_then_costs_one_look(
+def test_a_consent_is_granted_once_and_then_costs_one_query(
     alice: User, video: App
 ) -> None:
     assert not consents.is_granted(user_id=alice.pk, app_id=video.pk)
@@ -65,9 +65,7 @@ def test_a_consent_is_recorded_once_and_then_costs_one_look(
     assert SecurityEvent.objects.get().kind == "app_granted"
 
 
-def test_a_revoked_consent_is_granted_anew_by_use(
-    alice: User, bob: User, video: App
-) -> None:
+def test_use_grants_a_revoked_consent_again(alice: User, bob: User, video: App) -> None:
     consents.grant(user=alice, app_id=video.pk)
     consents.grant(user=bob, app_id=video.pk)
     assert consents.revoke(user=alice, app_id=video.pk)
@@ -80,7 +78,7 @@ def test_a_revoked_consent_is_granted_anew_by_use(
     assert Consent.objects.count() == 2
 
 
-def test_an_event_says_who_what_where_and_when(alice: User) -> None:
+def test_an_audit_event_has_actor_kind_address_and_time(alice: User) -> None:
     visitor = Visitor(ip="2001:db8::1", user_agent="Firefox")
     event = audit.record("signed_in", user=alice, visitor=visitor, client="browser")
     event.refresh_from_db()

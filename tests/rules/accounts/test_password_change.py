@@ -1,4 +1,4 @@
-"""Password changes that meet another change, a revocation or a request under way."""
+"""Password changes that race another change, a sign-out or a request under way."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,7 +48,7 @@ def test_a_session_that_was_ended_meanwhile_changes_nothing(alice: User) -> None
     assert passwords.authenticate(email=str(alice.email), password=OLD)
 
 
-def test_a_sign_out_beside_a_change_leaves_no_session(alice: User) -> None:
+def test_a_sign_out_during_a_change_leaves_no_session(alice: User) -> None:
     session = opened(alice)
     acts: list[Callable[[], Any]] = [
         lambda: change(session),

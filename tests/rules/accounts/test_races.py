@@ -1,4 +1,4 @@
-"""What happens when two do the same at the same time: real threads, real rows."""
+"""Races with real threads and real rows."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def at_once(count: int, act: Callable[[], Any]) -> list[Any]:
-    """Let `count` threads act together; what each returned or raised."""
+    """Run `count` threads at the same time; return what each returned or raised."""
     gate, outcomes = threading.Barrier(count), []
 
     def run() -> None:
         try:
-            # Connected before the gate, so that all pass it together.
+            # Connect before the barrier, so that all threads start together.
             connection.ensure_connection()
             gate.wait(10)
             outcomes.append(act())
@@ -60,7 +60,7 @@ def of(kind: type, outcomes: list[Any]) -> list[Any]:
 
 def test_of_four_registrations_with_one_email_one_wins() -> None:
     for turn in range(10):
-        # Capitals are no way around it.
+        # Capital letters make no difference.
         spellings = iter([f"Eve{turn}@x.org", f"eve{turn}@X.ORG"] * 2)
         outcomes = at_once(
             4,
@@ -72,7 +72,7 @@ def test_of_four_registrations_with_one_email_one_wins() -> None:
     assert SecurityEvent.objects.filter(kind="registered").count() == 10
 
 
-def test_four_refreshes_of_one_token_neither_fork_nor_sign_out(alice: User) -> None:
+def test_four_refreshes_of_one_token_get_one_successor(alice: User) -> None:
     forks = false_logouts = 0
     for _ in range(20):
         first = _sign_in(alice)
@@ -81,12 +81,12 @@ def test_four_refreshes_of_one_token_neither_fork_nor_sign_out(alice: User) -> N
         false_logouts += len(answers) != 4
         tips = {answer.session.tip for answer in answers}
         forks += len(tips) != 1
-        # And the family goes on with that one.
+        # The token family continues with that one.
         assert _refresh(answers[0].refresh_token)
     assert (forks, false_logouts) == (0, 0)
 
 
-def test_parallel_thieves_end_the_family_once(alice: User) -> None:
+def test_parallel_reuses_end_the_token_family_once(alice: User) -> None:
     first = _sign_in(alice)
     second = _refresh(first.refresh_token)
     third = _refresh(second.refresh_token)
@@ -131,7 +131,7 @@ def test_parallel_guesses_get_five_tries_together(alice: User) -> None:
     assert SecurityEvent.objects.filter(kind="device_code_wrong").count() == 5
 
 
-def test_four_clicks_on_rotate_make_one_successor(video: App) -> None:
+def test_four_rotations_of_a_key_make_one_successor(video: App) -> None:
     issued = app_keys.issue(app=video, name="server")
     outcomes = at_once(
         4, lambda: app_keys.rotate(key_id=issued.key.pk, overlap_seconds=60)
@@ -149,7 +149,9 @@ def test_four_rotations_of_a_token_make_one_successor(alice: User) -> None:
     assert PersonalAccessToken.objects.count() == 2
 
 
-def test_reports_of_the_same_secrets_never_cross_and_tell_once(alice: User) -> None:
+def test_parallel_reports_of_the_same_secrets_do_not_deadlock_and_mail_once(
+    alice: User,
+) -> None:
     found = [
         tokens.issue(user=alice, name="ci", scopes=[]).secret for _ in range(10)
     ] + [user_keys.issue(user=alice, name="server").secret for _ in range(10)]
@@ -161,7 +163,7 @@ def test_reports_of_the_same_secrets_never_cross_and_tell_once(alice: User) -> N
     assert Mail.objects.filter(subject__contains="exposed").count() == 20
 
 
-def test_eight_first_uses_of_an_app_are_one_consent(alice: User, video: App) -> None:
+def test_eight_first_uses_of_an_app_make_one_consent(alice: User, video: App) -> None:
     for _ in range(5):
         outcomes = at_once(8, lambda: consents.grant(user=alice, app_id=video.pk))
         assert outcomes.count(True) == 1
@@ -170,7 +172,7 @@ def test_eight_first_uses_of_an_app_are_one_consent(alice: User, video: App) -> 
         consents.revoke(user=alice, app_id=video.pk)
 
 
-def test_noting_the_use_of_a_key_never_waits_for_a_lock(video: App) -> None:
+def test_recording_the_use_of_a_key_never_waits_for_a_lock(video: App) -> None:
     issued = app_keys.issue(app=video, name="server")
     done = threading.Event()
 
@@ -183,7 +185,7 @@ def test_noting_the_use_of_a_key_never_waits_for_a_lock(video: App) -> None:
         AppKey.objects.select_for_update().get(pk=issued.key.pk)
         worker = threading.Thread(target=use)
         worker.start()
-        assert done.wait(3), "authenticating waited for somebody else's lock"
+        assert done.wait(3), "authenticating waited for another transaction's lock"
     worker.join()
     issued.key.refresh_from_db()
     assert issued.key.last_used_at is None
@@ -192,7 +194,7 @@ def test_noting_the_use_of_a_key_never_waits_for_a_lock(video: App) -> None:
     assert issued.key.last_used_at is not None
 
 
-def test_a_refresh_beside_a_closing_account_never_survives_it(alice: User) -> None:
+def test_no_refresh_survives_the_closing_of_an_account(alice: User) -> None:
     for _ in range(10):
         first = _sign_in(alice)
         acts: Iterator[Callable[[], Any]] = iter(

@@ -1,4 +1,4 @@
-"""Where a browser may be sent: the table of hostile addresses, and what is cut."""
+"""Redirect targets: a table of hostile URLs, and the parameters that are removed."""
 
 import pytest
 from pytest_django import Settings
@@ -9,7 +9,7 @@ from tests.counting import statements
 
 APPS = ["https://video.thefocus.ai", "https://thefocus.ai", "http://localhost:5173"]
 
-# Address, may it be an absolute target, may it be a path of ours.
+# URL, is it an allowed URL, is it an allowed path.
 TABLE = [
     ("https://video.thefocus.ai/a?b=1#c", True, False),
     ("https://VIDEO.thefocus.ai/", True, False),
@@ -73,7 +73,7 @@ def _apps(db: None, settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(("raw", "absolute", "relative"), TABLE)
-def test_the_table(raw: str, absolute: bool, relative: bool) -> None:
+def test_hostile_targets_are_refused(raw: str, absolute: bool, relative: bool) -> None:
     assert (redirects.allowed_url(raw) is not None) is absolute
     assert (redirects.allowed_path(raw) is not None) is relative
 
@@ -83,7 +83,7 @@ def test_the_path_is_free_and_comes_back_byte_by_byte() -> None:
     assert redirects.allowed_url(raw) == raw
 
 
-def test_raw_letters_mean_their_encoded_form(settings: Settings) -> None:
+def test_non_ascii_letters_are_percent_encoded(settings: Settings) -> None:
     settings.FRONTEND_URL = "https://app.example.com"
     app = "https://video.thefocus.ai"
     path, encoded = "/épreuve?q=日本#ü", "/%C3%A9preuve?q=%E6%97%A5%E6%9C%AC#%C3%BC"
@@ -111,7 +111,7 @@ def test_our_own_pages_and_the_front_end_are_allowed(settings: Settings) -> None
     assert redirects.allowed_url("https://app.example.com/x")
 
 
-def test_an_app_that_is_switched_off_is_sent_nobody() -> None:
+def test_a_switched_off_apps_origin_is_refused() -> None:
     assert redirects.allowed_url("https://off.thefocus.ai/") is None
 
 
@@ -126,18 +126,18 @@ def test_an_app_that_is_switched_off_is_sent_nobody() -> None:
         ("?mytoken=1&tokens=2", "?mytoken=1&tokens=2"),
     ],
 )
-def test_a_token_that_is_there_already_is_cut(sent: str, kept: str) -> None:
+def test_an_existing_token_parameter_is_removed(sent: str, kept: str) -> None:
     base = "https://video.thefocus.ai/cb"
     assert redirects.allowed_url(base + sent) == base + kept
 
 
-def test_the_token_goes_to_the_end_of_the_query() -> None:
+def test_the_token_is_the_last_parameter() -> None:
     base = "https://video.thefocus.ai/cb"
     assert redirects.with_token(base, "t") == f"{base}?token=t"
     assert redirects.with_token(f"{base}?a=1#f", "t") == f"{base}?a=1&token=t#f"
 
 
-def test_an_app_of_our_site_gets_a_token_as_it_likes() -> None:
+def test_an_app_on_our_site_gets_a_token_by_its_setting() -> None:
     target = "https://video.thefocus.ai/cb"
     assert redirects.wants_token(target)
     App.objects.filter(slug="first").update(redirect_token=False)
@@ -145,7 +145,7 @@ def test_an_app_of_our_site_gets_a_token_as_it_likes() -> None:
     assert not redirects.wants_token("https://account.thefocus.ai/")
 
 
-def test_an_app_of_another_site_always_does() -> None:
+def test_an_app_on_another_site_always_gets_a_token() -> None:
     App.objects.update(redirect_token=False)
     assert redirects.wants_token("http://localhost:5173/cb")
 
@@ -170,7 +170,7 @@ def test_an_app_of_another_site_always_does() -> None:
         ("http://127.0.0.1:8000", "http://10.0.0.1:5173", True),
     ],
 )
-def test_what_a_browser_calls_the_same_site(
+def test_same_site_is_what_browsers_call_it(
     settings: Settings, base: str, origin: str, another: bool
 ) -> None:
     settings.PUBLIC_BASE_URL = base
@@ -186,7 +186,7 @@ def test_what_a_browser_calls_the_same_site(
         ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
     ],
 )
-def test_an_origin_is_stored_as_a_browser_sends_it(typed: str, stored: str) -> None:
+def test_an_origin_is_stored_as_browsers_serialize_it(typed: str, stored: str) -> None:
     assert origins.checked_origin(typed) == stored
 
 
@@ -209,17 +209,17 @@ def test_an_origin_is_stored_as_a_browser_sends_it(typed: str, stored: str) -> N
         "https://" + "a" * 250 + ".example.com",
     ],
 )
-def test_what_is_no_origin_is_not_registered(typed: str) -> None:
+def test_an_invalid_origin_is_not_registered(typed: str) -> None:
     with pytest.raises(origins.InvalidOrigin):
         origins.checked_origin(typed)
 
 
-def test_plain_http_is_for_servers_that_are_plain_http(settings: Settings) -> None:
+def test_plain_http_needs_a_plain_http_server(settings: Settings) -> None:
     settings.HTTPS = False
     assert origins.checked_origin("http://localhost:5173") == "http://localhost:5173"
 
 
-def test_asking_for_an_origin_uses_the_index_or_nothing() -> None:
+def test_an_origin_lookup_uses_the_index() -> None:
     with statements() as queries:
         assert not origins.is_registered("null")
         assert not origins.is_registered("")

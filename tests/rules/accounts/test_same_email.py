@@ -1,4 +1,4 @@
-"""The table of docs/decisions/0012: seven ways to arrive, three states of the email."""
+"""The table of docs/decisions/0012: seven sign-in methods, three email states."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ STATES = ["free", "unproven", "proven"]
 
 @pytest.fixture(params=STATES)
 def held(request: Any) -> tuple[str, User | None]:
-    """Who has the email, with a session and a token of theirs."""
+    """The account that has the email, with a session and a token."""
     state: str = request.param
     if state == "free":
         return state, None
@@ -63,7 +63,7 @@ def mailed() -> list[str]:
 
 
 def evicted(holder: User, newcomer: User) -> None:
-    """The holder lost the email and every session; the newcomer shares nothing."""
+    """Assert that the holder lost the email and all sessions to a separate account."""
     holder.refresh_from_db()
     newcomer.refresh_from_db()
     assert newcomer != holder
@@ -78,7 +78,7 @@ def evicted(holder: User, newcomer: User) -> None:
 
 
 def linked(holder: User, newcomer: User) -> None:
-    """One account, nothing of it ended, and its owner knows."""
+    """Assert one account, no ended session, and a mail to its owner."""
     assert newcomer == holder
     assert lives(holder) >= 1
     assert not Session.objects.exclude(revoked_at=None).exists()
@@ -87,7 +87,7 @@ def linked(holder: User, newcomer: User) -> None:
     assert passwords.authenticate(email=EMAIL, password=PASSWORD) == holder
 
 
-def test_google_who_is_authoritative(held: tuple[str, User | None]) -> None:
+def test_google_for_a_mailbox_that_it_hosts(held: tuple[str, User | None]) -> None:
     state, holder = held
     user = by_google(proves=True)
     if holder is None:
@@ -101,7 +101,9 @@ def test_google_who_is_authoritative(held: tuple[str, User | None]) -> None:
     assert Identity.objects.get().user == user
 
 
-def test_google_who_is_not(held: tuple[str, User | None]) -> None:
+def test_google_for_a_mailbox_that_it_does_not_host(
+    held: tuple[str, User | None],
+) -> None:
     state, holder = held
     if state == "proven":
         with pytest.raises(email_ownership.EmailInUse):
@@ -121,7 +123,7 @@ def test_google_who_is_not(held: tuple[str, User | None]) -> None:
 
 @pytest.fixture
 def clerk_of(clerk: Clerk, settings: Any) -> Callable[[str], User]:
-    """Arrive by Clerk, which says this about the address."""
+    """Sign in with Clerk, which returns this status for the address."""
     settings.CLERK_SECRET_KEY = clerk.secret_key
     settings.CLERK_API_BASE = clerk.base
     clerk_backend._breaker.close()
@@ -150,7 +152,7 @@ def test_clerk_with_a_verified_address(
     assert User.objects.get(clerk_id="user_1") == user
 
 
-def test_clerk_with_another(
+def test_clerk_with_an_unverified_address(
     held: tuple[str, User | None], clerk_of: Callable[[str], User]
 ) -> None:
     _, holder = held
@@ -201,10 +203,10 @@ def test_a_mailbox_proof(held: tuple[str, User | None], mailoutbox: list[Any]) -
         assert user_keys.find(secret=key.secret).user == user
 
 
-def test_a_look_alike_proves_another_mailbox(
+def test_an_email_that_looks_alike_proves_another_mailbox(
     held: tuple[str, User | None], clerk: Clerk, settings: Any
 ) -> None:
-    """NFKC makes one of them and EMAIL; their mailboxes are two."""
+    """NFKC makes them equal to EMAIL, but their mailboxes differ."""
     _, holder = held
     settings.CLERK_SECRET_KEY = clerk.secret_key
     settings.CLERK_API_BASE = clerk.base
@@ -231,16 +233,16 @@ def test_an_email_and_a_passkey(held: tuple[str, User | None]) -> None:
     assert mailed() == ["A sign-up used your email address"]
 
 
-def test_an_email_and_a_passkey_of_somebody_who_comes_by_google() -> None:
+def test_an_email_and_a_passkey_of_a_user_with_google() -> None:
     by_google(proves=True)
     with pytest.raises(enrolment.OAuthUserExists):
         enrolment.begin_opening(email=EMAIL, rp_name="x")
 
 
-def test_clerk_who_tells_later_does_not_merge(
+def test_a_late_profile_of_clerk_does_not_merge_accounts(
     held: tuple[str, User | None], clerk_of: Callable[[str], User], settings: Any
 ) -> None:
-    """The account was opened while Clerk was silent: it may get a free email only."""
+    """Opened during an outage of Clerk, the account may only get a free email."""
     state, holder = held
     key, settings.CLERK_SECRET_KEY = settings.CLERK_SECRET_KEY, ""
     user = clerk_of("verified")
@@ -256,7 +258,7 @@ def test_clerk_who_tells_later_does_not_merge(
 
 
 def left_alone(holder: User | None) -> None:
-    """Its owner is told, and nothing of theirs ends."""
+    """Assert a mail to the owner, and that no session of theirs ended."""
     events = SecurityEvent.objects.filter(kind="email_left_alone")
     if holder is None:
         assert (mailed(), events.count()) == ([], 0)
@@ -268,7 +270,7 @@ def left_alone(holder: User | None) -> None:
     assert (holder.email, holder.clerk_id, lives(holder)) == (EMAIL, None, 1)
 
 
-def test_a_second_person_of_clerks_with_the_email_is_not_the_first(
+def test_a_second_clerk_user_with_the_email_is_another_account(
     clerk: Clerk, clerk_of: Callable[[str], User]
 ) -> None:
     first = clerk_of("verified")
