@@ -26,11 +26,13 @@ from jobs import tool_purchases, usage
 
 @extend_schema_serializer(component_name="Charge")
 class ChargeBody(serializers.Serializer[Any]):
-    user_id = Id(help_text="From verify-user's answer.")
+    user_id = Id(help_text="The user's id, from the answer of verify-user.")
     amount = Credits(positive=True, most=usage.MAX_AMOUNT)
-    reason = ExactText(max_length=usage.LONGEST_REASON, help_text="What was used.")
+    reason = ExactText(
+        max_length=usage.LONGEST_REASON, help_text="What the user consumed."
+    )
     idempotency_key = ExactText(
-        max_length=usage.LONGEST_KEY, help_text="Unique to the request, for ever."
+        max_length=usage.LONGEST_KEY, help_text="A key that no other request ever uses."
     )
 
 
@@ -83,22 +85,22 @@ class ConsumeViewSet(OneSub, ViewSet):
     def consume(self, request: Request) -> Response:
         """Charge at once, once per `idempotency_key` for ever.
 
-        An identical repeat is 409 with the first `transaction_id` and `new_balance` and
-        `"is_duplicate": true`, so it tells that the charge stands; the same key with
-        another request is 409 with `"is_duplicate": false`. A tool whose duplicate mode
-        is `replay` gets the first 200 again.
+        An identical repeat is 409 with `"is_duplicate": true` and with the first
+        `transaction_id` and `new_balance`, because the charge stands. The same key with
+        another request is 409 with `"is_duplicate": false`. A tool with the duplicate
+        mode `replay` gets the first 200 again.
         """
         asked = ChargeBody(data=request.data)
         asked.is_valid(raise_exception=True)
-        wish = asked.validated_data
+        charge = asked.validated_data
         app = cast(App, principal_of(request).app)
-        consents.require(user_id=wish["user_id"], app_id=app.pk)
+        consents.require(user_id=charge["user_id"], app_id=app.pk)
         charged = usage.charge(
-            account_id=wish["user_id"],
+            account_id=charge["user_id"],
             app=app,
-            amount_micro=wish["amount"],
-            reason=wish["reason"],
-            key=wish["idempotency_key"],
+            amount_micro=charge["amount"],
+            reason=charge["reason"],
+            key=charge["idempotency_key"],
             actor=f"app:{app.slug}",
         )
         headers = {"Idempotent-Replayed": "true"} if charged.repeated else {}
@@ -122,9 +124,13 @@ class Checkout(serializers.Serializer[Any]):
 
 class Paid(serializers.Serializer[Any]):
     success = serializers.BooleanField()
-    tool_url = serializers.CharField(help_text="The tool's own, with `token=` added.")
-    tool_access_token = serializers.CharField(help_text="For verify-user; one hour.")
-    new_balance = Credits(help_text="What the tool may charge the buyer from now on.")
+    tool_url = serializers.CharField(
+        help_text="The tool's address, with `token=` added."
+    )
+    tool_access_token = serializers.CharField(
+        help_text="A token for verify-user, valid for one hour."
+    )
+    new_balance = Credits(help_text="Credits that the tool may still charge the buyer.")
 
 
 class CheckoutViewSet(OneSub, ViewSet):
@@ -136,8 +142,8 @@ class CheckoutViewSet(OneSub, ViewSet):
         responses={200: Checkout},
     )
     def create(self, request: Request) -> Response:
-        """A checkout at the tool's price of now, open for half an hour. It charges
-        nothing; asked again before it is paid, it is the same one.
+        """Open a checkout at the tool's current price for half an hour. Nothing is
+        charged. A repeat before the payment returns the same checkout.
         """
         asked = NewCheckout(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -152,9 +158,8 @@ class CheckoutViewSet(OneSub, ViewSet):
         responses={200: Paid, 400: None, 409: None},
     )
     def process(self, request: Request) -> Response:
-        """Charge the price that the checkout was made at, once; let the tool spend the
-        person's credits; and hand out a token. A paid checkout hands out a fresh token
-        and charges nothing.
+        """Charge the checkout's price once, let the tool spend the buyer's credits, and
+        return a token. A paid checkout returns a fresh token and charges nothing.
         """
         asked = Checkout(data=request.data)
         asked.is_valid(raise_exception=True)

@@ -1,6 +1,6 @@
-"""ClipForge guide, "Webhook Integration": what was sent, and sending it again.
+"""ClipForge guide, "Webhook Integration": list deliveries, and send them again.
 
-Beyond the guide, whose receivers only hear.
+The guide only describes receivers; these routes go beyond it.
 """
 
 from datetime import datetime
@@ -37,7 +37,7 @@ class DeliveryBody(serializers.Serializer[Any]):
     event = serializers.CharField(source="event.type")
     state = serializers.ChoiceField(choices=Delivery.State.choices)
     trigger = serializers.ChoiceField(choices=Delivery.Trigger.choices)
-    attempts = serializers.IntegerField(help_text="Requests made so far.")
+    attempts = serializers.IntegerField(help_text="Number of requests so far.")
     lastStatus = serializers.IntegerField(  # noqa: N815
         source="last_status", allow_null=True
     )
@@ -64,17 +64,21 @@ class AttemptBody(serializers.Serializer[Any]):
     )
     status = serializers.IntegerField(allow_null=True)
     error = serializers.CharField(
-        help_text="Such as timeout, dns, tls, refused, reset."
+        help_text="For example timeout, dns, tls, refused or reset."
     )
     ip = serializers.IPAddressField(allow_null=True)
-    answer = serializers.SerializerMethodField(help_text="The beginning of its body.")
+    answer = serializers.SerializerMethodField(
+        help_text="The beginning of the answer's body."
+    )
 
     def get_answer(self, attempt: Attempt) -> str:
         return bytes(attempt.answer).decode(errors="replace").replace("\0", "�")
 
 
 class DeliveryWithAttempts(DeliveryBody):
-    body = serializers.SerializerMethodField(help_text="What is sent, as text.")
+    body = serializers.SerializerMethodField(
+        help_text="The body of every attempt, as text."
+    )
     attemptList = AttemptBody(many=True)  # noqa: N815
 
     def get_body(self, delivery: Delivery) -> str:
@@ -93,15 +97,19 @@ class ListedDeliveries(serializers.Serializer[Any]):
 
 
 class Range(serializers.Serializer[Any]):
-    since = serializers.DateTimeField(required=False, help_text="From then on.")
-    until = serializers.DateTimeField(required=False, help_text="Before then.")
+    since = serializers.DateTimeField(
+        required=False, help_text="Deliveries created at or after this time."
+    )
+    until = serializers.DateTimeField(
+        required=False, help_text="Deliveries created before this time."
+    )
 
 
 class Recovered(serializers.Serializer[Any]):
-    recovered = serializers.IntegerField(help_text="How many are sent again.")
+    recovered = serializers.IntegerField(help_text="Number of deliveries queued again.")
 
 
-NOT_THERE = OpenApiResponse(description="There is no such endpoint of yours.")
+NOT_THERE = OpenApiResponse(description="You have no such endpoint.")
 
 
 class DeliveryViewSet(ClipForge, ViewSet):
@@ -122,25 +130,25 @@ class DeliveryViewSet(ClipForge, ViewSet):
             OpenApiParameter(
                 "limit",
                 {"type": "integer", "minimum": 1, "default": 50},
-                description="How many; 200 at most, however many are asked for.",
+                description="Deliveries per page. A larger number counts as 200.",
             ),
             OpenApiParameter(
-                "cursor", str, description="`nextCursor` of the page before."
+                "cursor", str, description="`nextCursor` of the previous page."
             ),
         ],
         responses={200: Deliveries, 404: NOT_THERE},
     )
     def list(self, request: Request, endpoint_id: UUID) -> Response:
-        """Newest first; ended ones are kept for 30 days."""
+        """List deliveries, newest first. Ended deliveries are kept for 30 days."""
         asked = ListedDeliveries(data=request.query_params)
         asked.is_valid(raise_exception=True)
-        wish = asked.validated_data
-        limit = min(wish["limit"], MAX_LIMIT)
+        query = asked.validated_data
+        limit = min(query["limit"], MAX_LIMIT)
         found = redelivery.listed(
-            user=user_of(request), endpoint_id=endpoint_id, state=wish.get("state")
+            user=user_of(request), endpoint_id=endpoint_id, state=query.get("state")
         )
-        if "cursor" in wish:
-            found = found.filter(cursors.rest(wish["cursor"]))
+        if "cursor" in query:
+            found = found.filter(cursors.rest(query["cursor"]))
         page = [*found[: limit + 1]]
         more = page[limit - 1] if len(page) > limit else None
         return Response(
@@ -157,7 +165,7 @@ class DeliveryViewSet(ClipForge, ViewSet):
     )
     @replayable
     def test(self, request: Request, endpoint_id: UUID) -> Response:
-        """Send `test`, signed like any other. Its delivery tells what came of it."""
+        """Queue a signed `test` event. Its delivery shows the result."""
         made = redelivery.test(user=user_of(request), endpoint_id=endpoint_id)
         return Response(DeliveryBody(made).data, status=201)
 
@@ -168,11 +176,11 @@ class DeliveryViewSet(ClipForge, ViewSet):
     )
     @replayable
     def recover(self, request: Request, endpoint_id: UUID) -> Response:
-        """All that failed of the events of a while, oldest first; 10,000 at a time."""
-        wish = Range(data=request.data)
-        wish.is_valid(raise_exception=True)
+        """Queue a period's failed deliveries again: oldest first, 10,000 a call."""
+        period = Range(data=request.data)
+        period.is_valid(raise_exception=True)
         count = redelivery.recover(
-            user=user_of(request), endpoint_id=endpoint_id, **wish.validated_data
+            user=user_of(request), endpoint_id=endpoint_id, **period.validated_data
         )
         answer = Response({"recovered": count})
         return answer if count else unchanged(answer)
@@ -181,11 +189,11 @@ class DeliveryViewSet(ClipForge, ViewSet):
         summary="Read a delivery and its attempts",
         responses={
             200: DeliveryWithAttempts,
-            404: OpenApiResponse(description="There is no such delivery of yours."),
+            404: OpenApiResponse(description="You have no such delivery."),
         },
     )
     def retrieve(self, request: Request, delivery_id: UUID) -> Response:
-        """What is sent, and what came of each attempt."""
+        """Read the body that is sent, and the result of each attempt."""
         found = redelivery.find(user=user_of(request), delivery_id=delivery_id)
         attempts = redelivery.attempts(delivery=found)
         found.attemptList = attempts  # type: ignore[attr-defined]
@@ -195,15 +203,13 @@ class DeliveryViewSet(ClipForge, ViewSet):
         summary="Read a delivery's exact body",
         responses={
             200: OpenApiResponse(
-                OpenApiTypes.OBJECT, "The very bytes, under the headers that sign them."
+                OpenApiTypes.OBJECT, "The exact bytes, with the headers that sign them."
             ),
-            404: OpenApiResponse(description="There is no such delivery of yours."),
+            404: OpenApiResponse(description="You have no such delivery."),
         },
     )
     def copy(self, request: Request, delivery_id: UUID) -> HttpResponse:
-        """What every attempt sends, byte for byte, signed as one made now would be:
-        to check a receiver with.
-        """
+        """Read the exact bytes of every attempt, signed now, to test a receiver."""
         body, headers = redelivery.signed_copy(
             user=user_of(request), delivery_id=delivery_id
         )
@@ -214,13 +220,13 @@ class DeliveryViewSet(ClipForge, ViewSet):
         request=None,
         responses={
             200: DeliveryBody,
-            404: OpenApiResponse(description="There is no such delivery of yours."),
+            404: OpenApiResponse(description="You have no such delivery."),
             409: None,
         },
     )
     @replayable
     def resend(self, request: Request, delivery_id: UUID) -> Response:
-        """The same bytes under the same `webhook-id`, with five new tries."""
+        """Queue the same bytes under the same `webhook-id`, with five new tries."""
         made = redelivery.resend(user=user_of(request), delivery_id=delivery_id)
         return Response(DeliveryBody(made).data)
 

@@ -1,4 +1,4 @@
-"""ClipForge guide, "Create API Client": the first call that every sample makes."""
+"""ClipForge guide, "Create API Client" and "Monitor Usage": projects and usage."""
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -34,15 +34,15 @@ class ProjectViewSet(ClipForge, ViewSet):
         responses={200: OpenApiResponse(Project(many=True), "Your projects.")},
     )
     def list(self, request: Request) -> Response:
-        """Your projects. None can be made here yet, so there are none."""
+        """List your projects. This server creates none yet, so the list is empty."""
         return Response([])
 
 
 class AppUsage(serializers.Serializer):
     app = serializers.CharField(help_text="The app's short name.")
-    jobs = serializers.IntegerField(help_text="Jobs that were settled.")
-    calls = serializers.IntegerField(help_text="Charges without a job.")
-    sales = serializers.IntegerField(help_text="Tools bought.")
+    jobs = serializers.IntegerField(help_text="Number of settled jobs.")
+    calls = serializers.IntegerField(help_text="Number of charges without a job.")
+    sales = serializers.IntegerField(help_text="Number of tools that you bought.")
     credits = serializers.FloatField(help_text="Credits charged for all of them.")
 
 
@@ -56,7 +56,7 @@ class UsageBody(serializers.Serializer):
     quotaExports = serializers.IntegerField()  # noqa: N815
     resetDate = serializers.DateTimeField()  # noqa: N815
     creditsCharged = serializers.FloatField(  # noqa: N815
-        help_text="What all apps together charged your account."
+        help_text="Credits that all apps charged your account."
     )
     apps = AppUsage(many=True)
 
@@ -66,10 +66,10 @@ class UsageViewSet(ClipForge, ViewSet):
 
     @extend_schema(summary="This month's usage", responses=UsageBody)
     def read(self, request: Request) -> Response:
-        """This calendar month (UTC). `minutesProcessed` and `exportsCount` come from
-        your completed jobs with ClipForge; `quota…` is the same as the limit. `apps`
-        lists what each app charged you: settled jobs, charges without a job, and sales.
-        A job counts in the month in which it is settled.
+        """Read the usage of this calendar month (UTC). `minutesProcessed` and
+        `exportsCount` come from your completed jobs with ClipForge; `quota…` equals the
+        limit. `apps` sums each app's settled jobs, charges without a job, and sales. A
+        job counts in the month in which it is settled.
         """
         user = user_of(request)
         used = usage.this_month(account_id=user.pk, hosted_by="clipforge")

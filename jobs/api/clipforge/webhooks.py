@@ -1,6 +1,6 @@
 """ClipForge guide, "Register Webhook": endpoints and their secrets.
 
-The guide's flow needs the first of these routes; the others are beyond it.
+The guide's flow needs the first of these routes. The others go beyond the guide.
 """
 
 from typing import Any
@@ -33,17 +33,17 @@ MINE = Access(KEY_OR_JWT)
 class NewEndpoint(serializers.Serializer[Any]):
     url = TrimmedText(
         max_length=2048,
-        help_text="https, at a public address, on port 443 or a high one.",
+        help_text="An https address with a public host, on port 443 or a high port.",
     )
     events = serializers.ListField(
         child=TrimmedText(
             validators=[RegexValidator(r"^[!-~]+\Z")],
             max_length=100,
-            help_text=f"Such as {', '.join(outbox.TYPES)}.",
+            help_text=f"For example {', '.join(outbox.TYPES)}.",
         ),
         min_length=1,
         max_length=endpoints.MOST_EVENTS,
-        help_text="Names that nobody knows yet are kept.",
+        help_text="Unknown names are kept for event types to come.",
     )
 
 
@@ -51,7 +51,9 @@ class EndpointBody(serializers.Serializer[Any]):
     id = serializers.CharField()
     url = serializers.CharField()
     events = serializers.ListField(child=serializers.CharField())
-    active = serializers.SerializerMethodField(help_text="false: it is told nothing.")
+    active = serializers.SerializerMethodField(
+        help_text="false: the endpoint receives nothing."
+    )
     disabledReason = serializers.SerializerMethodField(  # noqa: N815
         help_text="owner, staff, gone (410), asked, or failing (for a day)."
     )
@@ -70,7 +72,9 @@ class EndpointBody(serializers.Serializer[Any]):
 
 
 class EndpointWithSecret(EndpointBody):
-    secret = serializers.CharField(help_text="whsec_… signs what is sent to it.")
+    secret = serializers.CharField(
+        help_text="whsec_…, the key of the endpoint's signatures."
+    )
 
 
 ENDPOINT = {
@@ -86,8 +90,8 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="  # noqa: S105 — 
 SHOWN = OpenApiExample(
     "Registered", value={**ENDPOINT, "secret": SECRET}, response_only=True
 )
-NOT_THERE = OpenApiResponse(description="There is no such endpoint of yours.")
-BY_SUPPORT = OpenApiResponse(description="Support switched it off.")
+NOT_THERE = OpenApiResponse(description="You have no such endpoint.")
+BY_SUPPORT = OpenApiResponse(description="Support disabled the endpoint.")
 
 
 class EndpointViewSet(ClipForge, ViewSet):
@@ -113,7 +117,7 @@ class EndpointViewSet(ClipForge, ViewSet):
         responses={200: OpenApiResponse(EndpointBody(many=True), "Newest first.")},
     )
     def list(self, request: Request) -> Response:
-        """Yours, without their secrets."""
+        """List your endpoints, without their secrets."""
         rows = endpoints.listed(user=user_of(request))
         return Response(EndpointBody(rows, many=True).data)
 
@@ -122,7 +126,9 @@ class EndpointViewSet(ClipForge, ViewSet):
         request=NewEndpoint,
         responses={
             201: OpenApiResponse(EndpointWithSecret, "Registered."),
-            200: OpenApiResponse(EndpointWithSecret, "It was; its events are united."),
+            200: OpenApiResponse(
+                EndpointWithSecret, "The endpoint exists. The events were added."
+            ),
             400: OpenApiResponse(description="Not an address that can be called."),
             409: BY_SUPPORT,
         },
@@ -130,16 +136,16 @@ class EndpointViewSet(ClipForge, ViewSet):
     )
     @replayable_secret("secret")
     def create(self, request: Request) -> Response:
-        """Have `url` told of `events`, of the apps that you own. The same `url` again
-        adds to its events and answers with the same endpoint and secret.
+        """Subscribe `url` to `events` of your account and of the apps that you own. A
+        known `url` gets the events in addition and keeps its endpoint and secret.
         """
-        wish = NewEndpoint(data=request.data)
-        wish.is_valid(raise_exception=True)
+        new = NewEndpoint(data=request.data)
+        new.is_valid(raise_exception=True)
         require_second_proof(request)
         shown = endpoints.register(
             user=user_of(request),
             visitor=visitor(request._request),
-            **wish.validated_data,
+            **new.validated_data,
         )
         return _with_secret(shown, status=201 if shown.created else 200)
 
@@ -148,8 +154,8 @@ class EndpointViewSet(ClipForge, ViewSet):
         responses={200: EndpointBody, 404: NOT_THERE},
     )
     def destroy(self, request: Request, endpoint_id: UUID) -> Response:
-        """Tell it nothing more."""
-        return self._done(endpoints.delete, request, endpoint_id)
+        """End all deliveries to the endpoint, and erase its secret."""
+        return self._change(endpoints.delete, request, endpoint_id)
 
     @extend_schema(
         summary="Enable a webhook endpoint",
@@ -158,9 +164,9 @@ class EndpointViewSet(ClipForge, ViewSet):
     )
     @replayable
     def enable(self, request: Request, endpoint_id: UUID) -> Response:
-        """Tell it again from now on; `recover` sends what it has missed."""
+        """Send events again from now on. `recover` sends the missed ones."""
         require_second_proof(request)
-        return self._done(endpoints.enable, request, endpoint_id)
+        return self._change(endpoints.enable, request, endpoint_id)
 
     @extend_schema(
         summary="Disable a webhook endpoint",
@@ -169,8 +175,8 @@ class EndpointViewSet(ClipForge, ViewSet):
     )
     @replayable
     def disable(self, request: Request, endpoint_id: UUID) -> Response:
-        """Tell it nothing until it is enabled again."""
-        return self._done(endpoints.disable, request, endpoint_id)
+        """Send nothing to the endpoint until it is enabled."""
+        return self._change(endpoints.disable, request, endpoint_id)
 
     @extend_schema(
         summary="Rotate a webhook endpoint's secret",
@@ -179,9 +185,8 @@ class EndpointViewSet(ClipForge, ViewSet):
     )
     @replayable_secret("secret")
     def rotate(self, request: Request, endpoint_id: UUID) -> Response:
-        """Get a new secret. For 24 hours, or until you promote it, `X-Signature` stays
-        the old one's, `X-Signature-Next` is the new one's and `webhook-signature`
-        carries both.
+        """Get a new secret. For 24 hours, or until you promote it, the old secret makes
+        `X-Signature`, the new one `X-Signature-Next`, and both `webhook-signature`.
         """
         require_second_proof(request)
         return _with_secret(
@@ -199,9 +204,9 @@ class EndpointViewSet(ClipForge, ViewSet):
     )
     @replayable
     def promote(self, request: Request, endpoint_id: UUID) -> Response:
-        """The old secret signs nothing more."""
+        """End the old secret now."""
         require_second_proof(request)
-        return self._done(endpoints.promote, request, endpoint_id)
+        return self._change(endpoints.promote, request, endpoint_id)
 
     @extend_schema(
         summary="Cancel a rotation",
@@ -210,10 +215,10 @@ class EndpointViewSet(ClipForge, ViewSet):
     )
     @replayable
     def cancel(self, request: Request, endpoint_id: UUID) -> Response:
-        """The old secret stays, the new one is forgotten."""
-        return self._done(endpoints.cancel_rotation, request, endpoint_id)
+        """Keep the old secret and discard the new one."""
+        return self._change(endpoints.cancel_rotation, request, endpoint_id)
 
-    def _done(self, rule: Any, request: Request, endpoint_id: UUID) -> Response:
+    def _change(self, rule: Any, request: Request, endpoint_id: UUID) -> Response:
         endpoint = rule(
             user=user_of(request),
             endpoint_id=endpoint_id,

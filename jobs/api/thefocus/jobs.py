@@ -42,7 +42,9 @@ class KeyOfAnotherApp(DomainError):
 
 class NewJob(serializers.Serializer[Any]):
     app = TrimmedText(
-        max_length=64, required=False, help_text="Needed unless an app's key calls."
+        max_length=64,
+        required=False,
+        help_text="The app's slug; optional with an app's key.",
     )
     action = TrimmedText(max_length=120)
     cost_estimate = Credits(help_text="Credits to reserve; 0 reserves nothing.")
@@ -51,11 +53,11 @@ class NewJob(serializers.Serializer[Any]):
         min_value=SHORTEST_TTL_SECONDS,
         max_value=LONGEST_TTL_SECONDS,
         required=False,
-        help_text="How long the credits stay reserved: 3600 unless given. An app may"
-        " allow less; then its most is the usual, and more is refused.",
+        help_text="How long the credits stay reserved; 3600 by default. An app may have"
+        " a lower maximum. Then the maximum is the default, and more is refused.",
     )
     user_id = Uuid(
-        required=False, help_text="For whom; only with an app's key, and needed there."
+        required=False, help_text="The user; required with an app's key, else ignored."
     )
 
 
@@ -69,8 +71,10 @@ class JobCreated(serializers.Serializer[Any]):
 
 class FinishedJob(serializers.Serializer[Any]):
     job_id = Uuid()
-    actual_cost = Credits(required=False, help_text="The estimate unless given.")
-    metadata = Metadata(default=dict, help_text="Merged into the job's; new keys win.")
+    actual_cost = Credits(required=False, help_text="The estimate by default.")
+    metadata = Metadata(
+        default=dict, help_text="Merged into the job's metadata; new keys win."
+    )
 
 
 class FailedJob(serializers.Serializer[Any]):
@@ -79,23 +83,23 @@ class FailedJob(serializers.Serializer[Any]):
         default=True, help_text="false charges the reservation."
     )
     reason = TrimmedText(
-        max_length=500, default="", allow_blank=True, help_text="Kept with the job."
+        max_length=500, default="", allow_blank=True, help_text="Stored with the job."
     )
 
 
 class JobBody(serializers.Serializer[Any]):
     id = serializers.UUIDField()
-    job_id = serializers.UUIDField(help_text="The same as id.")
+    job_id = serializers.UUIDField(help_text="Equal to id.")
     app = serializers.SlugField()
     action = serializers.CharField()
     status = serializers.ChoiceField(choices=Job.Status.values)
     cost_estimate = Credits()
-    reserved = Credits(help_text="What was set aside when it started.")
+    reserved = Credits(help_text="Credits reserved at the start.")
     actual_cost = Credits(allow_null=True)
     charged = Credits()
     refunded = Credits()
-    uncovered = Credits(help_text="Cost that was not, or could not be, charged.")
-    late = serializers.BooleanField(help_text="Settled after it had expired.")
+    uncovered = Credits(help_text="The part of the cost that was not charged.")
+    late = serializers.BooleanField(help_text="The job was settled after its expiry.")
     metadata = Metadata()
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()
@@ -160,12 +164,12 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     }
 
     def permit_replay(self, request: Request) -> None:
-        """A person may have taken their consent back since the first answer."""
+        """Check the consent again: the person may have revoked it since the answer."""
         caller = principal_of(request)
         if caller.app is not None and self.action == "create":
             sent = cast(dict[str, Any], request.data).get("user_id")
-            whose = Uuid().run_validation(sent)
-            consents.require(user_id=whose, app_id=caller.app.pk)
+            user_id = Uuid().run_validation(sent)
+            consents.require(user_id=user_id, app_id=caller.app.pk)
 
     @extend_schema(
         summary="Reserve credits for a job",
@@ -282,15 +286,15 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     @extend_schema(
         summary="List jobs, newest first",
         parameters=[
-            OpenApiParameter("app", str, description="Only this app's."),
+            OpenApiParameter("app", str, description="Only jobs of this app."),
             OpenApiParameter("status", str, enum=Job.Status.values),
             OpenApiParameter(
                 "limit",
                 {"type": "integer", "minimum": 1, "default": 50},
-                description="How many; 200 at most, however many are asked for.",
+                description="Jobs per page. A larger number counts as 200.",
             ),
             OpenApiParameter(
-                "cursor", str, description="`next_cursor` of the page before."
+                "cursor", str, description="`next_cursor` of the previous page."
             ),
         ],
         responses=Jobs,
@@ -303,13 +307,13 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     def list(self, request: Request) -> Response:
         asked = ListedJobs(data=request.query_params)
         asked.is_valid(raise_exception=True)
-        wish = asked.validated_data
-        limit = min(wish["limit"], MAX_LIMIT)
-        cursor = wish.get("cursor")
+        query = asked.validated_data
+        limit = min(query["limit"], MAX_LIMIT)
+        cursor = query.get("cursor")
         page = permissions.listed(
             principal=principal_of(request),
-            app=wish.get("app"),
-            status=wish.get("status"),
+            app=query.get("app"),
+            status=query.get("status"),
             after=None if cursor is None else cursors.rest(cursor),
             limit=limit + 1,
         )
