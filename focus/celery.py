@@ -1,7 +1,7 @@
-"""The Celery app, and the signs of life that the health checks read.
+"""The Celery app, and the heartbeats that the health checks read.
 
-Run as `celery -A focus.celery worker` and `celery -A focus.celery beat`. Nothing
-else hears the time: due times live in rows, a task is only the alarm clock.
+Run as `celery -A focus.celery worker` and `celery -A focus.celery beat`. Due times are
+in rows; a task only looks for due rows, so a lost task delays work and loses none.
 """
 
 import logging
@@ -26,7 +26,7 @@ WORKER_ALIVE = "focus:alive:worker"
 BEAT_ALIVE = "focus:alive:beat"
 WEBHOOKS_ALIVE = "focus:alive:webhooks"
 SLOW_ALIVE = "focus:alive:slow"
-# A worker beats every 2 s and beat ticks every 2 s; a key that expired missed seven.
+# A worker and beat record a heartbeat every 2 s, so an expired key missed seven.
 ALIVE_SECONDS = 15
 
 log = logging.getLogger(__name__)
@@ -34,28 +34,28 @@ log = logging.getLogger(__name__)
 
 @cache
 def heartbeat_redis() -> redis.Redis:
-    """The client for signs of life. It answers within two seconds, or raises."""
+    """Return the Redis client for heartbeats. A call takes at most two seconds."""
     return redis.Redis.from_url(
         settings.REDIS_URL,
         socket_timeout=1,
         socket_connect_timeout=1,
-        # Once more, for a pooled connection that died since; redis-py's own default
-        # waits long enough to make the living look dead.
+        # One retry, for a pooled connection that died. redis-py's default back-off is
+        # so long that a living worker would miss its heartbeat.
         retry=Retry(NoBackoff(), 1),
     )
 
 
 def record_heartbeat(key: str) -> None:
-    """Write the sign of life. Redis being gone must not stop the one who lives."""
+    """Record a heartbeat under `key`. An unreachable Redis is logged and ignored."""
     try:
         heartbeat_redis().set(key, "1", ex=ALIVE_SECONDS)
     except redis.RedisError as gone:
-        log.debug("No sign of life written: %s", type(gone).__name__)
+        log.debug("heartbeat not recorded: %s", type(gone).__name__)
 
 
 @heartbeat_sent.connect
 def _worker_alive(sender: Any, **_more: Any) -> None:
-    # The webhook worker says for itself how it is: jobs/tasks.py.
+    # The webhook worker records its own heartbeat: jobs/tasks.py.
     queues = sender.eventer.app.amqp.queues.consume_from
     if "celery" in queues:
         record_heartbeat(WORKER_ALIVE)
@@ -63,7 +63,7 @@ def _worker_alive(sender: Any, **_more: Any) -> None:
         record_heartbeat(SLOW_ALIVE)
 
 
-# Asks no database, and often: its worker holds one connection.
+# This task runs often and needs no database; its worker holds one connection.
 UNRECORDED = {"jobs.wake_courier"}
 
 
@@ -83,7 +83,7 @@ def _task_succeeded(sender: Any, **_more: Any) -> None:
 
 
 class Scheduler(celery.beat.Scheduler):
-    """Beat without a file: every schedule is an interval, nothing is worth keeping."""
+    """Beat without a state file: every schedule is a plain interval."""
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         wait: float = super().tick(*args, **kwargs)

@@ -1,18 +1,18 @@
-"""The one exception family that rules raise and contracts translate."""
+"""The exceptions that rules raise and contracts translate into responses."""
 
 
 class DomainError(Exception):
-    """The business said no. Rules raise it; contracts decide how "no" reads.
+    """A refusal by a rule. The contract chooses its status and shape.
 
-    `code` is snake_case and public (each contract maps or upcases it), `facts`
-    are the fields a refusal carries beside its message. Raising one inside
-    `atomic` rolls the transaction back: a refusal changes nothing.
+    `code` is snake_case and public; each contract maps or upcases it. `facts` are the
+    refusal's fields beside its message. Raising one inside `atomic` rolls the
+    transaction back, so a refusal changes nothing.
     """
 
     code = "invalid_request"
-    # Where the same request may succeed by itself a little later.
+    # Set if the same request may succeed after that time.
     retry_after_seconds: int | None = None
-    # Whether a credential was sent that never was one: those are counted.
+    # Whether the request sent an invalid credential; the limiter counts those.
     wrong_guess = False
 
     def __init__(self, message: str, **facts: object) -> None:
@@ -22,6 +22,6 @@ class DomainError(Exception):
 
 
 class NotFound(DomainError):
-    """There is no such thing, or it is not the caller's to see."""
+    """The object does not exist, or the caller may not see it."""
 
     code = "not_found"

@@ -1,4 +1,4 @@
-"""What goes wrong in background work, for staff and for /health."""
+"""Failures of background work, which staff and /health read."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,10 +6,10 @@ from django.db.models.functions import Now
 
 
 class Failure(models.Model):
-    """Background work that failed and has not succeeded since.
+    """Background work that failed. The row is open until a success closes it.
 
-    `subject` names the row or the step that failed; it is empty where the task itself
-    did. One row is open for each of them; a success closes it.
+    `subject` names the row or the step that failed, or is empty if the task itself
+    failed. Each task and subject has at most one open row.
     """
 
     task = models.CharField(max_length=80)

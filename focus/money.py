@@ -1,7 +1,6 @@
-"""Credits as people write them, and as the ledger keeps them.
+"""Conversion between credits, which people read, and the ledger's micro-credits.
 
-One credit is 1 000 000 micro-credits. Storage and arithmetic are integers; a float
-never touches an amount.
+One credit is 1 000 000 micro-credits. Storage and arithmetic use integers, no floats.
 """
 
 from decimal import Decimal
@@ -13,11 +12,11 @@ DECIMALS = 6
 
 
 class NotAnAmount(ValueError):
-    """The value is not a number of credits; the text says why, for the caller."""
+    """The value is not an amount of credits; the text tells the caller the reason."""
 
 
 def to_micro(value: object) -> int:
-    """Micro-credits of a JSON number.
+    """Return the micro-credits of a JSON number.
 
     Drops the noise of binary floats: 0.30000000000000004 is 0.3, because it is within
     1e-9 of a multiple of 0.000001. Raises `NotAnAmount` for any other seventh decimal
@@ -40,7 +39,7 @@ def to_micro(value: object) -> int:
 
 
 def _nearest_micro(number: Decimal) -> int:
-    """The digits alone decide: arithmetic on a `Decimal` rounds to 28 of them."""
+    """Round by digits, because arithmetic on a `Decimal` rounds to 28 digits."""
     sign, digits, exponent = number.as_tuple()
     spare = -DECIMALS - int(exponent)
     if spare <= 0:
@@ -58,13 +57,13 @@ def _nearest_micro(number: Decimal) -> int:
 
 
 def two_places(micro: int) -> str:
-    """reviv's way: 4.00, and further decimals only where there are any: 0.015."""
+    """Format for reviv: two decimals as in 4.00, and more if needed, as in 0.015."""
     exact = f"{micro / Decimal(MICRO):.{DECIMALS}f}"
     return exact[: 2 - DECIMALS] + exact[2 - DECIMALS :].rstrip("0")
 
 
 def from_micro(micro: int) -> int | Decimal:
-    """The number a person sees: 3, not 3.0; 0.01, not 0.010000."""
+    """Return the shortest exact number: 3, not 3.0; 0.01, not 0.010000."""
     whole, rest = divmod(micro, MICRO)
     if not rest:
         return whole

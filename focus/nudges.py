@@ -1,8 +1,8 @@
-"""Wake the webhook worker now instead of at its next look, a second later at most.
+"""Wake the webhook worker at once, instead of at its next poll within a second.
 
-A request only leaves word, which costs a few microseconds and cannot fail; a thread of
-this process passes it on, at most once in `PAUSE_SECONDS`. With Redis gone the word is
-lost, and so is that second.
+A request only sets an event, which takes microseconds and cannot fail. A thread of this
+process sends the nudge, at most once in `PAUSE_SECONDS`. If Redis is unreachable, the
+nudge is lost and the delivery waits for the next poll.
 """
 
 import logging
@@ -27,33 +27,38 @@ def wake_courier() -> None:
     Further calls in the same transaction add nothing. A rollback, also to a savepoint
     before the call, takes the call back.
     """
-    if not any(_leave_word in hook for hook in connection.run_on_commit):
-        transaction.on_commit(_leave_word, robust=True)
+    if not any(_request_nudge in hook for hook in connection.run_on_commit):
+        transaction.on_commit(_request_nudge, robust=True)
 
 
-def _leave_word() -> None:
-    _messenger().set()
+def _request_nudge() -> None:
+    _nudge_event().set()
 
 
 @cache
-def _messenger() -> threading.Event:
-    """Made at first use: a process that was forked before has a thread of its own."""
-    word = threading.Event()
-    threading.Thread(target=_carry, args=(word,), name="nudges", daemon=True).start()
-    return word
+def _nudge_event() -> threading.Event:
+    """Return the event of this process, and start its thread.
+
+    Created at first use, so a forked process has its own thread.
+    """
+    wanted = threading.Event()
+    threading.Thread(
+        target=_send_nudges, args=(wanted,), name="nudges", daemon=True
+    ).start()
+    return wanted
 
 
-def _carry(word: threading.Event) -> None:
-    while word.wait():
-        word.clear()
+def _send_nudges(wanted: threading.Event) -> None:
+    while wanted.wait():
+        wanted.clear()
         try:
-            # One that still waits there wakes it just as well.
+            # A message that still waits in the queue wakes the courier as well.
             if not heartbeat_redis().llen("webhooks"):
                 app.send_task(
                     "jobs.wake_courier", queue="webhooks", expires=4, retry=False
                 )
         except (redis.RedisError, OperationalError) as gone:
-            log.debug("No word to the courier: %s", type(gone).__name__)
+            log.debug("nudge not sent: %s", type(gone).__name__)
         except Exception:
-            log.exception("No word to the courier")
+            log.exception("nudge not sent")
         time.sleep(PAUSE_SECONDS)

@@ -1,7 +1,7 @@
-"""What staff may do to a wallet: adjust it, with a reason, once per form, on record.
+"""Staff's acts on a wallet: adjust its credits, set its overdraft limit, open it.
 
-Who may, and how much, is decided here, so no door can forget to ask. Each act writes
-its line of the audit in the same transaction.
+The functions check permissions and limits themselves, so no door can skip the check.
+Each act writes its audit event in the same transaction.
 """
 
 import re
@@ -59,7 +59,7 @@ Reason = Adjustment.Reason
 
 @dataclass(frozen=True)
 class Share:
-    """How much of an adjustment one grant would pay."""
+    """The part of an adjustment that comes from one grant."""
 
     grant: Grant
     amount_micro: int
@@ -67,9 +67,9 @@ class Share:
 
 @dataclass(frozen=True)
 class Preview:
-    """What an adjustment would do if it were booked now. Nothing has moved.
+    """The effect of an adjustment that would be booked now. It moves no credits.
 
-    `missing_micro` is what a taking lacks; then it would be refused.
+    If `missing_micro` is above 0, the wallet lacks that much, and `adjust` refuses.
     """
 
     before: Balance
@@ -85,9 +85,9 @@ class Preview:
 
 @dataclass(frozen=True)
 class Adjusted:
-    """What was booked, by this call or (`created` false) by an earlier one.
+    """A booked adjustment; `created` is false if an earlier call booked it.
 
-    `before_micro` and `after_micro` are the balance on both sides of the movement.
+    `before_micro` and `after_micro` are the balance before and after the movement.
     """
 
     movement_id: UUID
@@ -99,7 +99,7 @@ class Adjusted:
 
 
 def read_credits(text: str) -> int:
-    """Micro-credits of a number as people type it, exactly. Raises `NotAnAmount`."""
+    """Return the exact micro-credits of a typed number. Raises `NotAnAmount`."""
     typed = text.strip()
     if len(typed) > 40 or not _PLAIN_NUMBER.fullmatch(typed):
         raise NotAnAmount("must be a number such as 5, -2.5 or 0.01.")
@@ -107,7 +107,7 @@ def read_credits(text: str) -> int:
 
 
 def read_amount(text: str) -> int:
-    """The same, for an amount that is to move: never 0."""
+    """Return the micro-credits of a typed amount. Refuses 0 with `NotAnAmount`."""
     micro = read_credits(text)
     if micro == 0:
         raise NotAnAmount("must not be 0.")
@@ -115,7 +115,7 @@ def read_amount(text: str) -> int:
 
 
 def preview(*, account_id: UUID, amount_micro: int) -> Preview:
-    """What `adjust` would do now. Another movement may change that until then."""
+    """Return what `adjust` would do now. A movement in between may change that."""
     before = ledger.balance(account_id=account_id)
     wallet = Wallet.objects.filter(account_id=account_id).first()
     if amount_micro > 0:
@@ -143,12 +143,13 @@ def adjust(
     customer_text: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> Adjusted:
-    """Give (or take, below zero) credits, once per form however often it is sent.
+    """Give credits, or take them (a negative amount), once per form.
 
-    `note` is for staff, `customer_text` for the wallet's owner. Locks the row of
-    `staff`, so that adjustments at the same time cannot pass a limit together. Raises
-    `NotAllowed`, `AboveLimit`, `NeedsApproval`, `ledger.InsufficientCredits`, or
-    `ledger.DuplicateKey` where the form has moved another wallet.
+    A repeat of the form returns the first adjustment. `note` is for staff,
+    `customer_text` for the wallet's owner. Locks the row of `staff`, so that concurrent
+    adjustments cannot exceed the limit together. Raises `NotAllowed`, `AboveLimit`,
+    `NeedsApproval`, `ledger.InsufficientCredits`, or `ledger.DuplicateKey` if the form
+    has moved another wallet's credits.
     """
     with transaction.atomic():
         allowances.lock_staff(staff)
@@ -183,9 +184,9 @@ def adjust_from_shell(
     login: str,
     customer_text: str = "",
 ) -> Adjusted:
-    """The same by a command on the server: without a limit or a second person.
+    """Adjust credits from a command on the server, without a limit or an approval.
 
-    The audit names the login and that it was the shell.
+    The audit names the shell and its login.
     """
     if (known := find_booked(owner, key)) is not None:
         return known
@@ -213,9 +214,9 @@ def set_overdraft_limit(
     staff: User,
     visitor: Visitor = NO_VISITOR,
 ) -> int:
-    """Say how deep apps with the policy `overflow` may take a wallet.
+    """Set how much debt apps with the policy `overflow` may cause in a wallet.
 
-    Returns the limit before. A deeper debt stays, and is not added to. Raises
+    Returns the previous limit. A debt above the limit stays, and cannot grow. Raises
     `NotAllowed`.
     """
     if not staff.has_perm(SET_OVERDRAFT_LIMIT):
@@ -223,7 +224,7 @@ def set_overdraft_limit(
     if staff.pk == wallet.account_id:
         raise NotAllowed("You may not set the overdraft limit of your own wallet.")
     if limit_micro > (most := to_micro(settings.STAFF_APPROVAL_ABOVE_CREDITS)):
-        # Debt is spent credits: one person grants no more of it than of credits.
+        # Debt is spent credits, so one person's limit for credits holds for it too.
         raise NotAllowed(f"An overdraft limit is at most {from_micro(most):,} credits.")
     with transaction.atomic():
         old = ledger.set_overdraft_limit(
@@ -247,7 +248,7 @@ def set_overdraft_limit(
 
 
 def open_wallet(*, owner: User, staff: User, visitor: Visitor = NO_VISITOR) -> Wallet:
-    """The account's wallet, made now if nothing has been booked in it yet."""
+    """Return the account's wallet, and create it if it does not exist yet."""
     if not staff.has_perm(ADJUST):
         raise NotAllowed("You may not open wallets.")
     with transaction.atomic():
@@ -270,12 +271,13 @@ def open_wallet(*, owner: User, staff: User, visitor: Visitor = NO_VISITOR) -> W
 def book(
     row: Adjustment, *, key: str, by: User | None, visitor: Visitor, **facts: str
 ) -> Adjusted:
-    """Move the credits and write the row and the audit, or nothing of it.
+    """Move the credits, save the row and write the audit event in one transaction.
 
-    `by` is the person who set it off: the requester, or the approver of a request.
+    `by` is the acting person: the requester, or the approver of a request; None means
+    the shell. A repeated key returns the first adjustment.
     """
     shell = f"shell:{row.shell}"
-    # A domain login is an address, which no entry keeps; the audit has it whole.
+    # A domain login is an address, which no entry may keep; the audit has all of it.
     login = row.shell.partition("@")[0][:100]
     requester = row.requested_by
     if by is not None:
@@ -286,7 +288,7 @@ def book(
                 account_id=row.account_id,
                 amount_micro=row.amount_micro,
                 actor=f"staff:{requester.pk}" if requester else f"shell:{login}",
-                # A code: the words stay in the row, where they can be erased.
+                # A code. The free text stays in the row, where it can be erased.
                 reason=str(row.reason) if requester else row.note,
                 key=key,
             )
@@ -319,9 +321,10 @@ def book(
 
 
 def find_booked(owner: User, key: str) -> Adjusted | None:
-    """What the key moved before, if anything. Debt and a grant are one effect.
+    """Return the adjustment that the key booked before, or None.
 
-    Raises `ledger.DuplicateKey` where it moved another account's credits.
+    A grant and its repayment of debt count as one adjustment. Raises
+    `ledger.DuplicateKey` if the key moved another account's credits.
     """
     first = Entry.objects.select_related("wallet").filter(key=key).first()
     if first is None:

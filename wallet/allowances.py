@@ -1,8 +1,7 @@
-"""How much one member of staff may move alone.
+"""How many credits one member of staff may adjust alone.
 
-Gifts and takings of the last 24 hours are added up over all wallets, so
-that many small adjustments are no way around a limit. What a second person approved is
-not counted.
+The limit counts the adjustments of the last 24 hours in all wallets, so many small ones
+do not bypass it. Adjustments that a second person approved do not count.
 """
 
 from dataclasses import dataclass
@@ -22,25 +21,24 @@ ADJUST = "wallet.adjust_wallet"
 ADJUST_WITHOUT_LIMIT = "wallet.adjust_without_limit"
 SET_OVERDRAFT_LIMIT = "wallet.set_overdraft_limit"
 
-# What staff moved within this counts towards their limits. It has no midnight at which
-# a limit would be doubled.
+# The window of the limit. A sliding window has no midnight at which a limit doubles.
 DAY = timedelta(hours=24)
 
 
 class NotAllowed(DomainError):
-    """This member of staff may not do this."""
+    """This member of staff lacks the permission."""
 
     code = "not_allowed"
 
 
 class AboveLimit(DomainError):
-    """More than this member of staff may move in a day. Facts: `limit`, `left`."""
+    """More than this member of staff may adjust in a day. Facts: `limit`, `left`."""
 
     code = "above_limit"
 
 
 class NeedsApproval(DomainError):
-    """More than one person may move alone in a day. Facts: `limit`, `left`.
+    """More than one person may adjust alone in a day. Facts: `limit`, `left`.
 
     `wallet.approvals.request` asks for a second person.
     """
@@ -50,9 +48,9 @@ class NeedsApproval(DomainError):
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a member of staff may move alone in 24 hours, and what is left of it.
+    """A member of staff's limit for 24 hours, and the rest of it, in micro-credits.
 
-    Beyond it, `may_request` says whether a second person's approval helps.
+    `may_request` says whether they may request a second person's approval beyond it.
     """
 
     limit_micro: int
@@ -61,10 +59,10 @@ class Allowance:
 
 
 def allowance(*, staff: User, owner: User) -> Allowance:
-    """What `staff` may still move alone in the wallet of `owner`, gifts and takings
-    added up.
+    """Return how much `staff` may still adjust alone in the wallet of `owner`.
 
-    Raises `NotAllowed` where they may not adjust it at all.
+    Given and taken credits both count. Raises `NotAllowed` if `staff` may not adjust
+    that wallet at all.
     """
     if not staff.has_perm(ADJUST):
         raise NotAllowed("You may not adjust credits.")
@@ -85,12 +83,15 @@ def allowance(*, staff: User, owner: User) -> Allowance:
 
 
 def lock_staff(staff: User) -> None:
-    """Let one adjustment of this person's go on at a time. Before any wallet's lock."""
+    """Lock the row of `staff`, so that their adjustments run one at a time.
+
+    Lock order: take this lock before any wallet's.
+    """
     User.objects.select_for_update(no_key=True).only("pk").get(pk=staff.pk)
 
 
 def limit_refusal(allowed: Allowance) -> DomainError:
-    """The refusal of more than is left, and what helps."""
+    """Return the refusal of an amount above the limit, with the next step."""
     kind = NeedsApproval if allowed.may_request else AboveLimit
     limit, left = from_micro(allowed.limit_micro), from_micro(allowed.left_micro)
     told = f"You may adjust at most {limit:,} credits in 24 hours by yourself"

@@ -1,11 +1,11 @@
-"""An anchor as a file: who signed which heads. Needs no database.
+"""An anchor as a file of signed heads. Needs no database.
 
     {"digest": …, "key": …, "made_at": …, "number": …, "previous": …, "wallets": …}
     <wallet> <seq> <head>          one line a wallet, in the wallets' order
     signature <Ed25519 of the first line>
 
-The first line has the digest of the lines below it, and that of the first line of the
-anchor before. So one signature covers the file, and the last file covers all of them.
+The first line has the digest of the lines below it, and the digest of the previous
+anchor's first line. So one signature covers the file, and the last file covers all.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
 class NotAnAnchor(DomainError):
-    """The file is no anchor, was changed, or was signed by an unknown key."""
+    """The file is not an anchor, was changed, or was signed by an unknown key."""
 
     code = "not_an_anchor"
 
 
 class NoKey(ValueError):
-    """The text holds no Ed25519 key in PEM, or one of another kind."""
+    """The text has no PEM key, or a key that is not Ed25519 or cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Head:
 
 
 class Keys:
-    """The keys of a PEM text: the first private one signs, and all of them verify."""
+    """The keys of a PEM text: the first private key signs, and all of them verify."""
 
     def __init__(self, pems: str) -> None:
         self._signing: Ed25519PrivateKey | None = None
@@ -68,6 +68,7 @@ class Keys:
             raise NoKey("It holds no PEM key.")
 
     def sign(self, statement: str) -> bytes:
+        """Return the signature. Raises `NoKey` without a private key."""
         return self._own().sign(statement.encode())
 
     @property
@@ -75,7 +76,7 @@ class Keys:
         return key_id(self._own().public_key())
 
     def verify(self, statement: str, signature: bytes) -> None:
-        """Raise `NotAnAnchor` unless the key that the statement names signed it."""
+        """Raise `NotAnAnchor` unless the key named in the statement signed it."""
         named = parse_statement(statement)["key"]
         key = self._known.get(named)
         if key is None:
@@ -86,7 +87,7 @@ class Keys:
             raise NotAnAnchor("The signature is not that of its first line.") from None
 
     def public(self) -> str:
-        """All public keys, as PEM."""
+        """Return all public keys as PEM."""
         form = (
             serialization.Encoding.PEM,
             serialization.PublicFormat.SubjectPublicKeyInfo,
@@ -101,11 +102,12 @@ class Keys:
 
 @lru_cache(maxsize=4)
 def load_keys(pems: str) -> Keys:
-    """Read once. Raises `NoKey`."""
+    """Return the keys of a PEM text, cached. Raises `NoKey`."""
     return Keys(pems)
 
 
 def key_id(key: Ed25519PublicKey) -> str:
+    """Return the short id of a key that statements name."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
@@ -118,7 +120,7 @@ def statement(
     digest: str,
     wallets: int,
 ) -> str:
-    """The line that is signed."""
+    """Return the line to sign, as JSON with sorted keys."""
     facts = {
         "number": number,
         "made_at": made_at.isoformat(),
@@ -131,7 +133,7 @@ def statement(
 
 
 def parse_statement(line: str) -> dict[str, Any]:
-    """The facts of a statement. Raises `NotAnAnchor`."""
+    """Return the facts of a statement. Raises `NotAnAnchor`."""
     try:
         facts = json.loads(line)
         kinds = {"number": int, "made_at": str, "key": str, "previous": str}
@@ -145,7 +147,7 @@ def parse_statement(line: str) -> dict[str, Any]:
 
 
 def digest_of(heads: Iterable[Head]) -> tuple[str, int]:
-    """The digest of the lines, and how many there are."""
+    """Return the digest and the number of the heads' lines."""
     digest, count = hashlib.sha256(), 0
     for head in heads:
         digest.update(str(head).encode())
@@ -154,14 +156,14 @@ def digest_of(heads: Iterable[Head]) -> tuple[str, int]:
 
 
 def statement_digest(statement: str) -> str:
-    """How the next anchor names this one."""
+    """Return the digest by which the next anchor names this one."""
     return hashlib.sha256(statement.encode()).hexdigest()
 
 
 def file_lines(
     statement: str, heads: Iterable[Head], signature: bytes
 ) -> Iterator[str]:
-    """The file, line by line."""
+    """Yield the file's lines."""
     yield f"{statement}\n"
     yield from map(str, heads)
     yield f"signature {signature.hex()}\n"
@@ -169,7 +171,7 @@ def file_lines(
 
 @dataclass(frozen=True)
 class File:
-    """A file that was verified. `heads` fits in memory as the file does."""
+    """A verified file, wholly in memory."""
 
     statement: str
     heads: list[Head]
@@ -181,7 +183,7 @@ class File:
 
 
 def verify(text: str, *, by: Keys) -> File:
-    """The anchor in a file's text. Raises `NotAnAnchor`, saying what is wrong."""
+    """Verify a file's text and return its anchor. Raises `NotAnAnchor`."""
     whole = text.splitlines()
     if len(whole) < 2:
         raise NotAnAnchor("The file ends before its signature.")

@@ -1,13 +1,14 @@
 """Anchors: the heads of the wallets' chains, signed with a key outside the database.
 
-A hand in the database can rewrite a chain from its first entry on and make every hash
-fit. It cannot sign: a wallet that has moved since the anchor before is listed with its
-last entry's number and hash, and a chain that no longer contains a listed head has been
-rewritten or cut. What an anchor lists is true of one moment for each wallet: number and
-head are read in one statement, together with the entry that has them.
+The attack: a writer in the database rewrites a chain from its first entry, and computes
+every hash anew. That writer cannot sign.
 
-Making one takes short transactions, five thousand wallets each. A worker that dies
-leaves an unsigned anchor, and the next one goes on with it.
+1. An anchor lists each wallet with new entries: the last entry's number and hash.
+2. A chain that lacks a listed head was rewritten or cut.
+3. Number, head and entry are read in one statement, so each listed head was true.
+
+An anchor is made in short transactions of 5000 wallets. If a worker dies, the next run
+continues its unsigned anchor.
 """
 
 from collections.abc import Iterator
@@ -27,12 +28,12 @@ WALLETS_AT_ONCE = 5000
 
 
 def own_keys() -> Keys:
-    """Those of ANCHOR_PRIVATE_KEY. Raises `anchor_files.NoKey`."""
+    """Return the keys of ANCHOR_PRIVATE_KEY. Raises `anchor_files.NoKey`."""
     return anchor_files.load_keys(settings.ANCHOR_PRIVATE_KEY)
 
 
 def make_if_due() -> Anchor | None:
-    """Sign an anchor if the last one is a day old, or finish one that was begun."""
+    """Sign an anchor if the last one is a day old, or finish an unsigned one."""
     last = Anchor.objects.annotate(now=NOW).order_by("-number").first()
     if last and last.signature and last.now < last.begun_at + EVERY:
         return None
@@ -40,9 +41,9 @@ def make_if_due() -> Anchor | None:
 
 
 def make() -> Anchor | None:
-    """List what moved since the anchor before, and sign it.
+    """List the heads that changed since the previous anchor, and sign the list.
 
-    Returns None where another process is doing so right now.
+    Returns None if another process is making an anchor right now.
     """
     anchor_id = _open()
     while anchor_id is not None:
@@ -60,7 +61,7 @@ def make() -> Anchor | None:
 
 
 def _open() -> int | None:
-    """The unsigned anchor, begun now if there is none."""
+    """Return the id of the unsigned anchor, created if there is none."""
     begun = Anchor.objects.filter(signature=None).first()
     if begun is not None:
         return begun.pk
@@ -89,8 +90,8 @@ def _list_more(anchor: Anchor) -> bool:
     return through is not None
 
 
-# One statement, so one snapshot. A wallet whose head is not its last entry's hash is
-# left out: to sign it would vouch for it, and a check of the ledger names it.
+# One statement, so one snapshot. It leaves out a wallet if its head is not the hash of
+# its last entry: a signature would vouch for that head. The invariants report it.
 _LIST = """
     WITH batch AS MATERIALIZED (
       SELECT id, seq, head FROM wallet_wallet WHERE id > %(through)s
@@ -124,28 +125,29 @@ def _sign(anchor: Anchor) -> Anchor:
 
 
 def heads(anchor: Anchor) -> Iterator[Head]:
-    """What an anchor lists, in the order of its file."""
+    """Yield an anchor's heads in the order of its file."""
     rows = AnchoredHead.objects.filter(anchor=anchor).order_by("wallet_id")
     for wallet, seq, head in rows.values_list("wallet_id", "seq", "head").iterator():
         yield Head(wallet, seq, bytes(head).hex())
 
 
 def wallets_in(anchor: Anchor) -> int:
-    """How many wallets it lists; 0 while it is being made."""
+    """Return the number of listed wallets; 0 before the anchor is signed."""
     if not anchor.statement:
         return 0
     return int(anchor_files.parse_statement(anchor.statement)["wallets"])
 
 
 def export(anchor: Anchor) -> Iterator[str]:
-    """The lines of its file. The anchor is a signed one."""
+    """Yield the lines of a signed anchor's file."""
     signature = bytes(anchor.signature or b"")
     return anchor_files.file_lines(anchor.statement, heads(anchor), signature)
 
 
 def faults(*, by: Keys | None = None) -> Iterator[str]:
-    """What is wrong with the anchors themselves; whether the chains have their heads is
-    an invariant of the wallets.
+    """Yield a sentence for each fault of the anchors: gap, signature, order, digest.
+
+    An invariant of the wallets checks that the chains contain the heads.
     """
     by = by or own_keys()
     before = GENESIS
@@ -170,7 +172,7 @@ def faults(*, by: Keys | None = None) -> Iterator[str]:
 
 
 def differences(file: File) -> Iterator[str]:
-    """How the database differs from a verified file that was kept elsewhere."""
+    """Yield a sentence for each difference of the database from a verified file."""
     number = file.facts["number"]
     anchor = Anchor.objects.filter(number=number).first()
     if anchor is None or anchor.statement != file.statement:

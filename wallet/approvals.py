@@ -1,8 +1,8 @@
-"""Four eyes: a large adjustment is asked for by one person and approved by another.
+"""Approvals: one person requests a large adjustment, and a second one approves it.
 
-The approver is neither the requester nor the wallet's owner, and both must still be
-allowed to adjust when it is approved. A request lapses after seven days. Its amount,
-wallet and reason cannot change: a trigger refuses.
+The approver is neither the requester nor the wallet's owner. Both need the permission
+to adjust when the approval is given. A request lapses after seven days. A trigger
+refuses any change of its amount, wallet or reason.
 """
 
 from datetime import timedelta
@@ -41,10 +41,10 @@ def request(
     customer_text: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> Adjustment:
-    """Ask a second person to approve an adjustment. Once per form. Nothing moves.
+    """Request a second person's approval of an adjustment. Moves no credits.
 
-    Raises `NotAllowed`, or `ledger.DuplicateKey` where the form asked for something
-    else before.
+    A repeat of the same form returns the first request. Raises `NotAllowed`, or
+    `ledger.DuplicateKey` if the form made another request before.
     """
     allowed = allowances.allowance(staff=staff, owner=owner)
     if not allowed.may_request:
@@ -82,11 +82,11 @@ def request(
 def approve(
     *, adjustment_id: UUID, staff: User, visitor: Visitor = NO_VISITOR
 ) -> Adjusted:
-    """Book a request that waits, as it was asked for.
+    """Book a pending request as it was requested.
 
-    The request's row is locked first, so of two approvers one books. Raises
-    `NotFound`, `NotAllowed`, `AlreadyDecided`, or `ledger.InsufficientCredits`, after
-    which the request still waits.
+    Locks the request's row first, so one of two concurrent approvers books it. Raises
+    `NotFound`, `NotAllowed`, `AlreadyDecided`, or `ledger.InsufficientCredits`, which
+    leaves the request pending.
     """
     with transaction.atomic():
         row = _waiting(adjustment_id)
@@ -104,7 +104,7 @@ def approve(
 def reject(
     *, adjustment_id: UUID, staff: User, visitor: Visitor = NO_VISITOR
 ) -> Adjustment:
-    """End a request that waits. Approvers may, and the requester, to take it back.
+    """Reject a pending request as an approver, or withdraw it as its requester.
 
     Raises `NotFound`, `NotAllowed` or `AlreadyDecided`.
     """
@@ -122,7 +122,7 @@ def reject(
 
 
 def may_approve(*, row: Adjustment, staff: User) -> bool:
-    """Whether the staff's page offers this person to approve the request."""
+    """Return whether `staff` may approve the request now."""
     try:
         _refuse_approver(row, staff)
     except NotAllowed:
@@ -149,8 +149,8 @@ def _waiting(adjustment_id: UUID) -> Adjustment:
 def _refuse_unfit(row: Adjustment, staff: User) -> None:
     _refuse_approver(row, staff)
     _refuse_closed(row.account)
-    # The first of the four eyes: closed meanwhile, no longer staff, or without the
-    # right. Rights outlive `is_staff`, which is what the staff's site asks for.
+    # The requester may have left since: closed the account, lost the permission or
+    # `is_staff`. Permissions outlive `is_staff`, which the staff site checks.
     requester = row.requested_by
     if (
         requester is None

@@ -8,5 +8,5 @@ class WalletConfig(AppConfig):
     def ready(self) -> None:
         from wallet.install import install_functions
 
-        # Django's own hook for what must follow a migrate; not plumbing of ours.
+        # Django's own hook for work after a migrate.
         post_migrate.connect(install_functions, sender=self)

@@ -1,4 +1,4 @@
-"""Monthly spending limits: a person sets, lifts and reads them, on record."""
+"""Monthly spending limits: an account sets, lifts and reads them, with an audit."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +19,10 @@ NO_SPENDING = Spending(None, 0)
 
 @dataclass(frozen=True)
 class Spender:
-    """An app in one person's eyes. `granted_at` is None where it may not act for them.
+    """An app and its spending in one wallet.
 
-    `month` is this calendar month in UTC.
+    `granted_at` is None if the account has no live consent for the app. `month` is this
+    calendar month in UTC.
     """
 
     app: App
@@ -30,7 +31,7 @@ class Spender:
 
 
 def spenders(*, user: User) -> list[Spender]:
-    """The apps that may spend this person's credits now, newest first."""
+    """Return the apps that may spend the user's credits now, the newest first."""
     months = ledger.spending(account_id=user.pk)
     return [
         Spender(row.app, row.granted_at, months.get(row.app_id, NO_SPENDING))
@@ -39,19 +40,19 @@ def spenders(*, user: User) -> list[Spender]:
 
 
 def spenders_in_wallet(*, account_id: UUID) -> list[tuple[App, Spending]]:
-    """Every app with a limit in this wallet, or spending in it this month."""
+    """Return every app with a limit in the wallet or with spending this month."""
     months = ledger.spending(account_id=account_id)
     apps = App.objects.filter(pk__in=months).order_by("slug")
     return [(app, months[app.pk]) for app in apps]
 
 
 def limit_of(*, user: User, app: App) -> int | None:
-    """What `app` may spend a month at most, in micro-credits; None for no limit."""
+    """Return the app's monthly limit in micro-credits, or None without a limit."""
     return ledger.spending(account_id=user.pk).get(app.pk, NO_SPENDING).limit_micro
 
 
 def raises_limit(*, user: User, app: App, limit_micro: int | None) -> bool:
-    """Whether this limit lets `app` spend more than the one that is set now."""
+    """Return whether the new limit lets `app` spend more than the current one."""
     now = limit_of(user=user, app=app)
     return now is not None and (limit_micro is None or limit_micro > now)
 
@@ -60,10 +61,10 @@ def raises_limit(*, user: User, app: App, limit_micro: int | None) -> bool:
 def set_limit(
     *, user: User, app: App, limit_micro: int | None, visitor: Visitor = NO_VISITOR
 ) -> Spender:
-    """Let `app` spend so much a month and no more; None lifts the limit.
+    """Set the app's monthly limit, or lift it (None), and record a change in the audit.
 
-    It outlives a revoked consent, so an app that is let in again finds it there. Any
-    app may be limited, before it is granted anything.
+    The limit outlives a revoked consent and applies again after a new one. It may be
+    set before the first consent.
     """
     before, month = ledger.set_budget(
         account_id=user.pk, app=app, limit_micro=limit_micro

@@ -1,8 +1,8 @@
-"""Why a balance is what it is, in plain lines that add up to it.
+"""Explain a balance in lines that add up to it.
 
-The lines come from the entries, the open reservations and the expired grants; the
-balance comes from `ledger.balance`. One statement reads both, so a movement in
-between cannot make them differ: if they do, the ledger does not add up.
+The lines come from the entries, the open reservations and the expired grants. The
+balance comes from `ledger.balance`. One statement reads both, so a concurrent movement
+cannot make them differ. A difference means that the ledger does not add up.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from django.db import connection
 from focus.money import from_micro
 from wallet.models import Entry, Grant
 
-# One line each for so many reservations; the rest are told together.
+# So many reservations get a line each. One line sums up the rest.
 NAMED_RESERVATIONS = 20
 
 
 @dataclass(frozen=True)
 class ExplanationLine:
-    """One reason: what it adds to the balance (or takes, below zero)."""
+    """One cause of the balance, with its signed micro-credits."""
 
     amount_micro: int
     text: str
@@ -30,7 +30,7 @@ class ExplanationLine:
 
 @dataclass(frozen=True)
 class Explanation:
-    """`lines` add up to `sum_micro`; `balance_micro` is what the ledger says."""
+    """The lines, and the ledger's own balance to compare their sum with."""
 
     lines: list[ExplanationLine]
     balance_micro: int
@@ -46,7 +46,7 @@ class Explanation:
         return self.sum_micro == self.balance_micro
 
     def __str__(self) -> str:
-        """The whole as text: amounts in one column, the balance under the line."""
+        """Return the explanation as text: a column of amounts, and the sum below."""
         rows = [
             (f"{from_micro(line.amount_micro):+,}", line.text) for line in self.lines
         ]
@@ -57,7 +57,7 @@ class Explanation:
         return "\n".join([*told, "", *self.verdict()])
 
     def verdict(self) -> Iterator[str]:
-        """What the sum means, and whether the ledger agrees."""
+        """Yield sentences: whether the lines explain the balance, and the debt."""
         balance = f"{from_micro(self.balance_micro):,}"
         if self.adds_up:
             yield f"The balance is {balance}: these lines explain all of it."
@@ -75,10 +75,10 @@ class Explanation:
 
 
 def explain(*, account_id: UUID) -> Explanation:
-    """Explain the balance as it is now. An account without a wallet has no lines."""
+    """Explain the balance as of now. An account without a wallet has no lines."""
     explained = _read(account_id)
-    # Two looks at the clock in one statement: what expires between them is told as
-    # both. It cannot happen twice.
+    # The statement reads the clock twice, so an expiry between both reads counts as
+    # both. A second read finds it expired.
     return explained if explained.adds_up else _read(account_id)
 
 
@@ -95,7 +95,7 @@ def _read(account_id: UUID) -> Explanation:
     (balance,) = parts["balance"]
     return Explanation(
         [
-            *map(_booked, sorted(parts.get("booked", []), key=_told_in_order)),
+            *map(_booked, sorted(parts.get("booked", []), key=_line_order)),
             *_reserved(held),
             *(
                 ExplanationLine(-int(row["amount"]), _due(row))
@@ -109,7 +109,7 @@ def _read(account_id: UUID) -> Explanation:
     )
 
 
-# What came in first, then what was charged, taken back and lost.
+# Grants come first, then charges, claw-backs and expiries.
 _ORDER = {
     kind: place
     for place, kind in enumerate(
@@ -128,26 +128,26 @@ _ORDER = {
 }
 
 
-def _told_in_order(row: dict[str, Any]) -> tuple[Any, ...]:
+def _line_order(row: dict[str, Any]) -> tuple[Any, ...]:
     came_in = row["kind"] == Entry.Kind.GRANT
-    by_app = "" if came_in else row["whose"] or "~"
+    by_app = "" if came_in else row["app"] or "~"
     return (not came_in, by_app, _ORDER.get(row["kind"], len(_ORDER)), row["first_at"])
 
 
 def _booked(row: dict[str, Any]) -> ExplanationLine:
-    kind, times, whose = row["kind"], row["times"], row["whose"]
+    kind, times, app = row["kind"], row["times"], row["app"]
     when = _times(times, row["first_at"], row["last_at"])
     match kind:
         case Entry.Kind.GRANT:
-            text = f"{_given(row['source'], whose)} {when}"
+            text = f"{_given(row['source'], app)} {when}"
         case Entry.Kind.CHARGE:
-            text = f"charged by {whose} for jobs {when}"
+            text = f"charged by {app} for jobs {when}"
         case Entry.Kind.CONSUME:
-            text = f"charged by {whose} at once {when}"
+            text = f"charged by {app} at once {when}"
         case Entry.Kind.OVERAGE:
-            text = f"charged by {whose} beyond what was reserved {when}"
+            text = f"charged by {app} beyond what was reserved {when}"
         case Entry.Kind.OVERDRAFT:
-            text = f"charged by {whose} beyond the balance, as debt {when}"
+            text = f"charged by {app} beyond the balance, as debt {when}"
         case Entry.Kind.ADJUST:
             text = f"taken back by staff {when}"
         case Entry.Kind.CLAW_BACK:
@@ -184,7 +184,7 @@ def _reserved(held: list[dict[str, Any]]) -> Iterator[ExplanationLine]:
     for row in held[:NAMED_RESERVATIONS]:
         yield ExplanationLine(
             -int(row["amount"]),
-            f"reserved by {row['whose']} for job {row['job_id']} until"
+            f"reserved by {row['app']} for job {row['job_id']} until"
             f" {row['last_at']:%Y-%m-%d %H:%M:%S} UTC",
         )
     if rest := held[NAMED_RESERVATIONS:]:
@@ -205,9 +205,8 @@ def _times(times: int, first: datetime | None, last: datetime | None) -> str:
     return f"({told}, {first:%Y-%m-%d} to {last:%Y-%m-%d})"
 
 
-# Every entry counts by what it did to available + reserved - debt, so that a kind
-# nobody thought of here still shows up, under its own name. In the row `balance`,
-# `times` carries the debt.
+# Every entry counts by its effect on available + reserved - debt, so a new kind of
+# entry shows up under its own name. In the row `balance`, `times` is the debt.
 _SQL = """
     WITH w AS MATERIALIZED (
       SELECT id FROM wallet_wallet WHERE account_id = %(account)s
@@ -216,7 +215,7 @@ _SQL = """
     ), booked AS (
       SELECT e.kind, g.source,
         CASE WHEN e.credit LIKE 'revenue:%%' THEN substr(e.credit, 9) ELSE by.slug END
-          AS whose,
+          AS app,
         sum(CASE WHEN e.credit IN ('available', 'reserved', 'debt') THEN 1 ELSE 0 END
           * e.amount_micro
           - CASE WHEN e.debit IN ('available', 'reserved', 'debt') THEN 1 ELSE 0 END
@@ -239,7 +238,7 @@ _SQL = """
       JOIN wallet_grant g ON g.id = d.grant_id, moment
       WHERE g.expires_at <= moment.t
     )
-    SELECT 'booked' AS part, kind, source, whose, amount, times, first_at, last_at,
+    SELECT 'booked' AS part, kind, source, app, amount, times, first_at, last_at,
       NULL::uuid AS job_id
     FROM booked WHERE amount <> 0
     UNION ALL
@@ -255,5 +254,5 @@ _SQL = """
     SELECT 'balance', NULL, NULL, NULL, b.available_micro - b.debt_micro, b.debt_micro,
       NULL, NULL, NULL
     FROM ledger.balance(%(account)s, NULL) b
-    ORDER BY part, first_at, last_at, kind, whose
+    ORDER BY part, first_at, last_at, kind, app
 """

@@ -1,6 +1,6 @@
-"""What the ledger answers: frozen facts, or a refusal that has moved nothing.
+"""The ledger's answers: frozen facts, or a refusal that has moved nothing.
 
-Amounts are micro-credits, except in a refusal's facts, which people read.
+Amounts are micro-credits, except a refusal's facts, which are credits for people.
 """
 
 from collections.abc import Mapping
@@ -13,46 +13,46 @@ from focus.errors import DomainError
 
 
 class InsufficientCredits(DomainError):
-    """The wallet cannot cover it. Facts are credits: `required`, `available`."""
+    """The wallet holds too few credits. Facts in credits: `required`, `available`."""
 
     code = "insufficient_credits"
 
 
 class BudgetExceeded(DomainError):
-    """More than the person lets the app spend in a month, though there are credits.
+    """The app's monthly budget is too small, though the wallet holds the credits.
 
-    Facts are credits: `limit`, `spent` this month so far, and what is `required` now.
+    Facts in credits: `limit`, `spent` this month so far, and `required` now.
     """
 
     code = "spending_limit_reached"
 
 
 class AlreadyResolved(DomainError):
-    """The reservation was settled or released before. Nothing was moved now."""
+    """The reservation was settled or released before. This call moved nothing."""
 
     code = "already_resolved"
 
 
 class UnknownPurchase(DomainError):
-    """No paid grant of this account was booked under this key (yet)."""
+    """No paid grant of this account was booked under this key, or not yet."""
 
     code = "unknown_purchase"
 
 
 class ExceedsPurchase(DomainError):
-    """More than is left to claw back of a purchase. Facts: `required`, `left`."""
+    """The purchase has less left to claw back. Facts: `required`, `left`."""
 
     code = "exceeds_purchase"
 
 
 class UnknownClawBack(DomainError):
-    """No claw-back of this account was booked under this key (yet)."""
+    """No claw-back of this account was booked under this key, or not yet."""
 
     code = "unknown_claw_back"
 
 
 class AlreadyReinstated(DomainError):
-    """The claw-back was given back before, under another key."""
+    """The claw-back was reinstated before, under another key."""
 
     code = "already_reinstated"
 
@@ -65,11 +65,11 @@ class DuplicateKey(DomainError):
 
 @dataclass(frozen=True)
 class Balance:
-    """What a wallet holds, in micro-credits, as of the moment it was read.
+    """A wallet's credits in micro-credits, as of the moment of the read.
 
-    `restricted_micro` is the part of `available_micro` that the app in question may
-    not spend, being meant for others or beyond its monthly limit; `credits_micro` is
-    what it can spend, negative while there is debt.
+    `restricted_micro` is the part of `available_micro` that the app in question may not
+    spend: it is restricted to other apps, or beyond the app's monthly limit.
+    `credits_micro` is what the app can spend, negative while there is debt.
     """
 
     available_micro: int
@@ -79,6 +79,7 @@ class Balance:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Balance":
+        """Read the balance from a row of a ledger function."""
         return cls(
             row["available_micro"],
             row["reserved_micro"],
@@ -93,9 +94,9 @@ class Balance:
 
 @dataclass(frozen=True)
 class Reserved:
-    """Credits set aside for a job; a zero estimate reserves none (`movement_id` None).
+    """Credits reserved for a job; a zero estimate reserves none (`movement_id` None).
 
-    `expires_at` is when they fall back to the wallet unless the job settles first.
+    They return to the wallet at `expires_at`, unless the job is settled before.
     `also` holds the values of the `columns` of `then`.
     """
 
@@ -107,7 +108,7 @@ class Reserved:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a job was charged, what went back, and what nobody paid (`uncovered`).
+    """A job's charged, returned and unpaid (`uncovered`) micro-credits.
 
     `late` says that the reservation had expired, so the charge was a fresh one.
     """
@@ -122,7 +123,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Released:
-    """What went back: nothing where nothing was reserved, or it had expired."""
+    """A release; it returned 0 if nothing was reserved or the reservation expired."""
 
     returned_micro: int
     expired: bool
@@ -132,7 +133,7 @@ class Released:
 
 @dataclass(frozen=True)
 class Granted:
-    """`created` is false where the money key had granted before."""
+    """A grant; `created` is false if the money key had granted before."""
 
     movement_id: UUID
     grant_id: int
@@ -142,10 +143,10 @@ class Granted:
 
 @dataclass(frozen=True)
 class Taken:
-    """`created` is false where the money key had taken before.
+    """A charge without a job; `created` is false if the money key had charged before.
 
-    Then `first_amount_micro` tells what it took, and `first_balance_micro` what the
-    whole wallet had after it, debt deducted.
+    In that case `first_amount_micro` is the first charge, and `first_balance_micro` the
+    whole wallet's balance after it, less debt.
     """
 
     movement_id: UUID
@@ -167,10 +168,10 @@ class Taken:
 
 @dataclass(frozen=True)
 class ClawedBack:
-    """What a claw-back took out of the balance, and what it left as debt.
+    """A claw-back's amounts: taken from the balance, and owed as debt.
 
-    `created` is false where the money key had clawed back before; the amounts are then
-    those of the first time.
+    `created` is false if the money key had clawed back before. The amounts are then
+    those of the first call.
     """
 
     movement_id: UUID
@@ -183,7 +184,7 @@ class ClawedBack:
 
 @dataclass(frozen=True)
 class Reinstated:
-    """A claw-back given back: `created` is false where the money key did so before."""
+    """A reinstatement; `created` is false if the money key had reinstated before."""
 
     movement_id: UUID
     created: bool
@@ -192,9 +193,9 @@ class Reinstated:
 
 @dataclass(frozen=True)
 class Spending:
-    """An app's calendar month (UTC) in one wallet. No limit: `limit_micro` is None.
+    """An app's spending in one wallet this calendar month (UTC), and its limit.
 
-    `spent_micro` counts what its jobs still reserve.
+    `limit_micro` is None without a limit. `spent_micro` includes open reservations.
     """
 
     limit_micro: int | None
@@ -209,7 +210,7 @@ class Spending:
 
 @dataclass(frozen=True)
 class Charge:
-    """One item of `consume_many`."""
+    """One charge of `consume_many`."""
 
     account_id: UUID
     amount_micro: int

@@ -1,4 +1,4 @@
-"""Starter credits: what an account gets when it first meets an app, once."""
+"""Starter credits: an app's one grant to each account that joins it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,9 +14,10 @@ from wallet.models import Grant
 
 @dataclass(frozen=True)
 class Membership:
-    """An app this account has met. `granted_at` is when starter credits came, if ever.
+    """An app that the account has joined, and its starter credits.
 
-    `starter_micro` is what was granted, or what the app gives newcomers today.
+    `granted_at` is the time of their grant, or None without one. `starter_micro` is the
+    granted amount, or the amount that the app grants today.
     """
 
     app: App
@@ -25,11 +26,11 @@ class Membership:
 
 
 def record_consent_and_grant(*, user: User, app: App, actor: str) -> None:
-    """Let `app` act for the account, and give its starter credits if it never did.
+    """Record the user's consent for `app`, and grant its starter credits once.
 
-    They can be spent at that app alone, unless its setting says at every app.
+    Only that app may spend them, unless its setting allows every app.
 
-    Any number of calls at once grant once: the ledger looks for the money key under
+    Concurrent calls grant once: the ledger looks for the money key under
     the wallet's lock. Raises as `consents.grant` does.
     """
     account_id = user.pk
@@ -49,7 +50,7 @@ def record_consent_and_grant(*, user: User, app: App, actor: str) -> None:
 
 
 def memberships(*, account_id: UUID) -> list[Membership]:
-    """The apps this account has met, in the order it met them."""
+    """Return the apps that the account has joined, in the order of their consents."""
     granted = {
         grant.given_by_id: grant
         for grant in Grant.objects.filter(

@@ -1,8 +1,7 @@
-"""What a wallet's page tells: its entries, its grants, what is reserved, its curve.
+"""Reads for a wallet's page: entries, grants, reservations, and the balance over time.
 
-Reads only. Entries and grants say what is booked; where time has decided something
-that no sweeper has booked yet, the functions here already count it, as the balance
-does.
+Functions about grants and reservations count expiries that no sweep has booked yet, as
+`ledger.balance` does. Functions about entries return what is booked.
 """
 
 from collections import defaultdict
@@ -24,7 +23,11 @@ OPEN = Reservation.Status.OPEN
 
 @dataclass(frozen=True)
 class Page:
-    """A stretch of the statement, newest first. `older` and `newer` open the next."""
+    """A page of entries, the newest first.
+
+    `older` and `newer` are the `before` of the neighbouring pages, or None. `of` is the
+    number of all entries.
+    """
 
     entries: list[Entry]
     first: int
@@ -36,7 +39,7 @@ class Page:
 
 @dataclass(frozen=True)
 class GrantLeft:
-    """A grant with credits in it: what can be spent, and what jobs have reserved."""
+    """A grant with credits: `left_micro` can be spent, `reserved_micro` is reserved."""
 
     grant: Grant
     left_micro: int
@@ -46,7 +49,7 @@ class GrantLeft:
 
 @dataclass(frozen=True)
 class Point:
-    """What the wallet held from this moment on."""
+    """The wallet's balance from this moment on."""
 
     at: datetime
     credits_micro: int
@@ -55,7 +58,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Totals:
-    """Everybody's wallets together, as booked."""
+    """The sums over all wallets, as booked."""
 
     wallets: int
     available_micro: int
@@ -64,9 +67,9 @@ class Totals:
 
 
 def page(*, wallet: Wallet, before: int | None = None, size: int = 50) -> Page:
-    """At most `size` entries numbered below `before`, or the newest ones.
+    """Return at most `size` entries numbered below `before`, or the newest ones.
 
-    An entry's number is its place, so a page is found without counting rows.
+    Entries are numbered without a gap, so this counts no rows.
     """
     end = wallet.seq + 1 if before is None else max(1, min(before, wallet.seq + 1))
     entries = list(_entries(wallet).filter(seq__lt=end).order_by("-seq")[:size])
@@ -82,7 +85,7 @@ def page(*, wallet: Wallet, before: int | None = None, size: int = 50) -> Page:
 
 
 def all_entries(*, wallet: Wallet, chunk: int = 1000) -> Iterator[Entry]:
-    """The whole statement in order, however long, without holding a transaction."""
+    """Yield all entries in order, by one query a chunk and without a transaction."""
     done = 0
     while True:
         entries = list(_entries(wallet).filter(seq__gt=done).order_by("seq")[:chunk])
@@ -93,10 +96,10 @@ def all_entries(*, wallet: Wallet, chunk: int = 1000) -> Iterator[Entry]:
 
 
 def grants_left(*, wallet: Wallet) -> list[GrantLeft]:
-    """The grants that still hold credits, in the order in which they are spent.
+    """Return the grants that still hold credits, in spending order.
 
-    Credits of a reservation that is past its expiry count as left again; a grant
-    past its own expiry is listed last, as `expired`, until that is booked.
+    Credits of an overdue reservation count as left. A grant past its expiry comes last,
+    as `expired`, until that is booked.
     """
     held: dict[int, int] = defaultdict(int)
     freed: dict[int, int] = defaultdict(int)
@@ -123,7 +126,7 @@ def grants_left(*, wallet: Wallet) -> list[GrantLeft]:
 
 
 def restricted_by_app(*, account_id: UUID) -> list[tuple[App, int]]:
-    """What can be spent at one app only, by app: micro-credits, as of now."""
+    """Return the micro-credits that only one app may spend, by app, as of now."""
     wallet = Wallet.objects.filter(account_id=account_id).first()
     sums: dict[App, int] = {}
     for left in grants_left(wallet=wallet) if wallet else []:
@@ -134,7 +137,7 @@ def restricted_by_app(*, account_id: UUID) -> list[tuple[App, int]]:
 
 
 def _spending_order(left: GrantLeft) -> tuple[object, ...]:
-    """The order of `ledger.draw` for staff, who may take from any grant."""
+    """Return the sort key of `ledger.draw` for staff, who may draw on any grant."""
     grant = left.grant
     return (
         left.expired,
@@ -148,7 +151,7 @@ def _spending_order(left: GrantLeft) -> tuple[object, ...]:
 
 
 def open_reservations(*, wallet: Wallet) -> QuerySet[Reservation]:
-    """What jobs have set aside and time has not yet given back, soonest first."""
+    """Return the reservations that have not expired by now, soonest expiry first."""
     return (
         Reservation.objects.filter(wallet=wallet, status=OPEN, expires_at__gt=NOW)
         .select_related("app")
@@ -157,10 +160,10 @@ def open_reservations(*, wallet: Wallet) -> QuerySet[Reservation]:
 
 
 def curve(*, wallet: Wallet, since: datetime, steps: int = 240) -> list[Point]:
-    """The balance since a moment, in at most `steps` points: each step's last word.
+    """Return the balance since a moment, in at most `steps` points after the first.
 
-    The first point is what the wallet held at `since` (nothing, before its first
-    entry).
+    Each point is the last entry of its step. The first point is the balance at `since`,
+    0 before the first entry.
     """
     earlier = Entry.objects.filter(wallet=wallet, booked_at__lt=since)
     before = earlier.order_by("-seq").first()
@@ -184,8 +187,10 @@ _CURVE = """
 
 
 def balance_changes(*, account_id: UUID, limit: int) -> list[tuple[Entry, int]]:
-    """The last entries that changed what can be spent, newest first, each with by how
-    much (micro-credits, signed). Debt counts against it: repaying changes nothing.
+    """Return the last entries that changed the balance, newest first.
+
+    Each comes with its signed micro-credits. The balance is available less debt, so a
+    repayment of debt is not a change.
     """
     own = ("available", "debt")
     out = Q(debit__in=own) & ~Q(credit__in=own)
@@ -202,7 +207,7 @@ def balance_changes(*, account_id: UUID, limit: int) -> list[tuple[Entry, int]]:
 
 
 def totals() -> Totals:
-    """One pass over the wallets: no entry is read."""
+    """Return the sums over all wallets. One query, which reads no entry."""
     sums = Wallet.objects.aggregate(
         available=Coalesce(Sum("available_micro"), 0),
         reserved=Coalesce(Sum("reserved_micro"), 0),
@@ -218,7 +223,7 @@ def totals() -> Totals:
 
 
 def charged_since(since: datetime) -> list[tuple[str, int]]:
-    """What each app earned from a moment on, most first: (slug, micro-credits)."""
+    """Return (slug, micro-credits) of each app's revenue since a moment, most first."""
     earned = (
         Entry.objects.filter(booked_at__gte=since, credit__startswith="revenue:")
         .values_list("credit")

@@ -1,4 +1,4 @@
-"""What beat runs for the wallet. Due times live in rows; a lost run costs nothing."""
+"""Celery tasks of the wallet. Due times are in rows, so a lost run only delays work."""
 
 import logging
 
@@ -18,7 +18,7 @@ def expire_grants(**_newer: object) -> None:
 @shared_task(name="wallet.check_ledger")
 @sweeps.one_at_a_time
 def check_ledger(**_newer: object) -> None:
-    """Say every broken invariant in the log, where an alert can find it."""
+    """Log every broken invariant, so that an alert can find it."""
     for violation in invariants.check(actor="system:beat"):
         log.error("ledger invariant broken: %s", violation)
 
@@ -33,9 +33,9 @@ def verify(**_newer: object) -> None:
 @shared_task(name="wallet.anchor")
 @sweeps.one_at_a_time
 def anchor(**_newer: object) -> None:
-    """Once a day: sign the heads of the wallets that moved, and say so in the log.
+    """Sign the heads of the changed wallets once a day, and log the signed statement.
 
-    The log is a place outside the database that keeps what was signed.
+    The log keeps a copy of the statement outside the database.
     """
     ledger.book_all_missing_terms()
     made = anchors.make_if_due()

@@ -1,4 +1,4 @@
-"""The texts beside the ledger's entries, which can be erased from under the chain."""
+"""The texts beside the ledger's entries; erasing one leaves the chain valid."""
 
 from uuid import UUID
 
@@ -12,11 +12,11 @@ from wallet.models import Adjustment, Text
 
 @transaction.atomic
 def erase(*, account_id: UUID, actor: str) -> int:
-    """Erase all that was said of an account's movements; returns how many texts.
+    """Erase the texts of an account's movements; returns the number of texts.
 
-    Each goes together with its salt, so that the digest in the chain confirms no guess.
-    What staff wrote to adjustments goes too. Entries of version 1 keep their reasons,
-    which are hashed as they are.
+    Each text is erased with its salt, so that the digest in the chain confirms no
+    guess. The notes of adjustments are erased too. Entries of version 1 keep their
+    reasons, which are part of their hash.
     """
     erased = Text.objects.filter(
         entries__wallet__account=account_id, said__isnull=False

@@ -1,1 +1,1 @@
-"""Background work: what beat starts, how sweeps record failures, and nudges."""
+"""Background work: beat's schedule, and sweeps that record failures."""

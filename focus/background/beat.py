@@ -1,8 +1,8 @@
-"""What beat rings for, and how often: rules write rows, and this has them looked at.
+"""Beat's schedule: each task looks for rows that are due.
 
-The queue `celery` is for work that takes milliseconds and asks PostgreSQL alone. What
-asks others, or reads whole tables, is in the queue `slow`: its worker has a thread for
-each kind, and no kind takes a second one (`focus.background.sweeps.one_at_a_time`).
+The queue `celery` is for work of milliseconds that needs PostgreSQL alone. Work that
+calls other servers or reads whole tables is in the queue `slow`. Its worker has a
+thread for each kind, and no kind takes a second one (`sweeps.one_at_a_time`).
 """
 
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 def _every(
     seconds: float, task: str, *, expires: int, queue: str = "celery"
 ) -> dict[str, Any]:
-    """Ring for `task`. One that waited `expires` seconds is not worth running: what
-    waited behind a dead worker would else run many times at once.
+    """Return a schedule entry: send `task` every `seconds`.
+
+    A message expires after `expires` seconds in the queue. Otherwise those that waited
+    for a dead worker would all run at once.
     """
     options = {"expires": expires, "queue": queue}
     return {"task": task, "schedule": seconds, "options": options}

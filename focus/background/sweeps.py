@@ -1,8 +1,7 @@
-"""Background work over many rows: a failure is recorded, and stops nothing else.
+"""Background work over many rows: one row's failure is recorded and stops no other.
 
-`Failure` rows are what staff and /health read. Work that has rows of its own with a
-state, an error and a next try (Stripe events, top-up attempts, mails) records its
-failures there instead.
+Staff and /health read the `Failure` rows. Work that has rows of its own with a state,
+an error and a next try (Stripe events, top-up attempts) records its failures there.
 """
 
 import logging
@@ -34,8 +33,8 @@ class Sweep:
                 expire(job_id)
         sweep.end(complete=True)
 
-    Works in autocommit: each subject brings a transaction of its own. `resting` are the
-    subjects that failed and wait longer each time, so that they give way to new ones.
+    Runs in autocommit: each subject has its own transaction. `backing_off` has the
+    subjects that failed and wait longer each time, so that new subjects come first.
     """
 
     def __init__(self, task: str) -> None:
@@ -51,8 +50,9 @@ class Sweep:
     def each(
         self, subject: object, *, ends: tuple[type[Exception], ...] = ()
     ) -> Iterator[None]:
-        """Record what goes wrong inside, and go on. `ends` are refusals of no subject
-        in particular: they are raised, and end the run.
+        """Record an exception of the block as the subject's failure, and continue.
+
+        Exceptions in `ends` concern every subject, so they are raised and end the run.
         """
         name = str(subject)[:255]
         try:
@@ -69,8 +69,9 @@ class Sweep:
                 record_success(task=self.task, subject=name)
 
     def end(self, *, complete: bool) -> None:
-        """Close what did not fail again. `complete`: this run saw everything that is
-        due, so a subject that it did not meet needs nothing any more.
+        """Close the failures of subjects that are no longer due.
+
+        `complete` says that this run saw every due subject. Otherwise it closes none.
         """
         if complete:
             for name in self._failing - self._failed - self.backing_off:
@@ -84,7 +85,7 @@ def _next_try(failure: Failure) -> datetime:
 
 
 def run_steps(task: str, *steps: Callable[[], object]) -> None:
-    """Run each step of a task, also after another one has failed."""
+    """Run each step of a task, also after another step has failed."""
     sweep = Sweep(task)
     for step in steps:
         with sweep.each(f"{step.__module__}.{step.__qualname__}"):
@@ -92,7 +93,7 @@ def run_steps(task: str, *steps: Callable[[], object]) -> None:
 
 
 def record_failure(*, task: str, subject: str = "", failure: BaseException) -> None:
-    """Record a failure. A database that is away must not stop the work any further."""
+    """Record a failure; counts up an open one. Logs and ignores a database error."""
     error = f"{type(failure).__name__}: {failure}".replace("\x00", "")[:400]
     try:
         there = Failure.objects.filter(task=task, subject=subject, healed_at=None)
@@ -107,7 +108,7 @@ def record_failure(*, task: str, subject: str = "", failure: BaseException) -> N
 
 
 def record_success(*, task: str, subject: str = "") -> None:
-    """It has succeeded since."""
+    """Close the open failure, if any. Logs and ignores a database error."""
     try:
         there = Failure.objects.filter(task=task, subject=subject, healed_at=None)
         there.update(healed_at=Now())
@@ -116,14 +117,15 @@ def record_success(*, task: str, subject: str = "") -> None:
 
 
 def forget_old() -> int:
-    """Drop what succeeded long ago. Returns how many rows."""
+    """Delete failures that were closed long ago. Returns the number of rows."""
     old = Failure.objects.filter(healed_at__lt=timezone.now() - KEPT)
     return old.delete()[0]
 
 
 def one_at_a_time(work: Callable[..., None]) -> Callable[..., None]:
-    """Let one run of a task be under way in this process. Another one that is rung for
-    meanwhile ends at once, so a slow kind of work takes one thread and no more.
+    """Run a task at most once at a time in this process.
+
+    A second run returns at once, so a slow kind of work takes only one thread.
     """
     under_way = threading.Lock()
 

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend, with a health check that asks the socket."""
+"""Django's PostgreSQL backend with a health check of the socket, and raw statements."""

@@ -1,12 +1,12 @@
-"""PostgreSQL, noticing a dead or demoted server without a round trip.
+"""The PostgreSQL backend: detects a dead or demoted server without a round trip.
 
-CONN_HEALTH_CHECKS asks `is_usable()` at each request's first query. Django sends
-SELECT 1; on a hot path that is one answer more to wait for. An idle connection has
-nothing to read, so a readable socket already says that the server hung up.
+With CONN_HEALTH_CHECKS Django calls `is_usable()` before each request's first query.
+Django's own sends SELECT 1, which costs a hot path one more round trip. An idle
+connection has nothing to read, so a readable socket means that the server hung up.
 
-After a fail-over an old connection may stay on the server that now only reads.
-PostgreSQL reports that with its answers (`in_hot_standby`), so such a connection is
-replaced before its next use, and so is one whose write was refused for it.
+After a fail-over an old connection may stay on a server that now only reads.
+PostgreSQL reports that with its answers (`in_hot_standby`). Such a connection is
+replaced before its next use, and so is one after a write that was refused as read-only.
 """
 
 import select
@@ -19,18 +19,18 @@ from django.utils.functional import cached_property
 from psycopg import errors
 from psycopg.pq import ConnStatus, TransactionStatus
 
-# psycopg calls these internal errors. They pass by themselves, as a lost server does.
+# psycopg calls these internal errors. They are transient, as a lost server is.
 _PASSING = (
     errors.ReadOnlySqlTransaction,
     errors.IdleInTransactionSessionTimeout,
     errors.TransactionTimeout,
 )
-# What PostgreSQL reports, from version 14 on, whenever it changes.
+# Parameters that PostgreSQL reports, from version 14 on, at each change.
 _READ_ONLY_SIGNS = (b"in_hot_standby", b"default_transaction_read_only")
 
 
 class _Errors(DatabaseErrorWrapper):
-    """Makes an OperationalError, hence a 503, of what passes by itself."""
+    """Turns transient errors into an OperationalError, which becomes a 503."""
 
     wrapper: "DatabaseWrapper"
 
@@ -60,10 +60,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return super().get_new_connection(conn_params)
 
     def is_usable(self) -> bool:
-        """Say whether the next query may use this connection. Costs no round trip.
+        """Return whether the next query may use this connection, without a round trip.
 
-        A false alarm (a notice that nobody read) costs one reconnect. A server that
-        vanished without a word stays unseen here; the query's own error finds it.
+        A false alarm (an unread notice) costs one reconnect. A server that vanished
+        without closing the socket is not detected here; the query itself fails.
         """
         if self.connection is None or self.refused_writes:
             return False

@@ -1,7 +1,8 @@
-"""Hand-written statements for the paths where the ORM's own time is what counts.
+"""Hand-written statements for hot paths, where the ORM's own time matters.
 
-Parameters travel beside the text and the statement is prepared on its connection, so
-PostgreSQL plans it once and Python compiles nothing. Everything else uses the ORM.
+Parameters are sent apart from the text, and the statement is prepared on its
+connection. So PostgreSQL plans it once and Python compiles nothing. Other code uses the
+ORM.
 """
 
 from collections.abc import Mapping
@@ -17,29 +18,29 @@ M = TypeVar("M", bound=Model)
 
 
 def rows(sql: LiteralString, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every row by column name. Django's own errors, inside its own transaction."""
+    """Return every row as a dict. Runs in Django's transaction, raises its errors."""
     return _fetch(sql, params, dict_row)
 
 
 def tuples(sql: LiteralString, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Every row by position: for `columns` of one or more models and what else."""
+    """Return every row as a tuple, such as `columns` of models and further values."""
     return _fetch(sql, params, tuple_row)
 
 
 def with_items(items: Mapping[str, LiteralString]) -> LiteralString:
-    """A WITH list; each of its items may read those before it."""
+    """Return the list of a WITH clause; each item may read the items before it."""
     return ", ".join([f"{name} AS ({sql})" for name, sql in items.items()])
 
 
 @cache
 def columns(model: type[Model], alias: str) -> LiteralString:
-    """The model's columns for a SELECT list, in the order `instance` wants them."""
+    """Return the model's columns for a SELECT list, in the order of `instance`."""
     names = [f'{alias}."{field.column}"' for field in model._meta.concrete_fields]
     return ", ".join(names)
 
 
 def instance(model: type[M], row: tuple[Any, ...], start: int = 0) -> tuple[M, int]:
-    """A model out of `columns` in a row from `start` on, and where the next begins."""
+    """Build a model from a row's `columns` at `start`; also returns their end."""
     names, json = _shape(model)
     end = start + len(names)
     values = list(row[start:end])
@@ -68,6 +69,6 @@ def _fetch(
     ):
         cursor.execute(sql, params, prepare=True)
         if connection.queries_logged:
-            # What counts queries must count these too.
+            # So that Django's query counters count these statements too.
             connection.queries_log.append({"sql": sql, "time": "0"})
         return cursor.fetchall()

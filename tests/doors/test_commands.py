@@ -94,7 +94,7 @@ def test_too_much_is_refused_in_a_sentence(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("nobody@example.com", "5", *WHY), "Nobody here has the email nobody@"),
+        (("nobody@example.com", "5", *WHY), "No account has the email nobody@"),
         (("alice@example.com", "0", *WHY), "AMOUNT must not be 0"),
         (("alice@example.com", "five", *WHY), "AMOUNT must be a number such as"),
         (
@@ -201,7 +201,7 @@ def test_an_account_without_credits_has_a_balance_too(alice: User) -> None:
 
 
 def test_a_stranger_is_not_explained(db: None) -> None:
-    with pytest.raises(CommandError, match="Nobody here has the email"):
+    with pytest.raises(CommandError, match="No account has the email"):
         _run("explain_balance", "nobody@example.com")
 
 

@@ -1,4 +1,4 @@
-"""reviv guide, "Credits / Payments": what moved, newest first."""
+"""reviv guide, "Credits / Payments": the last transactions, newest first."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ _OF_KINDS = {
     Entry.Kind.CONSUME: "usage",
     Entry.Kind.ADJUST: "adjustment",
     Entry.Kind.LAPSE: "adjustment",
-    # Of a payment's money, and back with it.
+    # Refunds of a payment, and their reversal.
     Entry.Kind.CLAW_BACK: "refund",
     Entry.Kind.REINSTATE: "refund",
 }
@@ -64,7 +64,7 @@ class TransactionViewSet(Reviv, ViewSet):
         ],
     )
     def list(self, request: Request) -> Response:
-        """What changed the credits that can be spent."""
+        """Return the last changes of the balance."""
         changes = statements.balance_changes(
             account_id=user_of(request).pk, limit=LISTED
         )

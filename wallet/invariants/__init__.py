@@ -1,12 +1,12 @@
-"""What must always be true of the ledger, each as one query that finds who breaks it.
+"""The ledger's invariants, each as one query that finds the wallets that break it.
 
-Everything is recomputed from the entries, grants, draws and reservations; nothing
-trusts a stored balance. `manage.py check_ledger`, beat and the tests all run these.
-Jobs and payments register theirs, which hold their own rows against the ledger's.
+A query recomputes its facts from entries, grants, draws and reservations, and trusts no
+stored balance. `manage.py check_ledger`, beat and the tests run all of them. Jobs and
+payments register their own with `register`, and compare their rows with the ledger's.
 
-A query yields `(wallet_id, detail)`, and no row when all is well. It reads the tables
-by the names in `TABLES`, so that the same text serves one wallet and all of them. Each
-costs at most a sort of what it reads: see `_one_snapshot`.
+A query returns `(wallet_id, detail)` per violation. It names its tables as `TABLES`
+does, so one text serves one wallet and all wallets. A query costs at most a sort of the
+rows that it reads: see `_one_snapshot`.
 """
 
 import re
@@ -32,7 +32,7 @@ from wallet.models import Wallet
 class Violation:
     """One wallet that breaks one invariant, with the numbers that disagree.
 
-    A row that belongs to no wallet at all has neither wallet nor account.
+    A row that belongs to no wallet has neither wallet nor account.
     """
 
     invariant: str
@@ -45,22 +45,22 @@ class Violation:
         return f"{self.invariant}: {who if self.wallet_id else ''}{self.detail}"
 
 
-# The ledger's own.
+# The ledger's own invariants.
 INVARIANTS: dict[str, str] = {**CHAIN, **CREDITS, **TERMS, **MONEY}
-# And those of the apps above, once Django is set up.
+# Those and the registered ones of other apps; complete once Django is set up.
 EVERY: dict[str, str] = dict(INVARIANTS)
-# Of the anchors themselves, which belong to no wallet.
+# The invariant of the anchors, which belong to no wallet.
 SIGNED = "the anchors are whole and signed"
-# What `manage.py check_ledger` writes to the audit.
+# The kind of audit event that a check writes.
 CHECKED = "ledger_checked"
 
 _OF_ITS_GRANTS = (
     "grant_id = ANY (ARRAY (SELECT id FROM wallet_grant WHERE wallet_id = %(wallet)s))"
 )
-# The names in the queries: what each selects from, and which of it is one wallet's.
+# The table names in the queries: the source of each, and the condition for one wallet.
 TABLES: dict[str, tuple[str, str]] = {
     "wallets": ("* FROM wallet_wallet", "id = %(wallet)s"),
-    # With the row as a value, for the functions that take one.
+    # `line` is the whole row, for functions that take a row.
     "entries": ("e.*, e AS line FROM wallet_entry e", "wallet_id = %(wallet)s"),
     "grants": ("g.*, g AS line FROM wallet_grant g", "wallet_id = %(wallet)s"),
     "texts": (
@@ -82,18 +82,21 @@ OF_ITS_ACCOUNT = (
 def register(
     invariants: Mapping[str, str], tables: Mapping[str, tuple[str, str]]
 ) -> None:
-    """Add an app's invariants, and its tables, to what every check proves."""
+    """Add an app's invariants and tables to every later check.
+
+    Call it in `AppConfig.ready`. Both keep their names, so names must be unique.
+    """
     TABLES.update(tables)
     EVERY.update(invariants)
 
 
 def count() -> int:
-    """How many invariants `check` proves: the queries, and the anchors."""
+    """Return the number of invariants that `check` proves: queries, and the anchors."""
     return len(EVERY) + 1
 
 
 def check(*, actor: str) -> list[Violation]:
-    """All violations; the audit keeps when that was asked, and what was found."""
+    """Return all violations, and record the check and its result in the audit."""
     broken = violations(among=EVERY)
     broken += [Violation(SIGNED, None, None, wrong) for wrong in anchors.faults()]
     wallets = {found.wallet_id for found in broken if found.wallet_id is not None}
@@ -114,11 +117,10 @@ def violations(
     using: BaseDatabaseWrapper | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> list[Violation]:
-    """Every broken invariant of every wallet, or of one wallet.
+    """Return every violation in all wallets, or in one wallet.
 
-    Reads one snapshot and locks nothing, however long it takes. `on_step` is called
-    with the number of queries done so far; to write, it needs another connection
-    than `using`.
+    Reads one snapshot and takes no lock. `on_step` is called after each query with the
+    number of finished queries. It must write over another connection than `using`.
     """
     found = []
     with _one_snapshot(using or connection) as cursor:
@@ -139,21 +141,21 @@ def violations(
 
 
 def scoped(query: str, wallet_id: int | None) -> str:
-    """The query with the tables that it names, cut down to the one wallet if any."""
+    """Return the query with its tables defined, for one wallet if one is given."""
     items = []
     for name, (selected, of_one) in TABLES.items():
         if re.search(rf"\b{name}\b", query):
             one = "" if wallet_id is None else f" WHERE {of_one}"
             items.append(f"{name} AS NOT MATERIALIZED (SELECT {selected}{one})")
-    # The queries are full of format()'s own percent signs.
+    # format() in the queries has percent signs, which psycopg must not read.
     return f"WITH {', '.join(items)} {query.replace('%', '%%')}"
 
 
 @contextmanager
 def _one_snapshot(database: BaseDatabaseWrapper) -> Iterator[CursorWrapper]:
-    """A cursor on one snapshot, with settings that end with it.
+    """Open a cursor on one snapshot, with settings that end with it.
 
-    Within a transaction of the caller's (a test's), that one's isolation remains.
+    Inside a caller's transaction (a test), that transaction's isolation remains.
     """
     begin, end = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "ROLLBACK"
     if database.in_atomic_block:
@@ -167,8 +169,8 @@ def _one_snapshot(database: BaseDatabaseWrapper) -> Iterator[CursorWrapper]:
             cursor.execute(end)
 
 
-# A nested loop over two big inputs is what made a check quadratic: where statistics lag
-# behind, the planner takes a million rows for one. Hash and merge joins stay linear.
+# A nested loop over two big inputs makes a check quadratic. The planner chooses one if
+# its statistics are stale and expect one row of a million. Hash and merge joins do not.
 _SETTINGS = """
     SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
     SET LOCAL enable_nestloop = off; SET LOCAL jit = off; SET LOCAL work_mem = '32MB'

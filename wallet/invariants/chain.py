@@ -1,4 +1,4 @@
-"""What must be true of a wallet's entries as a chain, and of the wallet's own row."""
+"""Invariants of a wallet's chain of entries, and of the wallet's own row."""
 
 CHAIN: dict[str, str] = {
     "entries are numbered from 1 without a gap": """

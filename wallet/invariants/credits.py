@@ -1,4 +1,4 @@
-"""What must be true of grants, draws and reservations, beside their entries."""
+"""Invariants of grants, draws and reservations, compared with their entries."""
 
 CREDITS: dict[str, str] = {
     "available is what the grants have left": """
@@ -18,7 +18,7 @@ CREDITS: dict[str, str] = {
         ) r ON r.wallet_id = w.id
         WHERE w.reserved_micro <> coalesce(r.held, 0)
     """,
-    "a grant has left what nobody drew": """
+    "a grant has left what no movement drew": """
         SELECT g.wallet_id, format('grant %s: %s granted, %s drawn, %s left',
           g.id, g.granted_micro, coalesce(d.drawn, 0), g.remaining_micro)
         FROM grants g LEFT JOIN (

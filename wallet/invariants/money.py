@@ -1,4 +1,4 @@
-"""What must be true of claw-backs, budgets, and of credits as a whole."""
+"""Invariants of claw-backs and budgets, and of credits as a whole."""
 
 MONEY: dict[str, str] = {
     "a purchase lacks what its claw-backs took": """

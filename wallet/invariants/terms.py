@@ -1,4 +1,4 @@
-"""What must be true of the terms that credits were given, kept and limited on.
+"""Invariants of the terms of grants, reservations and limits.
 
 A row has the terms so that a movement can read them. An entry has them so that the
 chain proves them. Entries of version 1 have no terms: `ledger.book_missing_terms` books

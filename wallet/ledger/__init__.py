@@ -1,13 +1,13 @@
 """The ledger: the only caller of the SQL functions in `wallet/sql/`.
 
 Each function is one database round trip that locks the account's wallet, checks and
-writes. It either happens wholly and answers with the facts, or refuses with a
-`DomainError` and has moved nothing. Amounts are integer micro-credits, accounts are
-ids of `accounts.User`. Time is the database's, read under the lock.
+writes. It either commits the whole movement and returns the facts, or raises a
+`DomainError` and moves nothing. Amounts are integer micro-credits. Accounts are ids of
+`accounts.User`. The time is the database's, read under the lock.
 
 `then` lets a caller write its own consequence (a job's result) in the same round
-trip: a CTE that reads the one-row table `moved`, so the wallet stays locked no
-longer than the movement needs.
+trip: a CTE that reads the one-row table `moved`. So the wallet's lock lasts no longer
+than the movement. `docs/examples/settle.md` shows a reservation and its settlement.
 """
 
 from wallet.ledger.budgets import (

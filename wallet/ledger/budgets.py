@@ -1,5 +1,6 @@
-"""How far a wallet may go: what a person lets an app spend in a month, and how deep
-debt may become. The chain of entries proves both.
+"""A wallet's limits: monthly budgets by app, and the overdraft limit.
+
+The chain of entries proves both.
 """
 
 from typing import LiteralString
@@ -14,11 +15,11 @@ from wallet.outcomes import Spending
 def set_budget(
     *, account_id: UUID, app: App, limit_micro: int | None
 ) -> tuple[Spending, Spending]:
-    """Limit what an app may spend each month, or (None) lift the limit, as the owner.
+    """Set the monthly limit of an app, or lift it (None), as the wallet's owner.
 
-    Answers with this month before and after. What was spent this month counts, also
-    from before there was a limit; a limit below that stops further spending and takes
-    nothing back.
+    Returns this month's spending under the old limit and under the new one. Spending
+    earlier this month counts, also from before the first limit. A limit below that
+    stops further spending and returns no credits.
     """
     row = call(
         "SELECT * FROM ledger.set_budget_by(%(account)s, %(app)s, %(limit)s,"
@@ -35,9 +36,9 @@ def set_budget(
 
 
 def spending(*, account_id: UUID) -> dict[UUID, Spending]:
-    """This month by app id: the apps with a limit, and those that have spent.
+    """Return this month's spending by app id, for apps with a limit or with spending.
 
-    By now, as the balance is: waits for no lock and for no sweeper.
+    Counts expiries that no sweep has booked yet, as `balance` does. Takes no lock.
     """
     found = rows(
         "SELECT * FROM ledger.spending(%(account)s)",
@@ -49,9 +50,9 @@ def spending(*, account_id: UUID) -> dict[UUID, Spending]:
 
 
 def set_overdraft_limit(*, account_id: UUID, limit_micro: int, actor: str) -> int:
-    """Let apps with the policy `overflow` take the wallet so deep into debt.
+    """Set how much debt apps with the policy `overflow` may cause.
 
-    Returns the limit before. A deeper debt stays, and is not added to.
+    Returns the previous limit. A debt above the limit stays, and cannot grow.
     """
     row = call(
         "SELECT * FROM ledger.set_overdraft_limit(%(account)s, %(limit)s, %(actor)s)",
@@ -63,15 +64,16 @@ def set_overdraft_limit(*, account_id: UUID, limit_micro: int, actor: str) -> in
 def book_missing_terms(*, account_id: UUID) -> int:
     """Book the terms that rows of older releases have and their entries lack.
 
-    Returns how many entries that took: none, where it was done before.
+    Returns the number of new entries; a repeat returns 0.
     """
     row = call("SELECT * FROM ledger.adopt(%(account)s)", {"account": account_id})
     return int(row["booked"])
 
 
 def book_all_missing_terms(*, limit: int = 10_000) -> int:
-    """The same for at most `limit` wallets with a grant that lacks its terms, each in
-    its own transaction. Returns how many there were.
+    """Book missing terms in at most `limit` wallets, each in its own transaction.
+
+    Returns the number of wallets; 0 means that no grant lacks its terms.
     """
     found = tuples(_WITHOUT_TERMS, {"limit": limit})
     for (account_id,) in found:

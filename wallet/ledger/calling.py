@@ -1,4 +1,4 @@
-"""One call of a function in `wallet/sql/`, and what its refusals become here."""
+"""Call a function in `wallet/sql/`, and translate its refusals into `DomainError`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +23,13 @@ Refusal = (
     InsufficientCredits | BudgetExceeded | AppNotGranted | AppInactive | TokenEnded
 )
 
-# The unique constraint behind every money key.
+# The unique constraint of every money key.
 ONCE = "a_money_key_moves_credits_once"
 
 
 @contextmanager
 def one_account_per_key() -> Iterator[None]:
+    """Raise `DuplicateKey` if the money key has moved another account's credits."""
     try:
         yield
     except IntegrityError as taken:
@@ -38,13 +39,13 @@ def one_account_per_key() -> Iterator[None]:
 
 
 def raise_refusal(row: Mapping[str, Any], required_micro: int) -> None:
-    """Raise what the wallet, the app's budget or the person's consent refused."""
+    """Raise the refusal of the wallet, the budget or the consent, if there is one."""
     if refused := refusal_of(row, required_micro):
         raise refused
 
 
 def refusal_of(row: Mapping[str, Any], required_micro: int) -> Refusal | None:
-    """The refusal of a charge, or None where it was made."""
+    """Return the refusal of a charge, or None if the charge was made."""
     match row["outcome"]:
         case "app_not_granted":
             return AppNotGranted("This person has not let the app spend their credits.")
@@ -67,15 +68,17 @@ def refusal_of(row: Mapping[str, Any], required_micro: int) -> Refusal | None:
 def insufficient_credits(
     required_micro: int, available_micro: int
 ) -> InsufficientCredits:
+    """Return the refusal with its facts in credits."""
     return InsufficientCredits(
         "There are not enough credits for this.",
         required=from_micro(required_micro),
-        # Nobody who owes is told that they have less than nothing.
+        # A wallet in debt reads as 0 available, not as a negative number.
         available=from_micro(max(0, available_micro)),
     )
 
 
 def refuse_resolved(row: dict[str, Any]) -> None:
+    """Raise `AlreadyResolved` if the function answered so."""
     if row["outcome"] == "already_resolved":
         raise AlreadyResolved("The reservation was settled or released before.")
 
@@ -95,7 +98,10 @@ def call(
 
 
 def checked_actor(actor: str) -> str:
-    """The actor, which entries keep for ever. Raises where it is an address."""
+    """Return the actor. Raises `ValueError` for an email address.
+
+    Entries keep the actor for ever, so it must not be personal data.
+    """
     if "@" in actor:
         raise ValueError("An entry's actor is an id or a code, such as user:<id>.")
     return actor

@@ -1,14 +1,14 @@
-"""Money that goes back takes its credits with it; money that returns brings them back.
+"""Take credits back when their money is refunded, and reinstate them if it returns.
 
-What a payment's refund or dispute may rely on:
+A payment's refund or dispute may rely on this:
 
-* The purchase is named by the money key that `grant` was called with.
-* Each call happens once per `key` for ever; a repeat, at once or years later, answers
-  with the first movement and moves nothing.
-* All claw-backs of a purchase together, less what was reinstated, never exceed what it
-  granted. The database refuses it too.
-* Order does not matter to safety: a refund that is heard of before its purchase raises
-  `UnknownPurchase`, moves nothing, and may be tried again under the same key.
+* The money key of its `grant` names the purchase.
+* Each call happens once per `key` for ever. A repeat, now or years later, returns the
+  first movement and moves nothing.
+* All claw-backs of a purchase, less the reinstated ones, never exceed its grant. A
+  constraint of the database refuses more, too.
+* Any order is safe. A refund that arrives before its purchase raises `UnknownPurchase`
+  and moves nothing. The caller may retry it under the same key.
 """
 
 from uuid import UUID
@@ -37,11 +37,13 @@ def claw_back(
 ) -> ClawedBack:
     """Take credits of a paid grant back, for money that was refunded or is disputed.
 
-    Takes what is left of that grant, then the other credits in spending order, then
-    what only other apps may spend; the rest becomes debt. What running jobs have
-    reserved stays theirs. `amount_micro` is above 0. It never lacks credits; it raises
-    `UnknownPurchase`, `ExceedsPurchase`, or `DuplicateKey` where the key has moved
-    something else.
+    1. Takes the rest of that grant, then other credits in spending order, then credits
+       that only other apps may spend.
+    2. The missing part becomes debt, so a claw-back never lacks credits.
+
+    Credits that jobs have reserved stay reserved. `amount_micro` is above 0. Raises
+    `UnknownPurchase`, `ExceedsPurchase`, or `DuplicateKey` if the key has moved another
+    account's credits.
     """
     with one_account_per_key():
         row = call(
@@ -78,14 +80,16 @@ def claw_back(
 def reinstate(
     *, account_id: UUID, claw_back_key: str, actor: str, reason: str, key: str
 ) -> Reinstated:
-    """Give a whole claw-back back, once, for money that was won back.
+    """Reinstate a whole claw-back, once, because its money was won back.
 
-    Forgives the debt that it made as far as it is still owed, and returns what it took
-    to the very grants it came from; a grant that expired meanwhile lapses at once.
-    Debt that was repaid meanwhile comes back as a grant on the purchase's own terms.
-    `claw_back_key` is the `key` of the claw-back; where money may return in parts,
-    claw it back in those parts. Raises `UnknownClawBack`, `AlreadyReinstated` (under
-    another key), or `DuplicateKey` where the key has moved something else.
+    1. Forgives the claw-back's debt as far as it is still owed.
+    2. Returns the drawn credits to the grants that they came from. A grant that has
+       expired in the meantime expires at once.
+    3. Grants the debt that was repaid in the meantime, on the purchase's terms.
+
+    `claw_back_key` is the `key` of the claw-back. If money may return in parts, claw it
+    back in those parts. Raises `UnknownClawBack`, `AlreadyReinstated` (under another
+    key), or `DuplicateKey` if the key has moved another account's credits.
     """
     with one_account_per_key():
         row = call(

@@ -23,12 +23,15 @@ from wallet.outcomes import (
     Taken,
 )
 
-# An app's id that no app has.
+# An id that no app has.
 NO_APP = UUID(int=0)
 
 
 def balance(*, account_id: UUID, app_id: UUID | None = None) -> Balance:
-    """The balance by now. Waits for no lock and for no sweeper."""
+    """Return the balance as of now, also of expiries that no sweep has booked.
+
+    With `app_id`, `credits_micro` is what that app may spend. Takes no lock.
+    """
     row = call(
         "SELECT * FROM ledger.balance(%(account)s, %(app)s)",
         {"account": account_id, "app": app_id},
@@ -37,9 +40,10 @@ def balance(*, account_id: UUID, app_id: UUID | None = None) -> Balance:
 
 
 def balance_at(*, account_id: UUID, slug: str) -> Balance:
-    """The balance by now as the app `slug` sees it: without what only others may spend.
+    """Return the balance as of now for the app `slug`.
 
-    Where there is no such app, only what every app may spend is left.
+    It leaves out credits that only other apps may spend. An unknown slug counts as an
+    app without credits of its own.
     """
     row = call(
         "SELECT * FROM ledger.balance(%(account)s, coalesce((SELECT id FROM"
@@ -63,10 +67,10 @@ def grant(
     given_by: App | None = None,
     reason: str = "",
 ) -> Granted:
-    """Give credits, once per `key` for ever.
+    """Grant credits, once per `key` for ever; a repeat returns `created` False.
 
-    `only_for` restricts who may spend them; `given_by` names the app whose arrival
-    gave them. Paid grants and adjustments repay debt first.
+    `only_for` is the only app that may spend them. `given_by` is the app that the
+    account joined when it got them. Paid grants and adjustments repay debt first.
     """
     paid_from = "stripe" if category == Grant.Category.PAID else "issuance"
     row = call(
@@ -110,8 +114,8 @@ def consume(
     """Charge at once, without a job, once per `key` for ever.
 
     `by_person` is as for `reserve`. Raises `InsufficientCredits`, `BudgetExceeded`,
-    `AppNotGranted` and `AppInactive`. A repeated key answers with the first movement.
-    `then` must write nothing unless `moved.outcome = 'taken'`.
+    `AppNotGranted`, `AppInactive` and `TokenEnded`. A repeated key returns the first
+    movement. `then` must write nothing unless `moved.outcome = 'taken'`.
     """
     return _take(
         account_id,
@@ -130,11 +134,11 @@ def consume(
 def consume_many(
     *, app: App, actor: str, charges: Iterable[Charge]
 ) -> list[Taken | Refusal]:
-    """Many charges in one round trip, answered in the order given.
+    """Make many charges in one round trip; returns one answer per charge, in order.
 
-    Each stands for itself: one that cannot be covered is answered with its refusal
-    and the others are charged all the same. A key that has charged another account is
-    the caller's mistake: it raises `DuplicateKey` and nothing is charged.
+    A charge that is refused returns its refusal, and the other charges are made. A key
+    that has charged another account is the caller's mistake: it raises `DuplicateKey`,
+    and no charge is made.
     """
     wanted = list(charges)
     with one_account_per_key():
@@ -161,9 +165,9 @@ def consume_many(
 def adjust(
     *, account_id: UUID, amount_micro: int, actor: str, reason: str, key: str
 ) -> Granted | Taken:
-    """Staff give (positive) or take back (negative) credits, once per `key`.
+    """Grant (positive) or take (negative) credits as staff, once per `key`.
 
-    Raises `InsufficientCredits` when there is less to take than asked.
+    Raises `InsufficientCredits` if the wallet holds less than the amount to take.
     """
     if amount_micro > 0:
         return grant(

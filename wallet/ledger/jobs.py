@@ -1,4 +1,4 @@
-"""A job's credits: reserved, then settled, released or expired."""
+"""A job's credits: reserve, then settle, release or expire."""
 
 from uuid import UUID
 
@@ -32,14 +32,15 @@ def reserve(
     by_person: bool = False,
     then: Consequence | None = None,
 ) -> Reserved:
-    """Set credits aside for a job. An amount of 0 books nothing.
+    """Reserve credits for a job. An amount of 0 books nothing.
 
-    `by_person`: they ask for it themselves, which is their consent; the caller records
-    it in the same transaction, after this. Else they must have let the app before, and
-    a revocation that is committed before the wallet was locked is always seen.
+    * `by_person`: the account's own request, which is its consent. The caller records
+      the consent in the same transaction, after this call.
+    * Otherwise the account must have a live consent for the app. A revocation that
+      commits before the wallet is locked is always seen.
 
-    Raises `InsufficientCredits`, `BudgetExceeded`, `AppNotGranted` and `AppInactive`;
-    `then` must write nothing unless `moved.outcome = 'reserved'`.
+    Raises `InsufficientCredits`, `BudgetExceeded`, `AppNotGranted`, `AppInactive` and
+    `TokenEnded`. `then` must write nothing unless `moved.outcome = 'reserved'`.
     """
     row = call(
         "SELECT * FROM ledger.reserve_by(%(by)s, %(account)s, %(app)s, %(job)s,"
@@ -101,7 +102,7 @@ def settle(
         then,
     )
     if row["outcome"] == "insufficient_credits":
-        # What it has reserved counts: that much of the cost is there already.
+        # The reservation covers part of the cost, so it counts as available.
         raise insufficient_credits(cost_micro, row["charged_micro"])
     raise_refusal(row, row["required_micro"])
     refuse_resolved(row)
@@ -124,10 +125,10 @@ def release(
     reason: str = "",
     then: Consequence | None = None,
 ) -> Released:
-    """Give a job's whole reservation back. Raises `AlreadyResolved`.
+    """Return a job's whole reservation. Raises `AlreadyResolved`.
 
-    Nothing is moved where nothing was reserved or the reservation has expired.
-    `then` must write nothing where `moved.outcome = 'already_resolved'`.
+    A missing or expired reservation moves nothing.
+    `then` must write nothing if `moved.outcome = 'already_resolved'`.
     """
     row = call(
         "SELECT * FROM ledger.release(%(account)s, %(app)s, %(job)s, %(actor)s,"
@@ -151,19 +152,19 @@ def release(
 
 
 def expire(*, account_id: UUID) -> int:
-    """Book what is due by now in one wallet; returns how many entries that took.
+    """Book what is due by now in one wallet; returns the number of new entries.
 
-    Readers never wait for it: the balance already reads as if it had run.
+    `balance` counts due expiries without it.
     """
     row = call("SELECT * FROM ledger.expire(%(account)s)", {"account": account_id})
     return int(row["booked"])
 
 
 def expire_due(*, limit: int = 10_000) -> int:
-    """Book what is due in every wallet that holds an expired grant.
+    """Book what is due in every wallet with an expired grant; returns new entries.
 
-    Ids are read unlocked and each wallet is its own transaction; one that is broken
-    is recorded and stops no other.
+    Reads at most `limit` ids without a lock. Each wallet is its own transaction. A
+    wallet that fails is recorded as a `Failure` and stops no other.
     """
     sweep, done = Sweep("wallet.expire_grants"), 0
     due = (

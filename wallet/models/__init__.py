@@ -1,7 +1,7 @@
-"""The ledger's tables. `wallet/sql/` writes them; everything else only reads.
+"""The ledger's tables. `wallet/sql/` writes them; other code only reads them.
 
-Amounts are micro-credits. A wallet's row carries its balance and the head of its
-chain of entries; `manage.py check_ledger` proves that both follow from the entries.
+Amounts are micro-credits. A wallet's row has its balance and the head of its chain of
+entries. `manage.py check_ledger` proves that both follow from the entries.
 """
 
 from wallet.models.adjustments import Adjustment

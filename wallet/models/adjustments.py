@@ -1,4 +1,4 @@
-"""What staff asked to do to a wallet, and the words that go with it."""
+"""Adjustments that staff requested, with their texts."""
 
 import uuid
 
@@ -9,11 +9,11 @@ from django.utils import timezone
 
 
 class Adjustment(models.Model):
-    """One adjustment by staff: booked at once, or waiting for a second person.
+    """One adjustment by staff: booked at once, or pending for a second person.
 
-    The entries say what moved. This row has the texts, which may be erased without
-    touching an entry. A trigger keeps whose it is, its amount and its reason as they
-    were asked for, and a decision as it was made.
+    The entries have the movement. This row has the texts, which can be erased without
+    changing an entry. A trigger refuses a change of account, requester, amount and
+    reason, and of a decision.
     """
 
     class State(models.TextChoices):
@@ -30,7 +30,7 @@ class Adjustment(models.Model):
         PROMOTION = "promotion", "Promotion"
         OTHER = "other", "Other"
 
-    # The id of the form, which names the money key.
+    # The id of the form, and part of the money key.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="adjustments"
@@ -44,7 +44,7 @@ class Adjustment(models.Model):
         "text for the customer", max_length=200, blank=True
     )
     state = models.CharField(max_length=8, choices=State)
-    # Empty for one by the shell: `shell` says which login.
+    # Empty for an adjustment from the shell; `shell` has the login.
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
@@ -54,7 +54,7 @@ class Adjustment(models.Model):
     )
     shell = models.CharField(max_length=120, blank=True)
     requested_at = models.DateTimeField()
-    # A request that waits lapses then, by time.
+    # A pending request lapses at this time.
     lapses_at = models.DateTimeField(null=True)
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -98,7 +98,7 @@ class Adjustment(models.Model):
 
     @property
     def lapsed(self) -> bool:
-        """Whether the time to decide has passed."""
+        """Whether the request is pending and past its time to decide."""
         if self.state != self.State.PENDING or self.lapses_at is None:
             return False
         return self.lapses_at <= timezone.now()

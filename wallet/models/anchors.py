@@ -1,4 +1,4 @@
-"""Heads of wallets' chains, signed: what a chain must still contain."""
+"""Signed heads of wallets' chains, which the chains must contain for ever."""
 
 from django.db import models
 from django.db.models import Q
@@ -8,14 +8,17 @@ from wallet.models.wallets import Wallet
 
 
 class Anchor(models.Model):
-    """A signed list of heads. Never changed once it is signed; see `wallet.anchors`."""
+    """A signed list of heads. A trigger refuses changes after the signature.
+
+    See `wallet.anchors`.
+    """
 
     # From 1, without a gap.
     number = models.BigIntegerField(unique=True)
     begun_at = models.DateTimeField(db_default=Now())
-    # The wallet up to which heads are listed, while it is being made.
+    # The id of the last listed wallet, while the anchor is being made.
     through = models.BigIntegerField(default=0)
-    # The very line that is signed, and its signature; empty until all heads are there.
+    # The signed line and its signature; empty until all heads are listed.
     statement = models.TextField(blank=True)
     signature = models.BinaryField(max_length=64, null=True)
 
@@ -33,7 +36,7 @@ class Anchor(models.Model):
 
 
 class AnchoredHead(models.Model):
-    """One wallet's chain as an anchor found it: entry `seq` has the hash `head`."""
+    """One wallet's head in an anchor: its entry `seq` has the hash `head`."""
 
     anchor = models.ForeignKey(
         Anchor, on_delete=models.PROTECT, db_index=False, related_name="heads"

@@ -1,4 +1,4 @@
-"""The lines of the ledger, and the texts beside them."""
+"""The entries of the ledger, and the texts beside them."""
 
 import uuid
 
@@ -11,13 +11,13 @@ from wallet.models.wallets import Wallet
 
 
 class Text(models.Model):
-    """What was said of a movement, by staff or by an app: may be personal data.
+    """The free text of a movement by staff or by an app; it may be personal data.
 
     Its entries have the digest of `salt` and `said`. Both are erased together, and the
-    chain stays whole; see `wallet.texts`.
+    chain stays valid; see `wallet.texts`.
     """
 
-    # Found by its entries. An index and a check of the key would cost every charge.
+    # Read through its entries. An index or a foreign key would slow every charge down.
     wallet = models.ForeignKey(
         Wallet, on_delete=models.PROTECT, db_index=False, db_constraint=False
     )
@@ -39,11 +39,11 @@ class Text(models.Model):
 
 
 class Entry(models.Model):
-    """One line of the ledger. Never updated, never deleted: triggers refuse it.
+    """One entry of the ledger. Triggers refuse every update and deletion.
 
     `debit` loses the amount and `credit` gains it. `available`, `reserved` and `debt`
-    are the wallet's own; `issuance`, `revenue:{app}`, `breakage` and `stripe` are
-    names only and have no row.
+    are the wallet's own accounts. `issuance`, `revenue:{app}`, `breakage` and `stripe`
+    are names without a row.
     """
 
     class Kind(models.TextChoices):
@@ -61,7 +61,7 @@ class Entry(models.Model):
         LAPSE = "lapse", "grant expired"
         CLAW_BACK = "claw_back", "claw back"
         REINSTATE = "reinstate"
-        # These move nothing.
+        # Entries of these kinds move no credits.
         LIMIT = "limit", "limit set"
         TERMS = "terms", "terms recorded"
 
@@ -75,7 +75,7 @@ class Entry(models.Model):
     available_after = models.BigIntegerField()
     reserved_after = models.BigIntegerField()
     debt_after = models.BigIntegerField()
-    # What a job cost beyond what could be charged; on the movement's first entry.
+    # The unpaid part of a job's cost, on the movement's first entry.
     uncovered_micro = models.BigIntegerField(default=0)
     reservation = models.ForeignKey(
         Reservation, on_delete=models.PROTECT, null=True, db_index=False
@@ -87,30 +87,30 @@ class Entry(models.Model):
     app = models.ForeignKey(
         App, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
     )
-    # No foreign key: jobs stand above the wallet.
+    # No foreign key: the app `jobs` depends on the wallet, not the reverse.
     job_id = models.UUIDField(null=True)
-    # An id or a code, never a name or an address: it is hashed for ever.
+    # An id or a code, never a name or an address, because the hash keeps it for ever.
     actor = models.CharField(max_length=120)
-    # The ledger's own words. Free text is in `text`, and in the reasons of version 1.
+    # The ledger's own code. Free text is in `text`; in version 1 it is here.
     reason = models.TextField(blank=True)
     text = models.ForeignKey(
         Text,
         on_delete=models.PROTECT,
         null=True,
         db_index=False,
-        # Texts are never deleted (a trigger), and a check would cost every charge.
+        # A trigger refuses to delete texts, and a foreign key would slow charges down.
         db_constraint=False,
         related_name="entries",
     )
     text_digest = models.BinaryField(max_length=32, null=True)
-    # What a grant, a reservation or a limit was given as: `ledger.grant_terms` & co.
+    # The terms of a grant, reservation or limit, as `ledger.grant_terms` writes them.
     terms = models.TextField(null=True)
-    # The money key: permanent, so an old request never moves credits twice.
+    # The money key. It is permanent, so an old request never moves credits twice.
     key = models.CharField(max_length=255, null=True)
     booked_at = models.DateTimeField()
     prev_hash = models.BinaryField(max_length=32)
     hash = models.BinaryField(max_length=32)
-    # Of what the hash is made (`ledger.entry_hash`). Empty: version 1.
+    # The version of the hashed text (`ledger.entry_hash`). Empty: version 1.
     hash_version = models.SmallIntegerField(null=True)
 
     class Meta:
@@ -157,7 +157,10 @@ class Entry(models.Model):
 
     @property
     def shown_reason(self) -> str:
-        """Why, in the words that it was booked with; `text` is read for it."""
+        """The reason for people: the free text, "(erased)", or the ledger's code.
+
+        Reads the row `text`.
+        """
         if self.text is None:
             return self.reason
         return "(erased)" if self.text.said is None else self.text.said

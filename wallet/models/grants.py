@@ -1,4 +1,4 @@
-"""Where credits came from, what jobs set aside of them, and what went back."""
+"""Grants, and the reservations, claw-backs and draws on them."""
 
 import uuid
 
@@ -11,7 +11,7 @@ from wallet.models.wallets import Wallet
 
 
 class Grant(models.Model):
-    """Credits that came in together, and what is left of them."""
+    """Credits of one source with the same terms, and the rest of them."""
 
     class Source(models.TextChoices):
         STARTER = "starter"
@@ -33,20 +33,20 @@ class Grant(models.Model):
     priority = models.SmallIntegerField(default=50)
     granted_micro = models.BigIntegerField()
     remaining_micro = models.BigIntegerField()
-    # Taken back with the money that bought it, less what was reinstated.
+    # Clawed back with the money that bought it, less reinstated amounts.
     clawed_back_micro = models.BigIntegerField(db_default=0)
-    # For the indexes below. With remaining_micro itself in their conditions, every
-    # draw would write to all of them: PostgreSQL updates in place (HOT) only where
-    # no column that an index mentions has changed.
+    # For the indexes below. With `remaining_micro` in their conditions, every draw
+    # would write to all of them: PostgreSQL updates a row in place (HOT) only if no
+    # column that an index mentions has changed.
     has_credits = models.GeneratedField(
         expression=Q(remaining_micro__gt=0),  # type: ignore[arg-type]  # a Q will do
         output_field=models.BooleanField(),
         db_persist=True,
     )
     expires_at = models.DateTimeField(null=True)
-    # Only this app may spend it; empty: any app.
+    # The only app that may spend it; empty: every app.
     app = models.ForeignKey(App, on_delete=models.PROTECT, null=True, related_name="+")
-    # The app whose arrival gave it (a starter grant).
+    # The app that granted it (a starter grant).
     given_by = models.ForeignKey(
         App, on_delete=models.PROTECT, null=True, related_name="+"
     )
@@ -96,7 +96,7 @@ class Grant(models.Model):
 
 
 class Reservation(models.Model):
-    """Credits set aside for one job, whose id it shares. Resolved once."""
+    """Credits reserved for one job. It has the job's id, and is resolved once."""
 
     class Status(models.TextChoices):
         OPEN = "open"
@@ -139,16 +139,16 @@ class Reservation(models.Model):
 
 
 class ClawBack(models.Model):
-    """Credits taken back with a purchase's money, so that they can be given back.
+    """Credits taken back with a purchase's money, with the facts to reinstate them.
 
-    `debt_micro` is what the wallet no longer had; the rest is in the draws.
+    `debt_micro` is the part that the wallet lacked. The draws have the rest.
     """
 
     grant = models.ForeignKey(Grant, on_delete=models.PROTECT)
     movement_id = models.UUIDField(unique=True)
     amount_micro = models.BigIntegerField()
     debt_micro = models.BigIntegerField()
-    # The movement that gave all of it back; empty: none has.
+    # The movement that reinstated all of it, or empty.
     reinstatement_id = models.UUIDField(null=True, unique=True)
     created_at = models.DateTimeField(db_default=Now())
 
@@ -168,7 +168,7 @@ class ClawBack(models.Model):
 
 
 class Draw(models.Model):
-    """Which grant paid: how much a movement took from it, and how much came back."""
+    """A movement's draw on one grant: the amount, and the returned part of it."""
 
     movement_id = models.UUIDField()
     reservation = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""A wallet, and what a person lets each app spend of it."""
+"""A wallet, and the monthly budgets of apps in it."""
 
 from django.conf import settings
 from django.db import models
@@ -11,12 +11,12 @@ GENESIS = b"\x00" * 32
 
 
 class Wallet(models.Model):
-    """One per account. Locked first by every movement, so its entries have an order."""
+    """One per account. Every movement locks it first, so its entries have an order."""
 
     account = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     available_micro = models.BigIntegerField(default=0)
     reserved_micro = models.BigIntegerField(default=0)
-    # Owed after an overflow or a clawback; later paid grants repay it first.
+    # Owed after an overflow or a claw-back; later paid grants repay it first.
     debt_micro = models.BigIntegerField(default=0)
     overdraft_limit_micro = models.BigIntegerField(default=0)
     seq = models.BigIntegerField(default=0)
@@ -47,10 +47,10 @@ class Wallet(models.Model):
 
 
 class Budget(models.Model):
-    """What a person lets one app spend a calendar month (UTC). No row: no limit.
+    """An app's limit in one wallet for each calendar month (UTC). No row: no limit.
 
-    `spent_micro` is that month's spending with what its jobs still reserve. A row of an
-    earlier month counts as nothing spent; the next movement writes that down.
+    `spent_micro` is that month's spending, open reservations included. A row of an
+    earlier month counts as 0 spent; the next movement updates it.
     """
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, db_index=False)
@@ -58,7 +58,7 @@ class Budget(models.Model):
         App, on_delete=models.PROTECT, db_index=False, related_name="+"
     )
     limit_micro = models.BigIntegerField()
-    # The first day of it.
+    # The first day of the month that `spent_micro` counts.
     month = models.DateField()
     spent_micro = models.BigIntegerField()
 

@@ -31,7 +31,7 @@ def test_a_word_is_left_after_the_commit_and_one_is_enough(queue: redis.Redis) -
         assert queue.llen("webhooks") == 0
     until(lambda: queue.llen("webhooks") == 1)
     nudges.wake_courier()
-    until(lambda: not nudges._messenger().is_set())
+    until(lambda: not nudges._nudge_event().is_set())
     assert queue.llen("webhooks") == 1
 
 
@@ -39,7 +39,7 @@ def test_what_is_rolled_back_leaves_no_word(queue: redis.Redis) -> None:
     with transaction.atomic():
         nudges.wake_courier()
         transaction.set_rollback(True)
-    assert not nudges._messenger().is_set()
+    assert not nudges._nudge_event().is_set()
 
 
 def test_with_valkey_gone_nobody_notices(
@@ -51,5 +51,5 @@ def test_with_valkey_gone_nobody_notices(
     monkeypatch.setattr(nudges, "heartbeat_redis", gone)
     for _ in range(100):
         nudges.wake_courier()
-    until(lambda: not nudges._messenger().is_set())
+    until(lambda: not nudges._nudge_event().is_set())
     assert queue.llen("webhooks") == 0

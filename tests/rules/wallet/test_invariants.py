@@ -54,7 +54,7 @@ CORRUPTIONS = {
         "UPDATE wallet_reservation SET status = 'released', resolved_at = now()"
         " WHERE status = 'open'"
     ),
-    "a grant has left what nobody drew": (
+    "a grant has left what no movement drew": (
         "UPDATE wallet_draw SET amount_micro = amount_micro + 1"
     ),
     "every grant was booked once, in full": (

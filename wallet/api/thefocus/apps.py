@@ -18,7 +18,7 @@ from focus.money import from_micro
 from focus.web.routing import either_slash
 from wallet import budgets
 
-# A script's token must not widen what a person allowed, nor an app its own limit.
+# Neither a script's token nor an app may raise a limit that a person set.
 WRITE = access.Access(access.PRESENT)
 
 

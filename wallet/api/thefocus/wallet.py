@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_serializer,
+)
 from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -39,7 +44,8 @@ class AppOfAccount(AppGrant):
     granted_at = serializers.DateTimeField(allow_null=True)
 
 
-class Wallet(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Wallet")
+class WalletBody(serializers.Serializer[Any]):
     account = Account()
     apps = AppOfAccount(many=True)
     app_grant = AppGrant(allow_null=True)
@@ -82,7 +88,7 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
                 " token without the scope `jobs:write` only reads.",
             )
         ],
-        responses={200: Wallet, 404: None},
+        responses={200: WalletBody, 404: None},
         examples=[OpenApiExample("A new account", EXAMPLE, response_only=True)],
     )
     def retrieve(self, request: Request) -> Response:
@@ -120,7 +126,7 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
 
 
 def _grant(app: App, apps: list[Membership]) -> dict[str, Any]:
-    """What the account got of this app, also where it has not met the app yet."""
+    """Return the account's starter grant of the app, also before it joined the app."""
     newcomer = Membership(app, app.starter_credits_micro, None)
     return _row(next((each for each in apps if each.app == app), newcomer))
 

@@ -22,29 +22,31 @@ class Command(BaseCommand):
             "--reason",
             required=True,
             metavar="TEXT",
-            help="for staff alone",
+            help="the reason, which only staff can read",
         )
         parser.add_argument(
             "--customer-text",
             default="",
             metavar="TEXT",
-            help="what the customer reads beside the movement, up to 200 letters",
+            help="shown to the customer beside the movement, up to 200 characters",
         )
         parser.add_argument(
             "--key",
-            help="names this adjustment: however often it is run, it is booked once",
+            help="names this adjustment, so that a repeat of the command books it once",
         )
 
     def handle(self, **options: Any) -> None:
         owner = User.objects.with_email(options["email"]).first()
         if owner is None:
-            raise CommandError(f"Nobody here has the email {options['email']}.")
+            raise CommandError(f"No account has the email {options['email']}.")
         reason = options["reason"].strip()
         if not reason:
-            raise CommandError("Say why: --reason must not be empty.")
+            raise CommandError("--reason must not be empty.")
         text = options["customer_text"].strip()
         if len(reason) > 400 or len(text) > 200:
-            raise CommandError("At most 400 letters of reason, 200 for the customer.")
+            raise CommandError(
+                "--reason takes at most 400 characters, --customer-text 200."
+            )
         key = f"adjust:{options['key'] or uuid.uuid4()}"
         try:
             amount = adjustments.read_amount(options["amount"])
@@ -78,7 +80,7 @@ class Command(BaseCommand):
 def _login() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # A container's user need not have a name.
+    except (KeyError, OSError):  # A container's user may have no name.
         return "unknown"
 
 

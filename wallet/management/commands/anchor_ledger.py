@@ -1,4 +1,4 @@
-"""`manage.py anchor_ledger`: sign the heads of the wallets that moved, now."""
+"""`manage.py anchor_ledger`: sign the heads of the changed wallets now."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from wallet import anchors, ledger
 
 
 class Command(BaseCommand):
-    help = "Sign the heads of all wallets that moved since the last anchor, now."
+    help = "Sign the heads of all wallets that changed since the last anchor, now."
 
     def handle(self, **_options: Any) -> None:
         while ledger.book_all_missing_terms():

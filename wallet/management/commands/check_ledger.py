@@ -1,4 +1,4 @@
-"""`manage.py check_ledger`: prove the ledger, or say which wallet breaks what."""
+"""`manage.py check_ledger`: check every invariant and name the broken wallets."""
 
 from typing import Any
 

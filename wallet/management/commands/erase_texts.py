@@ -14,7 +14,7 @@ from wallet import texts
 class Command(BaseCommand):
     help = (
         "Erase the free texts of an account's entries, jobs and usage for ever. The"
-        " chain of entries stays whole, and no amount changes."
+        " chain of entries stays valid, and no amount changes."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

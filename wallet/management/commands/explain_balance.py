@@ -1,4 +1,4 @@
-"""`manage.py explain_balance EMAIL`: why this balance is what it is, line by line."""
+"""`manage.py explain_balance EMAIL`: explain a balance, line by line."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from wallet import explain
 
 
 class Command(BaseCommand):
-    help = "Tell in plain lines what makes up a balance; exit 1 if it does not add up."
+    help = "Explain a balance in lines that add up to it; exit 1 if they do not."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", metavar="EMAIL")
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         owner = User.objects.with_email(options["email"]).first()
         if owner is None:
-            raise CommandError(f"Nobody here has the email {options['email']}.")
+            raise CommandError(f"No account has the email {options['email']}.")
         explained = explain.explain(account_id=owner.pk)
         self.stdout.write(f"The balance of {owner} ({owner.pk})\n\n{explained}")
         if not explained.adds_up:

@@ -1,4 +1,4 @@
-"""`manage.py export_anchor [NUMBER]`: a signed list of heads, to keep elsewhere."""
+"""`manage.py export_anchor [NUMBER]`: print an anchor's file, to keep elsewhere."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from wallet.models import Anchor
 
 
 class Command(BaseCommand):
-    help = "Print an anchor's file (the last one's) or the public keys."
+    help = "Print an anchor's file (by default the last one's) or the public keys."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("number", metavar="NUMBER", nargs="?", type=int)

@@ -1,4 +1,4 @@
-"""`manage.py verify_anchor FILE`: whether a kept anchor is whole, and still true."""
+"""`manage.py verify_anchor FILE`: verify a kept anchor, and compare the ledger."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from wallet import anchor_files, anchors
 
 class Command(BaseCommand):
     help = (
-        "Verify an anchor's signature and heads without a database; with --database,"
-        " hold it against the ledger too. Exit 1 naming what differs."
+        "Verify an anchor's signature and heads without a database. With --database,"
+        " compare it with the ledger too. Exit 1 and name the differences."
     )
-    # Works where no database is.
+    # The command needs no database.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -22,10 +22,10 @@ class Command(BaseCommand):
             "--public-keys",
             metavar="PEM",
             type=Path,
-            help="the keys to believe, instead of those of ANCHOR_PRIVATE_KEY",
+            help="the keys to trust instead of those of ANCHOR_PRIVATE_KEY",
         )
         parser.add_argument(
-            "--database", action="store_true", help="compare with the ledger as it is"
+            "--database", action="store_true", help="compare with the current ledger"
         )
 
     def handle(self, **options: Any) -> None:
