@@ -1,4 +1,4 @@
-"""Both ends of a passkey ceremony over HTTP, as a client of reviv's guide has it."""
+"""Passkey ceremonies over HTTP, as a client of reviv's guide performs them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ OPEN = "/api/auth/email-passkey/register"
 
 
 def signed_in(user: User, methods: list[str] | None = None) -> APIClient:
-    """A client with an access token, as reviv's clients have."""
+    """Return a client with an access token, as reviv's clients have."""
     tokens = sessions.begin(
         user=user, client="test", access_seconds=900, methods=methods or ["pwd"]
     )
@@ -29,7 +29,7 @@ def begin(client: APIClient, where: str, **body: Any) -> dict[str, Any]:
 
 
 def add(client: APIClient, authenticator: Authenticator, **more: Any) -> Any:
-    """Register a passkey for the person behind `client`."""
+    """Register a passkey for the user of `client`."""
     options = begin(client, ADD)
     sent = {
         "registration_id": options["registration_id"],
@@ -39,7 +39,7 @@ def add(client: APIClient, authenticator: Authenticator, **more: Any) -> Any:
 
 
 def sign_in(authenticator: Authenticator, **said: Any) -> Any:
-    """Sign in as whoever the authenticator's passkey belongs to."""
+    """Sign in as the owner of the authenticator's passkey."""
     client = APIClient()
     options = begin(client, SIGN_IN)
     return complete_sign_in(client, options, authenticator.get(options, **said))
@@ -67,7 +67,7 @@ def open_account(email: str, authenticator: Authenticator, **more: Any) -> Any:
 
 
 def refused(answer: Any) -> str:
-    """The code of a refusal in reviv's envelope."""
+    """Return the code of a refusal in reviv's envelope."""
     assert answer.status_code == 400, answer.content
     error = answer.json()["error"]
     assert set(error) == {"code", "message", "details"}

@@ -1,4 +1,4 @@
-"""What the tests say to the Clerk stub, and the tokens it would sign."""
+"""The client of the Clerk stub, and session tokens that it would sign."""
 
 import base64
 import hashlib
@@ -20,12 +20,12 @@ from tests.processes import free_port, running, until
 ISSUER = "https://clerk.thefocus.ai"
 PUBLISHABLE_KEY = "pk_test_Y2xlcmsudGhlZm9jdXMuYWkk"
 GONE = object()
-# A key of nobody's, for tests that need no stub.
+# A key outside of the stub, for tests that need no stub.
 SIGNER = pem_of(rsa.generate_private_key(65537, 2048))
 
 
 class Clerk:
-    """A running stub. `reset` makes it new: one published key, nobody known."""
+    """A running stub. After `reset` it has one published key and no users."""
 
     secret_key = SECRET_KEY
 
@@ -40,7 +40,7 @@ class Clerk:
         self._tell("rotate")
 
     def mode(self, **modes: str) -> None:
-        """How `jwks`, `api` or `x` fail: see the stub; "" is well."""
+        """Set how `jwks`, `api` or `x` fail (see the stub); "" means normal."""
         self._tell("set", modes=modes)
 
     def knows(
@@ -50,7 +50,7 @@ class Clerk:
         primary: int = 0,
         **more: Any,
     ) -> None:
-        """A person with these (address, verification status)."""
+        """Add a user with these pairs of address and verification status."""
         listed = [
             {
                 "id": f"idn_{place}",
@@ -72,18 +72,18 @@ class Clerk:
         self._tell("set", users={clerk_id: person})
 
     def linked(self, clerk_id: str, provider: str, answer: Any) -> None:
-        """`answer`: a list of Clerk's tokens, or the code of its refusal."""
+        """Set a user's linked tokens: a list of Clerk's tokens, or an error code."""
         self._tell("set", tokens={f"{clerk_id}/oauth_{provider}": answer})
 
     def x_knows(self, token: str, body: Any, status: int = 200) -> None:
         self._tell("set", x={token: {"body": body, "status": status}})
 
     def asked(self, path: str = "/") -> list[dict[str, Any]]:
-        """The requests so far whose path begins like this."""
+        """Return the requests so far with this path prefix."""
         return [it for it in self._tell("asked") if it["path"].startswith(path)]
 
     def token(self, **changes: Any) -> str:
-        """A session token by the key that signs now."""
+        """Return a session token, signed by the current key."""
         key = self._tell("key")
         return session_token(key["pem"], kid=key["kid"], **changes)
 
@@ -104,7 +104,7 @@ def session_token(
     algorithm: str = "RS256",
     **changes: Any,
 ) -> str:
-    """A Clerk session token as version 2 of them looks; `GONE` leaves a claim out."""
+    """Return a version 2 session token of Clerk. `GONE` omits a claim."""
     now = int(time.time())
     claims = {
         "azp": "https://video.thefocus.ai",
@@ -138,7 +138,7 @@ def public_pem(pem: str) -> str:
 
 
 def cookie_suffix(publishable_key: str) -> str:
-    """As clerk-js names its cookies."""
+    """Return the suffix that clerk-js gives its cookies."""
     digest = hashlib.sha1(publishable_key.encode()).digest()
     return base64.urlsafe_b64encode(digest).decode()[:8]
 

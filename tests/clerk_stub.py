@@ -1,7 +1,7 @@
-"""Clerk, as far as we speak with it, and X's /2/users/me: a process of its own.
+"""A stub process of Clerk's Backend API and JWKS, and of X's /2/users/me.
 
-`python -m tests.clerk_stub PORT`. What it answers is Clerk's documented shape; how it
-fails is told to it at /stub/…, which `tests.clerk` does for the tests.
+Run `python -m tests.clerk_stub PORT`. It answers in Clerk's documented format. Tests
+set its users and failures at /stub/… through `tests.clerk`.
 """
 
 import json
@@ -21,7 +21,7 @@ SECRET_KEY = "sk_test_clerkstubclerkstubclerkstub"
 
 
 class State:
-    """What the stub is told; `reset` between tests."""
+    """The stub's users, tokens, keys and failures; tests reset it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -29,7 +29,7 @@ class State:
         self.reset()
 
     def reset(self) -> None:
-        # The keys that are published, the last one signs.
+        # The published keys. The last one signs.
         self.published = [("ins_1", self.spare[0])]
         self.modes: dict[str, str] = {}
         self.users: dict[str, Any] = {}
@@ -38,7 +38,7 @@ class State:
         self.asked: list[dict[str, Any]] = []
 
     def rotate(self) -> None:
-        """A new key signs, and the old one is gone from the set."""
+        """Replace the signing key; the set no longer has the old one."""
         kid = f"ins_{int(self.published[-1][0][4:]) + 1}"
         self.published = [(kid, self.spare[int(kid[4:]) % len(self.spare)])]
 
@@ -179,7 +179,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that gave up is no error here."""
+        """Ignore clients that closed the connection early."""
 
 
 def main() -> None:

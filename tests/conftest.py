@@ -1,4 +1,4 @@
-"""The cast: alice and bob (people), video and tool (apps), staff, and strangers."""
+"""Shared fixtures: alice and bob (users), video and tool (apps), staff, clients."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from tests.stripe import SECRET_KEY, WEBHOOK_SECRET, Emulator, emulator
 from tests.till import Till
 from wallet import ledger
 
-# Whole programs and real browsers: `./dev test --slow` and CI run these.
+# Whole programs and real browsers: only `./dev test --slow` and CI run these.
 SLOW = (
     "tests/browser/",
     "tests/contracts/test_schema_fuzz.py",
@@ -50,14 +50,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None,
 ) -> None:
-    """Let this database, whose name starts with test_, be emptied between tests."""
+    """Allow TRUNCATE in this database, which has a name with the prefix test_."""
     options = connection.settings_dict["OPTIONS"]
     options["options"] += " -c focus.allow_truncate=on"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_corner() -> None:
-    """Each parallel worker keeps to its own Valkey database; passwords hash fast."""
+    """Give each parallel worker its own Valkey database, and a fast password hasher."""
     from django.conf import settings
 
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
@@ -66,7 +66,7 @@ def _own_corner() -> None:
     settings.CELERY_BROKER_URL = settings.CELERY_BROKER_URL.replace(
         "virtual_host=0", f"virtual_host={number}"
     )
-    # Tests of other things ask as often as they like; `real_limits` is for the rest.
+    # Most tests run without rate limits; the others use `real_limits`.
     settings.RATE_LIMIT_SCALE = 1_000_000
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.PASSWORD_HASHES_WAITING = 50
@@ -74,7 +74,7 @@ def _own_corner() -> None:
 
 @pytest.fixture
 def real_limits(settings: Any) -> None:
-    """The limits that the world meets, and nobody has asked for anything yet."""
+    """Use production's rate limits, with empty counters."""
     settings.RATE_LIMIT_SCALE = 1
     limiter.cache_clear()
     store = redis.Redis.from_url(settings.REDIS_URL)
@@ -83,8 +83,8 @@ def real_limits(settings: Any) -> None:
     store.close()
 
 
-# What migrate fills and no committing test writes: roles, permissions and their kinds,
-# what is for sale.
+# Tables that migrate fills and that no committing test writes: roles, permissions,
+# content types, packs and plans.
 MIGRATED = {
     "auth_group",
     "auth_group_permissions",
@@ -98,10 +98,10 @@ MIGRATED = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_flush() -> None:
-    """Empty what a committing test has written, and leave what migrate has made.
+    """Truncate the tables that a committing test has written; keep migrate's rows.
 
-    Django's own flush empties that too and makes it anew by post_migrate: a third of a
-    second for each such test.
+    Django's own flush also truncates those and fills them again by post_migrate, which
+    takes a third of a second per test.
     """
 
     def flush(_case: TransactionTestCase) -> None:
@@ -139,7 +139,7 @@ def alice(db: None) -> User:
 
 @pytest.fixture
 def bob(db: None) -> User:
-    """Somebody else, who must never see what is alice's."""
+    """Another user, who must never see alice's data."""
     return User.objects.create_user("bob@example.com", "bob's password")
 
 
@@ -150,7 +150,7 @@ def staff(db: None) -> User:
 
 @pytest.fixture
 def caller(db: None) -> Callable[[User], APIClient]:
-    """A client that calls as a person, with a personal access token."""
+    """Make clients that call as a user, with a personal access token."""
 
     def calls(user: User) -> APIClient:
         issued = tokens.issue(user=user, name="test", scopes=scopes.DEFAULT)
@@ -171,7 +171,7 @@ def as_bob(bob: User, caller: Callable[[User], APIClient]) -> APIClient:
 
 @pytest.fixture
 def as_video(video: App) -> APIClient:
-    """The app's own server, with its key."""
+    """Return the client of the app's server, with its key."""
     issued = app_keys.issue(app=video, name="test")
     return APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
 
@@ -183,7 +183,7 @@ def as_stranger(db: None) -> APIClient:
 
 @pytest.fixture
 def give(db: None) -> Callable[..., Any]:
-    """Put credits into somebody's wallet."""
+    """Grant credits to a user's wallet."""
     count = 0
 
     def gives(user: User, amount: int, **options: Any) -> ledger.Granted:
@@ -205,7 +205,7 @@ def give(db: None) -> Callable[..., Any]:
 
 @pytest.fixture
 def lets(db: None) -> Callable[[User, App], App]:
-    """Let an app take a person's credits: their consent, as its first use records."""
+    """Grant an app a user's consent, as its first use does."""
 
     def consents_to(user: User, app: App) -> App:
         consents.grant(user=user, app_id=app.pk)
@@ -222,7 +222,7 @@ def _stripe_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulat
 
 @pytest.fixture
 def stripe_emulator(_stripe_process: Emulator, settings: Any) -> Emulator:
-    """Stripe, in a process of its own, with nothing in it; the product is led there."""
+    """An empty Stripe emulator in its own process, with settings that point to it."""
     _stripe_process.control("reset")
     _stripe_process.deliver_to("")
     settings.STRIPE_API_BASE = _stripe_process.url
@@ -233,14 +233,17 @@ def stripe_emulator(_stripe_process: Emulator, settings: Any) -> Emulator:
 
 @pytest.fixture
 def till(stripe_emulator: Emulator, settings: Any, db: None) -> Till:
-    """A shop beside Stripe, whose test decides what is told of it and when."""
+    """Purchases at the emulator.
+
+    The test decides which events it delivers, and when.
+    """
     settings.STRIPE_WEBHOOK_SECRETS = ["whsec_older", WEBHOOK_SECRET]
     return Till(stripe_emulator)
 
 
 @pytest.fixture
 def time_passes(db: None) -> Any:
-    """Move the ledger's clock forward, on this connection, in this test."""
+    """Move the ledger's clock forward, on this test's connection."""
     moved = 0
 
     def passes(seconds: int) -> None:
@@ -263,7 +266,7 @@ def _clerk_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clerk]:
 
 @pytest.fixture
 def clerk(_clerk_process: Clerk, settings: Any) -> Iterator[Clerk]:
-    """Clerk, with nobody in it yet, and settings that point at it."""
+    """The Clerk stub without users, and settings that point to it."""
     _clerk_process.reset()
     settings.CLERK_ISSUER = ISSUER
     settings.CLERK_JWT_KEY = ""
@@ -289,7 +292,7 @@ def _provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def google(_provider: str, settings: Any) -> str:
-    """Signing in with Google is set up, and Google is a process of ours."""
+    """Configure sign-in with Google against our OpenID provider process."""
     for name, value in googling.environment(_provider).items():
         setattr(settings, name, value)
     return _provider

@@ -1,4 +1,4 @@
-"""Counting what is asked of the database, by the ORM and by hand alike."""
+"""Count the SQL statements of the ORM and of raw cursors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import psycopg
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Every statement run meanwhile. Django's own log misses hand-written ones."""
+    """Collect every statement in the block. Django's own log misses raw cursors."""
     seen: list[str] = []
     execute = psycopg.Cursor.execute
 

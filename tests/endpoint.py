@@ -1,8 +1,8 @@
-"""A webhook endpoint: a program of its own that notes what it hears.
+"""A webhook endpoint in its own process, which logs its requests.
 
-`python -m tests.endpoint PORT LOG` answers by the path it is called at: `/200`,
-`/503`, `/hang` (never), `/slow` (after a second), `/flaky` (503, then 200). One JSON
-line in LOG for each request, written before it is answered.
+`python -m tests.endpoint PORT LOG` answers by the request's path: `/200`, `/503`,
+`/hang` (never), `/slow` (after a second), `/flaky` (503, then 200). It appends one JSON
+line to LOG per request, before the answer.
 """
 
 import json
@@ -62,7 +62,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Heard:
-    """Where it is, and what it has heard so far."""
+    """The endpoint's URL and its logged requests."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.url, self.log = f"http://127.0.0.1:{port}", log
@@ -75,7 +75,7 @@ class Heard:
 
 @contextmanager
 def listening(folder: Path) -> Iterator[Heard]:
-    """The program, up and answering."""
+    """Start the program and wait until it answers."""
     port = processes.free_port()
     heard = Heard(port, folder / f"heard-{port}")
     command = ("tests.endpoint", str(port), str(heard.log))

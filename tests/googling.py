@@ -1,4 +1,4 @@
-"""Google for tests: our provider's process, and a person who answers its page."""
+"""Google for tests: our provider's process, and a client that fills in its page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from tests.openid_provider import CLIENT_ID, CLIENT_SECRET
 
 @contextmanager
 def provider(log: Path) -> Iterator[str]:
-    """A provider of its own keys; its address."""
+    """Start a provider with its own keys; return its URL."""
     port = processes.free_port()
     address = f"http://127.0.0.1:{port}"
     with processes.running("tests.openid_provider", str(port), log=log):
@@ -23,7 +23,7 @@ def provider(log: Path) -> Iterator[str]:
 
 
 def environment(address: str) -> dict[str, str]:
-    """What makes a server take this provider for Google."""
+    """Return the environment that points a server to this provider as Google."""
     return {
         "GOOGLE_CLIENT_ID": CLIENT_ID,
         "GOOGLE_CLIENT_SECRET": CLIENT_SECRET,
@@ -38,7 +38,7 @@ def query_of(url: str) -> dict[str, str]:
 
 
 def answer(auth_url: str, *, allow: bool = True, **person: str) -> dict[str, str]:
-    """Fill in the provider's page; the query that it sends the browser back with."""
+    """Fill in the provider's page; return the query of its redirect."""
     where = urlsplit(auth_url)
     asked = {f"q_{name}": value for name, value in query_of(auth_url).items()}
     who = {"email": "ada@gmail.com", "answer": "allow" if allow else "deny", **person}

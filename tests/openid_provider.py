@@ -1,8 +1,8 @@
-"""An OpenID provider in a process of its own, as Google is: code flow, PKCE, JWKS.
+"""An OpenID provider like Google in its own process: code flow, PKCE, JWKS.
 
-`python -m tests.openid_provider PORT`. Its page asks who is there and, because it is
-for tests, how it should misbehave; everything else is by the book: a code lives once,
-for one client, one redirect address and one PKCE verifier.
+Run `python -m tests.openid_provider PORT`. Its page asks for the user, and for a fault
+to produce. Otherwise it follows the standards: a code works once, for one client, one
+redirect URI and one PKCE verifier.
 """
 
 import base64
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 CLIENT_ID, CLIENT_SECRET = "focus.apps.example", "a client's secret"
 ISSUER = "https://accounts.google.com"
 KID = "key-1"
-# Past what its clients wait for one read.
+# Longer than its clients' read timeout.
 SLOW_SECONDS = 7
 
 PAGE = """<!doctype html><title>Choose an account</title>
@@ -43,14 +43,14 @@ PAGE = """<!doctype html><title>Choose an account</title>
 
 @dataclass(frozen=True)
 class Grant:
-    """What stands behind a code."""
+    """The sign-in that a code stands for."""
 
     query: dict[str, str]
     person: dict[str, str]
 
 
 class Provider:
-    """Its keys, and the codes that it has given out."""
+    """The provider's keys, and the codes that it has issued."""
 
     def __init__(self) -> None:
         self.key = _new_key()
@@ -65,7 +65,7 @@ class Provider:
         return code
 
     def redeem(self, form: dict[str, str]) -> Grant | None:
-        """The grant of a code, for its own client and once."""
+        """Return the grant of a code, once, and only for its own client."""
         with self.lock:
             grant = self.codes.pop(form.get("code", ""), None)
         verifier = form.get("code_verifier", "").encode()
@@ -115,7 +115,7 @@ class Provider:
         return jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid})
 
     def _confused(self, claims: dict[str, Any]) -> str:
-        """Signed by HMAC with the public key as the secret."""
+        """Sign by HMAC with the public key as the secret (algorithm confusion)."""
         public = self.key.public_key()
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         head = {"alg": "HS256", "typ": "JWT", "kid": KID}
@@ -128,9 +128,9 @@ def _spoiled(claims: dict[str, Any], mode: str, now: int) -> dict[str, Any]:
     spoils: dict[str, dict[str, Any]] = {
         "wrong_nonce": {"nonce": "another"},
         "odd_nonce": {"nonce": ["another"]},
-        "wrong_aud": {"aud": "somebody else"},
-        "two_auds": {"aud": [CLIENT_ID, "somebody else"], "azp": "somebody else"},
-        "wrong_azp": {"azp": "somebody else"},
+        "wrong_aud": {"aud": "another client"},
+        "two_auds": {"aud": [CLIENT_ID, "another client"], "azp": "another client"},
+        "wrong_azp": {"azp": "another client"},
         "wrong_iss": {"iss": "https://accounts.google.com.evil.example"},
         "other_iss": {"iss": "accounts.google.com"},
         "expired": {"exp": now - 60, "iat": now - 3660},
@@ -234,7 +234,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _problem(query: dict[str, str]) -> str:
-    """What is wrong with a request for authorization; "" for nothing."""
+    """Return the error of an authorization request, "" without one."""
     wanted = {
         "client_id": CLIENT_ID,
         "response_type": "code",

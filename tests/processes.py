@@ -1,4 +1,4 @@
-"""Real processes for tests: our own commands, on the test's database and Valkey."""
+"""Run our commands as processes, on the test's database and Valkey."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def until(true: Callable[[], object], *, seconds: float = 15.0) -> None:
-    """Wait for something that another process does."""
+    """Wait until a condition that another process fulfils."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
@@ -27,7 +27,7 @@ def until(true: Callable[[], object], *, seconds: float = 15.0) -> None:
 
 
 def environment() -> dict[str, str]:
-    """What a child needs to work on this test's database and Valkey database."""
+    """Return the environment for a child on this test's database and Valkey."""
     database = connection.settings_dict["NAME"]
     return os.environ | {
         "DATABASE_URL": make_conninfo(os.environ["DATABASE_URL"], dbname=database),
@@ -40,9 +40,9 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def running(*command: str, log: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m command`, in a process group of its own that ends with the block.
+    """Run `python -m command` in its own process group; kill it after the block.
 
-    `more` goes on top of the environment.
+    `more` is added to the environment.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -60,7 +60,7 @@ def running(*command: str, log: Path, **more: str) -> Iterator[subprocess.Popen[
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL the process and all of its children, and wait for it."""
+    """Send SIGKILL to the process and its children, and wait for it."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -74,6 +74,6 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether anybody listens there."""
+    """Return whether a server listens on the port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

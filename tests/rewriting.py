@@ -1,4 +1,4 @@
-"""A hand in the database, behind the triggers' back: what no code of ours can do."""
+"""Corrupt ledger rows with the triggers off, which our code cannot do."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db import connection, transaction
 
 @transaction.atomic
 def corrupt(sql: str, params: Any = None) -> None:
-    """Run a statement with the triggers off. It must change something."""
+    """Run a statement with the triggers off. It must change a row."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute(sql, params)
@@ -17,7 +17,7 @@ def corrupt(sql: str, params: Any = None) -> None:
 
 @transaction.atomic
 def rehash() -> None:
-    """Make every hash and every head fit what the entries say now."""
+    """Recompute all hashes and heads from the current entries."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute("""
@@ -40,7 +40,7 @@ def rehash() -> None:
 
 @transaction.atomic
 def make_due(job_id: Any) -> None:
-    """As if the time of a job had come, for every connection alike, all through."""
+    """Move a job's expiry into the past, in every row that has it."""
     due = "expires_at = now() - interval '1 s' WHERE id = %s"
     with connection.cursor() as cursor:
         for table in ("wallet_reservation", "jobs_job"):

@@ -1,6 +1,6 @@
-"""An authenticator in software: it makes key pairs and signs what a browser would.
+"""A software authenticator: makes key pairs and signs as a browser would.
 
-Everything it says can be bent: origin, flags, counter, client data, user handle.
+A test can forge each part: origin, flags, counter, client data, user handle.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ UP, UV, BE, BS, AT = 1, 4, 8, 16, 64
 
 
 def b64(raw: bytes) -> str:
-    """Base64url without padding, as browsers write it."""
+    """Encode as base64url without padding, as browsers do."""
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
@@ -29,7 +29,7 @@ def unb64(text: str) -> bytes:
 
 @dataclass
 class Authenticator:
-    """One key pair. `step` is what each use adds to the counter; synced ones add 0."""
+    """One key pair. Each use adds `step` to the counter; synced passkeys add 0."""
 
     rp_id: str = "localhost"
     origin: str = "http://localhost:8000"
@@ -90,7 +90,7 @@ class Authenticator:
         }
 
     def nested(self, flat: dict[str, Any], *, handle: bool = True) -> dict[str, Any]:
-        """The form that `PublicKeyCredential.toJSON()` gives."""
+        """Return the format of `PublicKeyCredential.toJSON()`."""
         own = b64(self.credential_id)
         response = {name: part for name, part in flat.items() if name != "id"}
         if "signature" in flat:

@@ -1,4 +1,4 @@
-"""The Stripe emulator in its own process, and what tests ask of it."""
+"""The Stripe emulator in its own process, and its client for tests."""
 
 import json
 import urllib.request
@@ -16,7 +16,7 @@ WEBHOOK_SECRET = "whsec_emulator"
 
 
 class Emulator:
-    """`client` is Stripe's own SDK; `control` presses the emulator's buttons."""
+    """The emulator. `client` is Stripe's SDK, `control` its own control API."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -25,11 +25,11 @@ class Emulator:
         )
 
     def control(self, path: str, /, **given: Any) -> Any:
-        """POST /_emulator/PATH. docs/stripe.md lists what there is."""
+        """POST to /_emulator/PATH. docs/stripe.md lists the paths."""
         return self._ask("POST", f"/_emulator/{path}", given)
 
     def look(self, path: str) -> Any:
-        """GET /_emulator/PATH."""
+        """GET /_emulator/PATH and return the JSON."""
         return self._ask("GET", f"/_emulator/{path}")
 
     def _ask(self, method: str, path: str, given: Any = None) -> Any:
@@ -39,37 +39,37 @@ class Emulator:
             return json.load(answer)
 
     def pay(self, session_id: str, **how: Any) -> Any:
-        """The person pays on the hosted page; the answer's `error` is what it shows."""
+        """Pay on the hosted page; `error` in the answer is the page's error."""
         return self.control(f"checkout/{session_id}/pay", **how)
 
     def events(self, *types: str) -> list[Any]:
-        """Oldest first."""
+        """Return the events, oldest first."""
         params: Any = {"limit": 100, **({"types": list(types)} if types else {})}
         found = list(self.client.v1.events.list(params).auto_paging_iter())
         return found[::-1]
 
     def signed(self, event_id: str) -> tuple[str, dict[str, str]]:
-        """The body and headers of an event's delivery, to be posted by the test."""
+        """Return body and headers of an event's delivery, for the test to post."""
         made = self.look(f"events/{event_id}/signed")
         return made["body"], made["headers"]
 
     def deliver_to(self, url: str) -> None:
-        """Events from now on are posted there. An empty address: nowhere."""
+        """Deliver further events to this URL; with "", deliver none."""
         self.control("webhooks", url=url)
 
     def settled(self) -> None:
-        """Wait until everything that is due has been delivered or given up."""
+        """Wait until every due delivery has succeeded or failed for good."""
         processes.until(lambda: self.look("deliveries")["quiet"])
 
     def requests(self, path: str = "/v1/") -> list[Any]:
-        """What the product asked of Stripe, oldest first."""
+        """Return the requests to Stripe, oldest first."""
         asked = self.look("requests")["data"]
         return [one for one in asked if one["path"].startswith(path)]
 
 
 @contextmanager
 def emulator(folder: Path, *options: str, **environment: str) -> Iterator[Emulator]:
-    """One that checks each of its own answers against Stripe's document."""
+    """Start an emulator that checks its answers against Stripe's OpenAPI document."""
     port = processes.free_port()
     command = ("devtools.stripe_emulator", "--port", str(port), "--check", *options)
     more = {"STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET, **environment}

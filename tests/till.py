@@ -1,6 +1,6 @@
-"""A shop beside the Stripe emulator: what people do there, and what Stripe then tells.
+"""Purchases at the Stripe emulator, and the delivery of its events.
 
-Events are posted by the test, so that it decides when, how often and in which order.
+The test posts the events, so it decides when, how often and in which order.
 """
 
 import json
@@ -29,13 +29,13 @@ class Till:
         self.told: set[str] = {event.id for event in stripe_.events()}
 
     def buy(self, user: User, **how: Any) -> str:
-        """A PACK_5 paid on Stripe's page; the session's id."""
+        """Buy a PACK_5 on Stripe's page; return the session's id."""
         opened = packs.buy(account=user, sku="PACK_5").purchase.stripe_session_id
         assert self.stripe.pay(str(opened), **how)["error"] is None
         return str(opened)
 
     def subscribe(self, user: User, plan: str = "pro", **how: Any) -> str:
-        """A plan paid on Stripe's page; the subscription's id."""
+        """Subscribe to a plan on Stripe's page; return the subscription's id."""
         way = choosing.choose(account=user, slug=plan)
         assert self.stripe.pay(way.session_id, **how)["error"] is None
         return str(gateway.session(session_id=way.session_id).subscription)
@@ -43,7 +43,7 @@ class Till:
     def top_up(
         self, user: User, *, threshold: int = 8, ceiling_cents: int = 5000, **how: Any
     ) -> None:
-        """Automatic top-up by PACK_5, on by a first one paid on Stripe's page."""
+        """Enable automatic top-up with PACK_5 by a first payment on Stripe's page."""
         way = topup_setup.set_up(
             account=user,
             sku="PACK_5",
@@ -59,7 +59,7 @@ class Till:
         assert topup_setup.save_cards() == 1
 
     def move(self, subscription: str, item: str, plan: str) -> None:
-        """To another plan at once, as the portal does it where it is confirmed."""
+        """Change the plan at once, as the customer portal does after confirmation."""
         price = plan_prices.price_of(plan=Plan.objects.get(slug=plan))
         change: Any = {
             "items": [{"id": item, "price": price}],
@@ -71,25 +71,25 @@ class Till:
         return str(gateway.session(session_id=session_id).payment_intent)
 
     def news(self, *types: str) -> list[Any]:
-        """What happened since it was last asked for, oldest first."""
+        """Return the events since the last call, oldest first."""
         fresh = [it for it in self.stripe.events() if it.id not in self.told]
         wanted = [it for it in fresh if not types or it.type in types]
         self.told |= {it.id for it in wanted}
         return wanted
 
     def tell(self, events: list[Any], *, age: int = 0, secret: str = "") -> list[int]:
-        """Post them as Stripe does; the statuses of the answers."""
+        """Post events as Stripe does; return the statuses of the answers."""
         return [
             post(json.dumps(it.to_dict(), default=str), age=age, secret=secret)
             for it in events
         ]
 
     def fault(self, path: str, **how: Any) -> None:
-        """What Stripe's next answers at a path are to be like; see the emulator."""
+        """Make Stripe's next answers at a path fail; see the emulator."""
         self.stripe._ask("POST", "/_emulator/api/faults", {"path": path, **how})
 
     def catch_up(self) -> None:
-        """All news told, and handled."""
+        """Deliver all new events and handle them."""
         assert set(self.tell(self.news())) <= {200}
         inbox.handle_due()
 

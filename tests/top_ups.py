@@ -1,4 +1,4 @@
-"""Automatic top-up as beat runs it, and what tests look at of it."""
+"""Run automatic top-up as beat does, and read its results."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ INTENTS = "/v1/payment_intents"
 
 
 def run() -> None:
-    """What beat runs."""
+    """Run the tasks that beat runs."""
     topup_setup.save_cards()
     charging.begin_due()
     charging.charge_due()
@@ -26,7 +26,7 @@ def statuses() -> list[str]:
 
 
 def soon() -> None:
-    """The cool-down, or a back-off, is over; and so is any wait of an attempt."""
+    """End the cool-down, the back-off and the wait of each attempt."""
     TopUpRule.objects.update(not_before=timezone.now())
     TopUpAttempt.objects.filter(status="pending").update(due_at=timezone.now())
 
@@ -37,7 +37,7 @@ def next_charge(till: Till, outcome: str, **how: Any) -> None:
 
 
 def charged(till: Till) -> int:
-    """How many automatic charges went through at Stripe."""
+    """Return the number of successful automatic charges at Stripe."""
     intents = till.stripe.client.v1.payment_intents.list({"limit": 100}).data
     return sum(
         it.status == "succeeded" and it.metadata["focus"] == "top_up"

@@ -1,4 +1,4 @@
-"""Endpoints and deliveries for tests of what happens to them."""
+"""Make endpoints and deliveries for tests."""
 
 from typing import Any
 

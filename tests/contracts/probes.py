@@ -1,6 +1,6 @@
-"""A view of each contract that does as it is told, on a path of that contract.
+"""Probe views: one per contract, which raises what a test asks for.
 
-A URLconf of its own, for `pytest.mark.urls`: all of the real one, and the probes.
+This is a URLconf for `pytest.mark.urls`: the real one, plus the probes.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ RAISED: dict[str, Exception] = {
 
 
 class Probe:
-    """Answers GET; raises what a POST asks for; `closed` wants a person."""
+    """Answers GET, raises what a POST asks for; `closed` needs a user."""
 
     accepts = {"read": PUBLIC, "fail": PUBLIC, "closed": Access(PEOPLE, "jobs:read")}
 
@@ -71,7 +71,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Dialect:
-    """A contract, and where its probes stand."""
+    """A contract, and the paths of its probes."""
 
     contract: type[Contract]
     path: str

@@ -1,4 +1,4 @@
-"""What cannot be read, and what is too much: refused before a view sees it."""
+"""Unreadable and oversized requests are refused before a view runs."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from tests.contracts.probes import COSMIV, DIALECTS, Dialect, every_dialect
 
 pytestmark = pytest.mark.urls("tests.contracts.probes")
 
-# focus, onesub, reviv, cosmiv and clipforge, by the key that tells the kind.
+# focus, onesub, reviv, cosmiv and clipforge, by the error code's key.
 INVALID_JSON = [
     ("error", "invalid_json"),
     ("error", "Invalid request"),
@@ -104,7 +104,7 @@ def test_a_length_alone_is_enough_to_refuse(
 
 
 @_each(WRONG_TYPE)
-def test_a_type_that_is_not_read_here_is_415(
+def test_an_unsupported_content_type_is_415(
     anyone: Client, dialect: Dialect, kind: tuple[str, Any]
 ) -> None:
     for sent in ("text/plain", "application/xml", "application/jsonp", "nonsense"):
@@ -123,9 +123,7 @@ def test_a_charset_changes_nothing(anyone: Client, dialect: Dialect) -> None:
 
 
 @every_dialect
-def test_u0000_in_a_query_finds_nothing_and_breaks_nothing(
-    anyone: Client, dialect: Dialect
-) -> None:
+def test_u0000_in_a_query_is_refused(anyone: Client, dialect: Dialect) -> None:
     answer = anyone.get(f"{dialect.path}?app=a%00b")
     assert answer.status_code == 400
     assert "U+0000" in answer.content.decode()
@@ -141,7 +139,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("kind", "body"), FORMS)
-def test_cosmiv_reads_forms_too(anyone: Client, kind: str, body: bytes) -> None:
+def test_cosmiv_accepts_forms(anyone: Client, kind: str, body: bytes) -> None:
     answer = anyone.post(COSMIV.path, body, content_type=kind)
     assert answer.json()["error"]["code"] == "INSUFFICIENT_CREDITS"
 
@@ -158,7 +156,7 @@ BROKEN_FORMS = [
 @pytest.mark.parametrize(("kind", "body"), BROKEN_FORMS)
 def test_a_broken_form_is_400_or_empty(anyone: Client, kind: str, body: bytes) -> None:
     answer = anyone.post(COSMIV.path, body, content_type=kind)
-    # A form without the field makes the probe stumble; a broken one never gets there.
+    # A form without the field raises in the probe; a broken form never reaches it.
     assert answer.status_code in (400, 500)
     assert answer.json()["success"] is False
 
@@ -172,7 +170,7 @@ def test_a_form_of_too_many_fields_is_413(anyone: Client) -> None:
 
 
 @every_dialect
-def test_an_unknown_host_is_refused_in_the_dialect(
+def test_an_unknown_host_is_refused_in_the_guides_format(
     anyone: Client, dialect: Dialect
 ) -> None:
     for host in ("evil.example", "evil.example:80", "a b", "localhost.evil"):

@@ -1,4 +1,4 @@
-"""The OpenAPI documents and their pages: complete, valid, and all our own."""
+"""The OpenAPI documents and their pages: complete, valid, and self-hosted."""
 
 import re
 from collections.abc import Iterator
@@ -39,14 +39,14 @@ def _operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]
     ]
 
 
-def test_the_documents_are_valid_and_the_generator_has_no_complaint() -> None:
+def test_the_documents_are_valid_and_the_generator_does_not_warn() -> None:
     said = StringIO()
     call_command("check_openapi", stdout=said)
     assert [line.split(":")[0] for line in said.getvalue().splitlines()] == CONTRACTS
 
 
 @every_contract
-def test_a_document_says_what_it_is_and_where(
+def test_a_document_has_a_title_and_a_server(
     client: Client, slug: str, settings: LazySettings
 ) -> None:
     answer = client.get(f"/api/openapi.json?contract={slug}")
@@ -57,14 +57,14 @@ def test_a_document_says_what_it_is_and_where(
     assert document["servers"] == [{"url": settings.PUBLIC_BASE_URL}]
 
 
-def test_without_a_name_the_document_is_focus_own(client: Client) -> None:
+def test_the_default_document_is_focus(client: Client) -> None:
     plain = client.get("/api/openapi.json").json()
     assert plain == client.get("/api/openapi.json?contract=focus").json()
     assert {"/api/wallet", "/api/jobs", "/api/jobs/complete"} <= set(plain["paths"])
 
 
 def test_an_unknown_contract_is_refused(client: Client) -> None:
-    answer = client.get("/api/openapi.json?contract=nobody")
+    answer = client.get("/api/openapi.json?contract=unknown")
     assert (answer.status_code, answer.json()) == (
         404,
         {
@@ -82,9 +82,7 @@ def test_revivs_schema_is_revivs_document(client: Client) -> None:
     assert "/api/health/" in there["paths"]
 
 
-def test_revivs_root_maps_what_is_useful(
-    client: Client, settings: LazySettings
-) -> None:
+def test_revivs_root_maps_its_endpoints(client: Client, settings: LazySettings) -> None:
     settings.PUBLIC_BASE_URL = "https://focus.example"
     for spelling in ("/api/", "/api"):
         useful = {
@@ -108,7 +106,7 @@ def test_every_route_of_a_contract_is_documented_once(slug: str) -> None:
         assert re.fullmatch(rf"{slug}(_[a-z0-9]+)+", name), name
 
 
-def test_operation_names_are_what_client_libraries_are_made_of() -> None:
+def test_operation_ids_are_stable_for_client_generators() -> None:
     names = {
         (method, where): operation["operationId"]
         for where, method, operation in _operations(schema.document("focus"))
@@ -148,7 +146,7 @@ def test_each_operation_names_the_credentials_it_takes(settings: LazySettings) -
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_loads_nothing_from_anywhere_else(client: Client, page: str) -> None:
+def test_a_page_loads_only_our_own_files(client: Client, page: str) -> None:
     answer = client.get(page)
     assert answer.status_code == 200
     html = answer.content.decode()
@@ -164,13 +162,13 @@ def test_a_page_loads_nothing_from_anywhere_else(client: Client, page: str) -> N
     assert "frame-ancestors 'none'" in policy
 
 
-def test_the_two_swagger_pages_open_their_own_guide(client: Client) -> None:
+def test_each_swagger_page_opens_its_own_guide(client: Client) -> None:
     for page, title in (("/api/docs", "Focus"), ("/api/docs/", "reviv.pics")):
         assert f"<title>{title} API</title>" in client.get(page).content.decode()
 
 
 @every_contract
-def test_a_page_leads_to_every_guide(client: Client, slug: str) -> None:
+def test_a_page_links_to_every_guide(client: Client, slug: str) -> None:
     html = client.get(f"/api/docs?contract={slug}").content.decode()
     assert re.findall(r'href="/api/docs\?contract=(\w+)"', html) == CONTRACTS
     assert f'data-document="/api/openapi.json?contract={slug}"' in html
@@ -191,6 +189,6 @@ urlpatterns = [
 
 
 @pytest.mark.urls(__name__)
-def test_a_view_that_describes_nothing_fails_the_check() -> None:
+def test_a_view_without_a_description_fails_the_check() -> None:
     with pytest.raises(CommandError, match="Undescribed"):
         call_command("check_openapi", stdout=StringIO())

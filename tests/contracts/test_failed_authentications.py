@@ -1,4 +1,4 @@
-"""Which wrong credentials count against an address, and what works where many did."""
+"""Which wrong credentials count as guesses, and what still works after too many."""
 
 import jwt as pyjwt
 import pytest
@@ -66,7 +66,7 @@ MALFORMED = [
 @pytest.mark.parametrize(
     "shown", MALFORMED, ids=[str(n) for n in range(len(MALFORMED))]
 )
-def test_a_malformed_credential_is_refused_and_is_no_guess(
+def test_a_malformed_credential_is_no_wrong_guess(
     anyone: Client, alice: User, dialect: Dialect, shown: dict[str, str]
 ) -> None:
     closed = dialect.path.rstrip("/") + "/closed"
@@ -79,7 +79,7 @@ def test_a_malformed_credential_is_refused_and_is_no_guess(
     assert anyone.get("/api/tokens", headers=genuine).status_code == 200
 
 
-def test_a_malformed_credential_is_401_also_where_others_have_guessed(
+def test_a_malformed_credential_is_401_also_after_too_many_guesses(
     anyone: Client,
 ) -> None:
     guess(anyone, 10)
@@ -87,7 +87,7 @@ def test_a_malformed_credential_is_401_also_where_others_have_guessed(
         assert anyone.get("/api/tokens", headers=shown).status_code == 401
 
 
-def test_a_genuine_jwt_and_a_new_sign_up_work_where_others_have_guessed(
+def test_a_valid_jwt_and_a_registration_work_after_too_many_guesses(
     anyone: Client, alice: User
 ) -> None:
     guess(anyone, 10)
@@ -111,9 +111,7 @@ def test_a_genuine_jwt_and_a_new_sign_up_work_where_others_have_guessed(
     )
 
 
-def test_a_key_that_was_just_made_works_where_others_have_guessed(
-    anyone: Client, alice: User
-) -> None:
+def test_a_new_key_works_after_too_many_guesses(anyone: Client, alice: User) -> None:
     guess(anyone, 10)
     new = {"email": "new@example.com", "password": "a password of mine"}
     signed_up = anyone.post("/v1/auth/register", new, content_type="application/json")
@@ -126,7 +124,7 @@ def test_a_key_that_was_just_made_works_where_others_have_guessed(
     )
 
 
-def test_a_token_of_ours_in_the_wrong_place_is_no_guess(
+def test_a_valid_token_in_the_wrong_place_is_no_wrong_guess(
     anyone: Client, alice: User
 ) -> None:
     login = anyone.post("/api/auth/login", LOGIN).json()
@@ -142,7 +140,7 @@ def test_a_token_of_ours_in_the_wrong_place_is_no_guess(
 
 
 @pytest.mark.parametrize("sent", ["null", "undefined", "", "a.b.c"])
-def test_a_malformed_refresh_token_is_no_guess(
+def test_a_malformed_refresh_token_is_no_wrong_guess(
     anyone: Client, alice: User, sent: str
 ) -> None:
     for _ in range(11):
@@ -155,7 +153,7 @@ def test_a_malformed_refresh_token_is_no_guess(
     assert anyone.post("/api/auth/login", LOGIN).status_code == 200
 
 
-def test_a_refused_guess_counts_against_nothing(anyone: Client) -> None:
+def test_a_refused_guess_does_not_count(anyone: Client) -> None:
     guess(anyone, 10)
     forged = {"Authorization": f"Bearer {FORGED}"}
     for _ in range(5):
@@ -165,7 +163,7 @@ def test_a_refused_guess_counts_against_nothing(anyone: Client) -> None:
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 @pytest.mark.parametrize("spaces", [" ", "   "])
-def test_the_scheme_takes_any_case_and_any_number_of_spaces(
+def test_the_scheme_allows_any_case_and_any_number_of_spaces(
     anyone: Client, alice: User, scheme: str, spaces: str
 ) -> None:
     issued = tokens.issue(user=alice, name="new", scopes=scopes.DEFAULT)
@@ -180,7 +178,7 @@ def guess(anyone: Client, times: int) -> None:
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=["pat", "key", "jwt", "spaces"])
-def test_an_address_that_guesses_is_refused_before_it_is_believed(
+def test_an_address_with_too_many_guesses_is_refused_before_the_lookup(
     anyone: Client, alice: User, as_bob: APIClient, wrong: str
 ) -> None:
     assert as_bob.get("/api/tokens").status_code == 200
@@ -194,17 +192,18 @@ def test_an_address_that_guesses_is_refused_before_it_is_believed(
     assert (refused.status_code, left(refused)) == (429, (10, 0))
     assert 200 < int(refused["Retry-After"]) <= 300
     assert anyone.post("/api/auth/login", LOGIN).status_code == 429
-    # What was right from here within the hour goes on, and so does who shows nothing.
+    # A credential that was valid here within the hour still works, and so do requests
+    # without one.
     assert as_bob.get("/api/tokens").status_code == 200
     process_limiter()._local._marks.clear()
     assert as_bob.get("/api/tokens").status_code == 200
     assert anyone.get("/api/tokens").status_code == 401
-    # But not from elsewhere, which has made no guess.
+    # Another address has made no guess, so the credential is checked there.
     elsewhere = genuine.get("/api/tokens", REMOTE_ADDR="203.0.113.9")
     assert elsewhere.status_code == 200
 
 
-def test_wrong_passwords_are_guesses_too(anyone: Client, alice: User) -> None:
+def test_wrong_passwords_are_wrong_guesses(anyone: Client, alice: User) -> None:
     wrong = LOGIN | {"password": "a guess of mine"}
     answers = [anyone.post("/api/auth/login", wrong) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [401] * 6
@@ -214,7 +213,7 @@ def test_wrong_passwords_are_guesses_too(anyone: Client, alice: User) -> None:
     assert anyone.get("/api/tokens", headers=key).status_code == 429
 
 
-def test_what_was_genuine_once_is_no_guess(
+def test_a_once_valid_credential_is_no_wrong_guess(
     anyone: Client, alice: User, video: App
 ) -> None:
     pat = tokens.issue(user=alice, name="old", scopes=scopes.DEFAULT)
@@ -230,5 +229,5 @@ def test_what_was_genuine_once_is_no_guess(
             answer = anyone.get("/api/jobs", headers=bearer)
             assert answer.status_code == 401
             assert left(answer)[0] == 100
-    # They count as anybody's requests do.
+    # They count as normal requests.
     assert left(anyone.get(FOCUS.path)) == (100, 66)

@@ -1,4 +1,4 @@
-"""What every answer carries, whoever made it."""
+"""Headers of every response: request id, security headers, CORS."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ everywhere = pytest.mark.parametrize("where", EVERYWHERE)
 
 
 class Tidy(Client):
-    """Closes what it was answered: a static file is a file that is open."""
+    """Closes each response, because a static file stays open otherwise."""
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
         answer = super().get(*args, **kwargs)
@@ -43,7 +43,7 @@ def test_a_callers_request_id_comes_back(anyone: Client, where: str) -> None:
 
 
 @everywhere
-def test_an_id_that_is_none_of_that_is_replaced(anyone: Client, where: str) -> None:
+def test_an_invalid_request_id_is_replaced(anyone: Client, where: str) -> None:
     seen = set()
     for theirs in (
         "",
@@ -62,7 +62,7 @@ def test_an_id_that_is_none_of_that_is_replaced(anyone: Client, where: str) -> N
 
 
 @everywhere
-def test_browsers_are_told_to_trust_little(anyone: Client, where: str) -> None:
+def test_every_response_has_security_headers(anyone: Client, where: str) -> None:
     answer = anyone.get(where)
     assert answer["X-Frame-Options"] == "DENY"
     assert answer["X-Content-Type-Options"] == "nosniff"
@@ -76,13 +76,13 @@ def test_browsers_are_told_to_trust_little(anyone: Client, where: str) -> None:
         assert answer["Cache-Control"] == "no-store"
 
 
-def test_only_the_admin_may_compile_scripts(anyone: Client) -> None:
+def test_only_the_admin_allows_unsafe_eval(anyone: Client) -> None:
     for where in EVERYWHERE:
         policy = anyone.get(where)["Content-Security-Policy"]
         assert ("'unsafe-eval'" in policy) == where.startswith("/admin")
 
 
-def test_an_api_answer_may_do_nothing_at_all(anyone: Client) -> None:
+def test_an_api_answer_has_the_strictest_policy(anyone: Client) -> None:
     for where in ("/api/wallet", "/api/openapi.json", "/v1/nothing", "/api/health/"):
         policy = anyone.get(where)["Content-Security-Policy"]
         assert policy == "default-src 'none'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""/health and /api/health/: real checks, bounded in time, that give nothing away."""
+"""/health and /api/health/: real checks with time limits, without internal details."""
 
 import socket
 import threading
@@ -25,7 +25,7 @@ from focus.celery import (
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing remembered from another test's round."""
+    """Clear the cached checks of other tests."""
     monkeypatch.setattr(health, "checks", health.Checks(health.PROBES))
     heartbeat_redis.cache_clear()
     yield
@@ -40,7 +40,7 @@ def storage(settings: LazySettings, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def living(db: None) -> Iterator[redis.Redis]:
-    """Workers and a beat that just gave a sign of life."""
+    """Record heartbeats of the workers and of beat."""
     client = redis.Redis.from_url(settings.REDIS_URL)
     signs = (WORKER_ALIVE, BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE)
     client.mset(dict.fromkeys(signs, "1"))
@@ -51,7 +51,7 @@ def living(db: None) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def hung() -> Iterator[int]:
-    """A port where somebody accepts and never says a word."""
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -65,7 +65,7 @@ def _words(**broken: str) -> dict[str, Any]:
     return {**ALL_OK, **broken}
 
 
-def test_cosmiv_reads_one_flat_word_for_each_engine(
+def test_cosmiv_gets_one_status_word_per_engine(
     living: redis.Redis, client: Client
 ) -> None:
     answer = client.get("/health")
@@ -82,7 +82,7 @@ def test_cosmiv_reads_one_flat_word_for_each_engine(
     assert answer["Cache-Control"] == "no-store"
 
 
-def test_reviv_reads_its_checks(living: redis.Redis, client: Client) -> None:
+def test_reviv_gets_its_checks(living: redis.Redis, client: Client) -> None:
     answer = client.get("/api/health/")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -103,7 +103,7 @@ def test_reviv_reads_its_checks(living: redis.Redis, client: Client) -> None:
 @pytest.mark.parametrize(
     "where", ["/health", "/health/", "/api/health", "/api/health/"]
 )
-def test_anybody_may_ask_by_any_name_with_any_credential(
+def test_health_needs_no_credential_and_no_known_host(
     living: redis.Redis, client: Client, where: str
 ) -> None:
     for headers in (
@@ -117,7 +117,7 @@ def test_anybody_may_ask_by_any_name_with_any_credential(
         assert client.head(where, headers=headers).status_code == 200
 
 
-def test_a_silent_worker_is_told_from_a_silent_beat(
+def test_a_missing_worker_differs_from_a_missing_beat(
     living: redis.Redis, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     living.delete(WORKER_ALIVE)
@@ -134,7 +134,7 @@ def test_a_silent_worker_is_told_from_a_silent_beat(
     assert answer.json()["checks"]["celery"] == "ok"
 
 
-def test_redis_gone(db: None, client: Client, settings: LazySettings) -> None:
+def test_without_redis(db: None, client: Client, settings: LazySettings) -> None:
     settings.REDIS_URL = "redis://:s3cr3t@127.0.0.1:1/0"
     answer = client.get("/health")
     assert answer.status_code == 503
@@ -148,13 +148,13 @@ def test_redis_gone(db: None, client: Client, settings: LazySettings) -> None:
 
 
 def _database_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    """Send new connections elsewhere; the test's own is open already."""
+    """Point new connections to another port; the test's own connection stays open."""
     elsewhere = {"HOST": "127.0.0.1", "PORT": str(port), "PASSWORD": "s3cr3t"}
     for name, value in elsewhere.items():
         monkeypatch.setitem(connection.settings_dict, name, value)
 
 
-def test_the_database_gone(
+def test_without_the_database(
     living: redis.Redis, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _database_at(monkeypatch, port=1)
@@ -185,7 +185,7 @@ def test_a_check_of_the_storage_leaves_nothing_behind(
     assert [found for found in storage.rglob("*") if found.is_file()] == []
 
 
-def test_hung_engines_cost_two_seconds_and_three_threads(
+def test_hanging_engines_cost_two_seconds_and_three_threads(
     db: None,
     client: Client,
     settings: LazySettings,
@@ -210,11 +210,11 @@ def test_hung_engines_cost_two_seconds_and_three_threads(
     assert answers[0].json()["checks"]["database"] == "timeout"
     assert answers[0].json()["checks"]["redis"] in ("error", "timeout")
     assert answers[0].json()["storage"] == "accessible"
-    # Whatever still hangs is one thread for each engine, not one for each caller.
+    # The hanging checks use one thread per engine, not one per caller.
     assert threading.active_count() - before <= len(health.PROBES)
 
 
-def test_one_round_serves_callers_of_the_same_moment() -> None:
+def test_parallel_callers_share_one_check() -> None:
     rounds = 0
 
     def probe() -> str:
@@ -228,7 +228,7 @@ def test_one_round_serves_callers_of_the_same_moment() -> None:
     assert rounds == 1
 
 
-def test_a_probe_that_hangs_is_not_asked_again_until_it_is_back(
+def test_a_hanging_check_does_not_start_again_until_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(health, "BUDGET_SECONDS", 0.05)

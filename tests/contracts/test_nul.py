@@ -1,4 +1,4 @@
-"""U+0000 in any part of a request to any route is 400 in its dialect, never 500."""
+"""U+0000 in any part of a request to any route is 400 in the guide's format."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
 def _routes(patterns: Any = None, before: str = "") -> list[str]:
-    """Every route of the product, the admin's too, with something for its parts."""
+    """Return every route, the admin's too, with sample values for its parameters."""
     found = []
     for entry in get_resolver().url_patterns if patterns is None else patterns:
         here = before + str(entry.pattern).removeprefix("^").removesuffix("$")
@@ -28,7 +28,7 @@ def _routes(patterns: Any = None, before: str = "") -> list[str]:
     return found
 
 
-# Regular expressions of Django's own are spelled by hand.
+# Paths for the routes that Django defines by regular expressions.
 ROUTES = sorted({path for path in _routes() if "\\" not in path and "(" not in path})
 every_route = pytest.mark.parametrize("path", ROUTES)
 SHAPES = {
@@ -111,7 +111,7 @@ def test_in_a_body_of_a_contract(as_alice: APIClient, path: str) -> None:
         ):
             call = getattr(as_alice, method)
             answer = call(path, data=body, content_type=kind)
-            # 503 is a receiver of Stripe, where Stripe is not configured.
+            # 503: a Stripe webhook receiver without configuration.
             assert answer.status_code != 500, (method, path, body)
 
 

@@ -1,4 +1,4 @@
-"""The documents' examples of refusals are what the server really answers."""
+"""The documents' examples of refusals equal the server's answers."""
 
 import re
 import uuid
@@ -40,7 +40,7 @@ def code_of(body: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_each_status_has_an_example_of_its_own(slug: str) -> None:
+def test_each_status_has_its_own_example(slug: str) -> None:
     components = document(slug)["components"]
     for path, method, operation in operations(slug):
         shown = examples(operation)
@@ -54,7 +54,7 @@ def test_each_status_has_an_example_of_its_own(slug: str) -> None:
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_the_examples_of_401_413_and_415_are_the_answers(
+def test_the_examples_of_401_413_and_415_equal_the_answers(
     slug: str, alice: User
 ) -> None:
     made = sessions.begin(user=alice, client="x", access_seconds=900, methods=["pwd"])
@@ -68,7 +68,7 @@ def test_the_examples_of_401_413_and_415_are_the_answers(
         ):
             answer = anyone.generic(method.upper(), at)
             said = answer.json()
-            # The page to come back to differs.
+            # The page to return to differs.
             said.pop("signin_url", None)
             example = {k: v for k, v in shown[401].items() if k != "signin_url"}
             assert (answer.status_code, said) == (401, example), path
@@ -82,14 +82,14 @@ def test_the_examples_of_401_413_and_415_are_the_answers(
             answer = anyone.generic(
                 method.upper(), at, "x", content_type="text/plain", headers=signed_in
             )
-            # An action that reads no body, or refuses before, says something else.
+            # Skip actions that read no body or refuse earlier.
             if answer.status_code == 415:
                 assert answer.json() == shown[415], path
                 met.add(415)
     assert {413, 415} <= met
 
 
-# Written out: a test's name must be the same in every worker.
+# A literal list: xdist needs the same test names in every worker.
 NO_JOB = "3a3f6c1e-0000-4000-8000-5d0c6f0f7a11"
 
 
@@ -127,7 +127,7 @@ NO_JOB = "3a3f6c1e-0000-4000-8000-5d0c6f0f7a11"
         ("get", "/api/sessionToken", None, 403, ""),
     ],
 )
-def test_what_focus_refuses_reads_like_its_example(
+def test_focus_refusals_equal_their_examples(
     as_alice: APIClient,
     alice: User,
     video: Any,

@@ -1,4 +1,4 @@
-"""Where people, not programs, go: a page that says what happened and what to do."""
+"""Error pages for browsers: they say what happened and what to do."""
 
 import json
 import logging
@@ -44,11 +44,11 @@ def test_a_page_says_what_happened_and_what_to_do(
     assert answer["Cache-Control"] == "no-store"
 
 
-def test_a_page_without_a_database_says_when_to_come_back(anyone: Client) -> None:
+def test_a_page_without_a_database_says_when_to_retry(anyone: Client) -> None:
     assert anyone.get("/broken-page?raise=database")["Retry-After"] == "1"
 
 
-def test_a_page_that_cannot_be_rendered_is_still_a_page(
+def test_a_page_that_fails_to_render_is_still_an_error_page(
     anyone: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*args: object) -> str:

@@ -1,4 +1,4 @@
-"""What a caller sees of the limits: headers everywhere, 429 in each guide's words."""
+"""Rate limits for callers: headers on every response, 429 in each guide's format."""
 
 import re
 import time
@@ -61,7 +61,7 @@ def check_headers(answer: Any, dialect: Dialect) -> None:
 
 
 @every_dialect
-def test_every_answer_says_what_is_left(anyone: Client, dialect: Dialect) -> None:
+def test_every_answer_says_what_remains(anyone: Client, dialect: Dialect) -> None:
     path = dialect.path
     slash = "/" if path.endswith("/") else ""
     closed = f"{path.rstrip('/')}/closed{slash}"
@@ -121,9 +121,7 @@ def test_the_request_after_the_last_is_refused(
 
 
 @every_dialect
-def test_stray_paths_are_limited_by_address_as_well(
-    anyone: Client, dialect: Dialect
-) -> None:
+def test_unknown_paths_are_limited_by_address(anyone: Client, dialect: Dialect) -> None:
     stray = f"{dialect.path.rstrip('/')}/nothing/here"
     statuses = [anyone.get(stray).status_code for _ in range(101)]
     assert statuses == [404] * 100 + [429]
@@ -132,7 +130,7 @@ def test_stray_paths_are_limited_by_address_as_well(
     assert refused["X-Frame-Options"] == "DENY"
     assert refused["Access-Control-Allow-Origin"] == "http://localhost:8000"
     assert "rate limit" in refused.content.decode().lower()
-    # That something broke is said even then.
+    # A failure is reported even then.
     gone = anyone.post(
         dialect.path, {"raise": "database"}, content_type="application/json"
     )
@@ -143,7 +141,7 @@ def test_stray_paths_are_limited_by_address_as_well(
     "path",
     ["/health", "/api/health/", "/api/openapi.json", "/api/docs", "/api/docs/", "/api"],
 )
-def test_what_is_unlimited_shows_the_general_limit_unspent(
+def test_views_without_limits_show_the_whole_general_limit(
     anyone: Client, path: str
 ) -> None:
     for _ in range(3):
@@ -153,7 +151,7 @@ def test_what_is_unlimited_shows_the_general_limit_unspent(
     assert left(anyone.get("/api/openapi.json?contract=none")) == (100, 100)
 
 
-def test_each_guide_and_each_account_has_a_limit_of_its_own(
+def test_each_guide_and_each_account_has_its_own_limit(
     as_alice: APIClient, as_bob: APIClient, anyone: Client
 ) -> None:
     for _ in range(100):
@@ -172,9 +170,7 @@ def test_two_tokens_of_one_account_share_its_limit(
     assert left(caller(alice).get("/api/tokens")) == (100, 98)
 
 
-def test_each_key_of_an_app_has_a_limit_of_its_own(
-    video: App, as_video: APIClient
-) -> None:
+def test_each_key_of_an_app_has_its_own_limit(video: App, as_video: APIClient) -> None:
     second = app_keys.issue(app=video, name="second").secret
     other = APIClient(headers={"Authorization": f"Bearer {second}"})
     assert left(as_video.get("/api/jobs")) == (100, 99)
@@ -182,12 +178,12 @@ def test_each_key_of_an_app_has_a_limit_of_its_own(
     assert left(other.get("/api/jobs")) == (100, 99)
 
 
-def test_who_may_not_do_it_has_asked_all_the_same(as_video: APIClient) -> None:
+def test_a_forbidden_request_counts(as_video: APIClient) -> None:
     assert as_video.get("/api/tokens").status_code == 403
     assert left(as_video.get("/api/tokens")) == (100, 98)
 
 
-def test_a_limit_can_be_agreed_and_taken_back(
+def test_an_agreed_limit_can_be_set_and_removed(
     alice: User, video: App, as_alice: APIClient, as_video: APIClient
 ) -> None:
     call_command("set_rate_limit", "Alice@example.com", "3")
@@ -200,14 +196,12 @@ def test_a_limit_can_be_agreed_and_taken_back(
 
 
 @pytest.mark.parametrize(
-    ("whose", "limit"),
-    [("nobody@example.com", "5"), ("nothing", "5"), ("video", "0"), ("video", "x")],
+    ("holder", "limit"),
+    [("unknown@example.com", "5"), ("nothing", "5"), ("video", "0"), ("video", "x")],
 )
-def test_a_limit_that_makes_no_sense_is_refused(
-    video: App, whose: str, limit: str
-) -> None:
+def test_an_invalid_limit_is_refused(video: App, holder: str, limit: str) -> None:
     with pytest.raises(CommandError):
-        call_command("set_rate_limit", whose, limit)
+        call_command("set_rate_limit", holder, limit)
 
 
 def test_the_scale_multiplies_every_limit(
@@ -224,7 +218,7 @@ def test_the_scale_multiplies_every_limit(
 LOGIN = {"email": "alice@example.com", "password": "alice's password"}
 
 
-def test_sign_in_has_one_limit_for_all_its_doors(anyone: Client, alice: User) -> None:
+def test_all_sign_in_endpoints_share_one_limit(anyone: Client, alice: User) -> None:
     for n in range(5):
         assert anyone.post("/api/auth/login", LOGIN).status_code == 200
         assert anyone.post("/api/auth/register", {"email": n}).status_code == 400
@@ -256,24 +250,24 @@ def test_device_sign_in_is_limited_by_address_and_by_code(
 @pytest.mark.parametrize(
     ("proxies", "peer", "forwarded", "same"),
     [
-        # Nobody is trusted: what the header says is nothing to us.
+        # No proxy is trusted, so the header is ignored.
         ([], "198.51.100.1", ("1.1.1.1", "2.2.2.2"), True),
         (["10.0.0.0/8"], "198.51.100.1", ("1.1.1.1", "2.2.2.2"), True),
-        # Our proxy has appended who it saw; what stands before that is made up.
+        # Our proxy has appended its peer's address. The client invented the rest.
         (["10.0.0.0/8"], "10.0.0.1", ("1.1.1.1, 9.9.9.9", "2.2.2.2, 9.9.9.9"), True),
         (["10.0.0.0/8"], "10.0.0.1", ("9.9.9.9", "8.8.8.8"), False),
         (["10.0.0.0/8"], "10.0.0.1", ("9.9.9.9, 10.0.0.2", "8.8.8.8, 10.1.1.1"), False),
         (["10.0.0.0/8"], "10.0.0.1", ("nonsense", "other nonsense"), True),
         (["unix"], "", ("9.9.9.9", "8.8.8.8"), False),
         ([], "", ("9.9.9.9", "8.8.8.8"), True),
-        # A customer of IPv6 has a whole /64.
+        # An IPv6 customer has a /64 network.
         (["::1/128"], "::1", ("2001:db8::1", "2001:db8::ffff:2"), True),
         (["::1/128"], "::1", ("2001:db8:0:1::1", "2001:db8:0:2::1"), False),
         (["::1/128"], "::1", ("[2001:db8::1]:443", "2001:db8::2"), True),
         (["10.0.0.0/8"], "::ffff:10.0.0.1", ("9.9.9.9:1234", "::ffff:9.9.9.9"), True),
     ],
 )
-def test_whose_address_it_is(
+def test_which_address_is_limited(
     anyone: Client,
     settings: Any,
     proxies: list[str],
@@ -290,7 +284,7 @@ def test_whose_address_it_is(
     assert left(second) == (100, 98 if same else 99)
 
 
-def test_without_redis_the_limits_hold_in_this_process(
+def test_without_redis_the_limits_apply_per_process(
     anyone: Client, settings: Any
 ) -> None:
     settings.REDIS_URL = "unix:///nonexistent/redis.sock"

@@ -1,4 +1,4 @@
-"""Every refusal in every dialect, whole bodies, also where no view answered."""
+"""Every refusal in every guide's format: whole bodies, also without a view."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ OURS = "Something went wrong on our side."
 MANY = "The request has too many fields."
 FIELDS = {"app": ["This field is required."]}
 
-# What is raised, and how it reads: focus, onesub, reviv, cosmiv, clipforge.
+# The exception, and its answer in focus, onesub, reviv, cosmiv, clipforge.
 TABLE: dict[str, list[tuple[int, dict[str, Any]]]] = {
     "domain": [
         (400, focus("invalid_request", "This makes no sense.")),
@@ -175,16 +175,14 @@ def test_every_exception_above_is_in_the_table() -> None:
 
 
 @every_dialect
-def test_a_throttled_caller_is_told_when_to_come_back(
-    anyone: Client, dialect: Dialect
-) -> None:
+def test_a_429_says_when_to_retry(anyone: Client, dialect: Dialect) -> None:
     sent = {"raise": "throttled"}
     answer = anyone.post(dialect.path, sent, content_type="application/json")
     assert answer["Retry-After"] == "3"
 
 
 @every_dialect
-def test_a_lost_database_says_when_to_come_back_and_nothing_else(
+def test_a_lost_database_only_says_when_to_retry(
     anyone: Client, dialect: Dialect
 ) -> None:
     sent = {"raise": "database"}
@@ -206,7 +204,7 @@ UNAUTHENTICATED = [
 @pytest.mark.parametrize(
     ("dialect", "body"), list(zip(DIALECTS, UNAUTHENTICATED, strict=True)), ids=str
 )
-def test_a_stranger_is_challenged(
+def test_a_401_has_a_challenge(
     anyone: Client, dialect: Dialect, body: dict[str, Any]
 ) -> None:
     slash = "/" if dialect.path.endswith("/") else ""
@@ -216,7 +214,7 @@ def test_a_stranger_is_challenged(
     assert answer["Cache-Control"] == "no-store"
 
 
-# A path that nobody serves, and whose dialect says so.
+# A path without a view, and the guide of its error format.
 STRAY = [
     ("/api/nothing", FOCUS),
     ("/api/nothing/", FOCUS),
@@ -240,7 +238,7 @@ NOT_THERE = dict(zip(DIALECTS, (body for _, body in TABLE["http404"]), strict=Tr
 
 
 @pytest.mark.parametrize(("stray", "dialect"), STRAY, ids=str)
-def test_a_stray_path_is_refused_in_its_own_dialect(
+def test_an_unknown_path_is_refused_in_its_guides_format(
     anyone: Client, stray: str, dialect: Dialect
 ) -> None:
     for method in ("GET", "POST", "DELETE", "PATCH", "PUT"):
@@ -272,17 +270,17 @@ def test_an_unknown_path_is_404_for_every_caller(
         ("/API/credits/packs/", {"error"}),
     ],
 )
-def test_a_base_address_that_is_a_little_wrong_gets_json(
+def test_a_slightly_wrong_base_url_gets_json(
     anyone: Client, path: str, keys: set[str]
 ) -> None:
-    # The test client takes "//api" for a host.
+    # The test client parses "//api" as a host.
     answer = anyone.get("/", PATH_INFO=path)
     assert answer.status_code == 404
     assert set(answer.json()) == keys
     assert "X-RateLimit-Limit" in answer.headers
 
 
-# Hosted work of the guides that is not there yet.
+# Endpoints of the guides that are not built yet.
 UNBUILT = [
     ("/api/v2/jobs", COSMIV),
     ("/api/v2/jobs/0a1b/status/", COSMIV),
@@ -296,7 +294,7 @@ UNBUILT = [
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("path", "dialect"), UNBUILT, ids=str)
-def test_what_is_not_built_yet_is_401_first_and_then_404(
+def test_an_unbuilt_endpoint_is_401_then_404(
     anyone: Client, as_alice: APIClient, path: str, dialect: Dialect
 ) -> None:
     challenge = dict(zip(DIALECTS, UNAUTHENTICATED, strict=True))[dialect]
@@ -332,7 +330,9 @@ def test_what_is_not_built_yet_is_401_first_and_then_404(
         ("/", None),
     ],
 )
-def test_territory(where: str, contract: type | None) -> None:
+def test_which_guide_answers_for_an_unknown_path(
+    where: str, contract: type | None
+) -> None:
     assert contract_of(where) is contract
 
 
@@ -348,7 +348,7 @@ WRONG_METHOD = [
 @pytest.mark.parametrize(
     ("dialect", "body"), list(zip(DIALECTS, WRONG_METHOD, strict=True)), ids=str
 )
-def test_a_wrong_method_is_told_which_are_right(
+def test_a_405_lists_the_allowed_methods(
     anyone: Client, dialect: Dialect, body: dict[str, Any]
 ) -> None:
     answer = anyone.patch(dialect.path)
@@ -357,15 +357,13 @@ def test_a_wrong_method_is_told_which_are_right(
 
 
 @every_dialect
-def test_a_method_nobody_knows_is_refused_before_anything_else(
-    anyone: Client, dialect: Dialect
-) -> None:
+def test_an_unknown_method_is_refused_first(anyone: Client, dialect: Dialect) -> None:
     for method in ("DISPATCH", "INITIAL", "TRACE", "BREW"):
         assert anyone.generic(method, dialect.path).status_code == 405
 
 
 @every_dialect
-def test_options_answers_anybody_and_head_is_a_get_without_a_body(
+def test_options_needs_no_credential_and_head_is_a_get_without_a_body(
     anyone: Client, dialect: Dialect
 ) -> None:
     options = anyone.options(dialect.path)

@@ -1,4 +1,4 @@
-"""Where a guide means text, nothing but text is taken, in every contract."""
+"""Text fields accept only JSON strings, in every contract."""
 
 import ast
 import importlib
@@ -20,7 +20,7 @@ NOT_TEXT: list[Any] = [0, 7, 1.5, True, False, ["x"], {"a": "b"}, None]
 
 
 def read_from_bodies() -> list[type[serializers.Serializer[Any]]]:
-    """The serializers that a door calls with `data=request.data`."""
+    """Return the serializers that a door calls with `data=request.data`."""
     found = []
     for door in DOORS:
         module = importlib.import_module(
@@ -57,7 +57,7 @@ def test_every_text_that_is_read_from_a_body_is_strict() -> None:
 
 @pytest.mark.parametrize("field", [ExactText(), Uuid()], ids=["text", "uuid"])
 @pytest.mark.parametrize("wrong", NOT_TEXT, ids=repr)
-def test_a_strict_field_takes_nothing_but_text(field: Any, wrong: Any) -> None:
+def test_a_strict_field_accepts_only_text(field: Any, wrong: Any) -> None:
     with pytest.raises(serializers.ValidationError):
         field.run_validation(wrong)
 

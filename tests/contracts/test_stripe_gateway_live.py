@@ -1,4 +1,4 @@
-"""The gateway's requests against Stripe's own test mode; skipped without its key."""
+"""The gateway's requests to Stripe's test mode; skipped without a key."""
 
 import os
 import uuid
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-def test_a_session_is_made_once_read_and_closed(settings: Any) -> None:
+def test_a_checkout_session_is_created_once_read_and_expired(settings: Any) -> None:
     settings.STRIPE_SECRET_KEY = KEY
     settings.STRIPE_API_BASE = "https://api.stripe.com"
     price = {

@@ -1,4 +1,4 @@
-"""The URL map keeps its promises: an owner for each path, a dialect for each view."""
+"""The URL map: one view per path, one contract per view."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from focus.openapi import schema
 from focus.web.fallback import contract_of
 from focus.web.routing import ALIAS
 
-# The one pair that only its slash tells apart: Focus's page, and reviv's.
+# The only pair that differs by its trailing slash: Focus's page and reviv's.
 TWO_PAGES = {"api/docs", "api/docs/"}
 
 ROUTES = list(schema.every_route())
@@ -39,13 +39,13 @@ def test_there_are_views_of_contracts() -> None:
     assert len(OURS) > 20
 
 
-def test_no_path_is_claimed_twice() -> None:
+def test_no_path_has_two_views() -> None:
     shapes = [_shape(route) for route, _ in ROUTES]
     assert sorted(shapes) == sorted(set(shapes))
 
 
 @every_route
-def test_a_view_signs_exactly_one_contract(route: str, pattern: Any) -> None:
+def test_a_view_has_exactly_one_contract(route: str, pattern: Any) -> None:
     signed = [kind for kind in pattern.callback.cls.__mro__ if kind in _contracts()]
     assert len(signed) == 1
 
@@ -55,7 +55,7 @@ def _contracts() -> set[type[Contract]]:
 
 
 @every_route
-def test_a_stray_path_beside_a_view_would_speak_as_the_view_does(
+def test_an_unknown_path_beside_a_view_has_its_error_format(
     route: str, pattern: Any
 ) -> None:
     contract = contract_of(_sample(route))
@@ -101,8 +101,6 @@ def test_every_api_route_belongs_to_a_contract() -> None:
 @pytest.mark.parametrize(
     ("short", "page"), [("/admin", "/admin/"), ("/docs", "/api/docs")]
 )
-def test_short_addresses_lead_to_the_page(
-    client: Client, short: str, page: str
-) -> None:
+def test_short_urls_redirect_to_the_page(client: Client, short: str, page: str) -> None:
     answer = client.get(short)
     assert (answer.status_code, answer["Location"]) == (302, page)

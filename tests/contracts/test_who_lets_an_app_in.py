@@ -1,4 +1,4 @@
-"""What records a consent and gives starter credits, and what only reads."""
+"""Which requests grant an app consent and starter credits, and which only read."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ def pat(user: User, *scopes: str) -> APIClient:
     return bearer(tokens.issue(user=user, name="x", scopes=list(scopes)).secret)
 
 
-def meets(client: APIClient, **headers: str) -> bool:
-    """Whether a look at the wallet for `video` lets that app in."""
+def grants(client: APIClient, **headers: str) -> bool:
+    """Return whether reading the wallet for `video` grants that app consent."""
     answer = client.get("/api/wallet?app=video", headers=headers)
     assert answer.status_code == 200, answer.content
     grant = answer.json()["app_grant"]
@@ -38,29 +38,29 @@ def meets(client: APIClient, **headers: str) -> bool:
 
 
 class TestByToken:
-    def test_one_that_may_only_read_reads(self, alice: User, video: App) -> None:
-        assert not meets(pat(alice, "wallet:read"))
-        assert not meets(pat(alice, "wallet:read", "jobs:read", "oauth:read"))
+    def test_a_read_only_token_grants_nothing(self, alice: User, video: App) -> None:
+        assert not grants(pat(alice, "wallet:read"))
+        assert not grants(pat(alice, "wallet:read", "jobs:read", "oauth:read"))
 
-    def test_one_that_may_start_jobs_lets_the_app_in(
+    def test_a_token_that_may_start_jobs_grants_consent(
         self, alice: User, video: App
     ) -> None:
-        assert meets(pat(alice, "wallet:read", "jobs:write"))
+        assert grants(pat(alice, "wallet:read", "jobs:write"))
 
-    def test_our_own_sign_ins_do(self, alice: User, video: App) -> None:
+    def test_our_own_sessions_grant_consent(self, alice: User, video: App) -> None:
         made = sessions.begin(
             user=alice, client="cosmiv", access_seconds=60, methods=["pwd"]
         )
-        assert meets(bearer(made.access_token))
+        assert grants(bearer(made.access_token))
 
     @pytest.mark.parametrize("party", [HERE, GONE, "https://video.example.com"])
-    def test_clerks_does_for_our_pages_for_none_and_for_that_apps(
+    def test_clerks_tokens_grant_consent_for_our_pages_and_that_apps(
         self, alice: User, video: App, settings: Any, party: str
     ) -> None:
         settings.CLERK_ISSUER, settings.CLERK_JWT_KEY = ISSUER, public_pem(SIGNER)
-        assert meets(bearer(session_token(SIGNER, azp=party)))
+        assert grants(bearer(session_token(SIGNER, azp=party)))
 
-    def test_support_in_a_persons_place_does_not(
+    def test_an_impersonating_session_grants_nothing(
         self, video: App, settings: Any
     ) -> None:
         settings.CLERK_ISSUER, settings.CLERK_JWT_KEY = ISSUER, public_pem(SIGNER)
@@ -84,20 +84,20 @@ class TestByCookie:
         ],
         ids=str,
     )
-    def test_our_own_page_and_the_apps_let_it_in(
+    def test_requests_of_our_page_and_the_apps_grant_consent(
         self, alice: User, video: App, headers: dict[str, str]
     ) -> None:
-        assert meets(in_browser(alice), **headers)
+        assert grants(in_browser(alice), **headers)
 
     @pytest.mark.parametrize(
         "headers",
         [
-            # A link or an image on a page of a sibling, or of an app without CORS.
+            # A link or an image on a page of a sibling site, or of an app without CORS.
             {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"},
             {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
-            # A link in a mail program, or an address that was typed.
+            # A link in a mail program, or a typed URL.
             {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
-            # A link on a page of ours.
+            # A link on our own page.
             {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"},
             # A browser from before Sec-Fetch-Site.
             {"Referer": "https://video.example.com/"},
@@ -107,10 +107,10 @@ class TestByCookie:
         ],
         ids=str,
     )
-    def test_what_a_link_or_an_image_sends_only_reads(
+    def test_a_link_or_an_image_only_reads(
         self, alice: User, video: App, headers: dict[str, str]
     ) -> None:
-        assert not meets(in_browser(alice), **headers)
+        assert not grants(in_browser(alice), **headers)
 
     @pytest.mark.parametrize(
         ("headers", "error"),
@@ -135,7 +135,7 @@ class TestByCookie:
         assert not Consent.objects.exists()
         assert not Grant.objects.exists()
 
-    def test_a_job_lets_the_app_in_as_the_wallet_does(
+    def test_a_job_grants_consent_as_the_wallet_does(
         self, alice: User, video: App, give: Any
     ) -> None:
         give(alice, 10)
