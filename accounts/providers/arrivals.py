@@ -117,7 +117,7 @@ def link_google(
 
 
 def learn_due(*, limit: int = 100) -> int:
-    """Ask Clerk about the users whose email and name are missing since they arrived.
+    """Ask Clerk about users who arrived while it did not answer.
 
     Runs for `RUN_SECONDS` at most, and does nothing without a key for Clerk's API.
     Returns how many users are done.

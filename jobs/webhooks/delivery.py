@@ -1,10 +1,18 @@
-"""Deliveries: which are due, how one is sent, and what its answer means.
+"""Deliveries: claim due ones, send them, and record what the endpoints answered.
 
-The row is the truth. A claim writes the attempt and takes a lease, in one short
-transaction; the request is made with none open; the outcome is written in another, only
-while the lease is still held. Whoever dies in between loses nothing: the lease runs out
-and the delivery is due again. So a receiver may hear an event twice, and never not at
-all.
+A delivery goes the way of every row queue (`focus.due`):
+
+1. `claim` writes the attempt and a lease in one short transaction.
+2. `send` makes the request with no transaction open; `renew` is the heartbeat.
+3. `record` writes the outcome, only where the delivery still carries the lease.
+
+If a worker dies in between, its lease ends and the delivery is due again. So a receiver
+may get an event twice, and never not at all.
+
+The statements stand here and not in `focus.due`. A claim takes many deliveries at once,
+counts what is in flight to each endpoint under the endpoint's lock, and writes the
+attempts; a record writes a batch of outcomes and attempts. One row at a time would
+cost four round trips and a commit for each delivery.
 """
 
 import logging
@@ -29,11 +37,11 @@ from jobs.webhooks.verdicts import Verdict, judge
 
 log = logging.getLogger(__name__)
 
-# A sender that lives renews its leases long before this.
+# A living courier renews its leases long before this.
 LEASE_SECONDS = 15
-# So many times a sender may die over one delivery before it is given up.
+# A delivery fails after so many workers have died while they sent it.
 INTERRUPTIONS = 3
-# How many requests one endpoint gets at once, and one that failed or was slow.
+# How many requests an endpoint gets at once, and an endpoint that failed or was slow.
 AT_ONCE = 4
 AT_ONCE_IN_TROUBLE = 1
 SLOW_MS = 5000
@@ -41,7 +49,7 @@ SLOW_MS = 5000
 
 @dataclass(frozen=True)
 class Claimed:
-    """A delivery to be tried now, by whoever holds its lease. Signs nothing yet."""
+    """A delivery that this worker has claimed, with all that its request needs."""
 
     lease: UUID
     delivery: UUID
@@ -62,7 +70,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Sent:
-    """What came of a claimed delivery, and when (`time.monotonic`)."""
+    """The answer to a claimed delivery, and when it came (`time.monotonic`)."""
 
     claimed: Claimed
     answer: PostResult
@@ -70,15 +78,16 @@ class Sent:
 
 
 def claim(*, limit: int, in_trouble: int) -> list[Claimed]:
-    """Take at most `limit` due deliveries, of which `in_trouble` to troubled endpoints.
+    """Claim at most `limit` due deliveries, at most `in_trouble` to troubled endpoints.
 
-    Oldest first among endpoints, and never more at once for one of them than `AT_ONCE`,
-    whoever else is claiming.
+    The endpoint with the oldest due delivery goes first. All workers together hold at
+    most `AT_ONCE` deliveries of an endpoint.
     """
     if limit <= 0:
         return []
     with transaction.atomic():
-        # Two statements: what is in flight must be counted under the endpoint's lock.
+        # Two statements: the second one counts what is in flight under the endpoints'
+        # locks, in a fresh snapshot.
         asked = {"limit": limit, "many": AT_ONCE, "few": AT_ONCE_IN_TROUBLE}
         waiting = tuples(_WAITING, {**asked, "in_trouble": in_trouble})
         if not waiting:
@@ -106,7 +115,10 @@ def _cap(troubled: bool) -> int:
 def _shares(
     waiting: list[tuple[UUID, bool, int, str]], limit: int, in_trouble: int
 ) -> tuple[list[UUID], list[int]]:
-    """Who gets how many of the `limit`: first come, first served, up to its cap."""
+    """Share `limit` out among the waiting endpoints, in their order, up to each cap.
+
+    Returns the endpoints and their shares.
+    """
     chosen, shares = [], []
     for endpoint, troubled, flying, _ in waiting:
         share = min(_cap(troubled) - flying, in_trouble if troubled else limit, limit)
@@ -118,9 +130,9 @@ def _shares(
     return chosen, shares
 
 
-# Nobody waits for the disk: a claim that a crash of PostgreSQL forgets is made again.
-# The first part hops through the index from endpoint to endpoint, however many
-# deliveries each has waiting.
+# The commit does not wait for the disk: a claim that a crash of PostgreSQL loses is
+# made again. The recursive part skips through the index from endpoint to endpoint, so
+# the number of waiting deliveries does not matter.
 _WAITING: LiteralString = """
     WITH RECURSIVE waiting AS (
       (SELECT endpoint_id FROM jobs_delivery WHERE state = 'pending'
@@ -148,7 +160,7 @@ _WAITING: LiteralString = """
     ORDER BY first.due_at LIMIT %(limit)s
     FOR NO KEY UPDATE OF e SKIP LOCKED
 """
-# A lease that is there and has run out is one whose holder died.
+# A due delivery with a lease is one that a dead worker left.
 _CLAIM: LiteralString = """
     WITH asked AS (
       SELECT * FROM unnest(%(endpoints)s::uuid[], %(shares)s::int[], %(caps)s::int[])
@@ -200,7 +212,7 @@ _CLAIM: LiteralString = """
 
 
 def renew(leases: Sequence[UUID]) -> None:
-    """Go on holding these leases. One that has been taken over stays lost."""
+    """Begin these leases again. A lease that another worker replaced stays lost."""
     tuples(_RENEW, {"leases": list(leases), "lease": LEASE_SECONDS})
 
 
@@ -212,7 +224,7 @@ _RENEW: LiteralString = """
 
 
 def send(claimed: Claimed) -> Sent:
-    """Make the request and wait for its answer. Touches no database, never raises."""
+    """Make the request and wait for its answer. Uses no database and never raises."""
     try:
         headers = _headers(claimed)
     except sealed.Unreadable:
@@ -248,29 +260,30 @@ def _headers(claimed: Claimed) -> dict[str, str]:
 
 @transaction.atomic
 def record(sent: Sequence[Sent]) -> list[float]:
-    """Write what came of these, all of it or nothing; returns in how many seconds each
-    that is to be tried again is due.
+    """Record the answers in one transaction.
 
-    What has lost its lease is only noted as an attempt, if at all.
+    Returns the waits, in seconds, of the deliveries that are tried again. A delivery
+    that has lost its lease does not change. Locks the endpoints that have news, then
+    the deliveries.
     """
     verdicts = [judge(one.answer, tries=one.claimed.tries) for one in sent]
-    news = {
+    with_news = {
         one.claimed.endpoint
         for one, verdict in zip(sent, verdicts, strict=True)
         if _is_news(one, verdict)
     }
-    # Endpoints before deliveries, as everybody locks them.
+    # Endpoints before deliveries: the lock order of all code.
     locked = Endpoint.objects.select_for_update(no_key=True, of=["self"])
-    told = {e.pk: e for e in locked.filter(pk__in=news).order_by("pk")}
+    changed = {e.pk: e for e in locked.filter(pk__in=with_news).order_by("pk")}
     kept = dict(tuples(_RECORD, _columns(sent, verdicts)))
     for one, verdict in zip(sent, verdicts, strict=True):
-        if one.claimed.endpoint in told and one.claimed.lease in kept:
-            _learn(told[one.claimed.endpoint], one.answer, verdict)
+        if one.claimed.endpoint in changed and one.claimed.lease in kept:
+            _update_endpoint(changed[one.claimed.endpoint], one.answer, verdict)
     return [wait for wait in kept.values() if wait is not None]
 
 
 _RECORD: LiteralString = """
-    WITH told AS (
+    WITH answered AS (
       SELECT * FROM unnest(%(leases)s::uuid[], %(deliveries)s::uuid[],
         %(states)s::text[], %(waits)s::float8[], %(statuses)s::int[],
         %(errors)s::text[], %(durations)s::int[], %(ips)s::text[], %(answers)s::bytea[])
@@ -279,13 +292,13 @@ _RECORD: LiteralString = """
     attempts AS (
       UPDATE jobs_attempt a SET state = 'done', status = t.status, error = t.error,
         duration_ms = t.duration_ms, ip = t.ip::inet, answer = t.answer
-      FROM told t WHERE a.id = t.lease AND a.state = 'running'
+      FROM answered t WHERE a.id = t.lease AND a.state = 'running'
     )
     UPDATE jobs_delivery d SET state = t.state, lease = NULL, tries = d.tries + 1,
       interruptions = 0, last_status = t.status, last_error = t.error,
       due_at = clock_timestamp() + make_interval(secs => coalesce(t.wait, 0)),
       ended_at = CASE WHEN t.state <> 'pending' THEN clock_timestamp() END
-    FROM told t
+    FROM answered t
     WHERE d.id = t.delivery_id AND d.lease = t.lease AND d.state = 'pending'
     RETURNING t.lease, CASE WHEN d.state = 'pending' THEN
       extract(epoch FROM d.due_at - clock_timestamp())::float8 END
@@ -316,7 +329,7 @@ def _in_trouble(answer: PostResult, verdict: Verdict) -> bool:
 
 
 def _is_news(one: Sent, verdict: Verdict) -> bool:
-    """Whether the endpoint's own row has anything to learn from it."""
+    """Whether the answer changes the endpoint's own row."""
     return (
         verdict.state == Delivery.State.FAILED
         or one.claimed.failing
@@ -324,8 +337,8 @@ def _is_news(one: Sent, verdict: Verdict) -> bool:
     )
 
 
-def _learn(endpoint: Endpoint, answer: PostResult, verdict: Verdict) -> None:
-    """What a locked endpoint's row keeps of an answer, and what follows from it."""
+def _update_endpoint(endpoint: Endpoint, answer: PostResult, verdict: Verdict) -> None:
+    """Update a locked endpoint by an answer, and disable it where that is due."""
     now = timezone.now()
     endpoint.troubled = _in_trouble(answer, verdict)
     if verdict.pause_seconds:
@@ -336,14 +349,14 @@ def _learn(endpoint: Endpoint, answer: PostResult, verdict: Verdict) -> None:
         endpoint.given_up += 1
         if endpoint.failing_since is None:
             endpoint.failing_since = now
-            _say_that_it_fails(endpoint)
+            _mail_failing(endpoint)
     fields = ["troubled", "paused_until", "failing_since", "given_up"]
     endpoint.save(update_fields=fields)
-    because = verdict.disable
-    if not because and _is_given_up(endpoint, now):
-        because = Endpoint.Disabled.FAILING
-    if because and endpoint.disabled_at is None and endpoint.deleted_at is None:
-        endpoints.put_aside(endpoint, because=because)
+    reason = verdict.disable
+    if not reason and _is_given_up(endpoint, now):
+        reason = Endpoint.Disabled.FAILING
+    if reason and endpoint.disabled_at is None and endpoint.deleted_at is None:
+        endpoints.put_aside(endpoint, because=reason)
 
 
 def _is_given_up(endpoint: Endpoint, now: datetime) -> bool:
@@ -355,8 +368,8 @@ def _is_given_up(endpoint: Endpoint, now: datetime) -> bool:
     )
 
 
-def _say_that_it_fails(endpoint: Endpoint) -> None:
-    """Once, and again only after it has worked meanwhile."""
+def _mail_failing(endpoint: Endpoint) -> None:
+    """Mail the owner at the first failed delivery since the last that succeeded."""
     mails.write(
         user=endpoint.account,
         subject="Deliveries to a webhook endpoint fail",

@@ -1,6 +1,6 @@
 """A plan's Price at Stripe: made soon after a plan is saved, and again when it is gone.
 
-A worker makes Prices from a row queue (`focus.due`) whose columns are part of `Plan`.
+A worker makes Prices from a row queue (`focus.due`): the `price_` columns of `Plan`.
 """
 
 import logging

@@ -263,7 +263,7 @@ class TestLease:
         while claimed is None:
             looked_at = database_time()
             claimed = queue.claim()
-            # Nobody has the row before the lease has ended.
+            # No worker gets the row before the lease has ended.
             assert claimed is None or database_time() >= dead.due_at
             assert looked_at < dead.due_at + timedelta(seconds=5)
             time.sleep(0.02)

@@ -122,14 +122,14 @@ def test_a_worker_that_cannot_write_goes_on(
 ) -> None:
     """One outcome that cannot be written keeps no other from it."""
     poison = made(alice, f"{heard.url}/404/poison")
-    learn = delivery._learn
+    update = delivery._update_endpoint
 
     def failing(to: Endpoint, *rest: Any) -> None:
         if to.pk == poison.pk:
             raise RuntimeError("a bug")
-        learn(to, *rest)
+        update(to, *rest)
 
-    monkeypatch.setattr(delivery, "_learn", failing)
+    monkeypatch.setattr(delivery, "_update_endpoint", failing)
     [bad] = told(poison)
     good = told(made(alice, f"{heard.url}/404/other"), 5)
     until(lambda: all(now(row).state == State.FAILED for row in good))
