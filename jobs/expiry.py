@@ -1,4 +1,4 @@
-"""Jobs whose time has passed: book the expiry that readers see already."""
+"""Jobs past their expiry: book the status that readers see already."""
 
 from uuid import UUID
 

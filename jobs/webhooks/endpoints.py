@@ -337,7 +337,7 @@ def _disabled_by_support() -> SwitchedOffBySupport:
 def _end_pending(endpoint: Endpoint, state: str, error: str) -> None:
     """End the endpoint's pending deliveries.
 
-    A delivery whose request is running ends too. Its answer is written to the attempt.
+    A delivery with a running request ends too. Its answer is written to the attempt.
     """
     pending = Delivery.objects.filter(endpoint=endpoint, state=Delivery.State.PENDING)
     pending.update(state=state, last_error=error, ended_at=Now(), lease=None)

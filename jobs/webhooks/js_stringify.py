@@ -1,4 +1,4 @@
-"""JSON whose bytes do not change when a receiver parses and writes them again.
+"""JSON bytes that stay the same when a receiver parses and writes them again.
 
 Some receivers check the signature over `JSON.stringify` of the parsed body, or over
 `json.dumps(body, separators=(",", ":"), sort_keys=True, ensure_ascii=False)`. So the

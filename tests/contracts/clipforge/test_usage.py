@@ -1,4 +1,4 @@
-"""ClipForge guide, "Monitor Usage": from what the account's jobs came to."""
+"""ClipForge guide, "Monitor Usage": sums of the account's jobs."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,7 +37,7 @@ def done(user: User, app: App, action: str, **metadata: Any) -> Job:
     ).job
 
 
-def test_nothing_is_nothing(as_key: APIClient) -> None:
+def test_an_account_without_jobs_has_no_usage(as_key: APIClient) -> None:
     now = datetime.now(UTC)
     ends = (now.replace(day=1) + timedelta(days=31)).replace(day=1)
     assert as_key.get("/v1/usage").json() == {
@@ -54,7 +54,7 @@ def test_nothing_is_nothing(as_key: APIClient) -> None:
     }
 
 
-def test_what_jobs_came_to_this_month(
+def test_completed_jobs_of_this_month_are_summed(
     as_key: APIClient, alice: User, bob: User, video: App
 ) -> None:
     app = App.objects.create(slug="clipforge", name="ClipForge")

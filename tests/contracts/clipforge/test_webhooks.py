@@ -1,4 +1,4 @@
-"""ClipForge guide, "Register Webhook": endpoints, their secrets, what was sent."""
+"""ClipForge guide, "Register Webhook": endpoints, secrets and deliveries."""
 
 import json
 import uuid
@@ -41,7 +41,7 @@ def registered(client: APIClient, **more: Any) -> dict[str, Any]:
 
 
 def headers() -> dict[str, str]:
-    """What the next attempt would be signed with; it is made, and succeeds."""
+    """Claim the next attempt, return its signing headers, and let it succeed."""
     Delivery.objects.filter(lease=None).update(due_at=timezone.now())
     [claimed] = claim(limit=1, in_trouble=1)
     made = delivery._headers(claimed)
@@ -92,7 +92,7 @@ def test_the_same_url_again_unites_the_events(client: APIClient) -> None:
     assert anew["secret"] != first["secret"]
 
 
-def test_anothers_same_url_is_another_endpoint(
+def test_the_same_url_of_another_account_is_another_endpoint(
     client: APIClient, stranger: APIClient
 ) -> None:
     mine, theirs = registered(client), registered(stranger)
@@ -124,7 +124,7 @@ def test_anothers_same_url_is_another_endpoint(
         {"events": [f"e{n}" for n in range(51)]},
     ],
 )
-def test_what_cannot_be_registered(
+def test_an_invalid_endpoint_is_400(
     client: APIClient, settings: Any, wrong: dict[str, Any]
 ) -> None:
     settings.WEBHOOK_ALLOW_PRIVATE = False
@@ -132,7 +132,7 @@ def test_what_cannot_be_registered(
     assert not Endpoint.objects.exists()
 
 
-def test_twenty_endpoints_are_enough(client: APIClient) -> None:
+def test_a_21st_endpoint_is_refused(client: APIClient) -> None:
     for n in range(20):
         registered(client, url=f"https://example.com/{n}")
     wish = {**GUIDE, "url": "https://example.com/20"}
@@ -185,7 +185,7 @@ def test_a_rotation_is_cancelled_or_promoted_by_time(client: APIClient) -> None:
     assert registered(client)["secret"] == new["secret"]
 
 
-def test_a_test_event_and_what_came_of_it(client: APIClient) -> None:
+def test_a_test_event_and_its_delivery(client: APIClient) -> None:
     made = registered(client)
     one = f"{ENDPOINTS}/{made['id']}"
     answer = client.post(f"{one}/test")
@@ -239,7 +239,7 @@ def test_deliveries_are_listed_by_page_and_state(client: APIClient) -> None:
         refused(client.get(f"{one}/deliveries?{bad}"), 400, "Bad Request")
 
 
-def test_what_failed_is_sent_again(client: APIClient) -> None:
+def test_failed_deliveries_are_recovered(client: APIClient) -> None:
     one = f"{ENDPOINTS}/{registered(client)['id']}"
     for status in (404, 404, 200):
         client.post(f"{one}/test")
@@ -255,7 +255,7 @@ def test_what_failed_is_sent_again(client: APIClient) -> None:
     refused(client.post(f"{one}/recover", {"since": "soon"}), 400, "Bad Request")
 
 
-def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(
+def test_a_disabled_endpoint_gets_nothing_until_it_is_enabled(
     client: APIClient,
 ) -> None:
     one = f"{ENDPOINTS}/{registered(client)['id']}"
@@ -269,7 +269,7 @@ def test_a_disabled_endpoint_is_told_nothing_until_it_is_enabled(
     assert client.post(f"{one}/recover").json() == {"recovered": 1}
 
 
-def test_what_support_switched_off_its_owner_cannot_switch_on(
+def test_the_owner_cannot_enable_what_support_disabled(
     client: APIClient, alice: User
 ) -> None:
     body = registered(client)
@@ -283,7 +283,7 @@ def test_what_support_switched_off_its_owner_cannot_switch_on(
     assert client.get(ENDPOINTS).json() == []
 
 
-def test_nobody_reaches_what_is_anothers(
+def test_another_accounts_endpoints_and_deliveries_are_404(
     client: APIClient, stranger: APIClient
 ) -> None:
     one = f"{ENDPOINTS}/{registered(client)['id']}"

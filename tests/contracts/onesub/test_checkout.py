@@ -1,4 +1,4 @@
-"""1sub's purchase: a checkout is made, paid once, and leads to the tool."""
+"""1sub's purchase: a checkout is created, paid once, and opens the tool."""
 
 import uuid
 from typing import Any
@@ -54,7 +54,7 @@ def left(user: User) -> float:
     return ledger.balance(account_id=user.pk).available_micro / MICRO
 
 
-def test_bought_opened_and_verified(buyer, checkout_id, alice, tool):
+def test_a_checkout_is_paid_opened_and_verified(buyer, checkout_id, alice, tool):
     assert (left(alice), Consent.objects.exists()) == (100, False)
     answer = buyer.post(PROCESS, {"checkout_id": checkout_id})
     body = answer.json()
@@ -84,7 +84,7 @@ def test_bought_opened_and_verified(buyer, checkout_id, alice, tool):
     assert SecurityEvent.objects.filter(kind="tool_bought", user=alice).count() == 1
 
 
-def test_processed_again_it_hands_out_a_fresh_token_and_charges_nothing(
+def test_processing_again_returns_a_fresh_token_and_charges_nothing(
     buyer, checkout_id, alice
 ):
     first = buyer.post(PROCESS, {"checkout_id": checkout_id}).json()
@@ -96,7 +96,7 @@ def test_processed_again_it_hands_out_a_fresh_token_and_charges_nothing(
     assert left(alice) == 75
 
 
-def test_asked_again_before_it_is_paid_it_is_the_same_checkout(
+def test_creating_again_before_the_payment_returns_the_same_checkout(
     buyer, checkout_id, tool
 ):
     again = buyer.post(CREATE, {"tool_id": str(tool.pk)}).json()
@@ -113,7 +113,7 @@ def test_a_checkout_of_a_tool_that_is_owned_is_the_paid_one(
     opened = buyer.post(PROCESS, again).json()
     assert opened["tool_access_token"] != first["tool_access_token"]
     assert (opened["new_balance"], left(alice)) == (75, 75)
-    # Staff took it back, so the person does not own it any more.
+    # Staff revoked the purchase, so the person no longer owns the tool.
     tool_purchases.revoke(purchase_id=uuid.UUID(checkout_id), actor="staff")
     another = buyer.post(CREATE, {"tool_id": str(tool.pk)}).json()
     assert another != {"checkout_id": checkout_id}
@@ -147,7 +147,7 @@ def test_a_second_open_checkout_of_a_tool_charges_nothing_once_it_is_owned(
     assert left(alice) == 75
 
 
-def test_another_persons_checkout_is_not_there(checkout_id, bob, give, alice):
+def test_another_persons_checkout_is_404(checkout_id, bob, give, alice):
     give(bob, 100)
     for unknown in (checkout_id, str(uuid.uuid4())):
         answer = signed_in(bob).post(PROCESS, {"checkout_id": unknown})
@@ -165,7 +165,7 @@ def test_the_price_is_the_one_that_was_shown(buyer, checkout_id, tool, alice):
     assert buyer.post(PROCESS, {"checkout_id": checkout_id}).json()["new_balance"] == 75
 
 
-def test_too_poor_nothing_is_charged_and_nothing_allowed(alice, tool, give):
+def test_without_enough_credits_nothing_is_charged_or_allowed(alice, tool, give):
     give(alice, 3)
     client = signed_in(alice)
     made = client.post(CREATE, {"tool_id": str(tool.pk)}).json()
@@ -199,7 +199,7 @@ def test_an_expired_checkout_charges_nothing(buyer, checkout_id, alice):
     assert (left(alice), Consent.objects.exists()) == (100, False)
 
 
-def test_a_tool_that_was_switched_off(buyer, checkout_id, tool, alice):
+def test_an_inactive_tool_cannot_be_bought_or_opened(buyer, checkout_id, tool, alice):
     App.objects.update(active=False)
     for path, body in (
         (CREATE, {"tool_id": str(tool.pk)}),
@@ -210,7 +210,7 @@ def test_a_tool_that_was_switched_off(buyer, checkout_id, tool, alice):
     assert left(alice) == 100
 
 
-def test_what_is_no_tool_cannot_be_bought(buyer, video):
+def test_an_app_that_is_no_tool_cannot_be_bought(buyer, video):
     for tool_id in (str(video.pk), str(uuid.uuid4())):
         assert buyer.post(CREATE, {"tool_id": tool_id}).status_code == 404
     for wrong in ({}, {"tool_id": 7}, {"tool_id": "video"}):
@@ -228,7 +228,7 @@ def test_a_free_tool_moves_nothing(buyer, tool, alice):
     assert APIClient().post("/api/v1/verify-user", {"token": token}).json()["valid"]
 
 
-def test_a_revoked_purchase_is_over(buyer, checkout_id):
+def test_a_revoked_purchase_cannot_be_processed(buyer, checkout_id):
     buyer.post(PROCESS, {"checkout_id": checkout_id})
     tool_purchases.revoke(purchase_id=uuid.UUID(checkout_id), actor="test")
     assert buyer.post(PROCESS, {"checkout_id": checkout_id}).status_code == 404

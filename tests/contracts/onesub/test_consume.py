@@ -82,7 +82,7 @@ def left(user: User) -> float:
     return ledger.balance(account_id=user.pk).available_micro / MICRO
 
 
-def test_the_noise_of_floats_is_dropped_and_the_same_charge_is_a_duplicate(
+def test_float_rounding_errors_are_dropped_and_a_repeat_is_a_duplicate(
     as_tool: APIClient, alice: User, wish: dict[str, Any]
 ) -> None:
     first = as_tool.post(CONSUME, wish | {"amount": 0.1 + 0.2})
@@ -189,7 +189,7 @@ class TestConsume:
         as_tool.post(CONSUME, wish)
         give(bob, 50)
         other = wish | {"user_id": str(bob.pk)}
-        # Whether a key was used is not told about people who allowed nothing.
+        # Without a consent the answer does not reveal whether the key was used.
         assert as_tool.post(CONSUME, other).status_code == 403
         consents.grant(user=bob, app_id=tool.pk)
         answer = as_tool.post(CONSUME, other)
@@ -245,7 +245,7 @@ class TestConsume:
         assert b'"new_balance":99.929999' in as_tool.post(CONSUME, tiny).content
 
     @pytest.mark.parametrize("who", ["unknown", "stranger", "revoked", "closed"])
-    def test_who_did_not_allow_it_reads_like_who_is_not_there(
+    def test_a_user_without_consent_reads_like_an_unknown_user(
         self, as_tool, wish, who, alice, bob, tool
     ):
         assert as_tool.post(CONSUME, wish).status_code == 200
@@ -257,7 +257,7 @@ class TestConsume:
             consents.revoke(user=alice, app_id=tool.pk)
         else:
             User.objects.filter(pk=alice.pk).update(is_active=False)
-        # Even for a key that has charged: who took it back is not told what was.
+        # Even for a key that has charged: after a revocation the tool learns nothing.
         answer = as_tool.post(CONSUME, wish)
         assert (answer.status_code, answer.json()) == (
             403,
@@ -267,7 +267,7 @@ class TestConsume:
             },
         )
 
-    def test_all_that_is_wrong_is_listed(self, as_tool, wish):
+    def test_every_invalid_field_is_listed(self, as_tool, wish):
         answer = as_tool.post(CONSUME, {})
         assert (answer.status_code, answer.json()) == (
             400,
@@ -288,7 +288,7 @@ class TestConsume:
         assert body["message"].startswith(f"{field}: ")
         assert left(alice) == 100
 
-    def test_the_most_is_a_million(self, as_tool, wish, alice, give):
+    def test_the_largest_charge_is_a_million(self, as_tool, wish, alice, give):
         give(alice, 999_900)
         answer = as_tool.post(
             CONSUME, wish | {"amount": 1_000_000, "reason": "x" * 500}
@@ -306,7 +306,7 @@ class TestConsume:
 
 
 class TestWhoMayConsume:
-    def test_a_key_that_is_none(self, as_stranger, wish):
+    def test_a_malformed_key_is_refused(self, as_stranger, wish):
         for secret in ("sk-tool-xxxxxxxxxxxx", "nonsense", "sk-tool-" + "a" * 38):
             header = {"Authorization": f"Bearer {secret}"}
             answer = as_stranger.post(CONSUME, wish, headers=header)

@@ -29,7 +29,7 @@ class TestVerifyUser:
     def test_as_the_guide_prints_it(self, as_stranger, bought, alice, tool):
         claims = jwt.read(jwt.TOOL, bought.token)
         ends = datetime.fromtimestamp(claims["exp"], UTC)
-        # It may be asked again until the token expires.
+        # The token verifies again until it expires.
         for _ in range(2):
             answer = as_stranger.post(VERIFY, {"token": bought.token})
             assert (answer.status_code, answer.json()) == (
@@ -57,7 +57,9 @@ class TestVerifyUser:
     @pytest.mark.parametrize(
         "ended", ["purchase", "account", "permission", "garbage", "unpaid", "another"]
     )
-    def test_what_is_worth_nothing(self, as_stranger, bought, alice, tool, ended):
+    def test_an_ended_or_unknown_token_is_refused(
+        self, as_stranger, bought, alice, tool, ended
+    ):
         token = bought.token
         claims = jwt.read(jwt.TOOL, token)
         if ended == "purchase":
@@ -105,7 +107,7 @@ class TestVerifyUser:
         "body",
         [{}, {"token": ""}, {"token": 7}, {"token": None}, {"token": "x" * 4097}],
     )
-    def test_a_bad_body(self, as_stranger, body):
+    def test_an_invalid_body_is_400(self, as_stranger, body):
         answer = as_stranger.post(VERIFY, body)
         assert answer.status_code == 400
         assert answer.json()["error"] == "Invalid request"
@@ -116,7 +118,7 @@ class TestVerifyUser:
         answer = as_stranger.post(VERIFY, {"token": bought.token})
         assert (answer.status_code, answer.json()["error"]) == (403, "Tool inactive")
 
-    def test_wrong_tokens_are_counted_by_the_60_alone(
+    def test_wrong_tokens_count_against_the_60_a_minute_only(
         self, as_stranger, bought, real_limits
     ):
         for n in range(60):
@@ -129,7 +131,7 @@ class TestVerifyUser:
             429,
             "Rate limit exceeded",
         )
-        # No failure was counted: another door still looks at credentials.
+        # No failed authentication was counted: other routes still read credentials.
         header = {"Authorization": "Bearer nonsense"}
         answer = as_stranger.get("/api/wallet", headers=header)
         assert answer.status_code == 401

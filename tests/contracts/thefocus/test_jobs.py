@@ -142,7 +142,7 @@ def test_actual_cost_omitted_is_the_estimate(as_alice, alice, job_id):
     assert (answer.json()["charged"], answer.json()["refunded"]) == (5, 0)
 
 
-def test_fail_gives_back_by_default(as_alice, alice, job_id):
+def test_fail_returns_the_reservation_by_default(as_alice, alice, job_id):
     answer = as_alice.post("/api/jobs/fail", {"job_id": job_id, "reason": "no disk"})
     assert answer.status_code == 200
     body = answer.json()
@@ -163,7 +163,7 @@ def test_fail_without_refund_charges_the_reservation(as_alice, alice, job_id):
     assert as_alice.post("/api/jobs/fail", wish).content == answer.content
 
 
-def test_402_names_the_amounts_and_leaves_nothing_behind(as_alice, alice):
+def test_402_names_the_amounts_and_writes_nothing(as_alice, alice):
     answer = as_alice.post("/api/jobs", RENDER | {"cost_estimate": 20.5})
     assert answer.status_code == 402
     assert answer.json() == {

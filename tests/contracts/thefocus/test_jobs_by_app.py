@@ -1,4 +1,4 @@
-"""Jobs by an app's own key: for people who let it, and in its own app only."""
+"""Jobs by an app's key: for people who let the app, and for this app only."""
 
 import uuid
 
@@ -66,7 +66,7 @@ def test_an_apps_key_stays_in_its_app(as_video, alice, as_alice, video):
     assert (answer.status_code, answer.json()["error"]) == (403, "app_not_granted")
 
 
-def test_consent_taken_back_stops_the_app(as_video, as_alice, alice, video):
+def test_a_revoked_consent_stops_the_app(as_video, as_alice, alice, video):
     as_alice.get("/api/wallet?app=video")
     consents.revoke(user=alice, app_id=video.pk)
     answer = as_video.post("/api/jobs", RENDER | {"user_id": str(alice.pk)})
@@ -82,7 +82,7 @@ def test_an_app_may_keep_settling_to_its_own_key(as_alice, as_video, alice, job_
     assert as_video.post("/api/jobs/complete", {"job_id": job_id}).status_code == 200
 
 
-def test_a_closed_account_lets_nobody_spend(as_video, as_alice, alice):
+def test_a_closed_account_lets_no_app_spend(as_video, as_alice, alice):
     as_alice.get("/api/wallet?app=video")
     wish = RENDER | {"user_id": str(alice.pk)}
     job_id = as_video.post("/api/jobs", wish).json()["job_id"]
@@ -90,13 +90,13 @@ def test_a_closed_account_lets_nobody_spend(as_video, as_alice, alice):
     alice.save()
     answer = as_video.post("/api/jobs", wish)
     assert (answer.status_code, answer.json()["error"]) == (403, "app_not_granted")
-    # What was started may still be settled, for what it has reserved.
+    # A started job may still be settled, up to its reservation.
     done = {"job_id": job_id, "actual_cost": 20}
     answer = as_video.post("/api/jobs/complete", done).json()
     assert (answer["charged"], answer["uncovered"]) == (5, 15)
 
 
-def test_consent_taken_back_stops_replays_too(as_video, as_alice, alice, video):
+def test_a_revoked_consent_stops_replays_too(as_video, as_alice, alice, video):
     as_alice.get("/api/wallet?app=video")
     wish = RENDER | {"user_id": str(alice.pk)}
     key = {"Idempotency-Key": "one"}
@@ -108,7 +108,7 @@ def test_consent_taken_back_stops_replays_too(as_video, as_alice, alice, video):
 
 @pytest.fixture
 def by_app(as_video, as_alice, alice):
-    """Start a job by the app's key for alice, who lets it; its id."""
+    """Return a function that starts a job for alice by the app's key."""
     as_alice.get("/api/wallet?app=video")
 
     def starts(estimate=5, **options):
@@ -119,7 +119,7 @@ def by_app(as_video, as_alice, alice):
 
 
 def end_all_consents(user):
-    """What happens when the owner of the mailbox recovers the account by a link."""
+    """End every consent, as the recovery of the account by an emailed link does."""
     User.objects.filter(pk=user.pk).update(epoch=user.epoch + 1)
     purge.end_all_access(user=user, visitor=NO_VISITOR)
 
@@ -220,9 +220,9 @@ def test_a_job_that_an_apps_key_started_is_settled_by_its_keys_alone(
     for path in ("complete", "fail"):
         answer = as_alice.post(f"/api/jobs/{path}", {"job_id": job_id})
         assert (answer.status_code, answer.json()["error"]) == (403, "app_key_required")
-    # The person sees it all the same.
+    # The person still reads the job.
     assert as_alice.get(f"/api/jobs/{job_id}").json()["status"] == "started"
-    # A rotated key is another row and the same app.
+    # A rotated key belongs to the same app.
     old = video.appkey_set.get()
     issued = app_keys.rotate(key_id=old.pk, overlap_seconds=0)
     assert as_video.post("/api/jobs/fail", {"job_id": job_id}).status_code == 401
@@ -231,7 +231,7 @@ def test_a_job_that_an_apps_key_started_is_settled_by_its_keys_alone(
     assert done.json()["charged"] == 1
 
 
-def test_an_app_of_a_closed_owner_does_nothing_until_it_is_opened(
+def test_an_app_of_a_closed_account_charges_nothing_until_it_is_reopened(
     as_video, as_alice, alice, bob, video, by_app, job_id
 ):
     App.objects.filter(pk=video.pk).update(owner=bob)
@@ -247,7 +247,7 @@ def test_an_app_of_a_closed_owner_does_nothing_until_it_is_opened(
         assert (answer.status_code, answer.json()["error"]) == (403, "app_inactive")
     assert as_alice.get("/api/wallet?app=video").status_code == 404
     assert as_alice.post("/api/jobs", RENDER).status_code == 404
-    # The person's own job is charged what it holds, and no more.
+    # The person's own job is charged its reservation at most.
     done = {"job_id": job_id, "actual_cost": 9}
     settled = as_alice.post("/api/jobs/complete", done).json()
     assert (settled["charged"], settled["uncovered"]) == (5, 4)

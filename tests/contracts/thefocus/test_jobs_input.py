@@ -1,4 +1,4 @@
-"""Focus guide, sections 3 to 5: what the jobs endpoints refuse, and that it is nothing.
+"""Focus guide, sections 3 to 5: requests that the jobs endpoints refuse.
 
 Every refusal has the guide's shape and has moved no credit.
 """
@@ -55,7 +55,7 @@ BAD_AMOUNTS = [
 ]
 
 
-def test_the_noise_of_floats_is_dropped_from_estimate_and_cost(as_alice, alice):
+def test_float_rounding_errors_are_dropped_from_estimate_and_cost(as_alice, alice):
     body = '{"app":"video","action":"render","cost_estimate":0.30000000000000004}'
     started = post_text(as_alice, "/api/jobs", body)
     assert (started.status_code, started.json()["reserved"]) == (201, 0.3)

@@ -1,4 +1,4 @@
-"""A courier at work: of this process, with a real endpoint in another."""
+"""A courier of this process delivers to a real endpoint in another process."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def courier(transactional_db: None) -> Iterator[Courier]:
     assert not courier._thread.is_alive()
 
 
-def test_a_delivery_is_heard_and_both_signatures_are_good(
+def test_a_delivery_arrives_and_both_signatures_verify(
     alice: User, heard: Heard, courier: Courier
 ) -> None:
     shown = endpoints.register(user=alice, url=f"{heard.url}/200", events=["test"])
@@ -66,7 +66,7 @@ def test_five_tries_at_the_promised_times_then_replayed(
     until(lambda: now(row).state == State.FAILED, seconds=30)
     assert [a.status for a in Attempt.objects.order_by("n")] == [503] * 5
     at = [line["at"] for line in heard.lines()]
-    # Never early; how late is for the benchmark to say.
+    # Never early. The benchmark measures the delay.
     for (before, after), wait in zip(pairwise(at), (1, 2, 4, 8), strict=True):
         assert after - before >= wait
     assert len({line["headers"]["webhook-id"] for line in heard.lines()}) == 1
@@ -97,14 +97,14 @@ def test_a_request_is_cut_at_the_deadline(
     assert (row.state, row.last_error) == (State.PENDING, "timeout")
 
 
-def test_a_hanging_endpoint_takes_no_more_than_its_share(
+def test_hanging_endpoints_leave_threads_to_healthy_ones(
     alice: User,
     bob: User,
     heard: Heard,
     courier: Courier,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever hangs is still being waited for when everybody else is done."""
+    """The healthy deliveries end while the hanging requests still run."""
     monkeypatch.setattr("focus.outgoing.safe_http.SECONDS", 4)
     hanging = [made(alice, f"{heard.url}/hang/{n}") for n in range(3)]
     Endpoint.objects.update(troubled=True)
@@ -117,10 +117,9 @@ def test_a_hanging_endpoint_takes_no_more_than_its_share(
     assert flying.filter(endpoint__in=hanging).count() == 3
 
 
-def test_a_worker_that_cannot_write_goes_on(
+def test_an_outcome_that_cannot_be_written_stops_no_other(
     alice: User, heard: Heard, courier: Courier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One outcome that cannot be written keeps no other from it."""
     poison = made(alice, f"{heard.url}/404/poison")
     update = delivery._update_endpoint
 
@@ -136,7 +135,7 @@ def test_a_worker_that_cannot_write_goes_on(
     assert now(bad).state == State.PENDING
 
 
-def test_stopping_finishes_what_was_begun(
+def test_stopping_finishes_the_running_requests(
     alice: User, heard: Heard, transactional_db: None
 ) -> None:
     courier = Courier(threads=4)

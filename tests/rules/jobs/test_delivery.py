@@ -1,4 +1,4 @@
-"""Claims, leases and what an answer means."""
+"""Claims and leases of deliveries, and the verdicts on answers."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ def answered(to: Endpoint, *answers: PostResult) -> Delivery:
 
 
 @pytest.mark.parametrize("status", range(200, 600))
-def test_what_every_status_means(status: int) -> None:
+def test_the_verdict_on_every_status(status: int) -> None:
     verdict = judge(PostResult(status), tries=0)
     expected = (
         State.SUCCEEDED if status < 300
@@ -48,18 +48,18 @@ def test_what_every_status_means(status: int) -> None:
 @pytest.mark.parametrize(
     "error", ["timeout", "dns", "tls", "refused", "reset", "unreachable", "bad_http"]
 )
-def test_what_is_no_answer_is_tried_five_times(error: str) -> None:
+def test_a_failed_connection_is_tried_five_times(error: str) -> None:
     waits = [judge(PostResult(error=error), tries=n).wait_seconds for n in range(5)]
     assert waits == [1, 2, 4, 8, None]
     assert judge(PostResult(error=error), tries=4).state == State.FAILED
 
 
 @pytest.mark.parametrize("error", ["blocked_address", "unreadable_secret"])
-def test_what_cannot_get_better_is_not_tried_again(error: str) -> None:
+def test_a_final_error_is_not_retried(error: str) -> None:
     assert judge(PostResult(error=error), tries=0).state == State.FAILED
 
 
-def test_what_an_answers_headers_may_ask_for() -> None:
+def test_headers_of_an_answer_abort_disable_and_pause() -> None:
     ask = {"webhook-delivery": "abort-message"}
     assert judge(PostResult(503, headers=ask), tries=0).state == State.FAILED
     ask = {"webhook-delivery": "disable"}
@@ -69,7 +69,9 @@ def test_what_an_answers_headers_may_ask_for() -> None:
         assert (verdict.state, verdict.pause_seconds) == (State.FAILED, seconds)
 
 
-def test_nobody_claims_what_somebody_holds(alice: User, transactional_db: None) -> None:
+def test_eight_claims_at_once_share_no_delivery(
+    alice: User, transactional_db: None
+) -> None:
     """Eight at once, over three endpoints: each delivery once, no cap exceeded."""
     for n in range(3):
         told(made(alice, f"http://127.0.0.1:1099/{n}", troubled=False), 6)
@@ -91,7 +93,7 @@ def test_nobody_claims_what_somebody_holds(alice: User, transactional_db: None) 
     assert claim(limit=32, in_trouble=32) == []
 
 
-def test_a_limit_is_a_limit(alice: User) -> None:
+def test_a_claim_keeps_to_both_limits(alice: User) -> None:
     for n in range(3):
         told(made(alice, f"http://127.0.0.1:1099/{n}", troubled=n > 0), 6)
     assert len(claim(limit=2, in_trouble=2)) == 2
@@ -110,7 +112,9 @@ def test_a_limit_is_a_limit(alice: User) -> None:
         {"paused_until": timezone.now() + timedelta(days=1)},
     ],
 )
-def test_what_is_put_aside_hears_nothing(alice: User, aside: dict[str, Any]) -> None:
+def test_a_disabled_deleted_or_paused_endpoint_gets_nothing(
+    alice: User, aside: dict[str, Any]
+) -> None:
     to = made(alice)
     told(to)
     Endpoint.objects.update(**aside)
@@ -121,14 +125,14 @@ def lose_lease(row: Delivery) -> None:
     Delivery.objects.filter(pk=row.pk).update(due_at=timezone.now())
 
 
-def test_a_lost_attempt_is_made_again_and_burns_no_try(alice: User) -> None:
+def test_a_lost_attempt_is_repeated_and_counts_no_try(alice: User) -> None:
     [row] = told(made(alice))
     [first] = claim(limit=8, in_trouble=8)
     assert claim(limit=8, in_trouble=8) == []
     lose_lease(row)
     [second] = claim(limit=8, in_trouble=8)
     assert (second.n, second.tries) == (2, 0)
-    # Whoever lost the lease can say what it likes.
+    # The answer of the worker that lost the lease changes nothing.
     record([Sent(first, PostResult(200), time.monotonic())])
     assert now(row).state == State.PENDING
     assert row.lease == second.lease
@@ -147,7 +151,7 @@ def test_a_lease_that_is_renewed_is_not_lost(alice: User) -> None:
     assert now(row).due_at > timezone.now()
 
 
-def test_what_kills_its_sender_three_times_is_given_up(alice: User) -> None:
+def test_a_delivery_that_kills_three_workers_fails(alice: User) -> None:
     [row] = told(made(alice))
     for n in range(3):
         [claimed] = claim(limit=8, in_trouble=8)
@@ -156,14 +160,14 @@ def test_what_kills_its_sender_three_times_is_given_up(alice: User) -> None:
     assert claim(limit=8, in_trouble=8) == []
     assert (now(row).state, row.last_error) == (State.FAILED, "interrupted")
     assert redelivery.recover(user=alice, endpoint_id=row.endpoint_id) == 1
-    # As many deaths are forgiven as at first.
+    # A recovery allows as many interruptions as a first delivery.
     for _ in range(3):
         assert len(claim(limit=8, in_trouble=8)) == 1
         lose_lease(row)
     assert claim(limit=8, in_trouble=8) == []
 
 
-def test_410_puts_the_endpoint_aside_and_says_so(alice: User) -> None:
+def test_410_disables_the_endpoint_and_mails_its_owner(alice: User) -> None:
     to = made(alice)
     waiting = told(to)[0]
     [claimed] = claim(limit=8, in_trouble=8)
@@ -184,7 +188,7 @@ def test_410_puts_the_endpoint_aside_and_says_so(alice: User) -> None:
     assert redelivery.recover(user=alice, endpoint_id=to.pk) == 2
 
 
-def test_a_day_of_failures_puts_it_aside_and_one_success_forgives(alice: User) -> None:
+def test_a_day_of_failures_disables_and_one_success_resets(alice: User) -> None:
     to = made(alice)
     bad, good = PostResult(404), PostResult(200)
     for _ in range(25):
@@ -211,7 +215,7 @@ def test_a_day_of_failures_puts_it_aside_and_one_success_forgives(alice: User) -
     assert Mail.objects.filter(subject__contains="was paused").count() == 1
 
 
-def test_trouble_comes_and_goes(alice: User) -> None:
+def test_an_endpoint_is_troubled_by_its_last_answer(alice: User) -> None:
     to = made(alice)
     for answer, troubled in [
         (PostResult(500), True),
@@ -259,14 +263,14 @@ def test_recovering_a_range(alice: User, bob: User) -> None:
     assert now(good).state == State.SUCCEEDED
 
 
-def test_one_sent_again_is_left_alone_while_it_is_on_its_way(alice: User) -> None:
+def test_resending_a_pending_delivery_keeps_its_lease(alice: User) -> None:
     [row] = told(made(alice))
     [claimed] = claim(limit=8, in_trouble=8)
     assert redelivery.resend(user=alice, delivery_id=row.pk).lease == claimed.lease
     assert claim(limit=8, in_trouble=8) == []
 
 
-def test_an_attempt_stays_as_it_was(alice: User) -> None:
+def test_a_finished_attempt_can_be_neither_changed_nor_deleted(alice: User) -> None:
     answered(made(alice), PostResult(200))
     for change in (
         lambda: Attempt.objects.update(status=500),
@@ -276,7 +280,7 @@ def test_an_attempt_stays_as_it_was(alice: User) -> None:
             change()
 
 
-def test_what_ended_a_month_ago_is_forgotten(alice: User) -> None:
+def test_a_delivery_that_ended_a_month_ago_is_deleted(alice: User) -> None:
     to = made(alice)
     old, young = answered(to, PostResult(404)), answered(to, PostResult(404))
     [waiting] = told(to)

@@ -1,4 +1,4 @@
-"""Bytes that a receiver gets again when it parses and re-serialises them."""
+"""JSON bytes that do not change when a receiver parses and writes them again."""
 
 import json
 import random
@@ -47,7 +47,7 @@ console.log('read', lines.length);
         ({1: (2,), "x": {3}}, '{"1":[2],"x":"{3}"}'),
     ],
 )  # fmt: skip
-def test_what_is_written(value: Any, text: str) -> None:
+def test_values_become_the_text_that_javascript_writes(value: Any, text: str) -> None:
     assert js_stringify(value).decode() == text
 
 
@@ -68,7 +68,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN)
-def test_pythons_own_form_is_the_same(value: Any) -> None:
+def test_sorted_python_json_has_the_same_bytes(value: Any) -> None:
     told = js_stringify(value)
     again = json.dumps(
         json.loads(told), separators=(",", ":"), sort_keys=True, ensure_ascii=False

@@ -1,4 +1,4 @@
-"""What is written of a job's life, for whom, and in whose transaction."""
+"""Which events jobs and charges write, for which account, in which transaction."""
 
 import json
 import uuid
@@ -25,7 +25,7 @@ JOBS = ["job.created", "job.completed", "job.failed", "job.expired"]
 
 @pytest.fixture
 def owned(video: App, bob: User) -> App:
-    """The app belongs to bob, and alice is who uses it."""
+    """The app belongs to bob. Alice uses it."""
     video.owner = bob
     video.save()
     return video
@@ -65,7 +65,7 @@ def complete(job: Job, cost: int, **metadata: Any) -> lifecycle.Outcome:
     )
 
 
-def told() -> list[dict[str, Any]]:
+def event_bodies() -> list[dict[str, Any]]:
     return [json.loads(bytes(event.body)) for event in Event.objects.order_by("id")]
 
 
@@ -76,11 +76,13 @@ def rich(alice: User, give: Any, video: App) -> User:
     return alice
 
 
-def test_a_job_is_told_from_start_to_end(rich: User, owned: App, bob: User) -> None:
+def test_a_job_writes_an_event_at_its_start_and_its_end(
+    rich: User, owned: App, bob: User
+) -> None:
     endpoint = listening(bob, JOBS)
     job = start(rich, owned)
     complete(job, 3_250_000, frames=12)
-    created, completed = told()
+    created, completed = event_bodies()
     data = {
         "job_id": str(job.pk),
         "app": "video",
@@ -113,7 +115,7 @@ def test_a_job_is_told_from_start_to_end(rich: User, owned: App, bob: User) -> N
         assert (delivery.tries, delivery.attempts) == (0, 0)
 
 
-def test_the_other_ends_of_a_job(
+def test_a_failed_and_an_expired_job_write_their_events(
     rich: User, owned: App, bob: User, time_passes: Any
 ) -> None:
     listening(bob, JOBS)
@@ -124,7 +126,7 @@ def test_the_other_ends_of_a_job(
     start(rich, owned, ttl_seconds=60)
     time_passes(61)
     assert expiry.expire_due() == 1
-    ends = [e for e in told() if e["event"] != "job.created"]
+    ends = [e for e in event_bodies() if e["event"] != "job.created"]
     assert [
         (e["event"], e["data"]["status"], e["data"]["charged"], e["data"]["refunded"])
         for e in ends
@@ -135,7 +137,7 @@ def test_the_other_ends_of_a_job(
     ]
 
 
-def test_each_endpoint_hears_what_it_asked_for(
+def test_each_endpoint_gets_the_types_that_it_subscribes_to(
     rich: User, owned: App, bob: User, staff: User
 ) -> None:
     both = listening(bob, ["job.created", "job.completed"])
@@ -185,7 +187,7 @@ def test_an_event_without_an_app_is_written(alice: User) -> None:
     assert Event.objects.get().app is None
 
 
-def test_where_nobody_listens_nothing_is_written(
+def test_without_a_subscribed_endpoint_nothing_is_written(
     rich: User, owned: App, video: App, bob: User
 ) -> None:
     listening(bob, ["export.ready"])
@@ -197,12 +199,12 @@ def test_where_nobody_listens_nothing_is_written(
     assert not Event.objects.exists()
 
 
-def test_a_closed_account_hears_nothing(rich: User, owned: App, bob: User) -> None:
+def test_a_closed_account_gets_no_events(rich: User, owned: App, bob: User) -> None:
     job = start(rich, owned)
     listening(bob, [*JOBS, "credits.consumed"])
     closing.close(user=bob, actor="staff")
     complete(job, 3)
-    # Its app takes nothing more, either.
+    # The app of the closed account charges nothing either.
     with pytest.raises(AppInactive):
         start(rich, owned)
     assert not Event.objects.exists()
@@ -211,20 +213,22 @@ def test_a_closed_account_hears_nothing(rich: User, owned: App, bob: User) -> No
     assert Event.objects.count() == 2
 
 
-def test_a_refusal_and_a_repeat_tell_nothing(rich: User, owned: App, bob: User) -> None:
+def test_a_refusal_and_a_repeat_write_no_event(
+    rich: User, owned: App, bob: User
+) -> None:
     listening(bob, JOBS)
     with pytest.raises(ledger.InsufficientCredits):
         start(rich, owned, estimate_micro=100 * MICRO)
-    assert told() == []
+    assert event_bodies() == []
     job = start(rich, owned)
     complete(job, MICRO)
     complete(job, MICRO)
     with pytest.raises(lifecycle.JobNotStarted):
         complete(job, 2 * MICRO)
-    assert [e["event"] for e in told()] == ["job.created", "job.completed"]
+    assert [e["event"] for e in event_bodies()] == ["job.created", "job.completed"]
 
 
-def test_what_is_rolled_back_was_never_told(rich: User, owned: App, bob: User) -> None:
+def test_a_rollback_removes_the_event(rich: User, owned: App, bob: User) -> None:
     listening(bob, JOBS)
     job = start(rich, owned)
 
@@ -235,7 +239,7 @@ def test_what_is_rolled_back_was_never_told(rich: User, owned: App, bob: User) -
 
     with pytest.raises(RuntimeError):
         crash()
-    assert [e["event"] for e in told()] == ["job.created"]
+    assert [e["event"] for e in event_bodies()] == ["job.created"]
 
 
 def test_no_endpoint_costs_no_statement_and_one_costs_one(
@@ -247,12 +251,12 @@ def test_no_endpoint_costs_no_statement_and_one_costs_one(
     with statements() as after:
         complete(start(rich, owned), 0)
     assert len(after) == len(before) + 1
-    # What starts a job writes its event in the reservation's own statement.
+    # The start of a job writes its event in the reservation's own statement.
     assert sum("ledger.reserve" in sql for sql in after) == 1
 
 
 @pytest.mark.parametrize("refund", [True, False])
-def test_so_it_is_for_a_job_that_fails(
+def test_a_failing_job_costs_one_statement_for_its_event(
     rich: User, owned: App, bob: User, refund: bool
 ) -> None:
     caller = Caller("test", app_id=owned.pk)
@@ -263,7 +267,7 @@ def test_so_it_is_for_a_job_that_fails(
             ended = lifecycle.fail(
                 job_id=job.pk, caller=caller, refund=refund, fail_reason="no GPU"
             ).job
-        # What the caller holds is what was written.
+        # The returned instance equals the written row.
         row = Job.objects.get(pk=job.pk)
         for field in Job._meta.concrete_fields:
             if field.name != "created_at":
@@ -274,7 +278,7 @@ def test_so_it_is_for_a_job_that_fails(
     silent = fail()
     listening(bob, JOBS)
     assert len(fail()) == len(silent) + 1
-    # The job's row is read and locked, and written with its credits.
+    # One statement reads and locks the row, and one writes it with the credits.
     assert sum("jobs_job" in sql for sql in silent) == 2
 
 
@@ -283,10 +287,10 @@ def test_no_metadata_can_fail_a_settle(rich: User, owned: App, bob: User) -> Non
     job = start(rich, owned)
     odd = {"n": 10**400, "f": 1e308, "0": [{}], "s": "\u2028\x7f", "__proto__": 1}
     complete(job, 0, **odd)
-    assert told()[-1]["data"]["metadata"]["n"] is None
+    assert event_bodies()[-1]["data"]["metadata"]["n"] is None
 
 
-def test_a_charge_is_told_once(rich: User, owned: App, bob: User) -> None:
+def test_a_charge_writes_one_event(rich: User, owned: App, bob: User) -> None:
     def charge() -> None:
         usage.charge(
             account_id=rich.pk,
@@ -301,7 +305,7 @@ def test_a_charge_is_told_once(rich: User, owned: App, bob: User) -> None:
     charge()
     with pytest.raises(usage.DuplicateRequest):
         charge()
-    [event] = told()
+    [event] = event_bodies()
     assert event["event"] == "credits.consumed"
     assert event["data"] == {
         "transaction_id": str(Usage.objects.get().movement_id),
@@ -313,7 +317,7 @@ def test_a_charge_is_told_once(rich: User, owned: App, bob: User) -> None:
     }
 
 
-def test_a_charge_that_nobody_hears_of_costs_no_more(
+def test_a_charge_without_an_endpoint_costs_no_statement_more(
     rich: User, owned: App, bob: User
 ) -> None:
     def charge(key: str) -> int:

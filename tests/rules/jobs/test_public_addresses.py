@@ -1,7 +1,7 @@
-"""Nothing of ours is reached through an address that a stranger chose.
+"""A webhook address never reaches a private address (SSRF).
 
-Deny and spelling vectors: Svix's and smokescreen's lists, published advisories, and
-the ways to write 127.0.0.1 that libraries read differently.
+The vectors come from the lists of Svix and smokescreen, from published advisories, and
+from spellings of 127.0.0.1 that libraries read differently.
 """
 
 import socket
@@ -86,7 +86,7 @@ PUBLIC = [
     "2a00:1450:4001::200e",
     "2400:cb00::1",
 ]
-# Each is 127.0.0.1, another machine of ours, or read in two ways by two libraries.
+# Each is 127.0.0.1, another private host, or read in two ways by two libraries.
 ODD = [
     r"https://2130706433/",
     r"https://0x7f000001/",
@@ -151,7 +151,7 @@ def locked(settings: Any) -> None:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """A name server of our own: names, and what each look-up answers."""
+    """A name server for the test: the addresses of each name."""
     known: dict[str, list[str]] = {}
     real = socket.getaddrinfo
 
@@ -171,7 +171,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every address that a socket was asked to connect to. None of them is."""
+    """Every address that a socket was asked to connect to. Each is refused."""
     seen: list[str] = []
 
     class Wire(socket.socket):
@@ -204,7 +204,7 @@ def test_odd_spellings_and_private_addresses_are_refused(
 
 
 @pytest.mark.parametrize("ip", NOT_PUBLIC)
-def test_a_name_that_means_one_of_ours_is_never_connected_to(
+def test_a_name_that_resolves_to_a_private_address_is_never_connected_to(
     ip: str, locked: None, names: dict[str, list[str]], connected: list[str]
 ) -> None:
     names["evil.example.com"] = [ip]
@@ -217,7 +217,7 @@ def test_a_name_that_means_one_of_ours_is_never_connected_to(
 
 
 @pytest.mark.parametrize("ip", PUBLIC)
-def test_a_public_name_is_connected_to_where_it_was_looked_up(
+def test_a_public_name_is_connected_to_at_the_address_of_its_lookup(
     ip: str, locked: None, names: dict[str, list[str]], connected: list[str]
 ) -> None:
     names["good.example.com"] = [ip]
@@ -226,7 +226,7 @@ def test_a_public_name_is_connected_to_where_it_was_looked_up(
     assert (answer.error, connected) == ("refused", [ip])
 
 
-def test_a_name_that_changes_its_mind_is_looked_up_once_a_connection(
+def test_dns_rebinding_is_checked_at_each_connection(
     locked: None, names: dict[str, list[str]], connected: list[str]
 ) -> None:
     names["rebind.example.com"] = ["93.184.216.34"]
@@ -241,7 +241,7 @@ def test_an_unknown_name_may_be_registered_and_cannot_be_reached(locked: None) -
     assert safe_http.post("https://your-domain.invalid/", b"{}", {}).error == "dns"
 
 
-def test_only_this_very_machine_is_allowed_beside_the_public(
+def test_of_private_addresses_only_loopback_can_be_allowed(
     settings: Any, names: dict[str, list[str]], connected: list[str]
 ) -> None:
     settings.WEBHOOK_ALLOW_PRIVATE = True

@@ -1,4 +1,4 @@
-"""One POST, its deadline, and what is no answer. The servers are real sockets."""
+"""One POST, its deadline and its errors. The servers are real sockets."""
 
 import socket
 import ssl
@@ -18,7 +18,7 @@ Script = Callable[[socket.socket], None]
 
 @contextmanager
 def server(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """A real one; `script` has the socket once a request's first bytes are there."""
+    """A real server. `script` gets the socket once the request has arrived."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -83,13 +83,15 @@ def test_an_interim_answer_is_not_the_answer(before: str) -> None:
     [(EARLY * 100 + DONE, "bad_http"), (EARLY, "reset"), (EARLY[:30], "reset")],
     ids=["endless", "alone", "cut"],
 )
-def test_interim_answers_alone_are_no_answer(said: str, error: str) -> None:
+def test_interim_answers_without_a_final_one_are_an_error(
+    said: str, error: str
+) -> None:
     with server(says(said)) as port:
         answer = to(port)
     assert (answer.status, answer.error) == (None, error)
 
 
-def test_other_services_may_send_interim_answers_as_well() -> None:
+def test_requests_to_other_services_skip_interim_answers() -> None:
     with server_of_gets(EARLY + WORKING + DONE) as port:
         reply = outbound.get(f"http://127.0.0.1:{port}/x")
         assert (reply.status, reply.body) == (200, b"ok")
@@ -118,7 +120,7 @@ def to(port: int, scheme: str = "http") -> safe_http.PostResult:
     return safe_http.post(f"{scheme}://localhost:{port}/hook?x=1", b"{}", {"A": "b"})
 
 
-def test_an_answer() -> None:
+def test_an_answer_has_its_status_headers_and_body() -> None:
     with server(says("HTTP/1.1 503 No\r\nRetry-After: 7\r\n\r\nsorry")) as port:
         answer = to(port)
     assert (answer.status, answer.error, answer.body) == (503, "", b"sorry")
@@ -126,7 +128,7 @@ def test_an_answer() -> None:
     assert answer.ip in ("127.0.0.1", "::1")
 
 
-def test_the_request() -> None:
+def test_the_request_line_the_headers_and_the_body() -> None:
     seen: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -148,14 +150,16 @@ def test_the_request() -> None:
     assert "Content-Length: 7" in head
 
 
-def test_a_redirect_is_an_answer_and_nothing_more() -> None:
+def test_a_redirect_is_not_followed() -> None:
     text = "HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n"
     with server(says(text)) as port:
         answer = to(port)
     assert (answer.status, answer.error) == (302, "")
 
 
-def test_no_proxy_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with server(says("HTTP/1.1 200 OK\r\n\r\n")) as port:
@@ -168,7 +172,7 @@ def test_no_proxy_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_deadline_bounds_a_silent_and_a_dripping_server(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An endless look-up aside: what has not said its status and headers, has not."""
+    """Without a whole status line and headers by the deadline, the request fails."""
     monkeypatch.setattr(safe_http, "SECONDS", 0.5)
     stop = threading.Event()
 
@@ -197,7 +201,7 @@ def test_the_deadline_reaches_through_tls(
         assert to(port, "https").error == "timeout"
 
 
-def test_a_certificate_must_be_trusted_and_for_this_very_name(
+def test_a_certificate_must_be_trusted_and_name_the_host(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     serving, trusting = certificates(tmp_path, "other.example.com")
@@ -207,7 +211,7 @@ def test_a_certificate_must_be_trusted_and_for_this_very_name(
         assert to(port, "https").error == "tls"
 
 
-def test_a_long_answer_is_cut_and_a_slow_one_is_not_waited_for(
+def test_a_long_answer_is_cut_and_a_slow_one_is_abandoned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with server(says("HTTP/1.1 200 OK\r\n\r\n" + "x" * 100_000)) as port:
@@ -235,7 +239,7 @@ def test_a_long_answer_is_cut_and_a_slow_one_is_not_waited_for(
         ("HTTP/1.1 200 " + "x" * 70_000, "bad_http"),
     ],
 )
-def test_what_is_no_answer(text: str, error: str) -> None:
+def test_a_broken_answer_is_an_error(text: str, error: str) -> None:
     with server(says(text)) as port:
         assert to(port).error == error
 

@@ -1,4 +1,4 @@
-"""One secret, and both ways to check a signature with it."""
+"""Two signature schemes with one secret."""
 
 import shutil
 import subprocess
@@ -71,7 +71,7 @@ def test_the_guides_header_holds_64_hex_digits_and_nothing_else() -> None:
     assert "X-Signature-Next" not in headers
 
 
-def test_in_a_rotation_both_secrets_are_good() -> None:
+def test_during_a_rotation_both_secrets_verify() -> None:
     old, new = signatures.new_secret(), signatures.new_secret()
     headers = signed(secret=old, next_secret=new)
     assert headers["X-Signature"] == signed(secret=old)["X-Signature"]
@@ -80,7 +80,7 @@ def test_in_a_rotation_both_secrets_are_good() -> None:
         Webhook(secret).verify(BODY, headers)
 
 
-def test_secrets_are_long_and_never_the_same() -> None:
+def test_secrets_are_long_and_differ() -> None:
     made = {signatures.new_secret() for _ in range(100)}
     assert len(made) == 100
     assert all(s.startswith("whsec_") and len(s) == 6 + 44 for s in made)

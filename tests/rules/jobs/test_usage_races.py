@@ -1,4 +1,4 @@
-"""Charges and purchases on real connections, decided by counting."""
+"""Races of charges and purchases on real connections."""
 
 import threading
 from collections import Counter
@@ -46,14 +46,14 @@ def left(user):
     return ledger.balance(account_id=user.pk).available_micro / MICRO
 
 
-def test_twenty_twins_charge_once(alice, tool, give):
+def test_twenty_requests_with_one_key_charge_once(alice, tool, give):
     give(alice, 100)
     outcomes = at_once(*[lambda: charge(alice, tool, "one")] * 20)
     assert outcomes.count("duplicate_request") == 19
     assert (left(alice), Usage.objects.count()) == (99, 1)
 
 
-def test_of_two_people_one_has_the_key(alice, bob, tool, give):
+def test_one_key_charges_one_of_two_people(alice, bob, tool, give):
     for user in (alice, bob):
         give(user, 100)
     both = [lambda: charge(alice, tool, "one"), lambda: charge(bob, tool, "one")] * 5
@@ -62,7 +62,7 @@ def test_of_two_people_one_has_the_key(alice, bob, tool, give):
     assert left(alice) + left(bob) == 199
 
 
-def test_only_what_is_affordable_is_charged(alice, tool, give):
+def test_parallel_charges_stop_at_the_balance(alice, tool, give):
     give(alice, 5)
     calls = [lambda n=n: charge(alice, tool, f"k{n}") for n in range(16)]
     outcomes = Counter(map(str, at_once(*calls)))
@@ -122,7 +122,7 @@ def test_buying_the_same_tool_twice_at_once_charges_once(alice, tool, give):
     assert left(alice) == 975
 
 
-def test_two_checkouts_of_a_tool_per_use_and_credits_for_one(alice, tool, give):
+def test_credits_for_one_pay_one_of_two_checkouts_per_use(alice, tool, give):
     tool.sold_per_use = True
     tool.save()
     give(alice, 30)
@@ -137,7 +137,7 @@ def test_two_checkouts_of_a_tool_per_use_and_credits_for_one(alice, tool, give):
     assert left(alice) == 5
 
 
-def test_a_twin_waits_for_the_first_and_learns_its_outcome(alice, tool, give):
+def test_a_second_request_waits_for_the_first_and_gets_its_outcome(alice, tool, give):
     give(alice, 10)
     charged, go_on = threading.Event(), threading.Event()
 
@@ -147,27 +147,27 @@ def test_a_twin_waits_for_the_first_and_learns_its_outcome(alice, tool, give):
             charged.set()
             go_on.wait(10)
 
-    def twin():
+    def second():
         charged.wait(10)
         threading.Timer(0.5, go_on.set).start()
         return charge(alice, tool, "one")
 
-    _, outcome = at_once(first, twin)
+    _, outcome = at_once(first, second)
     assert outcome == "duplicate_request"
     assert left(alice) == 9
 
 
-def test_a_twin_does_not_wait_for_ever(alice, tool, give):
+def test_a_second_request_stops_waiting_at_the_lock_timeout(alice, tool, give):
     give(alice, 10)
-    charged, told = threading.Event(), threading.Event()
+    charged, answered = threading.Event(), threading.Event()
 
     def first():
         with transaction.atomic():
             charge(alice, tool, "one")
             charged.set()
-            told.wait(20)
+            answered.wait(20)
 
-    def twin():
+    def second():
         charged.wait(10)
         try:
             with connection.cursor() as cursor:
@@ -176,9 +176,9 @@ def test_a_twin_does_not_wait_for_ever(alice, tool, give):
         except usage.StillInFlight as refusal:
             return refusal.retry_after_seconds, refusal.facts
         finally:
-            told.set()
+            answered.set()
 
-    assert at_once(first, twin)[1] == (1, {"is_duplicate": False})
+    assert at_once(first, second)[1] == (1, {"is_duplicate": False})
     assert left(alice) == 9
 
 

@@ -1,4 +1,4 @@
-"""What apps charged: jobs, calls and sales by one rule, exact at edges."""
+"""Sums of charges by jobs, calls and sales, exact at the edges of days and months."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -87,7 +87,7 @@ def all_three(user: User, app: App) -> None:
     settled(user, app, 0, 0)
     called(user, app, 5, "k")
     bought(user, app)
-    # What was given back, and what is still reserved, is no charge.
+    # A returned reservation and an open one are no charges.
     failed(user, app, 7, refund=True)
     started(user, app, 9)
 
@@ -101,7 +101,7 @@ def test_a_vendors_day_counts_jobs_calls_and_sales(mine: App, bob: User) -> None
     assert not any(day.charged_micro or day.jobs for day in before)
 
 
-def test_the_vendors_pages_show_them(mine: App, bob: User, video: App) -> None:
+def test_the_vendors_pages_show_the_sums(mine: App, bob: User, video: App) -> None:
     all_three(bob, mine)
     settled(bob, video, 3, 3)
     alices = Browser()
@@ -120,7 +120,7 @@ def test_the_vendors_pages_show_them(mine: App, bob: User, video: App) -> None:
     )
 
 
-def test_a_persons_month_counts_them_by_app(
+def test_a_persons_month_counts_charges_by_app(
     mine: App, video: App, alice: User, bob: User
 ) -> None:
     all_three(bob, mine)
@@ -147,7 +147,7 @@ def test_a_months_edge_is_exact_for_each_kind(mine: App, bob: User, kind: str) -
     tick = timedelta(microseconds=1)
     for number, at in enumerate([begins - tick, begins, ends - tick, ends]):
         if kind == "job":
-            # Each began long before.
+            # Each job began in an earlier month.
             job = settled(bob, mine, 2, 1)
             Job.objects.filter(pk=job.pk).update(
                 settled_at=at, created_at=begins - timedelta(days=40)
@@ -181,9 +181,7 @@ def test_a_days_edge_is_midnight_in_utc(mine: App, bob: User) -> None:
 
 
 @pytest.mark.parametrize("said", [1e300, -5, True, "12", None, [1]])
-def test_minutes_that_are_no_number_of_minutes_count_as_none(
-    bob: User, said: Any
-) -> None:
+def test_minutes_that_are_no_number_of_minutes_count_as_0(bob: User, said: Any) -> None:
     app = App.objects.create(slug="clipforge", name="ClipForge")
     job = settled(bob, app, 0, 0)
     Job.objects.filter(pk=job.pk).update(metadata={"minutes": said})
