@@ -9,6 +9,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.authentication import visitor
 from accounts.credentials import proofs, scopes
 from accounts.models import DeviceGrant, User
+from accounts.pages import user_agents
 from accounts.pages.visit import require_second_proof, signed_in
 from accounts.signin import devices
 from focus.errors import DomainError
@@ -77,6 +78,7 @@ def _confirm(
     ticked = grant.scopes if chosen is None else chosen
     about = {
         "grant": grant,
+        "browser": user_agents.describe(grant.user_agent),
         "user_code": devices.format_user_code(grant.user_code),
         "scopes": [
             (scope, scopes.SCOPES[scope], scope in ticked) for scope in grant.scopes

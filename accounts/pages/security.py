@@ -11,8 +11,9 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts import audit
 from accounts.authentication import browser_session, visitor
 from accounts.credentials import scopes, tokens, user_keys
-from accounts.models import User
+from accounts.models import Session, User
 from accounts.pages import links as elsewhere
+from accounts.pages import user_agents
 from accounts.pages.signin import google as by_google
 from accounts.pages.visit import signed_in
 from accounts.passkeys import signin as passkey_signin
@@ -94,7 +95,7 @@ def shown(
         "token_days": TOKEN_DAYS,
         "usual_days": tokens.TOKEN_DAYS,
         "key_days": KEY_DAYS,
-        "sessions": sessions.live(user=user)[:50],
+        "sessions": [_session(row) for row in sessions.live(user=user)[:50]],
         "here": here and here.pk,
         "events": [_event(one) for one in audit.owner_events(user=user, limit=RECENT)],
     }
@@ -119,6 +120,11 @@ def end_session(
     return redirect("/security#sessions")
 
 
+def _session(row: Session) -> dict[str, Any]:
+    browser = user_agents.describe(row.user_agent)
+    return {"row": row, "browser": browser}
+
+
 def _event(event: audit.OwnerEvent) -> dict[str, Any]:
     plain = event.kind.replace("_", " ").capitalize()
     return {
@@ -127,4 +133,5 @@ def _event(event: audit.OwnerEvent) -> dict[str, Any]:
         "by_staff": event.by_staff,
         "ip": event.ip,
         "user_agent": event.user_agent,
+        "browser": user_agents.describe(event.user_agent),
     }
