@@ -1,4 +1,4 @@
-"""Staff's view of what failed in the background."""
+"""The staff page of failed background tasks."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -13,7 +13,7 @@ class FailureAdmin(ReadOnly):
     list_filter = [("healed_at", admin.EmptyFieldListFilter)]
     ordering = ["-id"]
     search_fields = ["task"]
-    search_help_text = "A task's name, or what it failed at"
+    search_help_text = "Task name or subject"
     fields = [*list_display, "first_at"]
 
     def found(self, rows: QuerySet[Failure], term: str) -> QuerySet[Failure]:

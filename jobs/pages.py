@@ -1,4 +1,4 @@
-"""/webhooks: an account's endpoints, what was sent to them, and sending it again."""
+"""/webhooks: an account's endpoints, their deliveries, and replays."""
 
 import re
 import uuid
@@ -34,18 +34,19 @@ R = TypeVar("R")
 
 LATEST = 10
 PAGE = 25
-# So much of an answer helps to find a mistake.
+# Characters of a response that the page shows.
 SNIPPET = 1000
 GUIDE = settings.BASE_DIR / "docs" / "webhooks.md"
 _NAME = re.compile(r"[!-~]{1,100}")
-# Why an endpoint is told nothing, and what its owner can do.
+# Why an endpoint is paused, and what its owner can do.
 REASONS: dict[str, str] = {
     Endpoint.Disabled.OWNER: "You paused it.",
     Endpoint.Disabled.STAFF: "Support paused it. Contact support to enable it.",
-    Endpoint.Disabled.GONE: "It answered 410 Gone, which means that it is no longer"
-    " in use.",
-    Endpoint.Disabled.ASKED: "Its answer had the header webhook-delivery: disable.",
-    Endpoint.Disabled.FAILING: "Every delivery failed for a whole day, at least"
+    Endpoint.Disabled.GONE: "The endpoint answered 410 Gone, which means that it is"
+    " no longer in use.",
+    Endpoint.Disabled.ASKED: "The endpoint answered with the header webhook-delivery:"
+    " disable.",
+    Endpoint.Disabled.FAILING: "Every delivery failed for 24 hours, at least"
     f" {endpoints.GIVEN_UP} of them.",
 }
 
@@ -57,7 +58,7 @@ class BadEvents(DomainError):
 @require_http_methods(["GET", "HEAD", "POST"])
 @owners
 def home(request: HttpRequest, user: User) -> HttpResponse:
-    """The person's endpoints, and a form for another."""
+    """List the person's endpoints; a POST adds one and shows its secret."""
     if request.method != "POST":
         return _home(request, user)
     try:
@@ -74,7 +75,7 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
     if shown.created:
         return _show(request, user, shown)
     messages.success(
-        request, "You have this endpoint already. The events were added to it."
+        request, "You already have this endpoint. The events were added to it."
     )
     return redirect(_of(shown.endpoint.pk))
 
@@ -82,7 +83,7 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
 @require_safe
 @owners
 def endpoint(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
-    """One endpoint: how it does, its secret's life, what it was sent."""
+    """Show one endpoint: its state, its secret's rotation and its deliveries."""
     found = endpoints.find(user=user, endpoint_id=endpoint_id)
     state = request.GET.get("state")
     state = state if state in Delivery.State.values else None
@@ -91,7 +92,7 @@ def endpoint(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRe
         try:
             rows = rows.filter(cursors.rest(cursor))
         except ValidationError as wrong:
-            raise NotFound("There is no such page.") from wrong
+            raise NotFound("Page not found.") from wrong
     page = [*rows[: PAGE + 1]]
     last = page[PAGE - 1] if len(page) > PAGE else None
     about = {
@@ -109,7 +110,7 @@ def endpoint(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRe
 @require_safe
 @owners
 def delivery(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResponse:
-    """One delivery: the very bytes, and every attempt to send them."""
+    """Show one delivery: its exact body and up to 100 attempts."""
     found = redelivery.find(user=user, delivery_id=delivery_id)
     about = {
         "user": user,
@@ -126,7 +127,7 @@ def delivery(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpRe
 
 @require_safe
 def guide(request: HttpRequest) -> HttpResponse:
-    """How to receive what we send, with receivers to copy."""
+    """Show the webhook guide, with receivers to copy."""
     user = person(request)
     about = {
         "user": user,
@@ -141,13 +142,13 @@ def guide(request: HttpRequest) -> HttpResponse:
 def act(
     request: HttpRequest, user: User, endpoint_id: uuid.UUID, action: str
 ) -> HttpResponse:
-    """What a button of an endpoint's page does."""
-    rule, said = _ACTIONS[action]
+    """Call the rule behind a button of an endpoint's page."""
+    rule, text = _ACTIONS[action]
     where = visitor(request)
     do = partial(rule, user=user, endpoint_id=endpoint_id, visitor=where)
     proven = rule in (endpoints.enable, endpoints.promote)
     if _done(request, do, proven=proven) is not None:
-        messages.success(request, said)
+        messages.success(request, text)
         if rule is endpoints.delete:
             return redirect("/webhooks")
     return redirect(_of(endpoint_id))
@@ -159,7 +160,7 @@ _ACTIONS: dict[str, tuple[Callable[..., Endpoint], str]] = {
         "The endpoint is enabled. You can replay deliveries that failed before.",
     ),
     "disable": (endpoints.disable, "The endpoint is paused until you enable it."),
-    "promote": (endpoints.promote, "Focus signs with the new secret only."),
+    "promote": (endpoints.promote, "Focus now signs with the new secret only."),
     "cancel": (
         endpoints.cancel_rotation,
         "The rotation is cancelled. The old secret stays.",
@@ -193,7 +194,7 @@ def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRespon
 @require_POST
 @owners
 def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
-    """Send again what failed: all of it, or of a while."""
+    """Replay failed deliveries: all of them, or those of a period."""
 
     def do() -> int:
         return redelivery.recover(
@@ -224,9 +225,9 @@ def resend(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResp
 def _done(
     request: HttpRequest, do: Callable[[], R], *, proven: bool = False
 ) -> R | None:
-    """What `do` gives, or None and a word about it on the next page.
+    """Return what `do` returns; after a refusal, queue its message and return None.
 
-    With `proven` only after a recent second proof.
+    Counts against the general rate limit. `proven` requires a recent second proof.
     """
     try:
         limits.tally_of(request).count((GENERAL,))
@@ -241,7 +242,7 @@ def _done(
 
 
 def snippet(attempt: Attempt) -> str:
-    """The beginning of what they answered, as text that a page can hold."""
+    """Return the beginning of the response as text without NUL."""
     text = bytes(attempt.answer[:SNIPPET]).decode(errors="replace")
     return text.replace("\0", "�")
 
@@ -251,12 +252,12 @@ class BadMoment(DomainError):
 
 
 def _moment(request: HttpRequest, name: str) -> datetime | None:
-    """A time of the form, which is UTC."""
-    said = request.POST.get(name, "").strip()
-    if not said:
+    """Return a field of the form as a time in UTC, or None if it is empty."""
+    typed = request.POST.get(name, "").strip()
+    if not typed:
         return None
     try:
-        moment = parse_datetime(said)
+        moment = parse_datetime(typed)
     except ValueError:
         moment = None
     if moment is None:
@@ -265,9 +266,12 @@ def _moment(request: HttpRequest, name: str) -> datetime | None:
 
 
 def _wanted(request: HttpRequest) -> list[str]:
-    """What the form ticks, and names of events to come."""
-    said = [*request.POST.getlist("event"), *request.POST.get("others", "").split()]
-    wanted = list(dict.fromkeys(said))
+    """Return the chosen events, with typed names of future events.
+
+    Raises `BadEvents` for none or a malformed name.
+    """
+    names = [*request.POST.getlist("event"), *request.POST.get("others", "").split()]
+    wanted = list(dict.fromkeys(names))
     if not wanted:
         raise BadEvents("Choose at least one event.")
     if not all(map(_NAME.fullmatch, wanted)):
@@ -303,7 +307,7 @@ def _home(
 def _show(
     request: HttpRequest, user: User, shown: endpoints.Shown, *, rotating: bool = False
 ) -> HttpResponse:
-    """The secret itself: on this answer, and nowhere else."""
+    """Show the secret in this response, which no cache may store."""
     about = {
         "user": user,
         "endpoint": shown.endpoint,

@@ -1,4 +1,4 @@
-"""Pages for people: to the till, and back from it."""
+"""/credits and /payment: the shop, the way to Stripe, and the result of a payment."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ from payments.topups import charging
 from payments.topups import setup as topup_setup
 from wallet import ledger, statements
 
-# How often the page of a payment that is under way looks again, and for how long.
+# How often and how many times the page of a pending payment reloads.
 EVERY_SECONDS = 3
 LOOKS = 100
 _DOLLARS = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,2}))?")
@@ -35,8 +35,12 @@ _DOLLARS = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,2}))?")
 @require_safe
 @signed_in
 def shop(request: HttpRequest, user: User) -> HttpResponse:
-    """What there is to buy. Each form is named, so that two clicks are one purchase."""
+    """Show balance, packs, plans and automatic top-up.
+
+    Each form has its own name, so that a double click is one purchase.
+    """
     balance = ledger.balance(account_id=user.pk)
+    plan = plan_catalog.plan_of(account_id=user.pk)
     about = {
         "user": user,
         "available": f"{from_micro(balance.credits_micro):,}",
@@ -47,8 +51,9 @@ def shop(request: HttpRequest, user: User) -> HttpResponse:
         "debt": from_micro(balance.debt_micro),
         "packs": [(pack, uuid.uuid4().hex) for pack in packs.on_sale()],
         "plans": plan_catalog.offered(),
-        "plan": plan_catalog.plan_of(account_id=user.pk),
+        "plan": plan,
         "subscription": plan_catalog.subscription_of(account_id=user.pk),
+        **_plan_change(request, plan),
         **_top_up(user),
     }
     return render(request, "payments/credits.html", about)
@@ -57,7 +62,7 @@ def shop(request: HttpRequest, user: User) -> HttpResponse:
 @require_POST
 @signed_in
 def buy(request: HttpRequest, user: User) -> HttpResponse:
-    """To Stripe. The form has a name of its own, so two clicks are one purchase."""
+    """Start the checkout of a pack; the form's name makes it idempotent."""
     once = _once(request, user)
     try:
         till = packs.buy(account=user, sku=request.POST.get("sku", ""), once=once)
@@ -69,7 +74,7 @@ def buy(request: HttpRequest, user: User) -> HttpResponse:
 @require_POST
 @signed_in
 def choose(request: HttpRequest, user: User) -> HttpResponse:
-    """To a plan, or to another one."""
+    """Start the checkout of a plan, or the change to another plan."""
     try:
         way = choosing.choose(account=user, slug=request.POST.get("plan", ""))
     except DomainError as refusal:
@@ -80,7 +85,7 @@ def choose(request: HttpRequest, user: User) -> HttpResponse:
 @require_POST
 @signed_in
 def top_up(request: HttpRequest, user: User) -> HttpResponse:
-    """Set automatic top-up: to Stripe where a card is to be saved, else done."""
+    """Set automatic top-up; redirect to Stripe if a card must be saved first."""
     given = request.POST
     try:
         till = topup_setup.set_up(
@@ -104,7 +109,7 @@ def top_up(request: HttpRequest, user: User) -> HttpResponse:
 @require_POST
 @signed_in
 def top_up_off(request: HttpRequest, user: User) -> HttpResponse:
-    """Switch it off; with `forget`, the card goes too."""
+    """Switch automatic top-up off; with `forget`, remove the card too."""
     end = (
         topup_setup.forget_card
         if request.POST.get("forget")
@@ -121,7 +126,7 @@ def top_up_off(request: HttpRequest, user: User) -> HttpResponse:
 @require_POST
 @signed_in
 def manage(request: HttpRequest, user: User) -> HttpResponse:
-    """To Stripe's customer portal."""
+    """Redirect to Stripe's customer portal."""
     try:
         way = choosing.manage(account=user)
     except DomainError as refusal:
@@ -131,10 +136,10 @@ def manage(request: HttpRequest, user: User) -> HttpResponse:
 
 @require_safe
 def success(request: HttpRequest) -> HttpResponse:
-    """What became of the payment, as far as Stripe has told us.
+    """Show the state of a payment, as far as Stripe has confirmed it.
 
-    The session's id is a secret that only its payer was sent here with; what the page
-    says without a sign-in is no more than they know.
+    The session id is a secret of the payer. Without a sign-in the page shows only what
+    the payer already knows.
     """
     session_id = request.GET.get("session_id", "")
     try:
@@ -154,19 +159,36 @@ def cancelled(request: HttpRequest) -> HttpResponse:
 
 
 def leave_for(request: HttpRequest, url: str) -> HttpResponse:
-    """Send the browser to a page of Stripe's.
+    """Send the browser to a page of Stripe.
 
-    By a page and not by a redirect: `form-action` is checked on redirects as well, and
-    would have to name every host that Stripe serves a till from.
+    A page with a refresh does this, not a redirect: browsers check `form-action` on
+    redirects too, and the policy would have to name every host of Stripe's checkout.
     """
     return render(request, "payments/leaving.html", {"url": url})
 
 
 def _once(request: HttpRequest, user: User) -> bytes | None:
-    """The name of the form that was sent, so that two clicks are one purchase."""
+    """Return an idempotency key from the name of the form, or None without a name."""
     name = request.POST.get("form", "")
     form = f"form\n{user.pk}\n{name}"
     return hashlib.sha256(form.encode()).digest() if name else None
+
+
+def _plan_change(request: HttpRequest, plan: str) -> dict[str, Any]:
+    """Return the note about a plan change that the person confirmed at Stripe.
+
+    Stripe redirects here before its event arrives, so the page reloads until the
+    account is on the plan that `?plan=` names.
+    """
+    slug = request.GET.get("plan", "")
+    wanted = next((it for it in plan_catalog.offered() if it.slug == slug), None)
+    if wanted is None or plan == plan_catalog.FREE:
+        return {}
+    if wanted.slug == plan:
+        return {"changed_to": wanted}
+    looks = _number(request.GET.get("looks", "0"))
+    reload = f"?plan={wanted.slug}&looks={looks + 1}" if looks < LOOKS else ""
+    return {"changing_to": wanted, "again": reload, "seconds": EVERY_SECONDS}
 
 
 def _top_up(user: User) -> dict[str, Any]:
@@ -185,7 +207,7 @@ def _top_up(user: User) -> dict[str, Any]:
 
 
 def _cents(text: str) -> int:
-    """Dollars as people write them; 0, which is refused, where they are not."""
+    """Return a typed dollar amount in cents, or 0, which the rule refuses."""
     found = _DOLLARS.fullmatch(text.strip())
     return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else 0
 

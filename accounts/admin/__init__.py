@@ -1,4 +1,4 @@
-"""Staff's view of people, apps and their secrets: none deleted, none shown."""
+"""Staff pages of accounts, apps and credentials; no page deletes or shows a secret."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +16,7 @@ __all__ = ["apps", "groups", "links", "mails", "people", "secrets"]
 
 
 def sign_in_first(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-    """One sign-in for everything: the admin has no password form of its own."""
+    """Redirect to /signin: the admin has no password form of its own."""
     if request.user.is_authenticated and not admin.site.has_permission(request):
         raise PermissionDenied
     wanted = request.GET.get("next", "/admin/")
@@ -24,7 +24,7 @@ def sign_in_first(request: HttpRequest, extra_context: Any = None) -> HttpRespon
 
 
 def sign_out_of_all(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-    """And one sign-out: the tokens that came from this session end with it."""
+    """End this browser's session and the tokens that came from it."""
     if request.method == "POST":
         session = browser_session(request)
         if session is not None:
@@ -33,6 +33,6 @@ def sign_out_of_all(request: HttpRequest, extra_context: Any = None) -> HttpResp
     return redirect("/")
 
 
-# Django's own way to change the doors of its admin.
+# Django's documented way to replace the sign-in views of its admin.
 admin.site.login = sign_in_first  # type: ignore[method-assign]
 admin.site.logout = sign_out_of_all  # type: ignore[method-assign, assignment]

@@ -1,4 +1,4 @@
-"""Partner apps and their keys."""
+"""Staff pages of partner apps and their keys."""
 
 from typing import Any
 
@@ -17,14 +17,15 @@ from accounts.credentials import app_keys
 from accounts.models import App, AppKey
 from accounts.partners import apps as partner_apps
 from accounts.partners import origins
+from focus.admin_site import columns
 from focus.admin_site.base import StaffAdmin
 from focus.errors import DomainError
 from focus.money import NotAnAmount, from_micro, to_micro
 
 ROTATION_OVERLAP_SECONDS = 24 * 3600
 MARK_FAMILY = "accounts.mark_family"
-# What staff without `change_app_identity` may change: what an app costs and gives.
-# The rest says whose it is and where its users and their tokens go.
+# The fields that staff without `change_app_identity` may change: prices and limits.
+# The other fields decide who owns the app and where its users and tokens go.
 MONEY = {
     "active",
     "starter_credits",
@@ -54,7 +55,7 @@ class AppForm(forms.ModelForm):
         initial=0,
         required=False,
         widget=UnfoldAdminDecimalFieldWidget,
-        help_text="Of a tool; what a purchase costs.",
+        help_text="The price of one purchase. Tools only.",
     )
     origins = SimpleArrayField(
         forms.CharField(max_length=255),
@@ -94,13 +95,13 @@ class AppForm(forms.ModelForm):
     def clean(self) -> Any:
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("is_tool") and cleaned.get("tool_url") == "":
-            self.add_error("tool_url", "A tool needs an address to send its buyers to.")
+            self.add_error("tool_url", "A tool needs a redirect URL for its buyers.")
         return cleaned
 
     def clean_starter_credits(self) -> Any:
         micro = self._micro("starter_credits")
-        # As an overdraft limit: one person gives an account no more than one person
-        # may by an adjustment, or starter credits would pass decision 18.
+        # Decision 18: without this limit, one member of staff could give more credits
+        # through starter credits than through an adjustment.
         most = to_micro(settings.STAFF_APPROVAL_ABOVE_CREDITS)
         if micro > max(most, self.instance.starter_credits_micro):
             raise forms.ValidationError(
@@ -151,12 +152,10 @@ class AppAdmin(StaffAdmin):
         "sold_per_use",
     ]
 
-    @admin.display(description="starter credits")
-    def starter(self, app: App) -> str:
-        return f"{from_micro(app.starter_credits_micro):,}"
+    starter = columns.amount("starter_credits_micro", "starter credits")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        # Partners have the slug in their code, and the ledger in its entries.
+        # Partners' code and the ledger's entries contain the slug.
         fixed = ["slug"] if obj else []
         if not request.user.has_perm(MARK_FAMILY):
             fixed.append("family")
@@ -172,7 +171,7 @@ class AppAdmin(StaffAdmin):
         self, request: HttpRequest, obj: App, form: Any, change: bool
     ) -> None:
         if "active" in form.changed_data:
-            # What staff switch off, its owner does not switch on again.
+            # The owner cannot enable an app that staff disabled.
             obj.paused_by_owner = False
         super().save_model(request, obj, form, change)
         audit.record(
@@ -185,7 +184,7 @@ class AppAdmin(StaffAdmin):
             starter_credits=str(from_micro(obj.starter_credits_micro)),
         )
         if "name_needs_approval" in form.changed_data and not obj.name_needs_approval:
-            # With the name that the form showed: a later change asks anew.
+            # The event records the approved name: a later name needs a new approval.
             audit.record(
                 "app_name_approved",
                 user=obj.owner,
@@ -206,16 +205,14 @@ class AppKeyAdmin(Kept):
     autocomplete_fields = ["app"]
     actions = ["rotate", "switch_off", "switch_on", "revoke"]
 
-    @admin.display(description="key")
-    def hint(self, key: AppKey) -> str:
-        return str(key)
+    hint = columns.itself("key")
 
     @admin.display(description="state")
     def state(self, key: AppKey) -> str:
         if key.revoked_at:
             return "revoked"
         if key.replaced_by_id:
-            return f"replaced, until {key.expires_at:%Y-%m-%d %H:%M}"
+            return f"replaced, works until {key.expires_at:%Y-%m-%d %H:%M}"
         return "active" if key.active else "switched off"
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
@@ -247,12 +244,12 @@ class AppKeyAdmin(Kept):
             expires_at=obj.expires_at,
             actor=str(user_of(request)),
         )
-        # What Django logs and links to is the key that the rule made.
+        # Django logs and links `obj`, so it must be the key that the rule created.
         obj.__dict__.update(issued.key.__dict__)
         self._show(request, issued)
 
     @admin.action(
-        description="Rotate: the old one works 24 h more", permissions=["act"]
+        description="Rotate (the old key works for 24 hours)", permissions=["act"]
     )
     def rotate(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
         for key in queryset:
@@ -275,11 +272,11 @@ class AppKeyAdmin(Kept):
     def switch_on(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
         self._switch(request, queryset, active=True)
 
-    @admin.action(description="Revoke for ever", permissions=["act"])
+    @admin.action(description="Revoke", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[AppKey]) -> None:
         for key in queryset:
             app_keys.revoke(key_id=key.pk, actor=str(user_of(request)))
-        self.message_user(request, "Revoked.", messages.SUCCESS)
+        self.message_user(request, "The keys are revoked.", messages.SUCCESS)
 
     def _switch(
         self, request: HttpRequest, queryset: QuerySet[AppKey], *, active: bool
@@ -289,11 +286,13 @@ class AppKeyAdmin(Kept):
                 key_id=key.pk, active=active, actor=str(user_of(request))
             )
         state = "on" if active else "off"
-        self.message_user(request, f"Switched {state}.", messages.SUCCESS)
+        text = f"The keys are switched {state}."
+        self.message_user(request, text, messages.SUCCESS)
 
     def _show(self, request: HttpRequest, issued: app_keys.IssuedAppKey) -> None:
         self.message_user(
             request,
-            f"The new key of {issued.key.app.slug}, shown only now: {issued.secret}",
+            f"New key for {issued.key.app.slug}. Save it now, it is shown only once: "
+            f"{issued.secret}",
             messages.WARNING,
         )

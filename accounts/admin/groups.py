@@ -1,4 +1,4 @@
-"""Groups of staff: who may do what. Only superusers read and change them."""
+"""The staff page of groups (roles), which only superusers read and change."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class GroupAdmin(StaffAdmin):
     def _is_superuser(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(getattr(request.user, "is_superuser", False))
 
-    # Who may change a group may give every right to its members.
+    # A change of a group can give every permission to its members.
     has_view_permission = _is_superuser
     has_add_permission = _is_superuser
     has_change_permission = _is_superuser
@@ -40,7 +40,7 @@ class GroupAdmin(StaffAdmin):
         self, db_field: ManyToManyField, request: HttpRequest, **options: Any
     ) -> Any:
         if db_field.name == "permissions":
-            # Each is shown with its model's name: one query, not one for each.
+            # The widget shows each permission's model: one query instead of one each.
             options["queryset"] = Permission.objects.select_related("content_type")
         return super().formfield_for_manytomany(db_field, request, **options)
 

@@ -1,4 +1,4 @@
-"""How staff see rows that stay: to read, and to act on where a rule has an action."""
+"""The base of staff pages for rows that staff read and act on but do not edit."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from django.http import HttpRequest
 
 from focus.admin_site.base import StaffAdmin
 
-ONLY_SUPERUSERS = "Only superusers change accounts of staff."
+ONLY_SUPERUSERS = "Only superusers can change accounts of staff."
 
 
 class Kept(StaffAdmin):
-    """Rows that are looked at: neither deleted nor, unless a class says so, changed."""
+    """A page without add and delete; without change unless a subclass allows it."""
 
     list_fullwidth = True
     show_full_result_count = False
@@ -25,7 +25,7 @@ class Kept(StaffAdmin):
         return False
 
     def may_change(self, request: HttpRequest) -> bool:
-        """Whether staff may use this model's actions, editable or not."""
+        """Return whether staff may use this model's actions."""
         name = f"{self.opts.app_label}.change_{self.opts.model_name}"
         return request.user.has_perm(name)
 

@@ -1,4 +1,4 @@
-"""Accounts that people linked elsewhere: to read. What they are used with is sealed."""
+"""Read-only staff pages of linked accounts and syncs. Provider tokens are sealed."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""Letters to people: to read. A link that one carries is sealed and not in its body."""
+"""The read-only staff page of mails. A secret link is sealed and not in the body."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""People and what they agreed to."""
+"""Staff pages of accounts, identities, consents and security events."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ class UserAdmin(Kept):
         return obj is None or roles.may_change_account(staff=user_of(request), user=obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        # Who may make staff decides who may do everything.
+        # A person who can make staff can give every permission.
         power = (
             [] if request.user.is_superuser else ["is_staff", "is_superuser", "groups"]
         )
@@ -70,31 +70,37 @@ class UserAdmin(Kept):
                 fields=form.changed_data,
             )
 
-    @admin.action(description="Close: sign out everywhere", permissions=["act"])
+    @admin.action(
+        description="Close account (signs out everywhere)", permissions=["act"]
+    )
     def close(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         for user in queryset:
             if not self.has_change_permission(request, user):
-                told = f"You may not close {user}. {ONLY_SUPERUSERS}"
-                self.message_user(request, told, messages.ERROR)
+                text = f"You cannot close {user}. {ONLY_SUPERUSERS}"
+                self.message_user(request, text, messages.ERROR)
             elif user == request.user:
-                self.message_user(request, "That is you.", messages.ERROR)
+                self.message_user(
+                    request, "You cannot close your own account.", messages.ERROR
+                )
             else:
                 closing.close(
                     user=user, actor=str(user_of(request)), visitor=visitor(request)
                 )
-                self.message_user(request, f"{user} is closed.", messages.SUCCESS)
+                self.message_user(
+                    request, f"The account {user} is closed.", messages.SUCCESS
+                )
 
-    @admin.action(description="Reopen", permissions=["act"])
+    @admin.action(description="Reopen account", permissions=["act"])
     def reopen(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         for user in queryset:
             if not self.has_change_permission(request, user):
-                told = f"You may not reopen {user}. {ONLY_SUPERUSERS}"
-                self.message_user(request, told, messages.ERROR)
+                text = f"You cannot reopen {user}. {ONLY_SUPERUSERS}"
+                self.message_user(request, text, messages.ERROR)
                 continue
             closing.reopen(
                 user=user, actor=str(user_of(request)), visitor=visitor(request)
             )
-            self.message_user(request, f"{user} is open.", messages.SUCCESS)
+            self.message_user(request, f"The account {user} is open.", messages.SUCCESS)
 
 
 @admin.register(Identity)

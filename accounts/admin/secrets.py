@@ -1,4 +1,4 @@
-"""What people sign in with: sessions, access tokens, devices, mailed links."""
+"""Staff pages of sessions, access tokens, API keys, devices and mailed links."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -16,6 +16,7 @@ from accounts.models import (
     UserKey,
 )
 from accounts.signin import sessions
+from focus.admin_site import columns
 
 
 @admin.register(Session)
@@ -28,7 +29,7 @@ class SessionAdmin(Kept):
     exclude = ["browser_key"]
     actions = ["revoke"]
 
-    @admin.action(description="Revoke: sign out", permissions=["act"])
+    @admin.action(description="Sign out", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         for session in queryset.select_related("user"):
             if not roles.may_change_account(staff=user_of(request), user=session.user):
@@ -37,7 +38,9 @@ class SessionAdmin(Kept):
             sessions.revoke(
                 session=session, actor=str(user_of(request)), visitor=visitor(request)
             )
-            self.message_user(request, f"{session} is revoked.", messages.SUCCESS)
+            self.message_user(
+                request, f"The session {session} is signed out.", messages.SUCCESS
+            )
 
 
 @admin.register(PersonalAccessToken)
@@ -48,11 +51,9 @@ class PersonalAccessTokenAdmin(Kept):
     ordering = ["-created_at", "-id"]
     actions = ["revoke"]
 
-    @admin.display(description="token")
-    def hint(self, token: PersonalAccessToken) -> str:
-        return str(token)
+    hint = columns.itself("token")
 
-    @admin.action(description="Revoke for ever", permissions=["act"])
+    @admin.action(description="Revoke", permissions=["act"])
     def revoke(
         self, request: HttpRequest, queryset: QuerySet[PersonalAccessToken]
     ) -> None:
@@ -66,7 +67,9 @@ class PersonalAccessTokenAdmin(Kept):
                 actor=str(user_of(request)),
                 visitor=visitor(request),
             )
-            self.message_user(request, f"{token} is revoked.", messages.SUCCESS)
+            self.message_user(
+                request, f"The token {token} is revoked.", messages.SUCCESS
+            )
 
 
 @admin.register(UserKey)
@@ -84,9 +87,7 @@ class UserKeyAdmin(Kept):
     search_fields = ["=id", "name", "user__email", "last4"]
     ordering = ["-created_at", "-id"]
 
-    @admin.display(description="key")
-    def hint(self, key: UserKey) -> str:
-        return str(key)
+    hint = columns.itself("key")
 
 
 @admin.register(DeviceGrant)
@@ -96,7 +97,7 @@ class DeviceGrantAdmin(Kept):
     list_select_related = ["decided_by"]
     search_fields = ["client_name", "decided_by__email", "ip"]
     ordering = ["-created_at", "-id"]
-    # A pending code in the wrong hands is an invitation.
+    # Staff that read a pending code could approve it for an account of their own.
     exclude = ["user_code", "code_challenge"]
 
 

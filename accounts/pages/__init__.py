@@ -1,4 +1,4 @@
-"""Pages for people: the account, signing in and out, approving a device."""
+"""The HTML pages of an account and their addresses."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""/: what Focus is, or an overview for the person who is signed in."""
+"""/: the welcome page, or the overview of the signed-in account."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from wallet.models import Entry
 
 RECENT = 10
 
-# What a movement means to the person whose credits they are.
+# The texts of entries under Activity.
 MEANINGS = {
     Entry.Kind.GRANT: "Credits received",
     Entry.Kind.REPAY: "Debt repaid",
@@ -67,19 +67,19 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def jwks(request: HttpRequest) -> HttpResponse:
-    """The public keys of our JWTs, for whoever wants to verify one."""
+    """Return the public keys that verify our JWTs, as a JWK set."""
     headers = {"Cache-Control": "public, max-age=3600"}
     return JsonResponse(jwt.public_keys(), headers=headers)
 
 
 def only_at(user: User) -> list[dict[str, Any]]:
-    """The part of the credits that one app alone may spend, as the page shows it."""
+    """Return the spellings of credits that only one app may spend, one row an app."""
     rows = statements.restricted_by_app(account_id=user.pk)
     return [{"app": app, "credits": _credits(micro)} for app, micro in rows]
 
 
 def _movement(entry: Entry, reason: str) -> dict[str, Any]:
-    """One entry, seen from the credits that the person can spend."""
+    """Return one row of Activity; the sign is that of the available credits."""
     gains = entry.credit == "available" or entry.debit == "stripe"
     loses = entry.debit in ("available", "debt")
     return {

@@ -1,4 +1,4 @@
-"""/apps: who may spend a person's credits in their name, and how much a month."""
+"""/apps: the apps that may spend an account's credits, and their monthly limits."""
 
 import uuid
 from typing import Any
@@ -37,7 +37,7 @@ def revoke(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
 @require_POST
 @signed_in
 def limit(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
-    """The button "No limit" lifts the limit, and an empty field does."""
+    """Set the monthly limit; the button "No limit" or an empty field removes it."""
     granted = consents.granted(user=user).values("app_id")
     app = get_object_or_404(App, pk=app_id, pk__in=granted)
     try:
@@ -53,8 +53,9 @@ def limit(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     if wanted is None:
         messages.success(request, f"{app.name} has no monthly limit.")
     else:
-        said = f"{from_micro(wanted):,}"
-        messages.success(request, f"{app.name} may spend {said} credits a month.")
+        amount = f"{from_micro(wanted):,}"
+        text = f"{app.name} can spend up to {amount} credits a month."
+        messages.success(request, text)
     return redirect("/apps")
 
 
@@ -66,7 +67,7 @@ def _page(
     error: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The apps; of the one whose limit is `wrong`, what was typed."""
+    """Render the apps; `wrong` is the app with the refused limit, shown as typed."""
     apps = [_row(spender) for spender in budgets.spenders(user=user)]
     for row in apps:
         if wrong is not None and row["app"].pk == wrong.pk:
@@ -84,7 +85,7 @@ def _row(spender: budgets.Spender) -> dict[str, Any]:
         "spent": f"{from_micro(month.spent_micro):,}",
         "limited": limited,
         "limit": f"{from_micro(month.limit_micro or 0):,}",
-        # Without a limit the field suggests one.
+        # An app without a limit gets a suggestion.
         "typed": str(from_micro(month.limit_micro or 0))
         if limited
         else limiting.suggested(month.spent_micro),

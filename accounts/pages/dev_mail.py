@@ -1,4 +1,4 @@
-"""/dev/mail: what Focus mailed, whole, on a developer's machine and nowhere else."""
+"""/dev/mail: the mails of a local server, with links that work."""
 
 from urllib.parse import urlsplit
 
@@ -10,13 +10,13 @@ from django.views.decorators.http import require_safe
 from focus.outgoing import local_mail
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# A tunnel or a proxy adds one of these: then the reader is not on this machine.
+# A tunnel or a proxy adds one of these headers: the reader is on another machine.
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST")
 
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """Show the newest mails with links that work. Elsewhere there is no such page."""
+    """Show the newest mails; a 404 unless the browser is on this machine."""
     if not _is_local(request):
         raise Http404
     about = {"letters": local_mail.recent_mails()}

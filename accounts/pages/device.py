@@ -1,4 +1,4 @@
-"""/device: type the code that a device shows, see who asks, approve or deny."""
+"""/device: enter the code of a device, then approve or deny its access (RFC 8628)."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,10 @@ from focus.errors import DomainError
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def page(request: HttpRequest, user: User) -> HttpResponse:
-    """A code in the URL only fills the field in: looking it up takes a click here."""
+    """Show the code field, the confirmation or the result.
+
+    A code in the URL only fills the field: a lookup needs a form from this page.
+    """
     if request.method != "POST":
         return _ask(request, request.GET.get("user_code", ""))
     user_code = request.POST.get("user_code", "")
@@ -36,10 +39,10 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
 
 def _approve(request: HttpRequest, user: User, user_code: str) -> HttpResponse:
     grant = devices.find(user=user, user_code=user_code, visitor=visitor(request))
-    said = request.POST.getlist("scopes")
-    chosen = [scope for scope in grant.scopes if scope in said]
+    ticked = request.POST.getlist("scopes")
+    chosen = [scope for scope in grant.scopes if scope in ticked]
     if not chosen:
-        error = "Leave at least one permission ticked."
+        error = "Choose at least one permission."
         return _confirm(request, grant, error, chosen)
     try:
         require_second_proof(request)
@@ -74,7 +77,7 @@ def _confirm(
     error: str = "",
     chosen: Sequence[str] | None = None,
 ) -> HttpResponse:
-    """Ask, with the boxes ticked as the person left them; all of them at first."""
+    """Render the confirmation with the `chosen` scopes ticked, by default all."""
     ticked = grant.scopes if chosen is None else chosen
     about = {
         "grant": grant,

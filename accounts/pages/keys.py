@@ -1,4 +1,4 @@
-"""Access tokens and API keys on /security: made, shown once, ended."""
+"""Access tokens and API keys on /security: create, show once, revoke."""
 
 import uuid
 from typing import Any
@@ -19,7 +19,7 @@ from focus.errors import DomainError, NotFound
 from focus.limiting import limits
 from focus.limiting.limits import AUTH
 
-# What the page calls a field, where that is not its name.
+# Labels of fields that differ from their names.
 _LABELS = {"scopes": "Permissions", "days": "Expires"}
 
 
@@ -34,7 +34,7 @@ class NewToken(forms.Form):
 
 class NewKey(forms.Form):
     name = forms.CharField(max_length=120)
-    # Empty: until it is revoked.
+    # Empty: the key does not expire.
     days = forms.IntegerField(min_value=1, max_value=user_keys.DAYS_MAX, required=False)
 
 
@@ -95,7 +95,10 @@ def revoke_key(request: HttpRequest, user: User, key_id: uuid.UUID) -> HttpRespo
 
 
 def _allowed(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
-    """What was asked for, by a sign-in that may add a way to act for the account."""
+    """Return the form's values after the rate limit and a recent second proof.
+
+    Raises the refusals of both, and `DomainError` for the first wrong field.
+    """
     limits.tally_of(request).count((AUTH,))
     require_second_proof(request)
     for field, wrong in form.errors.get_json_data().items():
@@ -107,7 +110,7 @@ def _allowed(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
 def _refuse(
     request: HttpRequest, user: User, refusal: DomainError, part: str
 ) -> HttpResponse:
-    """The page again, with the form as the person filled it in."""
+    """Render the page with the refusal and the form's own values."""
     kept = {"part": part, "error": refusal.message, "form": request.POST}
     response = security.shown(request, user, kept | {"ticked": _ticked(request)})
     response.status_code = 400
@@ -121,7 +124,7 @@ def _ticked(request: HttpRequest) -> list[str]:
 def _show(
     request: HttpRequest, user: User, row: Any, secret: str, part: str
 ) -> HttpResponse:
-    """The secret itself: on this answer, and nowhere else."""
+    """Show the secret in this response, which no cache may store."""
     about = {"user": user, "row": row, "secret": secret, "part": part}
     response = render(request, "accounts/secret.html", about)
     response["Cache-Control"] = "no-store"

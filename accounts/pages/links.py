@@ -1,6 +1,6 @@
-"""Accounts elsewhere on /security: connected, synced, disconnected.
+"""Linked accounts of other services on /security: connect, sync, disconnect.
 
-The provider sends people back to the API's own callback, which ends here again.
+The provider redirects to the API's callback, which redirects to /security.
 """
 
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ from focus.limiting.limits import AUTH
 
 HERE = "/security#links"
 FAILED = "The account could not be linked. Try again."
-# What the callback says in `?link_error=`; nothing of the query itself is shown.
+# The texts for the callback's `?link_error=`. The page never shows the query itself.
 MEANINGS = {
-    "access_denied": "You cancelled the sign-in there. No account was linked.",
-    "already_linked": "Another account of this service is linked already. "
-    "Disconnect it first.",
+    "access_denied": "You cancelled the sign-in there, so no account was linked.",
+    "already_linked": "You have already linked another account of this service. "
+    "Disconnect it first, then try again.",
     "link_taken": "That account is linked to another Focus account.",
-    "service_unavailable": "The service does not answer. Try again later.",
+    "service_unavailable": "The service is not available. Try again later.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A provider, and the person's account there if it is linked."""
+    """A provider, with the linked account and its latest sync if there are any."""
 
     provider: Provider
     link: Link | None
@@ -48,7 +48,7 @@ class Row:
 
 
 def rows(*, user: User) -> list[Row]:
-    """What is linked or can be, in the order of the providers."""
+    """Return the providers that are linked or available, in their fixed order."""
     linked = {link.provider: link for link in linking.linked_accounts(user=user)}
     newest = {
         sync.link_id: sync
@@ -65,7 +65,10 @@ def rows(*, user: User) -> list[Row]:
 
 
 def targets() -> list[str]:
-    """Where forms that connect an account end: browsers hold the page to these."""
+    """Return the origins that forms of this page redirect to.
+
+    The browser checks `form-action` on redirects too, so the policy must name them.
+    """
     ways = (
         one.service.origin()
         for one in link_registry.PROVIDERS
@@ -75,12 +78,12 @@ def targets() -> list[str]:
 
 
 def told(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
-    """How it ended, for somebody who comes back: the kind of a note and its text."""
+    """Return the kind and the text of the note after a redirect from the callback."""
     if error := request.GET.get("link_error"):
         return "error", MEANINGS.get(error, FAILED)
     wanted = request.GET.get("linked")
     for row in shown:
-        # Anybody can write this into an address, so only what is so is said.
+        # Any link can contain `?linked=`, so confirm only a link that exists.
         if row.link is not None and row.provider.id == wanted:
             return "success", f"Your {row.provider.name} account {row.name} is linked."
     return "", ""
@@ -108,10 +111,10 @@ def disconnect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
     try:
         link = linking.unlink(user=user, provider=provider, visitor=visitor(request))
     except linking.NotLinked:
-        messages.error(request, "That account is not linked.")
+        messages.error(request, "This account is not linked.")
     else:
-        said = f"{link.username or link.subject} is no longer linked to your account."
-        messages.success(request, said)
+        text = f"{link.username or link.subject} is no longer linked to your account."
+        messages.success(request, text)
     return redirect(HERE)
 
 

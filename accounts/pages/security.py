@@ -1,4 +1,4 @@
-"""/security: every way into an account, what uses it now, and what happened."""
+"""/security: credentials of the account, active sessions and recent activity."""
 
 import uuid
 from typing import Any
@@ -26,7 +26,7 @@ RECENT = 20
 # What the forms offer; the rules allow any number of days between their bounds.
 TOKEN_DAYS = (7, 30, tokens.TOKEN_DAYS, 365)
 KEY_DAYS = (30, 90, 365)
-# Where a kind's own words would not do.
+# The texts of events under Recent activity.
 MEANINGS = {
     "account_changed": "Staff changed your account",
     "app_granted": "You allowed an app to spend your credits",
@@ -76,7 +76,7 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
 def shown(
     request: HttpRequest, user: User, kept: dict[str, Any] | None = None
 ) -> HttpResponse:
-    """The page; `kept` is the refused form of one part of it, to be filled in again."""
+    """Render the page; `kept` holds a refused form, with its part and its error."""
     here = browser_session(request)
     linked = elsewhere.rows(user=user)
     about = {
@@ -100,7 +100,7 @@ def shown(
         "events": [_event(one) for one in audit.owner_events(user=user, limit=RECENT)],
     }
     response = render(request, "accounts/security.html", about)
-    # Forms that link an account end there, and browsers hold them to this.
+    # Forms that link an account redirect there; browsers check `form-action` for it.
     ways = filter(None, [by_google.origin(), *elsewhere.targets()])
     response["Content-Security-Policy"] = page_policy(*ways)
     return response

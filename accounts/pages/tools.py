@@ -1,4 +1,4 @@
-"""/tools and /purchases: what credits buy, the price before the click, the way in."""
+"""/tools and /purchases: tools on sale, confirmation of a price, and opening a tool."""
 
 import uuid
 from typing import Any
@@ -43,7 +43,7 @@ def listed(request: HttpRequest) -> HttpResponse:
 @require_POST
 @signed_in
 def buy(request: HttpRequest, user: User, tool_id: uuid.UUID) -> HttpResponse:
-    """A click charges nothing yet: it leads to the price."""
+    """Create an unpaid purchase and redirect to its confirmation. Charges nothing."""
     try:
         purchase = tool_purchases.create(user=user, tool_id=tool_id)
     except NotFound:
@@ -56,7 +56,7 @@ def buy(request: HttpRequest, user: User, tool_id: uuid.UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def purchase(request: HttpRequest, user: User, purchase_id: uuid.UUID) -> HttpResponse:
-    """The price and what it means; a click pays, once, and leads to the tool."""
+    """Show the price; a POST pays at most once and redirects to the tool."""
     try:
         found = tool_purchases.find(user=user, purchase_id=purchase_id)
         if request.method != "POST":
@@ -84,7 +84,7 @@ def spell(micro: int) -> str:
 
 
 def allowing(response: HttpResponse, bought: list[ToolPurchase]) -> HttpResponse:
-    """Let this page's forms end at the tools that they open."""
+    """Allow forms of this page to redirect to the tools that they open."""
     targets = {origins.origin_of(purchase.app.tool_url) for purchase in bought}
     known = sorted(filter(None, targets))
     response["Content-Security-Policy"] = page_policy(*known)
@@ -92,7 +92,7 @@ def allowing(response: HttpResponse, bought: list[ToolPurchase]) -> HttpResponse
 
 
 def _bought(user: User) -> dict[uuid.UUID, ToolPurchase]:
-    """The newest purchase of each tool."""
+    """Return the newest purchase of each tool, by the tool's id."""
     return {it.app_id: it for it in reversed(tool_purchases.owned(user=user)[:200])}
 
 

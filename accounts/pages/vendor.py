@@ -1,4 +1,4 @@
-"""/vendor: publish tools, keep their keys, and see what they earn."""
+"""/vendor: publish tools, manage their keys and see their usage."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ from focus.errors import DomainError, NotFound
 from focus.money import NotAnAmount, to_micro
 from jobs import usage
 
-OVERLAPS = {0: "at once", 3600: "in an hour", 86_400: "in a day"}
-# The chart's own units: a bar and its gap, and the height of the tallest.
+OVERLAPS = {0: "immediately", 3600: "in 1 hour", 86_400: "in 1 day"}
+# Units of the chart's SVG: bar with gap, bar alone, height of the highest bar.
 STEP, BAR, TALL = 20, 14, 80
 
 
@@ -34,7 +34,7 @@ class BadPrice(DomainError):
 @require_http_methods(["GET", "HEAD", "POST"])
 @owners
 def home(request: HttpRequest, user: User) -> HttpResponse:
-    """The person's tools, and a form for another."""
+    """List the person's apps; a POST publishes a tool and shows its first key."""
     if request.method != "POST":
         return _home(request, user)
     form = request.POST
@@ -54,7 +54,7 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @owners
 def app(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
-    """One app: what it earns, its offer, its keys."""
+    """Show one app's usage, offer and keys; a POST changes the offer."""
     if request.method != "POST":
         return _app(request, user, app_id)
     form = request.POST
@@ -88,15 +88,15 @@ def switch(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
     except (tools.SwitchedOffBySupport, SecondProofRequired) as refusal:
         messages.error(request, refusal.message)
     else:
-        said = "The app is on." if active else "The app is off."
-        messages.success(request, said)
+        text = f"The app is switched {'on' if active else 'off'}."
+        messages.success(request, text)
     return redirect(f"/vendor/{app_id}")
 
 
 @require_POST
 @owners
 def settling(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
-    """Who settles the jobs that people start themselves."""
+    """Set whether only app keys may settle jobs that users start themselves."""
     key_only = request.POST.get("settle_with_app_key_only") == "on"
     tools.set_settling(
         owner=user, app_id=app_id, key_only=key_only, visitor=visitor(request)
@@ -122,8 +122,8 @@ def new_key(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse
 def rotate_key(
     request: HttpRequest, user: User, app_id: uuid.UUID, key_id: uuid.UUID
 ) -> HttpResponse:
-    said = request.POST.get("overlap_seconds", "")
-    overlap = int(said) if said.isdecimal() and len(said) < 9 else -1
+    typed = request.POST.get("overlap_seconds", "")
+    overlap = int(typed) if typed.isdecimal() and len(typed) < 9 else -1
     return _issue(
         request,
         user,
@@ -145,7 +145,10 @@ def revoke_key(
 
 
 def bars(values: Sequence[int]) -> list[dict[str, int]]:
-    """Where each bar of a chart stands. What is not nothing can be seen."""
+    """Return the position of each bar of a chart.
+
+    A value above 0 gets at least 2 units, so that its bar is visible.
+    """
     most = max(values, default=0) or 1
     heights = [max(2, value * TALL // most) if value else 0 for value in values]
     return [
@@ -171,7 +174,7 @@ def _issue(
 
 
 def _show(request: HttpRequest, user: User, issued: IssuedAppKey) -> HttpResponse:
-    """The secret itself: on this answer, and nowhere else."""
+    """Show the secret in this response, which no cache may store."""
     about = {"user": user, "key": issued.key, "secret": issued.secret}
     response = render(request, "accounts/vendor_key.html", about)
     response["Cache-Control"] = "no-store"
@@ -213,7 +216,7 @@ def _app(
     about: dict[str, Any] = {
         "user": user,
         "app": app,
-        "form": request.POST or _as_it_is(app),
+        "form": request.POST or _saved_values(app),
         "error": refusal.message if refusal else "",
         "keys": tools.keys(owner=user, app_id=app_id),
         "overlaps": OVERLAPS,
@@ -256,7 +259,7 @@ def _chart(
     }
 
 
-def _as_it_is(app: App) -> dict[str, Any]:
+def _saved_values(app: App) -> dict[str, Any]:
     return {
         "name": app.name,
         "price": spell(app.price_micro).replace(",", ""),
@@ -266,16 +269,18 @@ def _as_it_is(app: App) -> dict[str, Any]:
     }
 
 
-def _name(said: str) -> str:
-    # PostgreSQL has no room for a NUL.
-    return " ".join(said.replace("\0", "").split())[:120]
+def _name(typed: str) -> str:
+    # PostgreSQL stores no NUL in a text.
+    return " ".join(typed.replace("\0", "").split())[:120]
 
 
 def _offer(form: Any) -> Offer:
     try:
         price = to_micro(Decimal(form.get("price", "").strip()))
     except (InvalidOperation, NotAnAmount) as wrong:
-        raise BadPrice("The price is a number of credits, such as 5 or 0.5.") from wrong
+        raise BadPrice(
+            "The price must be a number of credits, such as 5 or 0.5."
+        ) from wrong
     mode = form.get("duplicate_mode", App.DuplicateMode.CONFLICT)
     if mode not in App.DuplicateMode.values:
         mode = App.DuplicateMode.CONFLICT

@@ -1,4 +1,4 @@
-"""Who is looking at a page."""
+"""The person of a browser session, and decorators for pages that need one."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,20 +19,20 @@ P = ParamSpec("P")
 
 
 def person(request: HttpRequest) -> User | None:
-    """The person behind the browser's session, while that session lives."""
+    """Return the person of the browser's live session, or None."""
     session = browser_session(request)
     return session.user if session else None
 
 
 class SignInAgain(Exception):
-    """The sign-in is too old for what a page was asked; `signed_in` sees to it."""
+    """The sign-in is too old; `signed_in` redirects to the sign-in page and back."""
 
 
 def require_second_proof(request: HttpRequest) -> None:
-    """For what changes who may act for the account, before it is done.
+    """Require a recent second proof before a change of who may act for the account.
 
-    Raises `SignInAgain`, which leads the person to the sign-in page and back;
-    `SecondProofRequired`; and `TokenEnded` where the session has ended meanwhile.
+    Raises `SignInAgain` if the sign-in is too old, `SecondProofRequired` if it was too
+    weak, and `TokenEnded` if the session has ended.
     """
     session = browser_session(request)
     if session is None:
@@ -46,7 +46,7 @@ def require_second_proof(request: HttpRequest) -> None:
 def signed_in(
     page: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
-    """Give the page its person; a stranger signs in first and comes back."""
+    """Pass the signed-in person to `page`; redirect others to the sign-in and back."""
 
     @wraps(page)
     def view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
@@ -63,7 +63,10 @@ def signed_in(
 
 
 def _form_page(request: HttpRequest) -> str:
-    """This page, or the one with the form that was sent, as far as the browser says."""
+    """Return the path of this page, or of the page with the form that was sent.
+
+    The referrer names the page of a form. Another origin's or none gives "/".
+    """
     if request.method in ("GET", "HEAD"):
         return request.get_full_path()
     came = request.META.get("HTTP_REFERER", "")
@@ -76,7 +79,7 @@ def _form_page(request: HttpRequest) -> str:
 def owners(
     page: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
-    """A page about somebody's own: what is not theirs is not there."""
+    """Like `signed_in`; a row of another account is a 404."""
 
     @wraps(page)
     def view(

@@ -1,4 +1,4 @@
-"""The staff's site: its look, its menu, its first page, and lists that only read.
+"""The staff site: look, menu, dashboard, shared columns and read-only lists.
 
 Settings read `UNFOLD` from here, so this file imports nothing.
 """

@@ -1,9 +1,9 @@
-"""The base class of every staff page: what a request may name, and nothing else.
+"""The base class of every staff page, which limits what a query string may name.
 
-Django's admin filters a list by any local column that the query string names, so its
-reader finds out a hidden value character by character (`?password__regex=^a`). Here a
-list filters by what the class lists, sorts by the columns it shows, and refuses the
-rest with a 400.
+Django's admin filters a list by any local column that the query string names. A reader
+could find out a hidden value character by character (`?password__regex=^a`). Here a
+list filters and sorts only by the columns that its class declares; other names are a
+400.
 """
 
 from collections.abc import Iterator
@@ -38,8 +38,8 @@ class StaffChangeList(ChangeList):
             raise IncorrectLookupParameters(wrong) from wrong
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        # Django takes the number of any column here, sortable or not, and skips what
-        # is not a number: both would answer with an order that the list never offers.
+        # Django accepts the number of any column, sortable or not, and ignores other
+        # text. Both would give an order that the list does not offer.
         for part in self.params.get(ORDER_VAR, "").split("."):
             if part and not self._is_sortable(part.removeprefix("-")):
                 raise DisallowedModelAdminLookup(f"Sorting by {part!r} is not allowed")
@@ -56,7 +56,7 @@ class StaffChangeList(ChangeList):
 
 
 class ChosenRow(AutocompleteSelect):
-    """Django's, which shows a refused form again with any text for a row's key."""
+    """Django's widget, without keys in a refused form that are not valid keys."""
 
     def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
         key = self.field.remote_field.model._meta.pk
@@ -72,10 +72,10 @@ def _fits(key: Any, value: Any) -> bool:
 
 
 class StaffAdmin(ModelAdmin):
-    """Every class that the staff's site registers is one of these.
+    """The base class of every page that the staff site registers.
 
-    `lookups` names the query parameters that links of ours add to a list, beside the
-    parameters of `list_filter` and `date_hierarchy`.
+    `lookups` names the query parameters that our own links add to a list, beside those
+    of `list_filter` and `date_hierarchy`.
     """
 
     lookups: tuple[str, ...] = ()
@@ -92,11 +92,11 @@ class StaffAdmin(ModelAdmin):
         return lookup in {*self.lookups, *self._listed(filters)}
 
     def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
-        """A page and a pop-up name a row by its primary key and by no other column."""
+        """Allow a page or a pop-up to name a row by its primary key only."""
         return to_field in (self.opts.pk.name, self.opts.pk.attname)
 
     def _listed(self, filters: Any) -> Iterator[str]:
-        """The parameters with which Django's filters and dates choose rows."""
+        """Yield the query parameters of Django's filters and of the date hierarchy."""
         if self.date_hierarchy:
             for part in ("year", "month", "day"):
                 yield f"{self.date_hierarchy}__{part}"
@@ -123,7 +123,7 @@ class StaffAdmin(ModelAdmin):
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> HttpResponseBase | None:
-        """Refuse ids that cannot be this model's, which Django would query by."""
+        """Refuse ids that are not valid keys of this model, before any query."""
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not all(_fits(self.opts.pk, value) for value in chosen):
             self.message_user(request, "Choose rows of this list.", "error")

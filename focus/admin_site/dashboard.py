@@ -1,4 +1,4 @@
-"""The staff's first page: what is out there, what today brought, and who is alive."""
+"""The staff dashboard: totals, charges of today, jobs, webhooks and service health."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -16,14 +16,14 @@ from jobs.models import Delivery, Job
 from wallet import invariants, statements
 from wallet.ledger import NOW
 
-# A figure that takes longer is not worth what it costs everybody else.
+# The statement timeout of each figure: a slow count would slow down customers.
 PATIENCE = "2s"
-# Beat checks hourly; a check older than this means that nobody does.
+# Beat checks hourly, so an older check means that beat does not run.
 STALE = timedelta(hours=3)
 
 
 def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """unfold's DASHBOARD_CALLBACK. Staff without a role see no figures."""
+    """Add the figures to unfold's context; staff without a role get none."""
     context["title"] = "Overview"
     if not request.user.has_perm("wallet.view_wallet"):
         return context
@@ -42,7 +42,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _patiently(figures: Callable[[], Any]) -> Any:
-    """The figures, or None where they take too long to count."""
+    """Return the figures, or None if a statement exceeds `PATIENCE`."""
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:
@@ -114,12 +114,18 @@ def _last_check(now: datetime) -> dict[str, Any]:
         .first()
     )
     if event is None:
-        return {"state": "never", "says": "Not checked yet: beat does, every hour."}
+        return {
+            "state": "never",
+            "says": "Not checked yet. Beat checks the ledger every hour.",
+        }
     at = shown.moment(event.at)
     if event.facts["violations"]:
         broken = ", ".join(map(str, event.facts["wallets"]))
-        return {"state": "bad", "says": f"Broken at {at}, in wallet {broken}."}
+        return {"state": "bad", "says": f"Problem at {at} UTC in wallet {broken}."}
     if now - event.at > STALE:
-        return {"state": "bad", "says": f"Last checked at {at}. Is beat running?"}
+        return {
+            "state": "bad",
+            "says": f"The last check was at {at} UTC. Check that beat runs.",
+        }
     held = event.facts["invariants"]
     return {"state": "good", "says": f"All {held} invariants held at {at} UTC."}

@@ -1,7 +1,7 @@
-"""Lists and pages that only read, quick over millions of rows.
+"""Read-only lists and pages that stay fast over millions of rows.
 
-A list never counts further than it says, sorts only by what an index sorts, and
-offers the dates between the first row and the last without looking for gaps.
+A list counts up to a limit, sorts only by indexed columns, and offers all dates from
+the first row to the last without a search for gaps.
 """
 
 from calendar import monthrange
@@ -21,9 +21,9 @@ from focus.admin_site.base import StaffAdmin, StaffChangeList
 
 
 class BoundedPaginator(Paginator):
-    """Counts to 10 000 and no further; of a whole table it asks the planner.
+    """Counts up to `counted` rows; a whole larger table gets the planner's estimate.
 
-    Only so many pages are offered: an OFFSET of millions reads millions of rows.
+    Offers at most `deepest` pages: an OFFSET of millions reads millions of rows.
     """
 
     template_name = "admin_site/pagination.html"
@@ -45,7 +45,7 @@ class BoundedPaginator(Paginator):
 
     @property
     def words(self) -> str:
-        """How many there are, as exactly as is known."""
+        """The count in words: exact, "more than" or "about"."""
         if self.count <= self.counted:
             return f"{self.count:,}"
         if self.count == self.counted + 1:
@@ -63,16 +63,16 @@ def _rows_in(model: type[Model]) -> int:
 
 
 class ReadOnlyChangeList(StaffChangeList):
-    """One page of rows, and the calendar above it."""
+    """A change list with a calendar that needs one query."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        # The pages below the list say how many; the heading need not.
+        # The pagination shows the count, so the heading needs no second query.
         self.full_result_count = self.result_count
 
     @property
     def calendar(self) -> dict[str, Any]:
-        """What Django's own date hierarchy shows. Django reads every row for it."""
+        """The context of the date hierarchy, for which Django reads every row."""
         field = self.date_hierarchy
         ends = self.model._default_manager.aggregate(first=Min(field), last=Max(field))
         if ends["first"] is None:
@@ -122,7 +122,7 @@ class ReadOnlyChangeList(StaffChangeList):
         return {"show": True, "back": back, "choices": choices}
 
     def _chosen(self, part: str, first: date, last: date) -> int | None:
-        """The part that was clicked, or that all rows share while nothing was."""
+        """Return the chosen part of the date, or the part that all rows share."""
         given = self.params.get(f"{self.date_hierarchy}__{part}")
         if given:
             return int(given)
@@ -145,9 +145,9 @@ def _days(year: int | None, month: int | None) -> range:
 
 
 class ReadOnly(StaffAdmin):
-    """Rows that nobody changes here, superusers included: the ledger's own rules do.
+    """A page that no role can edit, superusers included; rules change the rows.
 
-    `view` is the only permission that opens anything.
+    The `view` permission is the only one that opens the page.
     """
 
     actions: Any = None
@@ -181,7 +181,7 @@ class ReadOnly(StaffAdmin):
         return (self.found(queryset, term) if term else queryset), False
 
     def found(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """The rows that `term` means, each way of meaning by an index."""
+        """Return the rows that `term` means; each lookup must use an index."""
         raise NotImplementedError
 
     def change_view(
@@ -201,11 +201,10 @@ class ReadOnly(StaffAdmin):
         object_id: str,
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Django's history tells of edits, and there are none to tell of."""
+        """Redirect to the row: read-only rows have no edit history."""
         self.message_user(
             request,
-            "Nobody edits this, so there is no history of edits: the entries tell"
-            " everything that happened.",
+            "These rows cannot be edited, so they have no edit history.",
             messages.INFO,
         )
         name = f"{self.opts.app_label}_{self.opts.model_name}_change"

@@ -1,4 +1,4 @@
-"""What unfold asks for by name: the menu at the left, and where the files are."""
+"""Callbacks that unfold's settings name: menu, environment label and static files."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-# (heading, [(model, icon)]). A model without an admin page, or one the reader may
-# not view, is left out.
+# (heading, [(model, icon)]). The menu omits models without a page and models that the
+# reader may not view.
 MENU = [
     (
         "Ledger",
@@ -111,7 +111,7 @@ def _item(request: HttpRequest, label: str, icon: str) -> dict[str, Any] | None:
 
 
 def environment(request: HttpRequest) -> list[str] | None:
-    """A label that says this is nobody's real money."""
+    """Return the label of a local server, where the money is not real."""
     return ["Local", "info"] if settings.LOCAL else None
 
 

@@ -1,4 +1,4 @@
-"""What staff type into a search box: an id, or the beginning of an email."""
+"""Lookups for the terms of search boxes: an id, an email or the beginning of one."""
 
 from uuid import UUID
 
@@ -6,19 +6,29 @@ from django.db.models.functions import Lower
 
 from accounts.models import User
 
-# More people than this share no beginning that anybody meant.
+# A beginning that more accounts share is too short to mean one of them.
 MOST = 200
 
 
 def as_uuid(term: str) -> UUID | None:
+    """Return `term` as a UUID, or None if it is not one."""
     try:
         return UUID(term)
     except ValueError:
         return None
 
 
+def accounts(term: str) -> list[UUID]:
+    """Return the ids of the accounts that `term` means: an id, or part of an email."""
+    known = as_uuid(term)
+    return [known] if known else accounts_by_email(term)
+
+
 def accounts_by_email(term: str) -> list[UUID]:
-    """The account of this very email; where there is none, those that begin so."""
+    """Return the id of the account with the email `term`.
+
+    Without such an account, return up to `MOST` accounts that begin with `term`.
+    """
     exact = list(User.objects.with_email(term).values_list("pk", flat=True))
     if exact or not term:
         return exact

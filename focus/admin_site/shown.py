@@ -1,4 +1,4 @@
-"""How the staff's pages write credits and moments."""
+"""The spelling of credits and times on staff pages."""
 
 from datetime import datetime
 
@@ -9,20 +9,22 @@ from focus.money import from_micro
 
 
 def credits_of(micro: int) -> str:
-    """The exact number, grouped for the eye: 1,234.5"""
+    """Return the exact number of credits with thousands separators: 1,234.5"""
     return f"{from_micro(micro):,}"
 
 
 def signed(micro: int) -> str:
+    """Return the number of credits with a sign: +1,234.5"""
     return f"{from_micro(micro):+,}"
 
 
 def amount(micro: int | None) -> SafeString:
-    """A cell of credits: figures of one width, and gone pale where there are none."""
+    """Return a table cell of credits; zero is pale and None a dash."""
     kind = "minus" if micro and micro < 0 else "plain" if micro else "none"
-    told = "–" if micro is None else credits_of(micro)
-    return format_html('<span class="credits {}">{}</span>', kind, told)
+    text = "–" if micro is None else credits_of(micro)
+    return format_html('<span class="credits {}">{}</span>', kind, text)
 
 
 def moment(at: datetime | None) -> str:
+    """Return the time as `2026-01-31 12:00:00`, or a dash for None."""
     return f"{at:%Y-%m-%d %H:%M:%S}" if at else "–"

@@ -1,4 +1,4 @@
-"""The staff's site: unfold's, without the doors that Focus has no use for."""
+"""The staff site: unfold's admin site without the views that Focus does not use."""
 
 import re
 from functools import wraps
@@ -16,12 +16,12 @@ from unfold.sites import UnfoldAdminSite
 
 from focus.admin_site.base import StaffAdmin
 
-# What PostgreSQL stores in no text: U+0000, and halves of characters.
+# PostgreSQL stores neither U+0000 nor lone surrogates in a text.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class DeclaredAutocomplete(AutocompleteJsonView):
-    """Choices for the fields that a staff page declares, and for no other column."""
+    """Autocomplete for the fields that a staff page declares, and no other column."""
 
     def process_request(self, request: HttpRequest) -> Any:
         term, page, field, to_field = super().process_request(request)
@@ -32,7 +32,7 @@ class DeclaredAutocomplete(AutocompleteJsonView):
 
 
 class StaffSite(UnfoldAdminSite):
-    """The one admin site. Its classes are all `StaffAdmin`s: a system check says so."""
+    """The admin site. A system check refuses pages that are not `StaffAdmin`s."""
 
     def check(self, app_configs: list[AppConfig] | None) -> list[checks.CheckMessage]:
         wrong = [
@@ -48,13 +48,13 @@ class StaffSite(UnfoldAdminSite):
         return [*wrong, *super().check(app_configs)]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Every page of the site: a query that no page of ours makes is a 400."""
+        """Answer 400 to query strings with characters that PostgreSQL cannot store."""
 
         @wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             for name, values in request.GET.lists():
                 if any(_UNSTORABLE.search(text) for text in (name, *values)):
-                    raise BadRequest("The query has characters that no text has.")
+                    raise BadRequest("The query contains invalid characters.")
             return view(request, *args, **kwargs)
 
         return super().admin_view(checked, cacheable)
@@ -65,7 +65,7 @@ class StaffSite(UnfoldAdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """One place to change a password: the pages for people, with their rules."""
+        """Redirect to /security: passwords change there, by its rules."""
         return redirect("/security")
 
     def password_change_done(
@@ -83,6 +83,6 @@ class StaffSite(UnfoldAdminSite):
         return found
 
     def get_urls(self) -> list[Any]:
-        # `r/…` leads from any row of any model to its page; no model of ours has one.
+        # `r/…` redirects any row to its public page, which no model of ours has.
         routes = super().get_urls()
         return [url for url in routes if getattr(url, "name", "") != "view_on_site"]

@@ -1,1 +1,1 @@
-"""How pages write moments where a template names no format of its own: the admin's."""
+"""Django formats for the admin: templates without a format of their own use these."""

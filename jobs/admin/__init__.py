@@ -1,4 +1,4 @@
-"""Staff's view of work: jobs, what tools charged and sold, who was told of it."""
+"""Staff pages of jobs, tool charges, tool purchases and webhooks."""
 
 from jobs.admin import tools, webhooks, work
 

@@ -1,25 +1,15 @@
-"""What tools charged at once, and who bought them."""
-
-from typing import Any
+"""Staff pages of immediate charges by tools, and of tool purchases."""
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from unfold.decorators import display
 
 from accounts.authentication import user_of
-from focus.admin_site import search, shown
+from focus.admin_site import columns, search
 from focus.admin_site.lists import ReadOnly
 from jobs import tool_purchases
 from jobs.models import ToolPurchase, Usage
-
-
-def whose(row: Any) -> Any:
-    """The account of a row, as the way to its wallet."""
-    where = reverse("admin:wallet_wallet_of", args=[row.account_id])
-    return format_html('<a class="to" href="{}">{}</a>', where, row.account)
 
 
 @admin.register(Usage)
@@ -29,7 +19,7 @@ class UsageAdmin(ReadOnly):
     list_filter = ["app"]
     ordering = ["-id"]
     search_fields = ["key"]
-    search_help_text = "The tool's own key of the charge"
+    search_help_text = "The idempotency key that the tool sent"
     fields = [
         "id",
         "owner",
@@ -45,21 +35,10 @@ class UsageAdmin(ReadOnly):
     def found(self, rows: QuerySet[Usage], term: str) -> QuerySet[Usage]:
         return rows.filter(key=term)
 
-    @admin.display(description="at (UTC)")
-    def made(self, usage: Usage) -> str:
-        return shown.moment(usage.created_at)
-
-    @admin.display(description="account")
-    def owner(self, usage: Usage) -> Any:
-        return whose(usage)
-
-    @admin.display(description="charged")
-    def amount(self, usage: Usage) -> Any:
-        return shown.amount(usage.amount_micro)
-
-    @admin.display(description="left for the tool")
-    def after(self, usage: Usage) -> Any:
-        return shown.amount(usage.balance_after_micro)
+    made = columns.time("created_at", "at")
+    owner = columns.account("account")
+    amount = columns.amount("amount_micro", "charged")
+    after = columns.amount("balance_after_micro", "credits left for the tool")
 
 
 @admin.register(ToolPurchase)
@@ -98,28 +77,20 @@ class ToolPurchaseAdmin(ReadOnly):
         return request.user.has_perm("jobs.change_toolpurchase")
 
     @admin.action(
-        description="Revoke: end its tokens, credits stay charged", permissions=["act"]
+        description="Revoke access (credits stay charged)", permissions=["act"]
     )
     def revoke(self, request: HttpRequest, queryset: QuerySet[ToolPurchase]) -> None:
         for purchase in queryset:
             tool_purchases.revoke(purchase_id=purchase.pk, actor=str(user_of(request)))
         self.message_user(
             request,
-            "Revoked. Their credits are given back by adjusting the wallet.",
+            "Access is revoked. To return the credits, adjust the wallet.",
             messages.SUCCESS,
         )
 
-    @admin.display(description="opened (UTC)")
-    def made(self, purchase: ToolPurchase) -> str:
-        return shown.moment(purchase.created_at)
-
-    @admin.display(description="account")
-    def owner(self, purchase: ToolPurchase) -> Any:
-        return whose(purchase)
-
-    @admin.display(description="price")
-    def price(self, purchase: ToolPurchase) -> Any:
-        return shown.amount(purchase.price_micro)
+    made = columns.time("created_at", "opened")
+    owner = columns.account("account")
+    price = columns.amount("price_micro", "price")
 
     @display(
         description="state",
@@ -130,10 +101,5 @@ class ToolPurchaseAdmin(ReadOnly):
             return "revoked"
         return "paid" if purchase.paid_at else "open"
 
-    @admin.display(description="paid (UTC)")
-    def paid(self, purchase: ToolPurchase) -> str:
-        return shown.moment(purchase.paid_at)
-
-    @admin.display(description="revoked (UTC)")
-    def revoked(self, purchase: ToolPurchase) -> str:
-        return shown.moment(purchase.revoked_at)
+    paid = columns.time("paid_at", "paid")
+    revoked = columns.time("revoked_at", "revoked")

@@ -1,4 +1,4 @@
-"""Webhooks: endpoints without their secrets, events as they are sent, every attempt."""
+"""Staff pages of webhooks: endpoints without secrets, events, and every attempt."""
 
 import uuid
 from collections.abc import Callable
@@ -7,15 +7,13 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.text import Truncator
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from accounts import audit
 from accounts.authentication import user_of, visitor
-from focus.admin_site import search, shown
+from focus.admin_site import columns, search, shown
 from focus.admin_site.lists import ReadOnly
 from focus.errors import DomainError
 from jobs.models import Attempt, Delivery, Endpoint, Event
@@ -31,20 +29,12 @@ STATES = {
 
 
 def event_id(term: str) -> uuid.UUID | None:
-    """An event's id, or its webhook-id."""
+    """Return the id in `term`, which may be a `webhook-id` with its prefix, or None."""
     return search.as_uuid(term.removeprefix("evt_"))
 
 
-def to(name: str, pk: Any, says: Any) -> Any:
-    return format_html(
-        '<a class="to" href="{}">{}</a>',
-        reverse(f"admin:jobs_{name}_change", args=[pk]),
-        says,
-    )
-
-
 class Acting(ReadOnly):
-    """Only read, but for what a rule does when staff ask for it."""
+    """A read-only page with actions, each of which calls one rule."""
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"jobs.change_{self.opts.model_name}")
@@ -52,7 +42,7 @@ class Acting(ReadOnly):
     def each(
         self, request: HttpRequest, rows: QuerySet[Any], act: Callable[[Any], str]
     ) -> None:
-        """Do it to each and say what came of it."""
+        """Call `act` for each row and show the text that it returns, or its refusal."""
         for row in rows:
             try:
                 self.message_user(request, act(row), messages.SUCCESS)
@@ -67,7 +57,7 @@ class EndpointAdmin(Acting):
     list_filter = ["disabled_because", ("deleted_at", admin.EmptyFieldListFilter)]
     ordering = ["-created_at", "-id"]
     search_fields = ["url"]
-    search_help_text = "A part of the address, an id, or the owner's email"
+    search_help_text = "Part of the address, an id, or the owner's email"
     actions = ["enable", "disable", "replay"]
     # Never the secrets.
     fields = [
@@ -104,7 +94,7 @@ class EndpointAdmin(Acting):
         label={
             "on": "success",
             "failing": "warning",
-            "switched off": "danger",
+            "paused": "danger",
             "deleted": "info",
         },
     )
@@ -112,23 +102,16 @@ class EndpointAdmin(Acting):
         if endpoint.deleted_at:
             return "deleted"
         if endpoint.disabled_at:
-            return "switched off"
+            return "paused"
         return "failing" if endpoint.failing_since else "on"
 
     @admin.display(description="deliveries")
     def deliveries(self, endpoint: Endpoint) -> Any:
-        here = reverse("admin:jobs_delivery_changelist")
-        return format_html(
-            '<a class="to" href="{}?q={}">What was sent to it</a>', here, endpoint.pk
-        )
+        route = "jobs_delivery_changelist"
+        return columns.search_link(route, "Deliveries to this endpoint", q=endpoint.pk)
 
-    @admin.display(description="failing since (UTC)")
-    def failing(self, endpoint: Endpoint) -> str:
-        return shown.moment(endpoint.failing_since)
-
-    @admin.display(description="added (UTC)")
-    def made(self, endpoint: Endpoint) -> str:
-        return shown.moment(endpoint.created_at)
+    failing = columns.time("failing_since", "failing since")
+    made = columns.time("created_at", "added")
 
     @admin.action(description="Enable", permissions=["act"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
@@ -139,11 +122,11 @@ class EndpointAdmin(Acting):
                 actor=str(user_of(request)),
                 visitor=visitor(request),
             )
-            return f"{row} is told again."
+            return f"{row} is enabled."
 
         self.each(request, queryset, act)
 
-    @admin.action(description="Disable: tell it nothing", permissions=["act"])
+    @admin.action(description="Pause", permissions=["act"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
         def act(row: Endpoint) -> str:
             endpoints.disable(
@@ -152,11 +135,11 @@ class EndpointAdmin(Acting):
                 actor=str(user_of(request)),
                 visitor=visitor(request),
             )
-            return f"{row} is told nothing any more."
+            return f"{row} is paused."
 
         self.each(request, queryset, act)
 
-    @admin.action(description="Replay all that failed", permissions=["act"])
+    @admin.action(description="Replay failed deliveries", permissions=["act"])
     def replay(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
         def act(row: Endpoint) -> str:
             count = redelivery.recover(user=row.account, endpoint_id=row.pk)
@@ -168,7 +151,7 @@ class EndpointAdmin(Acting):
                 endpoint_id=str(row.pk),
                 count=count,
             )
-            return f"{row}: {count:,} sent again."
+            return f"{row}: {count:,} deliveries queued again."
 
         self.each(request, queryset, act)
 
@@ -189,10 +172,10 @@ class EventAdmin(ReadOnly):
     list_display = ["message", "type", "account", "app", "about", "happened"]
     list_select_related = ["account", "app"]
     list_filter = [OfType]
-    # Ids grow with time.
+    # Event ids increase with time.
     ordering = ["-id"]
     search_fields = ["id"]
-    search_help_text = "An event's id (evt_…), a job's, a movement's, or an email"
+    search_help_text = "The id of an event (evt_…), job or movement, or an email"
     fields = [
         "message",
         "type",
@@ -214,21 +197,14 @@ class EventAdmin(ReadOnly):
     def message(self, event: Event) -> str:
         return signatures.message_id(event.pk)
 
-    @admin.display(description="at (UTC)")
-    def happened(self, event: Event) -> str:
-        return shown.moment(event.created_at)
+    happened = columns.time("created_at", "at")
 
     @admin.display(description="deliveries")
     def deliveries(self, event: Event) -> Any:
-        here = reverse("admin:jobs_delivery_changelist")
-        return format_html(
-            '<a class="to" href="{}?q={}">Who was told</a>', here, event.pk
-        )
+        route = "jobs_delivery_changelist"
+        return columns.search_link(route, "Deliveries of this event", q=event.pk)
 
-    @admin.display(description="body, byte for byte")
-    def sent(self, event: Event) -> Any:
-        text = bytes(event.body).decode()
-        return format_html('<code class="hash">{}</code>', text)
+    sent = columns.code("body", "body (exact bytes)", lambda body: bytes(body).decode())
 
 
 class AttemptInline(TabularInline):
@@ -248,11 +224,9 @@ class AttemptInline(TabularInline):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.display(description="started (UTC)")
-    def started(self, attempt: Attempt) -> str:
-        return shown.moment(attempt.started_at)
+    started = columns.time("started_at", "started")
 
-    @admin.display(description="they said")
+    @admin.display(description="response")
     def said(self, attempt: Attempt) -> str:
         text = bytes(attempt.answer[:SNIPPET]).decode(errors="replace")
         return text.replace("\0", "�") or "–"
@@ -260,15 +234,15 @@ class AttemptInline(TabularInline):
 
 @admin.register(Delivery)
 class DeliveryAdmin(Acting):
-    list_display = ["event_type", "where", "shown", "trigger", "attempts", "last"]
+    list_display = ["event_type", "where", "state_label", "trigger", "attempts", "last"]
     list_display += ["made", "due", "ended"]
     list_select_related = ["event", "endpoint"]
     list_filter = ["state", "trigger"]
-    # The events' ids grow with time.
+    # Event ids increase with time.
     ordering = ["-event_id", "-endpoint_id"]
     search_fields = ["id"]
     search_help_text = (
-        "A part of the address; an event (evt_…), job, endpoint by its id"
+        "Part of the address, or the id of an event (evt_…), job or endpoint"
     )
     actions = ["resend"]
     inlines = [AttemptInline]
@@ -276,7 +250,7 @@ class DeliveryAdmin(Acting):
         "id",
         "event_link",
         "where",
-        "shown",
+        "state_label",
         "trigger",
         "attempts",
         "tries",
@@ -297,42 +271,34 @@ class DeliveryAdmin(Acting):
         meant = Q(pk=known) | Q(event__in=events) | Q(endpoint=known)
         return rows.filter(meant)
 
-    @admin.display(description="event")
-    def event_type(self, delivery: Delivery) -> str:
-        return delivery.event.type
+    event_type = columns.text("event.type", "event")
 
     @admin.display(description="event")
     def event_link(self, delivery: Delivery) -> Any:
-        return to("event", delivery.event_id, delivery.event)
+        return columns.link_to("jobs_event_change", delivery.event_id, delivery.event)
 
     @admin.display(description="endpoint")
     def where(self, delivery: Delivery) -> Any:
         url = Truncator(delivery.endpoint.url).chars(48)
-        return to("endpoint", delivery.endpoint_id, url)
+        return columns.link_to("jobs_endpoint_change", delivery.endpoint_id, url)
 
-    @display(description="state", label=STATES)
-    def shown(self, delivery: Delivery) -> str:
-        return str(delivery.state)
+    state_label = columns.label("state", "state", STATES)
 
-    @admin.display(description="last answer")
+    @admin.display(description="last response")
     def last(self, delivery: Delivery) -> str:
         said = [delivery.last_status, delivery.last_error]
         return " ".join(str(word) for word in said if word) or "–"
 
-    @admin.display(description="since (UTC)")
-    def made(self, delivery: Delivery) -> str:
-        return shown.moment(delivery.created_at)
+    made = columns.time("created_at", "created")
 
     @admin.display(description="due (UTC)")
     def due(self, delivery: Delivery) -> str:
         waits = delivery.state == Delivery.State.PENDING
         return shown.moment(delivery.due_at if waits else None)
 
-    @admin.display(description="ended (UTC)")
-    def ended(self, delivery: Delivery) -> str:
-        return shown.moment(delivery.ended_at)
+    ended = columns.time("ended_at", "ended")
 
-    @admin.action(description="Send again", permissions=["act"])
+    @admin.action(description="Resend", permissions=["act"])
     def resend(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         def act(row: Delivery) -> str:
             owner = row.endpoint.account
@@ -344,6 +310,6 @@ class DeliveryAdmin(Acting):
                 visitor=visitor(request),
                 delivery_id=str(row.pk),
             )
-            return f"{row} is sent again."
+            return f"{row} is queued again."
 
         self.each(request, queryset.select_related("endpoint__account"), act)

@@ -1,15 +1,13 @@
-"""Jobs: to read, with the way to their entries and to what was told of them."""
+"""Staff pages of jobs, with links to their ledger entries and webhook deliveries."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from unfold.decorators import display
 
-from focus.admin_site import search, shown
+from focus.admin_site import columns, search
 from focus.admin_site.lists import ReadOnly
 from jobs import lifecycle
 from jobs.models import Job
@@ -17,7 +15,7 @@ from wallet.ledger import NOW
 
 
 class ByTime(admin.SimpleListFilter):
-    """The status as everybody else sees it: a started job past its time has expired."""
+    """Filter by the API's status: a started job past its time is expired."""
 
     title = "status"
     parameter_name = "status"
@@ -63,7 +61,7 @@ class JobAdmin(ReadOnly):
         "action",
         "state",
         "entries",
-        "told",
+        "deliveries",
         "reserved",
         "cost",
         "charged",
@@ -89,17 +87,9 @@ class JobAdmin(ReadOnly):
             return rows.filter(pk=any_id)
         return rows.filter(account=any_id)
 
-    @admin.display(description="started (UTC)", ordering="created_at")
-    def started(self, job: Job) -> str:
-        return shown.moment(job.created_at)
+    started = columns.time("created_at", "started", sort_by="created_at")
 
-    @admin.display(description="account")
-    def owner(self, job: Job) -> Any:
-        return format_html(
-            '<a class="to" href="{}">{}</a>',
-            reverse("admin:wallet_wallet_of", args=[job.account_id]),
-            job.account,
-        )
+    owner = columns.account()
 
     @display(
         description="status",
@@ -114,44 +104,20 @@ class JobAdmin(ReadOnly):
         now = job.now  # type: ignore[attr-defined]  # An annotation of the queryset.
         return lifecycle.JobAsOf(job, now).status
 
-    @admin.display(description="in the ledger")
+    @admin.display(description="ledger")
     def entries(self, job: Job) -> Any:
-        here = reverse("admin:wallet_entry_changelist")
-        return format_html(
-            '<a class="to" href="{}?job_id={}">Its entries</a>', here, job.pk
-        )
+        route = "wallet_entry_changelist"
+        return columns.search_link(route, "Ledger entries", job_id=job.pk)
 
     @admin.display(description="webhooks")
-    def told(self, job: Job) -> Any:
-        here = reverse("admin:jobs_delivery_changelist")
-        return format_html(
-            '<a class="to" href="{}?q={}">Who was told of it</a>', here, job.pk
-        )
+    def deliveries(self, job: Job) -> Any:
+        route = "jobs_delivery_changelist"
+        return columns.search_link(route, "Webhook deliveries", q=job.pk)
 
-    @admin.display(description="reserved")
-    def reserved(self, job: Job) -> Any:
-        return shown.amount(job.reserved_micro)
-
-    @admin.display(description="real cost")
-    def cost(self, job: Job) -> Any:
-        return shown.amount(job.actual_cost_micro)
-
-    @admin.display(description="charged")
-    def charged(self, job: Job) -> Any:
-        return shown.amount(job.charged_micro)
-
-    @admin.display(description="given back")
-    def refunded(self, job: Job) -> Any:
-        return shown.amount(job.refunded_micro)
-
-    @admin.display(description="cost that nobody paid")
-    def uncovered(self, job: Job) -> Any:
-        return shown.amount(job.uncovered_micro)
-
-    @admin.display(description="expires (UTC)")
-    def until(self, job: Job) -> str:
-        return shown.moment(job.expires_at)
-
-    @admin.display(description="ended (UTC)")
-    def settled(self, job: Job) -> str:
-        return shown.moment(job.settled_at)
+    reserved = columns.amount("reserved_micro", "reserved")
+    cost = columns.amount("actual_cost_micro", "actual cost")
+    charged = columns.amount("charged_micro", "charged")
+    refunded = columns.amount("refunded_micro", "returned")
+    uncovered = columns.amount("uncovered_micro", "uncovered cost")
+    until = columns.time("expires_at", "expires")
+    settled = columns.time("settled_at", "ended")

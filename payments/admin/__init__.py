@@ -1,4 +1,4 @@
-"""Staff's view of money in: what is for sale, what was paid, what Stripe told us."""
+"""Staff pages of packs, plans, payments, top-ups and Stripe's events."""
 
 from payments.admin import books, inbox, shop, topups
 

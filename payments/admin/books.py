@@ -1,16 +1,14 @@
-"""Purchases, payments, what went back, and subscriptions. To be looked at."""
+"""Read-only staff pages of purchases, payments, reversals and subscriptions."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from unfold.decorators import display
 
 from accounts import audit
 from accounts.authentication import user_of, visitor
-from focus.admin_site import search, shown
+from focus.admin_site import columns, search
 from focus.admin_site.lists import ReadOnly
 from payments import drifts
 from payments.models import Drift, Payment, Purchase, Reversal, Subscription
@@ -30,11 +28,6 @@ def _id(term: str) -> list[UUID]:
     return [known] if known else []
 
 
-def accounts_of(term: str) -> Any:
-    account = search.as_uuid(term)
-    return [account] if account else search.accounts_by_email(term)
-
-
 @admin.register(Purchase)
 class PurchaseAdmin(ReadOnly):
     list_display = ["id", "account", "pack", "credits", "price", "state", "created_at"]
@@ -42,7 +35,7 @@ class PurchaseAdmin(ReadOnly):
     list_filter = ["status"]
     ordering = ["-created_at"]
     search_fields = ["account__email"]
-    search_help_text = "Email, any id, or Stripe's session"
+    search_help_text = "Email, purchase or account id, or Stripe session id"
     fields = [
         "id",
         "account",
@@ -58,19 +51,12 @@ class PurchaseAdmin(ReadOnly):
     def found(self, rows: QuerySet[Purchase], term: str) -> QuerySet[Purchase]:
         if term.startswith("cs_"):
             return rows.filter(stripe_session_id=term)
-        return rows.filter(Q(pk__in=_id(term)) | Q(account__in=accounts_of(term)))
+        return rows.filter(Q(pk__in=_id(term)) | Q(account__in=search.accounts(term)))
 
-    @admin.display(description="credits")
-    def credits(self, purchase: Purchase) -> Any:
-        return shown.amount(purchase.credits_micro)
+    credits = columns.amount("credits_micro", "credits")
+    price = columns.text("price_cents", "price", dollars)
 
-    @admin.display(description="price")
-    def price(self, purchase: Purchase) -> str:
-        return dollars(purchase.price_cents)
-
-    @display(description="status", label=COLOURS)
-    def state(self, purchase: Purchase) -> str:
-        return str(purchase.status)
+    state = columns.label("status", "status", COLOURS)
 
 
 @admin.register(Payment)
@@ -79,7 +65,7 @@ class PaymentAdmin(ReadOnly):
     list_select_related = ["account", "purchase__pack", "top_up__pack", "plan"]
     ordering = ["-paid_at"]
     search_fields = ["account__email"]
-    search_help_text = "Email, any id of ours or Stripe's"
+    search_help_text = "Email, payment or account id, or an id of Stripe"
     fields = [
         "id",
         "account",
@@ -101,27 +87,19 @@ class PaymentAdmin(ReadOnly):
         ):
             if term.startswith(prefix):
                 return rows.filter(**{column: term})
-        return rows.filter(Q(pk__in=_id(term)) | Q(account__in=accounts_of(term)))
+        return rows.filter(Q(pk__in=_id(term)) | Q(account__in=search.accounts(term)))
 
     @admin.display(description="for")
     def source(self, payment: Payment) -> str:
         if payment.purchase is not None:
             return f"pack {payment.purchase.pack}"
         if payment.top_up is not None:
-            return f"pack {payment.top_up.pack}, automatically"
+            return f"pack {payment.top_up.pack} (automatic top-up)"
         return f"plan {payment.plan}"
 
-    @admin.display(description="paid")
-    def amount(self, payment: Payment) -> str:
-        return dollars(payment.amount_cents)
-
-    @admin.display(description="credits")
-    def granted(self, payment: Payment) -> Any:
-        return shown.amount(payment.granted_micro)
-
-    @admin.display(description="taken back")
-    def back(self, payment: Payment) -> Any:
-        return shown.amount(payment.taken_back_micro)
+    amount = columns.text("amount_cents", "paid", dollars)
+    granted = columns.amount("granted_micro", "credits")
+    back = columns.amount("taken_back_micro", "taken back")
 
 
 @admin.register(Reversal)
@@ -131,7 +109,7 @@ class ReversalAdmin(ReadOnly):
     list_filter = ["kind", "counts"]
     ordering = ["-id"]
     search_fields = ["stripe_id"]
-    search_help_text = "Stripe's id, or a payment's"
+    search_help_text = "Stripe id or payment id"
     fields = [
         "stripe_id",
         "kind",
@@ -147,9 +125,7 @@ class ReversalAdmin(ReadOnly):
         payment = search.as_uuid(term)
         return rows.filter(payment=payment) if payment else rows.filter(stripe_id=term)
 
-    @admin.display(description="amount")
-    def amount(self, reversal: Reversal) -> str:
-        return dollars(reversal.amount_cents)
+    amount = columns.text("amount_cents", "amount", dollars)
 
 
 @admin.register(Subscription)
@@ -166,13 +142,13 @@ class SubscriptionAdmin(ReadOnly):
     list_filter = ["status", "plan"]
     ordering = ["-id"]
     search_fields = ["account__email"]
-    search_help_text = "Email, account id, or Stripe's subscription"
+    search_help_text = "Email, account id or Stripe subscription id"
     fields = [*list_display, "read_at", "created_at"]
 
     def found(self, rows: QuerySet[Subscription], term: str) -> QuerySet[Subscription]:
         if term.startswith("sub_"):
             return rows.filter(stripe_subscription_id=term)
-        return rows.filter(account__in=accounts_of(term))
+        return rows.filter(account__in=search.accounts(term))
 
 
 @admin.register(Drift)
@@ -188,14 +164,14 @@ class DriftAdmin(ReadOnly):
     list_filter = ["kind", ("healed_at", admin.EmptyFieldListFilter)]
     ordering = ["-id"]
     search_fields = ["subject"]
-    search_help_text = "Stripe's id"
+    search_help_text = "Stripe id"
     actions = ["settle"]
     fields = [*list_display, "last_seen_at"]
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("payments.change_drift")
 
-    @admin.action(description="Settled by hand: do not list again", permissions=["act"])
+    @admin.action(description="Mark as settled", permissions=["act"])
     def settle(self, request: HttpRequest, queryset: QuerySet[Drift]) -> None:
         for drift in queryset:
             if drifts.settle(drift_id=drift.pk, by=str(user_of(request))):
@@ -205,7 +181,9 @@ class DriftAdmin(ReadOnly):
                     visitor=visitor(request),
                     difference=str(drift),
                 )
-        self.message_user(request, "They are off the list.", messages.SUCCESS)
+        self.message_user(
+            request, "The differences are marked as settled.", messages.SUCCESS
+        )
 
     def found(self, rows: QuerySet[Drift], term: str) -> QuerySet[Drift]:
         return rows.filter(subject=term)

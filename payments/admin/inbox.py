@@ -1,24 +1,32 @@
-"""What Stripe told us, and what came of it."""
+"""The staff page of Stripe's events, which staff may process again."""
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from unfold.decorators import display
 
 from accounts import audit
 from accounts.authentication import user_of, visitor
+from focus.admin_site import columns
 from focus.admin_site.lists import ReadOnly
 from payments import inbox
 from payments.models import StripeEvent
 
+COLOURS = {
+    "pending": "warning",
+    "done": "success",
+    "ignored": "info",
+    "failed": "danger",
+}
+
 
 @admin.register(StripeEvent)
 class StripeEventAdmin(ReadOnly):
-    list_display = ["stripe_id", "type", "object_id", "shown", "outcome", "received_at"]
+    list_display = ["stripe_id", "type", "object_id", "state_label", "outcome"]
+    list_display += ["received_at"]
     list_filter = ["state", "type"]
     ordering = ["-received_at"]
     search_fields = ["stripe_id"]
-    search_help_text = "Stripe's id of the event, or of what it is about"
+    search_help_text = "Stripe id of the event or of its object"
     actions = ["handle_again"]
     fields = [
         "stripe_id",
@@ -41,19 +49,9 @@ class StripeEventAdmin(ReadOnly):
     def has_act_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("payments.change_stripeevent")
 
-    @display(
-        description="state",
-        label={
-            "pending": "warning",
-            "done": "success",
-            "ignored": "info",
-            "failed": "danger",
-        },
-    )
-    def shown(self, event: StripeEvent) -> str:
-        return str(event.state)
+    state_label = columns.label("state", "state", COLOURS)
 
-    @admin.action(description="Handle again", permissions=["act"])
+    @admin.action(description="Process again", permissions=["act"])
     def handle_again(
         self, request: HttpRequest, queryset: QuerySet[StripeEvent]
     ) -> None:
@@ -66,5 +64,7 @@ class StripeEventAdmin(ReadOnly):
                 event=event.stripe_id,
             )
         self.message_user(
-            request, "They will be handled in a moment.", messages.SUCCESS
+            request,
+            "The worker processes the events again in a moment.",
+            messages.SUCCESS,
         )

@@ -1,4 +1,4 @@
-"""What is for sale. Packs and plans are changed or switched off, never deleted."""
+"""Staff pages of packs and plans, which staff edit or disable but never delete."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ class OfferForm(forms.ModelForm):
 
 
 class ForSale(StaffAdmin):
-    """Every change is on record."""
+    """The base of both pages: it records every change in the audit."""
 
     form = OfferForm
     list_fullwidth = True
@@ -80,24 +80,30 @@ class PackAdmin(ForSale):
     search_fields = ["sku"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        # Apps have the SKU in their code.
+        # Partners' code contains the SKU.
         return ["sku"] if obj else []
 
 
 class PlanForm(OfferForm):
     def clean(self) -> Any:
-        """A Price in Stripe has one amount and one plan for ever: credits go by it."""
+        """Refuse a Stripe Price that belongs to another plan or amount.
+
+        A Price keeps its amount for ever, and its plan decides the credits of an
+        invoice.
+        """
         cleaned = super().clean() or self.cleaned_data
         typed = cleaned.get("stripe_price_id")
         known = plan_catalog.find_price(price=typed) if typed else None
         if known is None or "stripe_price_id" not in self.changed_data:
             return cleaned
         if known.plan_id != self.instance.pk:
-            self.add_error("stripe_price_id", f"That is a Price of “{known.plan}”.")
+            self.add_error(
+                "stripe_price_id", f"This Price belongs to the plan “{known.plan}”."
+            )
         elif known.price_cents != cleaned.get("price_cents"):
             self.add_error(
                 "stripe_price_id",
-                f"That Price is {dollars(known.price_cents)} a month.",
+                f"This Price is {dollars(known.price_cents)} a month.",
             )
         return cleaned
 
@@ -134,8 +140,8 @@ class PlanAdmin(ForSale):
     def save_model(
         self, request: HttpRequest, obj: Any, form: Any, change: bool
     ) -> None:
-        # A Price in Stripe never changes: another amount is another Price. Whoever
-        # subscribed before keeps theirs.
+        # A Price in Stripe never changes, so another amount needs another Price.
+        # Existing subscriptions keep the old one.
         changed = form.changed_data
         if "price_cents" in changed and "stripe_price_id" not in changed:
             obj.stripe_price_id = ""
@@ -146,13 +152,13 @@ class PlanAdmin(ForSale):
 
     @admin.display(description="price at Stripe")
     def price_at_stripe(self, plan: Plan) -> str:
-        """What a checkout of today is made with, or why there is nothing yet.
+        """Return the Price that a new checkout uses, or why there is none yet.
 
-        By the saved row: a refused form's plan has what was typed, and the rule would
-        record that price.
+        Reads the saved row: after a refused form, `plan` has the typed values, and
+        `price_of` would record the typed price.
         """
         plan = Plan.objects.get(pk=plan.pk)
         if not plan.price_cents:
-            return "none: this plan is free"
-        found = plan_catalog.price_of(plan=plan) or "being made"
+            return "none (free plan)"
+        found = plan_catalog.price_of(plan=plan) or "pending"
         return f"{found} ({plan.price_problem})" if plan.price_problem else found

@@ -1,19 +1,22 @@
-"""Automatic top-up: what people set, and what it charged. Staff may switch it off."""
-
-from typing import Any
+"""Staff pages of automatic top-up: its rules, which staff may disable, and charges."""
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from unfold.decorators import display
 
 from accounts.authentication import user_of, visitor
-from focus.admin_site import search, shown
+from focus.admin_site import columns, search
 from focus.admin_site.lists import ReadOnly
-from payments.admin.books import accounts_of
 from payments.models import TopUpAttempt, TopUpRule
 from payments.models.packs import dollars
 from payments.topups import setup as topup_setup
+
+COLOURS = {
+    "paid": "success",
+    "pending": "warning",
+    "declined": "danger",
+    "authentication": "info",
+}
 
 
 @admin.register(TopUpRule)
@@ -34,18 +37,16 @@ class TopUpRuleAdmin(ReadOnly):
     search_fields = ["account__email"]
     search_help_text = "Email or account id"
     actions = ["switch_off"]
-    # No card: its holder's bank and Stripe know it, and staff need not.
+    # Staff do not need the card, so no field shows it.
     fields = [*list_display, "consented_at", "switched_on_at", "changed_at"]
 
     def found(self, rows: QuerySet[TopUpRule], term: str) -> QuerySet[TopUpRule]:
-        return rows.filter(account__in=accounts_of(term))
+        return rows.filter(account__in=search.accounts(term))
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("payments.change_topuprule")
 
-    @admin.display(description="threshold")
-    def threshold(self, rule: TopUpRule) -> Any:
-        return shown.amount(rule.threshold_micro)
+    threshold = columns.amount("threshold_micro", "threshold")
 
     @admin.action(description="Switch off", permissions=["act"])
     def switch_off(self, request: HttpRequest, queryset: QuerySet[TopUpRule]) -> None:
@@ -56,7 +57,11 @@ class TopUpRuleAdmin(ReadOnly):
                 actor=str(user_of(request)),
                 visitor=visitor(request),
             )
-        self.message_user(request, "They are off.", messages.SUCCESS)
+        self.message_user(
+            request,
+            "Automatic top-up is off for the selected accounts.",
+            messages.SUCCESS,
+        )
 
 
 @admin.register(TopUpAttempt)
@@ -66,7 +71,7 @@ class TopUpAttemptAdmin(ReadOnly):
     list_filter = ["status"]
     ordering = ["-created_at"]
     search_fields = ["account__email"]
-    search_help_text = "Email, any id, or Stripe's payment intent"
+    search_help_text = "Email, attempt or account id, or Stripe payment intent id"
     fields = [*list_display, "stripe_payment_intent_id", "tries", "due_at", "ended_at"]
 
     def found(self, rows: QuerySet[TopUpAttempt], term: str) -> QuerySet[TopUpAttempt]:
@@ -74,20 +79,8 @@ class TopUpAttemptAdmin(ReadOnly):
             return rows.filter(stripe_payment_intent_id=term)
         known = search.as_uuid(term)
         own = [known] if known else []
-        return rows.filter(Q(pk__in=own) | Q(account__in=accounts_of(term)))
+        return rows.filter(Q(pk__in=own) | Q(account__in=search.accounts(term)))
 
-    @admin.display(description="price")
-    def price(self, attempt: TopUpAttempt) -> str:
-        return dollars(attempt.price_cents)
+    price = columns.text("price_cents", "price", dollars)
 
-    @display(
-        description="status",
-        label={
-            "paid": "success",
-            "pending": "warning",
-            "declined": "danger",
-            "authentication": "info",
-        },
-    )
-    def state(self, attempt: TopUpAttempt) -> str:
-        return str(attempt.status)
+    state = columns.label("status", "status", COLOURS)

@@ -202,7 +202,7 @@ def _confirm(
             },
             "after_completion": {
                 "type": "redirect",
-                "redirect": {"return_url": params["return_url"]},
+                "redirect": {"return_url": f"{params['return_url']}?plan={plan.slug}"},
             },
         }
         try:

@@ -121,7 +121,7 @@ def test_a_plan_from_the_shop_to_its_first_month(
     page.get_by_role("heading", name="You are on Nebula Knight").wait_for()
     page.goto("/credits")
     assert page.locator("dl.stats .main dd").inner_text() == "10"
-    page.get_by_role("button", name="Invoices, payment method, cancelling").click()
+    page.get_by_role("button", name="Manage plan and invoices").click()
     page.wait_for_url(re.compile("/p/session/"))
 
 
@@ -140,7 +140,9 @@ def test_a_change_of_plan_keeps_the_choice_and_is_confirmed_once(
     assert "Now: Nebula Knight" in said
     assert "New: Galaxy Guardian" in said
     page.get_by_role("button", name="Confirm").click()
-    page.wait_for_url("**/credits")
+    page.wait_for_url("**/credits?plan=creator")
+    note = page.get_by_text("Stripe is confirming your change to Galaxy Guardian.")
+    note.wait_for()
 
     def changed() -> bool:
         inbox.handle_due()
@@ -148,7 +150,7 @@ def test_a_change_of_plan_keeps_the_choice_and_is_confirmed_once(
         return on and credits_of(alice) == 25
 
     processes.until(lambda: in_the_worker(changed))
-    page.goto("/credits")
+    page.get_by_text("You are on Galaxy Guardian.").wait_for()
     assert page.locator("dl.stats .main dd").inner_text() == "25"
 
 

@@ -92,7 +92,7 @@ def test_saying_no_at_google(web_with_google: str, google: str) -> None:
         page.goto(f"{web}/signin?next=/device")
         page.click("text=Continue with Google")
         page.click("text=Deny")
-        page.wait_for_selector("text=You did not go on at Google")
+        page.wait_for_selector("text=Sign-in with Google was cancelled")
         _look(page, "denied")
         page.click("text=Try again")
         page.wait_for_url(f"{web}/signin?next=%2Fdevice")

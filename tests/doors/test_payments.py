@@ -40,7 +40,7 @@ class TestPages:
     ) -> None:
         starters.record_consent_and_grant(user=alice, app=video, actor="test")
         page = alices.get("/credits").content.decode()
-        assert f"20 of them at {video.name} only" in page
+        assert f"20 of them only for {video.name}" in page
 
     def test_a_double_click_is_one_purchase(self, till: Till, alices: Browser) -> None:
         form = {"sku": "PACK_5", "form": "ab12"}
@@ -321,7 +321,7 @@ class TestStaff:
         answer = browser(in_role("finance")).post(where, form)
         assert answer.status_code == 200
         page = answer.content.decode()
-        assert "That is a Price of" in page or "That Price is" in page
+        assert "This Price belongs to" in page or "This Price is" in page
         pro.refresh_from_db()
         assert pro.stripe_price_id == ""
 

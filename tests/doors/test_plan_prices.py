@@ -32,7 +32,7 @@ def test_a_saved_plan_has_its_price_before_anyone_chooses_it(
     where = f"/admin/payments/plan/{creator.pk}/change/"
     finance = browser(in_role("finance"))
     finance.post(where, form(creator, price_cents=2000))
-    assert "being made" in finance.get(where).content.decode()
+    assert "pending" in finance.get(where).content.decode()
     payments.tasks.make_prices()
     made = PlanPrice.objects.get(plan=creator, price_cents=2000).stripe_price_id
     assert made in finance.get(where).content.decode()
@@ -53,7 +53,7 @@ def test_while_stripe_is_down_the_price_waits_and_says_why(
     till.fault("/v1/prices", method="post", count=6, status=503)
     payments.tasks.make_prices()
     page = finance.get(where).content.decode()
-    assert "being made (The payment service does not answer right now.)" in page
+    assert "pending (The payment service does not answer right now.)" in page
     Plan.objects.filter(price_due_at__isnull=False).update(price_due_at=timezone.now())
     payments.tasks.make_prices()
     assert "price_" in finance.get(where).content.decode()

@@ -59,7 +59,7 @@ def test_a_user_connects_and_disconnects(
     assert not Link.objects.exists()
     # A second tab shows an error and changes nothing.
     assert member.fill(PAGE, {}, DISCONNECT).status_code == 302
-    assert "That account is not linked." in text(member)
+    assert "This account is not linked." in text(member)
 
 
 def test_the_page_shows_the_last_sync(

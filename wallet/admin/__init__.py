@@ -1,4 +1,4 @@
-"""The ledger for staff: to read, and to adjust with a reason. Nothing is editable."""
+"""Staff pages of the ledger: read-only, with adjustments that need a reason."""
 
 from wallet.admin import anchors, deciding, ledger, wallets
 

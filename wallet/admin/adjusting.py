@@ -1,4 +1,4 @@
-"""The pages on which staff act on a wallet: adjust, overdraft limit, open."""
+"""The pages on which staff adjust credits, set an overdraft limit or open a wallet."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,10 +23,10 @@ from wallet.models import Wallet
 
 
 class AdjustingPages(WalletPages):
-    """Every one of them asks a rule of `wallet.adjustments` and says what it did."""
+    """Each page calls a rule of `wallet.adjustments` or `wallet.approvals`."""
 
     def adjust_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
-        """A form, then a preview, then one booking however often that is confirmed."""
+        """Show a form, then a preview; a repeated confirmation books once."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         try:
             allowed = allowances.allowance(staff=user_of(request), owner=wallet.account)
@@ -100,24 +100,26 @@ class AdjustingPages(WalletPages):
                 done = adjustments.adjust(**asked)
             except NeedsApproval:
                 waiting = approvals.request(**asked)
-                told = "Nothing has moved yet: another person must approve this."
-                self.message_user(request, told, messages.WARNING)
+                text = (
+                    "Nothing is booked yet. Another person must approve this request."
+                )
+                self.message_user(request, text, messages.WARNING)
                 return redirect("admin:wallet_adjustment_change", waiting.pk)
         except DomainError as refusal:
             self.message_user(
-                request, f"{refusal.message} Nothing has moved.", messages.ERROR
+                request, f"{refusal.message} Nothing was booked.", messages.ERROR
             )
             return self._preview(request, wallet, form, status=409)
         if done.amount_micro != wish["amount"]:
             self.message_user(
                 request,
-                f"Nothing has moved now: this form was used before, for"
-                f" {shown.signed(done.amount_micro)} credits. Open a new one.",
+                f"Nothing was booked: this form was already used for"
+                f" {shown.signed(done.amount_micro)} credits. Open a new form.",
                 messages.WARNING,
             )
         else:
-            told = _told(done, wallet, wish["seen"])
-            self.message_user(request, told, messages.SUCCESS)
+            text = _describe(done, wallet, wish["seen"])
+            self.message_user(request, text, messages.SUCCESS)
         return redirect("admin:wallet_wallet_change", wallet.pk)
 
     def overdraft_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
@@ -157,7 +159,7 @@ class AdjustingPages(WalletPages):
         return redirect("admin:wallet_wallet_change", wallet.pk)
 
     def of_view(self, request: HttpRequest, account_id: UUID) -> HttpResponse:
-        """An account's wallet, or the offer to open one."""
+        """Redirect to an account's wallet, or show a form that opens one."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         owner = get_object_or_404(User, pk=account_id)
@@ -183,34 +185,35 @@ class AdjustingPages(WalletPages):
 
 
 def _effects(preview: Preview) -> Iterator[str]:
-    """What would happen, a sentence each."""
+    """Yield one sentence for each effect that the adjustment would have."""
     if preview.amount_micro > 0:
         yield (
-            "They become a grant of their own: promotional, without expiry, for every"
-            " app, spent at priority 50."
+            "The credits become a new promotional grant for all apps, with priority 50"
+            " and no expiry."
         )
         if preview.repaid_micro:
             repaid = shown.credits_of(preview.repaid_micro)
-            yield f"{repaid} of them repay debt at once."
+            yield f"{repaid} of the credits repay debt immediately."
     for share in preview.shares:
         yield (
-            f"{shown.credits_of(share.amount_micro)} out of"
-            f" {words.grant(share.grant)} (grant {share.grant.pk},"
-            f" {shown.credits_of(share.grant.remaining_micro)} left in it)."
+            f"{shown.credits_of(share.amount_micro)} come from grant {share.grant.pk}:"
+            f" {words.grant(share.grant)},"
+            f" {shown.credits_of(share.grant.remaining_micro)} left."
         )
 
 
-def _told(done: Adjusted, wallet: Wallet, seen: int | None) -> str:
+def _describe(done: Adjusted, wallet: Wallet, seen: int | None) -> str:
     amount = shown.credits_of(abs(done.amount_micro))
     verb = "Gave" if done.amount_micro > 0 else "Took"
     way = "to" if done.amount_micro > 0 else "from"
-    told = (
+    text = (
         f"{verb} {amount} credits {way} {wallet.account}: the balance went"
         f" from {shown.credits_of(done.before_micro)}"
         f" to {shown.credits_of(done.after_micro)}."
     )
     if not done.created:
-        return f"{told} The form arrived more than once and was booked once."
+        return f"{text} You sent the form more than once; it was booked once."
     if seen is not None and seen != done.before_micro:
-        return f"{told} It had moved since the preview showed {shown.credits_of(seen)}."
-    return told
+        preview = shown.credits_of(seen)
+        return f"{text} It had changed since the preview, which showed {preview}."
+    return text

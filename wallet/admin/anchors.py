@@ -1,4 +1,4 @@
-"""Anchors: the signed lists of heads, and their files."""
+"""The staff page of anchors (signed lists of chain heads) and their downloads."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from focus.admin_site import shown
+from focus.admin_site import columns
 from focus.admin_site.lists import ReadOnly
 from wallet import anchors
 from wallet.models import Anchor
@@ -38,7 +38,7 @@ class AnchorAdmin(ReadOnly):
         return [file, *super().get_urls()]
 
     def file_view(self, request: HttpRequest, number: int) -> StreamingHttpResponse:
-        """What `manage.py verify_anchor` reads."""
+        """Download the file that `manage.py verify_anchor` reads."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         signed = Anchor.objects.exclude(signature=None)
@@ -50,9 +50,7 @@ class AnchorAdmin(ReadOnly):
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
-    @admin.display(description="begun (UTC)")
-    def begun(self, anchor: Anchor) -> str:
-        return shown.moment(anchor.begun_at)
+    begun = columns.time("begun_at", "started")
 
     @admin.display(description="wallets")
     def wallets(self, anchor: Anchor) -> str:
@@ -61,6 +59,6 @@ class AnchorAdmin(ReadOnly):
     @admin.display(description="file")
     def file(self, anchor: Anchor) -> Any:
         if anchor.signature is None:
-            return "being made"
+            return "in progress"
         address = reverse("admin:wallet_anchor_file", args=[anchor.number])
         return format_html('<a class="to" href="{}">Download</a>', address)

@@ -1,4 +1,7 @@
-"""A wallet's curve as SVG shapes: a staircase, for a balance jumps and never slides."""
+"""A wallet's balance over time as SVG shapes.
+
+The line has steps, because a balance changes at once and not gradually.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A strip of the chart that says, when pointed at, what the balance was."""
+    """A strip of the chart with a tooltip: the balance at that time."""
 
     x: float
     width: float
@@ -32,7 +35,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything the template draws. Coordinates are in a WIDTH x HEIGHT box."""
+    """The shapes that the template draws, in a box of WIDTH x HEIGHT units."""
 
     line: str
     area: str
@@ -50,7 +53,7 @@ class Chart:
 
 
 def draw(points: Sequence[Point], *, until: datetime) -> Chart:
-    """The staircase through `points` (at least one), flat from the last to `until`."""
+    """Draw steps through `points` (at least one); the last one lasts to `until`."""
     first = points[0].at
     span = max((until - first).total_seconds(), 1.0)
     levels = _levels(points)
@@ -65,14 +68,16 @@ def draw(points: Sequence[Point], *, until: datetime) -> Chart:
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
     corners = [(x(point.at), y(point.credits_micro)) for point in points]
-    held = [(x(point.at), y(point.reserved_micro)) for point in points]
+    reserved = [(x(point.at), y(point.reserved_micro)) for point in points]
     end = x(until)
     line = _stairs(corners, end)
     ends = [*(at for at, _ in corners[1:]), end]
     return Chart(
         line=line,
         area=f"{line} V{y(0)} H{corners[0][0]} Z",
-        reserved=_stairs(held, end) if any(p.reserved_micro for p in points) else "",
+        reserved=_stairs(reserved, end)
+        if any(p.reserved_micro for p in points)
+        else "",
         rows=[Mark(y(level), shown.credits_of(level)) for level in levels],
         columns=[Mark(x(at), label) for at, label in _dates(first, until)],
         stretches=[
@@ -94,7 +99,7 @@ def _stairs(corners: list[tuple[float, float]], end: float) -> str:
 
 
 def _levels(points: Sequence[Point]) -> list[int]:
-    """Round numbers from below the lowest point to above the highest, 0 among them."""
+    """Return round numbers from below the lowest point to above the highest, with 0."""
     values = [0]
     for point in points:
         values += [point.credits_micro, point.reserved_micro]
@@ -121,7 +126,7 @@ def _dates(
 
 
 def _says(point: Point) -> str:
-    told = f"{point.at:%Y-%m-%d %H:%M} UTC: {shown.credits_of(point.credits_micro)}"
+    text = f"{point.at:%Y-%m-%d %H:%M} UTC: {shown.credits_of(point.credits_micro)}"
     if point.reserved_micro:
-        told += f", {shown.credits_of(point.reserved_micro)} reserved"
-    return told
+        text += f", {shown.credits_of(point.reserved_micro)} reserved"
+    return text

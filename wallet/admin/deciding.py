@@ -1,4 +1,4 @@
-"""Adjustments by staff: what was asked for, what was booked, and the second person."""
+"""The staff page of adjustments, where a second person approves or rejects one."""
 
 from typing import Any
 
@@ -11,29 +11,28 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from accounts.authentication import user_of, visitor
-from focus.admin_site import search, shown
+from focus.admin_site import columns, search, shown
 from focus.errors import DomainError
 from wallet import adjustments, approvals
 from wallet.admin.frame import WalletPages
-from wallet.admin.ledger import wallet_link
 from wallet.models import Adjustment, Wallet
 
 PENDING = Adjustment.State.PENDING
 
 
 class ByState(admin.SimpleListFilter):
-    """The state as time sees it: an undecided request lapses."""
+    """Filter by state; a pending request past its time is expired."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [*Adjustment.State.choices, ("lapsed", "Lapsed")]
+        return [*Adjustment.State.choices, ("expired", "Expired")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         state = self.value()
         lapsed = Q(state=PENDING, lapses_at__lte=timezone.now())
-        if state == "lapsed":
+        if state == "expired":
             return queryset.filter(lapsed)
         if state not in Adjustment.State.values:
             return queryset
@@ -56,23 +55,15 @@ class AdjustmentAdmin(WalletPages):
         people = search.accounts_by_email(term)
         return rows.filter(Q(account__in=people) | Q(requested_by__in=people))
 
-    @admin.display(description="asked (UTC)")
-    def asked(self, row: Adjustment) -> str:
-        return shown.moment(row.requested_at)
-
-    @admin.display(description="wallet of")
-    def owner(self, row: Adjustment) -> Any:
-        return wallet_link(row.account.wallet)
-
-    @admin.display(description="credits")
-    def amount(self, row: Adjustment) -> Any:
-        return shown.amount(row.amount_micro)
+    asked = columns.time("requested_at", "requested")
+    owner = columns.account("wallet of", "account")
+    amount = columns.amount("amount_micro", "credits")
 
     @admin.display(description="reason")
     def why(self, row: Adjustment) -> str:
         return row.get_reason_display()
 
-    @admin.display(description="asked for by")
+    @admin.display(description="requested by")
     def requester(self, row: Adjustment) -> str:
         return str(row.requested_by or f"shell: {row.shell}")
 
@@ -82,11 +73,11 @@ class AdjustmentAdmin(WalletPages):
             "waits for approval": "warning",
             "booked": "success",
             "rejected": "danger",
-            "lapsed": "info",
+            "expired": "info",
         },
     )
     def shown_state(self, row: Adjustment) -> str:
-        return "lapsed" if row.lapsed else row.get_state_display().lower()
+        return "expired" if row.lapsed else row.get_state_display().lower()
 
     def change_view(
         self,
@@ -95,7 +86,7 @@ class AdjustmentAdmin(WalletPages):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The request, and for a second person the two ways to decide it."""
+        """Show the request, and let a second person approve or reject it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -137,16 +128,20 @@ class AdjustmentAdmin(WalletPages):
         try:
             if "approve" in request.POST:
                 done = approvals.approve(adjustment_id=row.pk, **who)
-                told = (
+                text = (
                     f"Approved and booked: {shown.signed(done.amount_micro)} credits."
                     f" The balance went from {shown.credits_of(done.before_micro)}"
                     f" to {shown.credits_of(done.after_micro)}."
                 )
-                self.message_user(request, told, messages.SUCCESS)
+                self.message_user(request, text, messages.SUCCESS)
             elif "reject" in request.POST:
                 approvals.reject(adjustment_id=row.pk, **who)
-                self.message_user(request, "Nothing has moved.", messages.SUCCESS)
+                self.message_user(
+                    request,
+                    "The request is closed. Nothing was booked.",
+                    messages.SUCCESS,
+                )
         except DomainError as refusal:
-            told = f"{refusal.message} Nothing has moved."
-            self.message_user(request, told, messages.ERROR)
+            text = f"{refusal.message} Nothing changed."
+            self.message_user(request, text, messages.ERROR)
         return redirect("admin:wallet_adjustment_change", row.pk)

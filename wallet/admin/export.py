@@ -1,4 +1,4 @@
-"""A wallet's statement as CSV, for a spreadsheet or a person who asks for it."""
+"""A wallet's statement as CSV, which staff may hand to the wallet's owner."""
 
 import csv
 import io
@@ -32,10 +32,10 @@ CHUNK = 500
 
 
 def lines_of(wallet: Wallet) -> Iterator[str]:
-    """The statement, oldest first, a few hundred lines at a time.
+    """Yield the statement, oldest entry first, in chunks of up to `CHUNK` lines.
 
-    Its owner may read it: staff are not named, and only the texts that they wrote for
-    the customer are in it.
+    The owner may read it: it names no staff, and of staff's texts it has only those
+    for the customer.
     """
     buffer = io.StringIO()
     lines = csv.writer(buffer)
@@ -72,5 +72,5 @@ def _line(entry: Entry, text: str) -> list[Any]:
 
 
 def _inert(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
+    """Return `text` so that a spreadsheet does not run it as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,4 +1,4 @@
-"""What staff fill in: amounts exactly as typed, and a reason that says something."""
+"""Forms for adjustments and overdraft limits, with exact amounts and a note."""
 
 import uuid
 from typing import Any
@@ -18,7 +18,7 @@ from wallet.allowances import Allowance
 
 
 class CreditsField(forms.CharField):
-    """A number of credits as people type it; its value is exact micro-credits."""
+    """A number of credits in decimal form; the cleaned value is in micro-credits."""
 
     widget = UnfoldAdminTextInputWidget
 
@@ -37,7 +37,7 @@ class CreditsField(forms.CharField):
 
 
 class Note(forms.CharField):
-    """The staff's own words, for whoever reads the ledger later."""
+    """An internal note of staff; white space is collapsed."""
 
     def __init__(self, **options: Any) -> None:
         widget = UnfoldAdminTextareaWidget(attrs={"rows": 3})
@@ -48,28 +48,28 @@ class Note(forms.CharField):
 
 
 class AdjustForm(forms.Form):
-    """One adjustment. `form_id` is born with the form and names its money key."""
+    """One adjustment. The rule derives its idempotency key from `form_id`."""
 
     amount = CreditsField(
         label="Credits",
-        help_text="5 gives five, -2.5 takes two and a half. At most 6 decimals.",
+        help_text="A negative number takes credits, such as -2.5. At most 6 decimals.",
     )
     reason = forms.ChoiceField(
         choices=[("", "Choose…"), *Reason.choices], widget=UnfoldAdminSelectWidget
     )
     note = Note(
         label="Internal note",
-        help_text="Only staff read it: what happened, and where it is written down.",
+        help_text="Visible to staff only. Say what happened and name the ticket.",
     )
     customer_text = forms.CharField(
         label="Text for the customer",
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget,
-        help_text="The customer reads it in their activity. Optional.",
+        help_text="Optional. The customer sees it under Activity.",
     )
     form_id = forms.UUIDField(initial=uuid.uuid4, widget=forms.HiddenInput)
-    # The balance that the preview showed, to say so if it has moved since.
+    # The balance of the preview: the result says if it changed before the booking.
     seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, allowed: Allowance, **options: Any) -> None:
@@ -77,21 +77,21 @@ class AdjustForm(forms.Form):
         self.allowed = allowed
         limit, left = map(shown.credits_of, (allowed.limit_micro, allowed.left_micro))
         more = (
-            "more needs a second person's approval"
+            " A larger amount needs the approval of another person."
             if allowed.may_request
-            else "no more"
+            else ""
         )
         self.fields[
             "amount"
         ].help_text += (
-            f" By yourself you may adjust {limit} in 24 hours; {left} are left, {more}."
+            f" You may adjust {limit} credits in 24 hours; {left} are left.{more}"
         )
 
     def clean_amount(self) -> int:
         amount: int = self.cleaned_data["amount"]
         if amount == 0:
-            raise forms.ValidationError("This must not be 0.")
-        # A repeated confirmation may have used up what is left: the rule knows.
+            raise forms.ValidationError("Enter a number other than 0.")
+        # A repeated confirmation has already used its amount, so the rule checks it.
         most = self.allowed.limit_micro
         if "confirm" not in self.data:
             most = self.allowed.left_micro
@@ -106,12 +106,12 @@ class AdjustForm(forms.Form):
 class OverdraftForm(forms.Form):
     limit = CreditsField(
         label="Overdraft limit, in credits",
-        help_text="How deep apps with the policy “overflow” may take this wallet.",
+        help_text="The most debt that apps with the policy “overflow” may cause.",
     )
-    note = Note(help_text="Why, and who agreed to it.")
+    note = Note(help_text="The reason, and the person who agreed.")
 
     def clean_limit(self) -> int:
         limit: int = self.cleaned_data["limit"]
         if limit < 0:
-            raise forms.ValidationError("This must not be below 0.")
+            raise forms.ValidationError("Enter 0 or more.")
         return limit

@@ -1,4 +1,4 @@
-"""What every page of one wallet has: the wallet, the frame around it, the record."""
+"""The base of the pages of one wallet: permission, template context, audit."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from wallet.models import Wallet
 
 
 class WalletPages(ReadOnly):
-    """The base of the wallet's admin."""
+    """The base class of the wallet's staff pages."""
 
     def wallet_or_refuse(self, request: HttpRequest, wallet_id: int | None) -> Wallet:
         if not self.has_view_permission(request):
@@ -51,7 +51,7 @@ class WalletPages(ReadOnly):
     def note(
         self, request: HttpRequest, kind: str, wallet: Wallet, **facts: Any
     ) -> None:
-        """Write down what a member of staff looked at, where looking is an act."""
+        """Record in the audit that staff read or exported data of `wallet`."""
         staff = user_of(request)
         audit.record(
             kind,
@@ -65,5 +65,5 @@ class WalletPages(ReadOnly):
 
 
 def with_now() -> QuerySet[Wallet]:
-    """Wallets with their people, and the moment by the ledger's clock."""
+    """Return wallets with their accounts and the database's time as `now`."""
     return Wallet.objects.select_related("account").annotate(now=NOW)

@@ -1,4 +1,4 @@
-"""The ledger's rows: entries, grants, reservations, draws. To be looked at."""
+"""Read-only staff pages of entries, grants, reservations and draws."""
 
 from typing import Any
 
@@ -10,38 +10,31 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from focus.admin_site import search, shown
+from focus.admin_site import columns, search, shown
 from focus.admin_site.lists import ReadOnly
 from jobs import purposes
 from wallet.admin import words
 from wallet.models import Draw, Entry, Grant, Reservation, Wallet
 
-
-def wallet_link(wallet: Wallet) -> Any:
-    return format_html(
-        '<a class="to" href="{}">{}</a>',
-        reverse("admin:wallet_wallet_change", args=[wallet.pk]),
-        wallet.account,
-    )
-
-
-def job_link(job_id: Any) -> Any:
-    if job_id is None:
-        return "–"
-    return format_html(
-        '<a class="to id" href="{}" title="{}">{}</a>',
-        reverse("admin:jobs_job_change", args=[job_id]),
-        job_id,
-        f"{job_id!s:.8}…",
-    )
+STATUS_COLOURS = {
+    "open": "warning",
+    "settled": "success",
+    "released": "info",
+    "expired": "danger",
+}
 
 
 def wallets_of(term: str) -> list[int]:
-    """The wallets of the account with this id, or of the emails that begin so."""
-    account = search.as_uuid(term)
-    accounts = [account] if account else search.accounts_by_email(term)
-    found = Wallet.objects.filter(account__in=accounts) if accounts else None
-    return list(found.values_list("pk", flat=True)) if found is not None else []
+    """Return the ids of the wallets of the accounts that `term` means."""
+    accounts = search.accounts(term)
+    if not accounts:
+        return []
+    found = Wallet.objects.filter(account__in=accounts)
+    return list(found.values_list("pk", flat=True))
+
+
+def _hex(value: bytes | memoryview) -> str:
+    return bytes(value).hex()
 
 
 @admin.register(Entry)
@@ -65,7 +58,7 @@ class EntryAdmin(ReadOnly):
     ordering = ["-booked_at"]
     sortable_by = ("when",)
     search_fields = ["wallet__account__email"]
-    search_help_text = "Email, any id or money key"
+    search_help_text = "Email, any id or idempotency key"
     fields = [
         "owner",
         "seq",
@@ -104,13 +97,8 @@ class EntryAdmin(ReadOnly):
             return rows.filter(key=term)
         return rows.filter(wallet__in=wallets_of(term))
 
-    @admin.display(description="booked (UTC)", ordering="booked_at")
-    def when(self, entry: Entry) -> str:
-        return shown.moment(entry.booked_at)
-
-    @admin.display(description="wallet of")
-    def owner(self, entry: Entry) -> Any:
-        return wallet_link(entry.wallet)
+    when = columns.time("booked_at", "booked", sort_by="booked_at")
+    owner = columns.account("wallet of", "wallet.account")
 
     @display(description="kind", label=words.COLOURS)
     def what(self, entry: Entry) -> str:
@@ -120,29 +108,12 @@ class EntryAdmin(ReadOnly):
     def way(self, entry: Entry) -> Any:
         return words.way(entry)
 
-    @admin.display(description="credits")
-    def amount(self, entry: Entry) -> Any:
-        return shown.amount(entry.amount_micro)
-
-    @admin.display(description="available")
-    def available(self, entry: Entry) -> Any:
-        return shown.amount(entry.available_after)
-
-    @admin.display(description="reserved")
-    def reserved(self, entry: Entry) -> Any:
-        return shown.amount(entry.reserved_after)
-
-    @admin.display(description="debt")
-    def debt(self, entry: Entry) -> Any:
-        return shown.amount(entry.debt_after)
-
-    @admin.display(description="cost that nobody paid")
-    def uncovered(self, entry: Entry) -> Any:
-        return shown.amount(entry.uncovered_micro)
-
-    @admin.display(description="job")
-    def job(self, entry: Entry) -> Any:
-        return job_link(entry.job_id)
+    amount = columns.amount("amount_micro", "credits")
+    available = columns.amount("available_after", "available")
+    reserved = columns.amount("reserved_after", "reserved")
+    debt = columns.amount("debt_after", "debt")
+    uncovered = columns.amount("uncovered_micro", "uncovered cost")
+    job = columns.job("job_id", "job")
 
     @admin.display(description="by")
     def by(self, entry: Entry) -> Any:
@@ -153,7 +124,7 @@ class EntryAdmin(ReadOnly):
     def why(self, entry: Entry) -> str:
         return purposes.reasons([entry])[entry.pk]
 
-    @admin.display(description="ends its reservation")
+    @admin.display(description="ends the reservation")
     def ends(self, entry: Entry) -> str:
         return "yes" if entry.resolves else "no"
 
@@ -168,13 +139,8 @@ class EntryAdmin(ReadOnly):
             entry.movement_id,
         )
 
-    @admin.display(description="hash")
-    def own_hash(self, entry: Entry) -> Any:
-        return _hex(entry.hash)
-
-    @admin.display(description="hash of the entry before")
-    def previous_hash(self, entry: Entry) -> Any:
-        return _hex(entry.prev_hash)
+    own_hash = columns.code("hash", "hash", _hex)
+    previous_hash = columns.code("prev_hash", "previous hash", _hex)
 
 
 @admin.register(Grant)
@@ -216,33 +182,26 @@ class GrantAdmin(ReadOnly):
             return rows.filter(pk=int(term))
         return rows.filter(wallet__in=wallets_of(term))
 
-    @admin.display(description="wallet of")
-    def owner(self, grant: Grant) -> Any:
-        return wallet_link(grant.wallet)
+    owner = columns.account("wallet of", "wallet.account")
 
     @admin.display(description="grant")
     def what(self, grant: Grant) -> str:
         return words.grant(grant)
 
-    @admin.display(description="credits")
-    def granted(self, grant: Grant) -> Any:
-        return shown.amount(grant.granted_micro)
-
-    @admin.display(description="left")
-    def left(self, grant: Grant) -> Any:
-        return shown.amount(grant.remaining_micro)
+    granted = columns.amount("granted_micro", "credits")
+    left = columns.amount("remaining_micro", "left")
 
     @admin.display(description="expires (UTC)")
     def expires(self, grant: Grant) -> str:
         return shown.moment(grant.expires_at) if grant.expires_at else "never"
 
-    @admin.display(description="given (UTC)")
-    def created(self, grant: Grant) -> str:
-        return shown.moment(grant.created_at)
+    created = columns.time("created_at", "given")
 
 
 class OpenUnlessAsked(admin.SimpleListFilter):
-    """The open ones, few and indexed, unless somebody searches or asks for others."""
+    """Filter by status. Without a choice and a search, show open reservations only:
+    they are few, and an index has them.
+    """
 
     title = "status"
     parameter_name = "status"
@@ -292,41 +251,15 @@ class ReservationAdmin(ReadOnly):
         entries = Entry.objects.filter(wallet__in=wallets_of(term), kind="reserve")
         return rows.filter(pk__in=entries.values("reservation"))
 
-    @admin.display(description="wallet of")
-    def owner(self, reservation: Reservation) -> Any:
-        return wallet_link(reservation.wallet)
+    owner = columns.account("wallet of", "wallet.account")
+    job = columns.job("pk", "for job")
+    amount = columns.amount("amount_micro", "credits")
 
-    @admin.display(description="for job")
-    def job(self, reservation: Reservation) -> Any:
-        return job_link(reservation.pk)
+    state = columns.label("status", "status", STATUS_COLOURS)
 
-    @admin.display(description="credits")
-    def amount(self, reservation: Reservation) -> Any:
-        return shown.amount(reservation.amount_micro)
-
-    @display(
-        description="status",
-        label={
-            "open": "warning",
-            "settled": "success",
-            "released": "info",
-            "expired": "danger",
-        },
-    )
-    def state(self, reservation: Reservation) -> str:
-        return reservation.status
-
-    @admin.display(description="reserved (UTC)")
-    def created(self, reservation: Reservation) -> str:
-        return shown.moment(reservation.created_at)
-
-    @admin.display(description="until (UTC)")
-    def expires(self, reservation: Reservation) -> str:
-        return shown.moment(reservation.expires_at)
-
-    @admin.display(description="resolved (UTC)")
-    def resolved(self, reservation: Reservation) -> str:
-        return shown.moment(reservation.resolved_at)
+    created = columns.time("created_at", "reserved")
+    expires = columns.time("expires_at", "until")
+    resolved = columns.time("resolved_at", "resolved")
 
 
 @admin.register(Draw)
@@ -349,26 +282,12 @@ class DrawAdmin(ReadOnly):
             return rows.filter(reservation=any_id)
         return rows.filter(movement_id=any_id)
 
-    @admin.display(description="wallet of")
-    def owner(self, draw: Draw) -> Any:
-        return wallet_link(draw.grant.wallet)
+    owner = columns.account("wallet of", "grant.wallet.account")
 
     @admin.display(description="from grant")
     def what(self, draw: Draw) -> str:
         return f"{draw.grant_id}: {words.grant(draw.grant)}"
 
-    @admin.display(description="taken")
-    def amount(self, draw: Draw) -> Any:
-        return shown.amount(draw.amount_micro)
-
-    @admin.display(description="given back")
-    def returned(self, draw: Draw) -> Any:
-        return shown.amount(draw.returned_micro)
-
-    @admin.display(description="job")
-    def job(self, draw: Draw) -> Any:
-        return job_link(draw.reservation_id)
-
-
-def _hex(value: bytes | memoryview) -> Any:
-    return format_html('<code class="hash">{}</code>', bytes(value).hex())
+    amount = columns.amount("amount_micro", "taken")
+    returned = columns.amount("returned_micro", "returned")
+    job = columns.job("reservation_id", "job")

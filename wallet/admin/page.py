@@ -1,4 +1,4 @@
-"""Everything the wallet page shows, in words and figures."""
+"""The template context of the wallet page."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from wallet import budgets, ledger, statements
 from wallet.admin import chart, words
 from wallet.models import Adjustment, Entry, Wallet
 
-# What the person has: credits that are there, and debt that is not.
+# The ledger accounts that make up the owner's balance.
 OWN = ("available", "debt")
 PERIODS = {
     "7": "7 days",
@@ -25,7 +25,11 @@ PERIODS = {
 
 
 def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, Any]:
-    """The template's context: balance, curve, grants, reservations, statement."""
+    """Return the balance, chart, grants, reservations and one page of the statement.
+
+    `now` is the database's time: expiry is judged by it. The request may name a page
+    (`before`) and a period of the chart (`days`).
+    """
     balance = ledger.balance(account_id=wallet.account_id)
     grants = statements.grants_left(wallet=wallet)
     page = statements.page(wallet=wallet, before=number(request.GET.get("before")))
@@ -169,6 +173,6 @@ def _row(
 
 
 def number(text: str | None) -> int | None:
-    """The number that a part of an address says, if it says one."""
+    """Return the number in `text` if it has 1 to 18 ASCII digits, else None."""
     plain = text and text.isascii() and text.isdigit() and len(text) < 19
     return int(text) if text and plain else None

@@ -1,4 +1,4 @@
-"""Wallets: the list, the page of one, and what staff may ask of it."""
+"""Staff pages of wallets: the list, the page of one wallet, and its actions."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.utils.html import format_html
 
 from accounts.authentication import user_of
 from accounts.models import SecurityEvent, User
-from focus.admin_site import search, shown
+from focus.admin_site import columns, search, shown
 from wallet import explain, verifications
 from wallet.admin import export, page
 from wallet.admin.adjusting import AdjustingPages
@@ -32,7 +32,7 @@ STAFF_EVENTS = [
 
 
 class Holds(admin.SimpleListFilter):
-    """Wallets that have something of a kind."""
+    """Filter to wallets with credits, reservations or debt."""
 
     title = "holds"
     parameter_name = "holds"
@@ -60,14 +60,14 @@ class WalletAdmin(AdjustingPages):
     def found(self, rows: QuerySet[Wallet], term: str) -> QuerySet[Wallet]:
         if (number := page.number(term)) is not None:
             return rows.filter(pk=number)
-        return rows.filter(account__in=_accounts(term))
+        return rows.filter(account__in=search.accounts(term))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """A search that finds an account but no wallet says so, and how to open it."""
+        """List wallets. For an account without a wallet, offer to open one."""
         term = request.GET.get("q", "").strip()
-        accounts = _accounts(term) if self.has_view_permission(request) else []
+        accounts = search.accounts(term) if self.has_view_permission(request) else []
         if len(accounts) == 1:
             owner = User.objects.filter(pk=accounts[0], wallet=None).first()
             if owner is not None:
@@ -83,17 +83,10 @@ class WalletAdmin(AdjustingPages):
         listed: HttpResponse = super().changelist_view(request, extra_context)
         return listed
 
-    @admin.display(description="wallet of")
-    def owner(self, wallet: Wallet) -> str:
-        return str(wallet.account)
+    owner = columns.text("account", "wallet of")
 
-    @admin.display(description="available (booked)")
-    def available(self, wallet: Wallet) -> Any:
-        return shown.amount(wallet.available_micro)
-
-    @admin.display(description="reserved")
-    def reserved(self, wallet: Wallet) -> Any:
-        return shown.amount(wallet.reserved_micro)
+    available = columns.amount("available_micro", "available (booked)")
+    reserved = columns.amount("reserved_micro", "reserved")
 
     @admin.display(description="debt")
     def debt(self, wallet: Wallet) -> Any:
@@ -133,7 +126,7 @@ class WalletAdmin(AdjustingPages):
             raise PermissionDenied
         wallet = with_now().filter(pk=page.number(object_id) or 0).first()
         if wallet is None:
-            self.message_user(request, "There is no such wallet.", messages.WARNING)
+            self.message_user(request, "Wallet not found.", messages.WARNING)
             return redirect("admin:wallet_wallet_changelist")
         facts = page.facts(request, wallet, now=wallet.now)  # type: ignore[attr-defined]
         return self.answer(request, wallet, "wallet", **facts)
@@ -152,7 +145,7 @@ class WalletAdmin(AdjustingPages):
         )
 
     def verify_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
-        """Ask a worker to recompute this wallet (POST), and show how far it is."""
+        """Queue a verification of this wallet (POST), or show the latest."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         if request.method == "POST":
             asked = verifications.request(wallet=wallet, actor=str(user_of(request)))
@@ -163,7 +156,7 @@ class WalletAdmin(AdjustingPages):
             return redirect("admin:wallet_wallet_change", wallet.pk)
         answer = self.answer(request, wallet, "verify", verification=latest)
         if latest.finished_at is None:
-            # The page asks again by itself, without a script.
+            # The browser reloads the page without a script.
             answer["Refresh"] = "2"
         return answer
 
@@ -183,7 +176,7 @@ class WalletAdmin(AdjustingPages):
         object_id: str,
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """What staff did with this wallet, from the audit."""
+        """Show the last 200 actions of staff on this wallet, from the audit."""
         wallet = self.wallet_or_refuse(request, page.number(object_id))
         events = SecurityEvent.objects.filter(
             user=wallet.account_id, kind__in=STAFF_EVENTS
@@ -191,15 +184,10 @@ class WalletAdmin(AdjustingPages):
         rows = [
             {
                 "at": shown.moment(event.at),
-                "what": event.kind.replace("_", " "),
-                "who": event.actor,
+                "action": event.kind.replace("_", " ").capitalize(),
+                "staff": event.actor,
                 "facts": event.facts,
             }
             for event in events
         ]
         return self.answer(request, wallet, "staff", events=rows)
-
-
-def _accounts(term: str) -> list[Any]:
-    account = search.as_uuid(term)
-    return [account] if account else search.accounts_by_email(term)

@@ -1,4 +1,4 @@
-"""The ledger's names in plain words, for whoever did not build it."""
+"""The ledger's names in plain words, for staff."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -27,7 +27,7 @@ _SOURCES = {
     Grant.Source.STARTER: "starter credits",
     Grant.Source.PURCHASE: "bought credits",
     Grant.Source.PLAN: "credits of a plan",
-    Grant.Source.PROMO: "promotion",
+    Grant.Source.PROMO: "promotional credits",
     Grant.Source.ADJUSTMENT: "adjustment by staff",
     Grant.Source.REFUND: "refund",
     Grant.Source.REINSTATED: "reinstated purchase",
@@ -64,7 +64,7 @@ def place(account: str) -> str:
 
 
 def way(entry: Entry) -> SafeString:
-    """Where the credits came from and where they went."""
+    """Return the entry's two ledger accounts in words, joined by an arrow."""
     return format_html(
         '<span class="way">{} <b>→</b> {}</span>',
         place(entry.debit),
@@ -73,34 +73,34 @@ def way(entry: Entry) -> SafeString:
 
 
 def limit(entry: Entry) -> str:
-    """Which limit an entry sets, and to what; nothing where it sets none."""
+    """Return the limit that `entry` sets and its value, or "" if it sets none."""
     if entry.kind != Entry.Kind.LIMIT or not entry.terms:
         return ""
     micro = entry.terms.removeprefix("limit ")
-    told = "none" if micro == "none" else shown.credits_of(int(micro))
+    text = "none" if micro == "none" else shown.credits_of(int(micro))
     what = f"monthly limit of {entry.app.slug}" if entry.app else "overdraft limit"
-    return f"{what}: {told}"
+    return f"{what}: {text}"
 
 
 def grant(given: Grant) -> str:
-    """What a grant is, in half a sentence."""
-    told = _SOURCES.get(Grant.Source(given.source), given.source)
+    """Return the source of a grant, its giver and its app, in a phrase."""
+    text = _SOURCES.get(Grant.Source(given.source), given.source)
     if given.given_by is not None:
-        told += f" of {given.given_by.slug}"
+        text += f" of {given.given_by.slug}"
     if given.app is not None:
-        told += f", only for {given.app.slug}"
-    return told
+        text += f", only for {given.app.slug}"
+    return text
 
 
 class Actors:
-    """Who the actors of some entries are: ids become emails, in one query."""
+    """The actors of some entries by email; reads all of them in one query."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         ids = {found for entry in entries if (found := _person(entry.actor))}
         self._people = User.objects.in_bulk(ids) if ids else {}
 
     def name(self, entry: Entry, *, owner: UUID) -> str:
-        """An email where there is one; who is named beside it already, in a word."""
+        """Return the actor's email, or one word for the entry's app and the owner."""
         actor = entry.actor
         if entry.app and actor == f"app:{entry.app.slug}":
             return "the app"
@@ -113,7 +113,7 @@ class Actors:
 
 
 def brief(actor: str, *, owner: UUID) -> str:
-    """An actor in a narrow column: `owner` where it is the wallet's own person."""
+    """Return an actor for a narrow column: `owner`, or a role and a shortened id."""
     person = _person(actor)
     if person is None:
         return actor

@@ -1,1 +1,1 @@
-"""The pages that sign a person in, and those that recover an account."""
+"""Pages that sign a person in or recover an account."""

@@ -1,4 +1,4 @@
-"""What every way into our pages ends in: a session of this browser, and a redirect."""
+"""The end of every sign-in on our pages: a browser session, then a redirect."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -14,13 +14,13 @@ from accounts.models import Passkey, Session, User
 from accounts.partners import consents, origins, redirects
 from accounts.signin import bound_tokens, sessions
 
-# Guide 1A: "your landing URL may include a `token`". It is on its way for seconds.
+# Guide 1A: "your landing URL may include a `token`". The redirect takes seconds.
 REDIRECT_TOKEN_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where the person goes afterwards: an app (`target`) or a page of ours."""
+    """The address after the sign-in: an app's (`target`) or a page of ours."""
 
     target: str = ""
     page: str = "/"
@@ -33,17 +33,17 @@ class Destination:
 
     @property
     def of_an_app(self) -> bool:
-        """Whether the person goes to an app's page, and not to one of ours."""
+        """Whether the target belongs to a registered app."""
         return bool(self.target) and redirects.app_of(self.target) is not None
 
     @property
     def app(self) -> str:
-        """The host that a person reads before typing a password."""
+        """The host of the target, which the sign-in page shows."""
         return (origins.origin_of(self.target) or "").partition("://")[2]
 
 
 def destination(redirect_to: str | None, next_page: str | None) -> Destination | None:
-    """None for a target that is not registered: then nothing is sent anywhere."""
+    """Return the destination, or None for a target that is not registered."""
     if redirect_to is None:
         return Destination(page=redirects.allowed_path(next_page or "") or "/")
     target = redirects.allowed_url(redirect_to)
@@ -59,7 +59,7 @@ def open_session(
     old = browser_session(request)
     if old is not None:
         sessions.revoke(session=old, visitor=visitor(request))
-    # A key that was known before the sign-in must not be worth anything after it.
+    # Session fixation: an attacker may know the key from before the sign-in.
     request.session.flush()
     login(request, user)
     request.session.set_expiry(int(sessions.ABSOLUTE.total_seconds()))
@@ -72,7 +72,7 @@ def open_session(
             visitor=visitor(request),
         )
     except TokenEnded:
-        # Who comes too late must not stay signed in for Django either.
+        # The sign-in was refused, so Django's session must end too.
         request.session.flush()
         raise
 
@@ -85,7 +85,7 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
     if app is None and not redirects.is_first_party(target):
         return _app_gone()
     if app is not None and consents.is_revoked(user=session.user, app_id=app.pk):
-        # That page asks whether the app may come back.
+        # The sign-in page asks whether to allow the app again.
         return redirect(f"/signin?{goal.query}")
     if redirects.wants_token(target):
         token = sessions.access_token(
@@ -98,8 +98,10 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
 
 
 def may_pass_on(guest: Principal, goal: Destination) -> bool:
-    """Whether Clerk's sign-in is enough for this app. A token of another app is not.
-    Support that acts in a person's place gets no token of ours, which would not say so.
+    """Return whether Clerk's sign-in is enough for this app.
+
+    A token of another app is not. Support staff who impersonate a person get no token
+    of ours, because it would not name them.
     """
     if not goal.target:
         return False
@@ -110,8 +112,9 @@ def may_pass_on(guest: Principal, goal: Destination) -> bool:
 
 
 def pass_on(request: HttpRequest, guest: Principal, goal: Destination) -> HttpResponse:
-    """Send a person whom Clerk has signed in to the app, with a token that is bound to
-    it: Clerk's own where that was made for the app's page.
+    """Redirect a person signed in by Clerk to the app, with a token bound to the app.
+
+    The token is Clerk's own if Clerk issued it for the app's page.
     """
     target = goal.target
     app = redirects.app_of(target)
@@ -131,9 +134,9 @@ def pass_on(request: HttpRequest, guest: Principal, goal: Destination) -> HttpRe
 
 
 def _app_gone() -> HttpResponse:
-    """The app was switched off, or lost its origin, while the person signed in.
+    """Redirect to / because the app was disabled or lost its origin during the sign-in.
 
-    A token for it would have no app to be bound to, so it would open the whole account.
+    A token for it could not be bound to an app, so it would open the whole account.
     """
     return redirect("/")
 
@@ -141,6 +144,7 @@ def _app_gone() -> HttpResponse:
 def _go(target: str) -> HttpResponse:
     response = HttpResponseRedirect(target)
     response["Cache-Control"] = "no-store"
-    # Not on the form itself: its POST would come with `Origin: null`, and be refused.
+    # The form itself must not set this: its POST would have `Origin: null`, and CSRF
+    # protection would refuse that.
     response["Referrer-Policy"] = "no-referrer"
     return response

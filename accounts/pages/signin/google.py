@@ -1,7 +1,6 @@
-"""Google on our own pages: signing in to them, linked on /security, asked about first.
+"""Google on our own pages: sign-in, linking on /security, and a confirmation page.
 
-The address that Google sends people back to is a page of ours, so that what goes wrong
-is said on one.
+Google redirects to a page of ours, so that errors are shown on a page.
 """
 
 import uuid
@@ -31,20 +30,21 @@ from focus.web.middleware import page_policy
 
 CALLBACK = "/signin/google"
 DOOR, REVIV = "page", "reviv"
-# RFC 8176 has no word for "another provider says so"; this is the usual one.
+# RFC 8176 registers no value for a federated sign-in; `fed` is the usual one.
 METHODS = ["fed"]
-# What the front end's own page, where it is ours, says of `?error=`.
+# The texts for `?error=` on the front end's page, where that page is ours.
 MEANINGS = {
-    "access_denied": "You did not go on at Google, so you are not signed in.",
+    "access_denied": "Sign-in with Google was cancelled. Try again or use your "
+    "password.",
     "account_closed": "This account is closed.",
-    "email_in_use": "An account has this email already. Sign in to it as you did "
-    "before, then link Google on its security page.",
+    "email_in_use": "An account with this email address already exists. Sign in "
+    "to it as usual, then link Google on its security page.",
 }
-FAILED = "Google could not sign you in. Please try again."
+FAILED = "Sign-in with Google failed. Try again or use your password."
 
 
 def origin() -> str | None:
-    """Where a form that ends at Google goes, if there is one."""
+    """Return the origin that a form redirects to for Google, or None without Google."""
     return (
         origins.origin_of(settings.GOOGLE_AUTHORIZE_URL)
         if google.is_configured()
@@ -53,13 +53,13 @@ def origin() -> str | None:
 
 
 def send(goal: Destination) -> HttpResponse:
-    """To Google, to come back and go on to `goal`."""
+    """Redirect to Google; the sign-in ends at `goal`."""
     return _send({"target": goal.target, "page": goal.page})
 
 
 @require_GET
 def callback(request: HttpRequest) -> HttpResponse:
-    """Somebody comes back from Google: into this browser's session, or a new link."""
+    """Finish a redirect from Google with a session, a new link or a question."""
     state, error = request.GET.get("state", ""), request.GET.get("error", "")
     wish: dict[str, Any] = {}
     try:
@@ -85,7 +85,7 @@ def callback(request: HttpRequest) -> HttpResponse:
 @limits.refuses_unread(AUTH)
 @require_POST
 def go_on(request: HttpRequest) -> HttpResponse:
-    """The person says that a sign-in which began in another browser is theirs."""
+    """Finish a sign-in of another browser that the person confirmed as their own."""
     try:
         limits.tally_of(request).count((AUTH,))
         asked = google.take_confirmed(nonce=request.POST.get("asked"))
@@ -128,7 +128,7 @@ def unlink(request: HttpRequest, user: User, identity_id: uuid.UUID) -> HttpResp
 
 @require_GET
 def arrived(request: HttpRequest) -> HttpResponse:
-    """The front end's page after a sign-in, for a server that is its own front end."""
+    """Show the result of reviv's redirect sign-in where the front end is ours."""
     error = request.GET.get("error")
     about = {"error": MEANINGS.get(error, FAILED) if error else ""}
     response = render(request, "accounts/arrived.html", about)
@@ -159,7 +159,7 @@ def _link(
     same = session is not None and str(session.user_id) == flow.wish["user"]
     if session is None or not (same and began_here):
         raise google.InvalidGoogleState(
-            "This was begun by somebody else. Please try again."
+            "This request was started in another browser or account. Try again."
         )
     arrivals.link_google(user=session.user, claims=claims, visitor=visitor(request))
     messages.success(request, "You can now sign in with Google.")
@@ -167,22 +167,26 @@ def _link(
 
 
 def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
-    """Somebody may have begun this for the person who is here now."""
+    """Ask for a confirmation before the sign-in.
+
+    Login CSRF: an attacker can start a sign-in with their own Google account and send
+    the callback address to a victim.
+    """
     target = flow.wish["target"]
     home = settings.PUBLIC_BASE_URL
-    where = origins.origin_of(target or home) or ""
+    origin_of_goal = origins.origin_of(target or home) or ""
     about = {
-        "who": claims.email or "a Google account",
-        "where": where.partition("://")[2],
+        "email": claims.email or "a Google account",
+        "host": origin_of_goal.partition("://")[2],
         "asked": google.keep_for_confirmation(door=DOOR, wish=flow.wish, claims=claims),
     }
     response = render(request, "accounts/continue.html", about)
-    response["Content-Security-Policy"] = page_policy(where)
+    response["Content-Security-Policy"] = page_policy(origin_of_goal)
     return response
 
 
 def _to_front(request: HttpRequest, asked: SignInToConfirm) -> HttpResponse:
-    """reviv's redirect, a moment later."""
+    """Finish reviv's redirect sign-in after the confirmation."""
 
     def begin(user: User) -> Session:
         return sessions.begin(
@@ -206,7 +210,7 @@ def _to_front(request: HttpRequest, asked: SignInToConfirm) -> HttpResponse:
 def _refuse(
     request: HttpRequest, refusal: DomainError, wish: dict[str, Any] | None = None
 ) -> HttpResponse:
-    """A page that says it. Nothing of what Google or a caller wrote is on it."""
+    """Show the refusal. The page contains no text from Google or the caller."""
     goal = _goal(wish or {})
     about = {"error": refusal.message, "again": f"/signin?{goal.query}"}
     if wish and "user" in wish:
@@ -219,6 +223,6 @@ def _refuse(
 
 
 def _goal(wish: dict[str, Any]) -> Destination:
-    """Where it was to end. The app may have been taken off the list meanwhile."""
+    """Return the destination, or the account page if its app has left the registry."""
     target, page = wish.get("target") or None, wish.get("page", "")
     return entering.destination(target, page) or Destination()

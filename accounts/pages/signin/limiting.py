@@ -1,4 +1,4 @@
-"""The monthly limit that pages suggest where a person lets an app in."""
+"""The monthly limit that pages suggest when a person allows an app."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from wallet.adjustments import read_credits
 FIELD, NONE = "monthly_limit", "no_limit"
 
 
-# One sentence for all that may be wrong: each is a way to write another number.
+# One text for every mistake, so that no advice leads to a second refusal.
 _LIMITS = (
     "The limit must be a number of credits such as 5, 0.5 or 0, with at most 6 "
     "decimals and at most 1,000,000,000. Leave the field empty for no limit."
@@ -28,7 +28,7 @@ class BadLimit(DomainError):
 
 
 def suggested(spent_micro: int = 0) -> str:
-    """What a limit's field shows: the usual, doubled until it covers this month."""
+    """Return the usual limit, doubled until it covers `spent_micro`."""
     micro = max(1, int(settings.SUGGESTED_MONTHLY_LIMIT_CREDITS * MICRO))
     while micro < spent_micro:
         micro *= 2
@@ -36,7 +36,7 @@ def suggested(spent_micro: int = 0) -> str:
 
 
 def read(form: Mapping[str, Any], name: str = FIELD) -> int | None:
-    """The limit that a form asks for, None for no limit. Raises `BadLimit`."""
+    """Return the limit in the form, or None for no limit. Raises `BadLimit`."""
     typed = form.get(name, "").strip()
     if form.get(NONE) or not typed:
         return None
@@ -52,9 +52,10 @@ def read(form: Mapping[str, Any], name: str = FIELD) -> int | None:
 def set_first(
     *, user: User, app: App, form: Mapping[str, Any], visitor: Visitor
 ) -> None:
-    """Set the limit of a person's first sign-in to `app`; a later one changes nothing.
+    """Set the limit at a person's first sign-in to `app`; do nothing at later ones.
 
-    For a form that cannot know who will sign in. Raises `BadLimit`.
+    The form is shown before the sign-in, so it does not know the person. Raises
+    `BadLimit`.
     """
     limit_micro = read(form)
     if limit_micro is None or consents.was_ever_granted(user=user, app_id=app.pk):

@@ -1,4 +1,4 @@
-"""Forgotten passwords and unproven addresses: asking for a link, and opening it."""
+"""Password reset and email verification: request a link by mail, then open it."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ from jobs.webhooks import endpoints
 @limits.refuses_unread(AUTH)
 @require_http_methods(["GET", "HEAD", "POST"])
 def forgot(request: HttpRequest) -> HttpResponse:
-    """Ask for a link. The answer is the same for every address."""
+    """Request a reset link. The response is the same for every address."""
     if request.method != "POST":
         return render(request, "accounts/forgot.html")
     try:
@@ -53,9 +53,9 @@ def ask(request: HttpRequest, user: User) -> HttpResponse:
 @limits.refuses_unread(AUTH)
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
-    """Open a link. Looking at it changes nothing."""
-    said = request.POST if request.method == "POST" else request.GET
-    code = said.get("code", "")
+    """Open a mailed link; only a POST uses it up."""
+    query = request.POST if request.method == "POST" else request.GET
+    code = query.get("code", "")
     try:
         limits.tally_of(request).count((AUTH,))
         link = mailbox.read_link(secret=code)
@@ -64,7 +64,7 @@ def page(request: HttpRequest) -> HttpResponse:
     except mailbox.InvalidLink as refusal:
         return _refuse(request, "accounts/mailbox_dead.html", refusal)
     except Limited as too_many:
-        # The code was not looked up, so the page must not call the link dead.
+        # The code was not looked up, so the page must not call the link invalid.
         about = {"error": too_many.message, "wait": True, "code": code}
         return say_when(render(request, "accounts/mailbox_dead.html", about), too_many)
     return render(request, "accounts/mailbox.html", _about(request, link, code))
@@ -77,7 +77,7 @@ def _use(request: HttpRequest, link: MailedLink, code: str) -> HttpResponse:
         if session is None:
             raise mailbox.InvalidLink("Sign in, then open the link again.")
         mailbox.verify(secret=code, user=session.user, visitor=where)
-        messages.success(request, "Your email address is verified.")
+        messages.success(request, "Email verified.")
         return redirect("/security#email")
     try:
         user = mailbox.set_password(
@@ -101,8 +101,8 @@ def _about(request: HttpRequest, link: MailedLink, code: str) -> dict[str, Any]:
         "code": code,
         "link": link,
         "verifying": link.purpose == MailboxProof.Purpose.VERIFY,
-        # Elsewhere a click must not do it: the account may be somebody else's, who has
-        # claimed this address and waits for its owner to be helpful.
+        # In another browser a click must not verify: an attacker may have opened the
+        # account with this address and hope that its owner confirms it.
         "here": session is not None and session.user_id == link.user.pk,
     }
 

@@ -1,4 +1,4 @@
-"""Passkeys on /security. Adding one is a script's and reviv's API's business."""
+"""Remove passkeys on /security. A script adds them through reviv's API."""
 
 import uuid
 

@@ -27,7 +27,7 @@ BACK = "/security#password"
 @sensitive_post_parameters("current", "new")
 @signed_in
 def page(request: HttpRequest, user: User) -> HttpResponse:
-    """Ask for the current password; without one, for a sign-in of the last minutes."""
+    """Change the password by the current one, or set the first by a recent sign-in."""
     if user.email is None:
         messages.error(request, "A password needs an email address.")
         return redirect(BACK)
@@ -62,11 +62,11 @@ def _change(request: HttpRequest, *, first: bool) -> HttpResponse:
     except password_change.WrongCurrentPassword:
         tally.count_wrong_guess()
         raise
-    # The sign-in that proved the person goes on; its row and its cookie are new.
+    # The change ended every session: open a new one with the proofs of this one.
     methods, passkey = (session.methods, session.passkey) if first else (["pwd"], None)
     entering.open_session(request, user, methods, passkey)
-    said = "Your account has a password now." if first else "Your password is changed."
-    messages.success(request, f"{said} All other sessions were signed out.")
+    text = "Your password is set." if first else "Your password is changed."
+    messages.success(request, f"{text} All other sessions were signed out.")
     return redirect(BACK)
 
 

@@ -1,4 +1,4 @@
-"""/signin and /signout: the shared sign-in that apps send their people to."""
+"""/signin and /signout: the shared sign-in of all apps."""
 
 import json
 
@@ -26,21 +26,21 @@ from wallet import budgets
 
 
 class GuestGone(DomainError):
-    """Clerk's token has run out since the page was shown."""
+    """Clerk's token has expired since the page was shown."""
 
 
 class BoundGuest(DomainError):
-    """Clerk's token was made for an app's page, and that app's server has it too.
+    """Clerk issued the token for an app's page, so the app's server has it too.
 
-    A session would turn a credential that is bound to the app into the whole account:
-    the server could send the token here as a cookie.
+    That server could send the token here as a cookie. A session would turn a credential
+    bound to the app into access to the whole account.
     """
 
 
 @limits.refuses_unread(*SIGN_IN)
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
-    """Sign in or create an account, then go where the app or our page asked for."""
+    """Sign in or create an account, then redirect to the app or to our page."""
     wish = request.POST if request.method == "POST" else request.GET
     destination = entering.destination(wish.get("redirect_to"), wish.get("next", ""))
     if destination is None:
@@ -48,7 +48,7 @@ def page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _answer(request, destination)
     session = browser_session(request)
-    # Django must agree, or a page that asks Django would send them back here for ever.
+    # Redirect loop: a page that checks Django's user would send the browser back here.
     if session is not None and request.user == session.user:
         if "again" in wish:
             return _form(request, destination)
@@ -63,7 +63,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """End this browser's session. Only a form can: a link from elsewhere must not."""
+    """End this browser's session. Needs a form, so that no foreign link signs out."""
     if request.method == "POST":
         session = browser_session(request)
         if session is not None:
@@ -98,7 +98,7 @@ def _answer(request: HttpRequest, destination: entering.Destination) -> HttpResp
 
 
 def _revoked_app(session: Session, destination: entering.Destination) -> App | None:
-    """The app at the destination, if this person took its permission back."""
+    """Return the app at the destination if this person revoked it, else None."""
     app = redirects.app_of(destination.target) if destination.target else None
     if app is None or not consents.is_revoked(user=session.user, app_id=app.pk):
         return None
@@ -112,7 +112,7 @@ def _allow(
     app: App,
     refusal: DomainError | None = None,
 ) -> HttpResponse:
-    """Ask whether an app may come back that the person sent away."""
+    """Ask whether to allow an app again that the person revoked."""
     limit_micro = budgets.limit_of(user=session.user, app=app)
     now = None if limit_micro is None else str(from_micro(limit_micro))
     about = {
@@ -131,7 +131,7 @@ def _allow(
 
 
 def _allowed(request: HttpRequest, destination: entering.Destination) -> HttpResponse:
-    """The person's yes, by a recent sign-in, with the limit that they chose."""
+    """Allow a revoked app again, with the chosen limit, after a recent second proof."""
     session = browser_session(request)
     app = _revoked_app(session, destination) if session else None
     if session is None or app is None:
@@ -167,10 +167,10 @@ def _enter(request: HttpRequest) -> Session:
     if intent == "clerk":
         guest = clerk_principal(request)
         if guest is None or not isinstance(guest.user, User) or guest.read_only:
-            raise GuestGone("That sign-in has ended. Sign in again.")
+            raise GuestGone("Your sign-in has expired. Sign in again.")
         if guest.bound_to is not None:
             raise BoundGuest(
-                "Your sign-in at an app does not open your whole account. Sign in here."
+                "A sign-in at an app does not open your whole account. Sign in here."
             )
         return entering.open_session(request, guest.user, ["clerk"])
     enter = passwords.register if intent == "create" else passwords.authenticate
@@ -181,12 +181,12 @@ def _enter(request: HttpRequest) -> Session:
 
 
 def _email(request: HttpRequest) -> str:
-    """The address of the person who is asked to sign in again."""
+    """Return the address of the person who must sign in again, or ""."""
     return getattr(request.user, "email", "") or ""
 
 
 def _credential(text: str) -> object:
-    """What our script put into the form; None for anything else."""
+    """Return the credential that our script put into the form, None for other text."""
     if "\\u0000" in text:
         return None
     try:
@@ -196,7 +196,7 @@ def _credential(text: str) -> object:
 
 
 def _wrong_fields(refusal: DomainError | None) -> tuple[str, ...]:
-    """The fields that `refusal` is about. Of a wrong sign-in it may be either."""
+    """Return the fields that `refusal` is about: both for a wrong password."""
     if isinstance(refusal, passwords.WeakPassword):
         return ("password",)
     if isinstance(refusal, passwords.InvalidEmail | passwords.EmailTaken):
@@ -212,7 +212,7 @@ def _form(
     refusal: DomainError | None = None,
     guest: Principal | None = None,
 ) -> HttpResponse:
-    # Support that acts in a person's place, and an app, must not become the person.
+    # Neither support staff who impersonate a person nor an app get a session of ours.
     opens = guest is not None and not guest.read_only and guest.bound_to is None
     about = {
         "guest": guest.user if guest is not None and opens else None,
@@ -230,7 +230,7 @@ def _form(
     response = render(request, "accounts/signin.html", about, status=status)
     say_when(response, refusal)
     origin = origins.origin_of(destination.target) if destination.target else None
-    # Browsers hold a form to this through every redirect that follows it.
+    # Browsers check `form-action` on every redirect after the form.
     ways = [origin, by_google.origin()]
     response["Content-Security-Policy"] = page_policy(*filter(None, ways))
     response["Cache-Control"] = "no-store"

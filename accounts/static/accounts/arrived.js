@@ -1,2 +1,2 @@
-// A ticket in the address bar is a secret for a minute: it need not stay there.
+// The ticket in the address is a secret for a minute, so remove it from the history.
 history.replaceState(null, "", location.pathname);

@@ -1,4 +1,4 @@
-// Passkeys on our own pages. Where a browser has none, the forms stay hidden.
+// Passkeys on our own pages. The forms stay hidden in browsers without passkeys.
 (() => {
   "use strict";
   if (!window.PublicKeyCredential || !navigator.credentials) return;
@@ -86,10 +86,10 @@
   }
 
   function explain(failure) {
-    // The browser says as little as it may: closed, timed out, or no passkey here.
-    if (failure.name === "NotAllowedError") return "No passkey was used. Try again when you are ready.";
+    // The browser does not say why: the user cancelled, time ran out, or no passkey fits.
+    if (failure.name === "NotAllowedError") return "The passkey prompt was cancelled, or no passkey was found. Try again.";
     if (failure.name === "InvalidStateError") return "This device already has a passkey for your account.";
-    return failure.message || "That did not work. Please try again.";
+    return failure.message || "The passkey could not be used. Try again.";
   }
 
   const acts = { add, "sign-in": signIn };

@@ -1,1 +1,1 @@
-"""English, with dates that sort and cannot be misread, and the zone that we keep."""
+"""English formats with ISO dates and an explicit time zone."""

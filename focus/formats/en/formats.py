@@ -1,4 +1,4 @@
-"""ISO 8601 in UTC, as logs and the API write moments. Settings name this package."""
+"""ISO 8601 in UTC, like logs and the API. `FORMAT_MODULE_PATH` names this package."""
 
 DATE_FORMAT = "Y-m-d"
 SHORT_DATE_FORMAT = DATE_FORMAT

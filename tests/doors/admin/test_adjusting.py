@@ -95,8 +95,8 @@ def test_a_preview_of_a_taking_names_the_grants_it_would_touch(
     first, own = Grant.objects.order_by("pk").values_list("pk", flat=True)
     page = _send(support, wallet, **_filled("-4"))
     assert page.context["effects"] == [
-        f"3 out of promotion, only for video (grant {own}, 3 left in it).",
-        f"1 out of promotion (grant {first}, 10 left in it).",
+        f"3 come from grant {own}: promotional credits, only for video, 3 left.",
+        f"1 come from grant {first}: promotional credits, 10 left.",
     ]
     _confirm(support, wallet, "-4")
     assert list(
@@ -154,7 +154,7 @@ def test_a_second_click_finds_it_done(support: User, wallet: Wallet) -> None:
     answer = _send(support, wallet, **filled)
     assert _said(answer) == (
         "Gave 5 credits to alice@example.com: the balance went from 10 to 15."
-        " The form arrived more than once and was booked once."
+        " You sent the form more than once; it was booked once."
     )
     assert _balance(wallet) == 15
     assert SecurityEvent.objects.filter(kind="credits_adjusted").count() == 1
@@ -166,7 +166,7 @@ def test_a_used_form_does_not_book_another_amount(
     filled = _filled("-2", confirm="yes")
     _send(support, wallet, **filled)
     answer = _send(support, wallet, **{**filled, "amount": "7"})
-    assert "Nothing has moved now: this form was used before, for -2" in _said(answer)
+    assert "Nothing was booked: this form was already used for -2" in _said(answer)
     assert _balance(wallet) == 8
 
 
@@ -193,7 +193,7 @@ def test_the_result_tells_the_true_effect_after_a_change_in_between(
     answer = _send(support, wallet, **filled, seen=seen, confirm="yes")
     assert _said(answer) == (
         "Gave 5 credits to alice@example.com: the balance went from 110 to 115."
-        " It had moved since the preview showed 10."
+        " It had changed since the preview, which showed 10."
     )
 
 
@@ -203,12 +203,12 @@ def test_more_than_there_is_is_refused_and_nothing_moves(
     start(alice, video, 4)
     page = _send(support, wallet, **_filled("-6.5"))
     text = page.content.decode()
-    assert "This would be refused" in text
+    assert "Not enough credits" in text
     assert "0.5 too few" in text
     assert 'name="confirm"' not in text
     answer = _confirm(support, wallet, "-6.5")
     assert answer.status_code == 409
-    assert "not enough credits for this. Nothing has moved." in answer.content.decode()
+    assert "not enough credits for this. Nothing was booked." in answer.content.decode()
     assert _balance(wallet) == 6
     assert not SecurityEvent.objects.filter(kind="credits_adjusted").exists()
 
@@ -223,7 +223,7 @@ def test_a_gift_repays_debt_first_and_the_preview_says_so(
     complete(start(alice, video, 1), 13)
     assert _balance(wallet) == -3
     page = _send(finance, wallet, **_filled("5"))
-    assert "3 of them repay debt at once." in page.content.decode()
+    assert "3 of the credits repay debt immediately." in page.content.decode()
     answer = _confirm(finance, wallet, "5")
     assert "went from -3 to 2." in _said(answer)
 
@@ -232,8 +232,8 @@ def test_a_gift_repays_debt_first_and_the_preview_says_so(
     ("field", "value", "says"),
     [
         ("amount", "", "This field is required"),
-        ("amount", "0", "must not be 0"),
-        ("amount", "0.000", "must not be 0"),
+        ("amount", "0", "Enter a number other than 0."),
+        ("amount", "0.000", "Enter a number other than 0."),
         ("amount", "five", "must be a number such as"),
         ("amount", "1,5", "must be a number such as"),
         ("amount", "1e3", "must be a number such as"),

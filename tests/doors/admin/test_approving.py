@@ -86,7 +86,7 @@ def test_what_is_left_of_a_day_is_said_beside_the_field(
     assert "booked once" in said(confirm(support, wallet, "60", **form))
     answer = confirm(support, wallet, "60")
     assert answer.status_code == 409
-    assert "40 are left. Ask finance for more. Nothing has moved." in said(answer)
+    assert "40 are left. Ask finance for more. Nothing was booked." in said(answer)
     assert balance(wallet) == 70
 
 
@@ -114,7 +114,7 @@ class TestTheSecondPerson:
         form |= {"form_id": str(uuid.uuid4())}
         preview = browser(asker).post(place, form).content.decode()
         assert "it waits until another person approves it" in preview
-        assert "Ask for approval" in preview
+        assert "Request approval" in preview
         answer = browser(asker).post(place, {**form, "confirm": "yes"})
         assert "another person must approve this" in said(answer)
         page = answer["Location"]
@@ -125,7 +125,7 @@ class TestTheSecondPerson:
         assert "Approve and book" not in mine
         assert "Withdraw" in mine
         refused = browser(asker).post(page, {"approve": "yes"})
-        assert "another person must approve it. Nothing has moved." in said(refused)
+        assert "another person must approve it. Nothing changed." in said(refused)
 
         theirs = browser(approver).get(page).content.decode()
         assert "Approve and book" in theirs
@@ -138,7 +138,7 @@ class TestTheSecondPerson:
             "Approved and booked: +5,000 credits. The balance went from 10 to 5,010."
         )
         again = browser(approver).post(page, {"approve": "yes"})
-        assert said(again) == "This request is booked. Nothing has moved."
+        assert said(again) == "This request is booked. Nothing changed."
         assert balance(wallet) == 5010
 
     def test_reject_and_withdraw(
@@ -147,7 +147,7 @@ class TestTheSecondPerson:
         for person in (approver, asker):
             page = confirm(asker, wallet, "5000")["Location"]
             assert said(browser(person).post(page, {"reject": "y"})) == (
-                "Nothing has moved."
+                "The request is closed. Nothing was booked."
             )
         assert {row.state for row in Adjustment.objects.all()} == {"rejected"}
         assert balance(wallet) == 10
@@ -171,7 +171,7 @@ class TestTheSecondPerson:
         confirm(asker, wallet, "5000")
         confirm(asker, wallet, "5")
         client = browser(asker)
-        for state, count in (("pending", 1), ("booked", 1), ("lapsed", 0), ("", 2)):
+        for state, count in (("pending", 1), ("booked", 1), ("expired", 0), ("", 2)):
             listed = client.get("/admin/wallet/adjustment/", {"state": state})
             assert len(listed.context["cl"].result_list) == count
         row = Adjustment.objects.get(state="pending")
@@ -209,7 +209,7 @@ class TestWhatTheCustomerReads:
         confirm(asker, wallet, "6", customer_text="")
         form = browser(asker).get(f"/admin/wallet/wallet/{wallet.pk}/adjust/")
         assert "Only staff read it" in form.content.decode()
-        assert "The customer reads it" in form.content.decode()
+        assert "The customer sees it under Activity" in form.content.decode()
         overview = customer.get("/").content.decode()
         assert TEXT in overview
         csv = browser(asker).get(f"/admin/wallet/wallet/{wallet.pk}/statement.csv")

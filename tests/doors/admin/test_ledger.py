@@ -109,7 +109,7 @@ def test_the_history_says_that_there_is_none(
     row = model.objects.order_by("pk").first()
     answer = as_staff.get(_page(model, row, "history"), follow=True)
     assert answer.redirect_chain == [(_page(model, row, "change"), 302)]
-    assert "Nobody edits this" in answer.content.decode()
+    assert "These rows cannot be edited" in answer.content.decode()
 
 
 def test_entries_read_like_sentences(as_staff: Client, wallet: Wallet) -> None:

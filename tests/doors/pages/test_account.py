@@ -255,7 +255,7 @@ class TestAccount:
 
         assert "1,234 credits spent this month" in alices.get("/apps").content.decode()
         page = limit(" 1500 ")
-        assert "may spend 1,500 credits a month" in page
+        assert "can spend up to 1,500 credits a month" in page
         assert "1,234 of 1,500 credits spent this month" in page
         assert 'value="1500"' in page
         assert "limit reached" in limit("0.5")

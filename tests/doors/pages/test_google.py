@@ -86,7 +86,7 @@ class TestRefusals:
         answer = come_back(browser, send(browser, f"redirect_to={TARGET}"), allow=False)
         page = answer.content.decode()
         assert answer.status_code == 400
-        assert "You did not go on at Google" in page
+        assert "Sign-in with Google was cancelled." in page
         assert "/signin?redirect_to=https%3A%2F%2Fvideo.example.com" in page
         assert not Session.objects.exists()
 

@@ -102,7 +102,7 @@ def test_who_is_not_rightly_there_finds_the_form_and_no_way_round_it(
     assert CONTINUE not in page.content.decode()
     answer = guest.fill("/signin", {"intent": "clerk"})
     assert answer.status_code == 400
-    assert "That sign-in has ended." in answer.content.decode()
+    assert "Your sign-in has expired." in answer.content.decode()
     assert not Session.objects.exists()
 
 

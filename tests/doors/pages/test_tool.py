@@ -181,7 +181,7 @@ class TestVendor:
         app = App.objects.get(owner=alice)
         page = alices.get(f"/vendor/{app.pk}").content.decode()
         assert "our staff must approve it" in page
-        assert "awaits approval" in alices.get("/vendor").content.decode()
+        assert "waiting for approval" in alices.get("/vendor").content.decode()
         assert "F0cus Video" not in alices.get("/tools").content.decode()
 
     def test_publishing_shows_the_key_once(self, alices: Browser, alice: User) -> None:

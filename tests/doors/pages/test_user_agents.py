@@ -21,7 +21,7 @@ SAFARI = (
 
 
 @pytest.mark.parametrize(
-    "header, words",
+    ("header", "words"),
     [
         (CHROME, "Chrome 141 on Windows"),
         (SAFARI, "Safari 26 on macOS"),
