@@ -25,7 +25,7 @@ from unfold.views import ChangeList
 
 
 class StaffChangeList(ChangeList):
-    """A list whose query string filters and sorts by listed columns only."""
+    """A change list that filters and sorts by declared columns only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -42,11 +42,11 @@ def time(path: str, title: str, *, sort_by: str | None = None) -> Column:
 def label(path: str, title: str, colours: Mapping[str, str]) -> Column:
     """Return a column of coloured labels; `colours` maps a value to unfold's colour."""
 
-    @display(description=title, label=dict(colours))
     def cell(page: Any, row: Any) -> str:
         return str(attrgetter(path)(row))
 
-    return cell
+    labelled: Column = display(description=title, label=dict(colours))(cell)
+    return labelled
 
 
 def code(path: str, title: str, spell: Callable[[Any], str]) -> Column:

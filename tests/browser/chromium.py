@@ -1,4 +1,4 @@
-"""Which browser the tests drive, how quietly it starts, and a visit with it."""
+"""The browser that the tests drive, its options, and a visit with it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,10 @@ QUIET = [
 
 
 def visit(acts: Callable[[Any], None], *, but: str = "") -> None:
-    """Act in a new browser. What it complains about is a failure."""
+    """Run `acts` in a new browser. Errors on its console fail the test.
+
+    Errors that contain `but` are expected.
+    """
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []

@@ -1,4 +1,4 @@
-"""The product in its own process, for a browser to look at."""
+"""The server in its own process, for a browser."""
 
 import socket
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests import googling, processes
 
 @pytest.fixture
 def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
-    """Our server on this test's database, with the middleware of production."""
+    """Start our server on the test's database and yield its address."""
     with serving(tmp_path) as address:
         yield address
 
@@ -21,7 +21,7 @@ def web(tmp_path: Path, transactional_db: None) -> Iterator[str]:
 def web_with_google(
     tmp_path: Path, transactional_db: None, google: str
 ) -> Iterator[str]:
-    """The same, where Google is a process of ours."""
+    """Like `web`, with a stand-in process for Google."""
     with serving(tmp_path, **googling.environment(google)) as address:
         yield address
 

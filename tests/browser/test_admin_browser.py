@@ -1,4 +1,4 @@
-"""Staff adjust credits in a real browser: signed in, previewed, clicked twice."""
+"""Staff adjust credits in a real browser, from the sign-in to a double click."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ pytestmark = [
 @pytest.fixture
 def support(transactional_db: None) -> User:
     person = in_role("support")
-    # Our tests hash fast; the server is another process and takes only real hashes.
+    # Tests hash passwords fast, but the server process accepts only real hashes.
     person.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
     person.save()
     return person
@@ -39,7 +39,7 @@ def wallet(transactional_db: None, alice: User, give: Callable[..., Any]) -> Wal
 def _visit(
     web: str, support: User, *, guarded: bool, acts: Callable[[Any], None]
 ) -> None:
-    """Sign in and act. What the browser complains about is a failure."""
+    """Sign in and run `acts`. Errors on the browser's console fail the test."""
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []
@@ -74,10 +74,10 @@ def _previews(page: Any, web: str, amount: str) -> None:
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-def test_a_double_click_gives_once(
+def test_a_double_click_books_once(
     web: str, support: User, wallet: Wallet, guarded: bool
 ) -> None:
-    """The second click finds a dead button, or, without our script, a booked form."""
+    """The second click finds a disabled button or, without our script, a used form."""
 
     def acts(page: Any) -> None:
         _previews(page, web, "2.5")
@@ -94,7 +94,7 @@ def test_a_double_click_gives_once(
 def test_every_page_of_the_ledger_opens_without_a_complaint(
     web: str, support: User, wallet: Wallet
 ) -> None:
-    """No script, style or picture that the content security policy refuses."""
+    """The content security policy refuses no script, style or picture of a page."""
     entry = Entry.objects.get(wallet=wallet)
     places = [
         "wallet/entry/",
@@ -112,7 +112,7 @@ def test_every_page_of_the_ledger_opens_without_a_complaint(
     def acts(page: Any) -> None:
         for place in places:
             assert page.goto(f"{web}/admin/{place}").status == 200
-            # The theme's scripts run: without them the page stays cloaked.
+            # Without the theme's scripts the page stays hidden.
             page.wait_for_selector("#main", state="visible")
 
     _visit(web, support, guarded=True, acts=acts)

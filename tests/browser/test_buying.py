@@ -1,7 +1,7 @@
-"""From signing in through Stripe's page to the new balance, in a real browser.
+"""Purchases in a real browser, from the sign-in to the new balance.
 
-The server, Stripe and Stripe's deliveries are real processes; the test's own process is
-the worker that handles the events.
+The server, the Stripe emulator and its deliveries are real processes; the test's own
+process is the worker that handles the events.
 """
 
 import re
@@ -67,7 +67,7 @@ def page(shop: str) -> Iterator[Any]:
 
 
 def in_the_worker(call: Any) -> Any:
-    """Playwright's loop makes Django take this thread for an asynchronous one."""
+    """Run `call` in a thread: Django refuses queries in Playwright's event loop."""
     from concurrent.futures import ThreadPoolExecutor
 
     from django.db import connections
@@ -93,14 +93,14 @@ def pay(page: Any) -> None:
     page.get_by_role("button", name=re.compile("^(Pay|Subscribe)")).click()
 
 
-def test_a_pack_from_the_shop_to_the_new_balance(
+def test_a_pack_is_bought_and_the_balance_grows(
     shop: str, page: Any, alice: User, stripe_emulator: Emulator
 ) -> None:
     page.get_by_role("button", name="Buy 5 credits for $4.99").click()
     page.wait_for_url(re.compile(re.escape(":") + stripe_emulator.url.split(":")[-1]))
     pay(page)
     page.wait_for_url("**/payment/success?session_id=cs_test_*")
-    # It tells the truth: nobody has confirmed anything yet.
+    # The payment has no confirmation yet.
     assert page.get_by_role("heading", name="Waiting for confirmation").count()
     arrived("checkout.session.completed")
     page.get_by_role("heading", name="5 credits added").wait_for()
@@ -110,7 +110,7 @@ def test_a_pack_from_the_shop_to_the_new_balance(
     assert page.locator("dl.stats .main dd").inner_text() == "5"
 
 
-def test_a_plan_from_the_shop_to_its_first_month(
+def test_a_plan_is_bought_and_its_first_month_arrives(
     shop: str, page: Any, alice: User
 ) -> None:
     page.get_by_role("button", name="Choose Nebula Knight").click()
@@ -175,7 +175,9 @@ def test_automatic_top_up_from_the_setting_to_the_charge(
     assert "ending in" not in section.inner_text()
 
 
-def test_leaving_stripes_page_costs_nothing(shop: str, page: Any, alice: User) -> None:
+def test_leaving_stripes_page_charges_nothing(
+    shop: str, page: Any, alice: User
+) -> None:
     page.get_by_role("button", name="Buy 5 credits for $4.99").click()
     page.wait_for_url(re.compile("/c/pay/"))
     page.get_by_text(re.compile("Cancel|Back|Return", re.I)).first.click()

@@ -1,4 +1,4 @@
-"""Every page in a real browser, wide and narrow: it fits, and asks no other server."""
+"""Every page in a real browser, wide and narrow: it fits, with no foreign request."""
 
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
 ]
 
-# What leaves the window, or the card that it belongs to. What scrolls by itself may.
+# Finds elements outside the window or their card, except inside scrolling elements.
 LEAVING = Path(__file__).with_name("leaving.js").read_text()
 
 
 @pytest.fixture
 def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
-    """Every page of a person who has one of everything."""
+    """Return the addresses of every page, for a person with one row of each kind."""
     alice.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
     alice.save()
     give(alice, 1_234_567)
@@ -103,14 +103,14 @@ def _sign_in(page: Any, web: str) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_every_page_fits_and_asks_nobody_else(
+def test_every_page_fits_and_requests_no_other_origin(
     web: str, addresses: list[str], width: int
 ) -> None:
     asked: list[str] = []
     wrong: dict[str, list[str]] = {}
 
     def look(page: Any, name: str) -> None:
-        # Closed parts too: their buttons must fit as well.
+        # Open closed parts: their buttons must fit too.
         page.evaluate("document.querySelectorAll('details').forEach(it => it.open = 1)")
         if leaving := page.evaluate(LEAVING):
             wrong[name] = leaving
@@ -134,7 +134,7 @@ def test_every_page_fits_and_asks_nobody_else(
         page.click("text=Approve")
         look(page, "the end of a device's question")
 
-    # Some of these pages are a 400 or a 404, and Chromium says so.
+    # Chromium logs an error for pages with status 400 or 404.
     visit(acts, but="Failed to load resource")
     assert wrong == {}
     ours = (web, "data:", f"blob:{web}")

@@ -1,4 +1,4 @@
-"""Google in a real browser: on /signin, in reviv's redirect mode, and by mail after."""
+"""Google in a real browser: /signin, reviv's redirect mode, and a reset by mail."""
 
 import json
 import os
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def _apart(act: Callable[[], Any]) -> Any:
-    """Ask the database in a thread of its own: Playwright's loop runs in this one."""
+    """Run `act` in a thread: Django refuses queries in Playwright's event loop."""
 
     def run() -> Any:
         try:
@@ -37,7 +37,7 @@ def _apart(act: Callable[[], Any]) -> Any:
 
 
 def _look(page: Any, name: str) -> None:
-    """Keep a picture, for whoever runs this to see the pages."""
+    """Save a screenshot for the person who runs the tests."""
     folder = os.environ.get("FOCUS_PICTURES")
     if folder:
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
@@ -85,7 +85,7 @@ def test_on_the_way_to_an_app(web_with_google: str, google: str) -> None:
     visit(acts)
 
 
-def test_saying_no_at_google(web_with_google: str, google: str) -> None:
+def test_cancelling_at_google(web_with_google: str, google: str) -> None:
     web = web_with_google
 
     def acts(page: Any) -> None:
@@ -97,7 +97,7 @@ def test_saying_no_at_google(web_with_google: str, google: str) -> None:
         page.click("text=Try again")
         page.wait_for_url(f"{web}/signin?next=%2Fdevice")
 
-    # The page is a 400, and Chromium says so.
+    # Chromium logs an error for a page with status 400.
     visit(acts, but="400 (Bad Request)")
     assert not Session.objects.exists()
 
@@ -112,7 +112,7 @@ REVIV = """async ({ path, body }) => {
 
 
 def test_revivs_recommended_strategy(web_with_google: str, google: str) -> None:
-    """Initiate, go to Google, come back with a ticket, exchange it, refresh."""
+    """Initiate, sign in at Google, return with a ticket, exchange it, refresh."""
     web = web_with_google
 
     def acts(page: Any) -> None:
@@ -134,7 +134,7 @@ def test_revivs_recommended_strategy(web_with_google: str, google: str) -> None:
         page.click("text=Allow")
         page.wait_for_selector("text=You are signed in")
         _look(page, "arrived")
-        # The ticket does not stay in the address bar.
+        # The address bar no longer contains the ticket.
         assert page.url == f"{web}/auth/callback"
         entered = call("/api/auth/oauth/exchange/", ticket=tickets[0])
         assert entered["status"] == 200, entered
@@ -145,7 +145,7 @@ def test_revivs_recommended_strategy(web_with_google: str, google: str) -> None:
     visit(acts)
 
 
-def test_a_sign_in_that_began_elsewhere_is_asked_about(
+def test_a_sign_in_started_in_another_browser_needs_a_confirmation(
     web_with_google: str, google: str
 ) -> None:
     web = web_with_google

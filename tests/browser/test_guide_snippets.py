@@ -1,4 +1,4 @@
-"""The Focus guide's own JavaScript, run as printed with tokens that an app holds."""
+"""The Focus guide's JavaScript, run as printed with tokens that an app has."""
 
 import json
 import re
@@ -23,7 +23,7 @@ HOST = "https://account.thefocus.ai"
 
 
 def block(begins: str) -> str:
-    """The guide's code block that has this line, without what only Clerk's SDK has."""
+    """Return the guide's code block with this line, without calls of Clerk's SDK."""
     blocks = re.findall(r"```js\n(.*?)```", GUIDE, re.DOTALL)
     [found] = [text for text in blocks if begins in text]
     gone = re.compile(r"^import .*$|^const \{.*\} = useAuth\(\);$", re.MULTILINE)
@@ -45,7 +45,7 @@ def snippets(host: str) -> dict[str, str]:
     return {name: text.replace(HOST, host) for name, text in named.items()}
 
 
-# Records what each call of a snippet was answered.
+# Records the response to each call of a snippet.
 WATCH = """
 const answers = [];
 const real = globalThis.fetch;
@@ -65,7 +65,7 @@ STATUSES = [200, 200, 201, 200, 201, 200, 200]
 
 @pytest.fixture
 def page_of_app(tmp_path: Path, transactional_db: None) -> Iterator[str]:
-    """A page of another origin on the same site, as an app's is."""
+    """Serve a page of another origin on the same site, like an app's."""
     port = processes.free_port()
     folder = tmp_path / "pages"
     folder.mkdir()
@@ -78,7 +78,7 @@ def page_of_app(tmp_path: Path, transactional_db: None) -> Iterator[str]:
 
 @pytest.fixture
 def alice(transactional_db: None) -> User:
-    """A person whose password the server's own process can check."""
+    """A person with a password hash that the server process accepts."""
     made = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
     return User.objects.create(email="alice@example.com", password=made)
 
@@ -143,7 +143,7 @@ def test_in_a_browser_on_the_apps_page(
         }
         answers = page.evaluate(run, [by_cookie, NAMES, ""])
         assert [status for status, _ in answers] == STATUSES
-        # And nothing of the account's own.
+        # The token opens none of the account's own addresses.
         own = f"await fetch('{web}/api/tokens', {{ credentials: 'include' }})"
         [[status, refusal]] = page.evaluate(run, [{"own": own}, ["own"], ""])
         assert (status, refusal["error"]) == (403, "token_bound_to_app")
@@ -152,7 +152,7 @@ def test_in_a_browser_on_the_apps_page(
 
 
 def landing_token(web: str, app: App) -> str:
-    """What a sign-in for the app's page ends in, without a browser."""
+    """Return the token of a sign-in for the app's page, made without a browser."""
     with requests.Session() as session:
         target = {"redirect_to": f"{app.origins[0]}/"}
         form = session.get(f"{web}/signin", params=target, timeout=20).text

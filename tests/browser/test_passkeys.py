@@ -1,4 +1,4 @@
-"""Passkeys in a real browser: added on the account page, then signed in with."""
+"""Passkeys in a real browser: added on /security, then used for a sign-in."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,14 +20,14 @@ pytestmark = [
 
 @pytest.fixture
 def person(transactional_db: None, alice: User) -> User:
-    # Our tests hash fast; the server is another process and takes only real hashes.
+    # Tests hash passwords fast, but the server process accepts only real hashes.
     alice.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
     alice.save()
     return alice
 
 
 def _visit(acts: Callable[[Any], None], *, script: str = "") -> None:
-    """Act in a new browser. What it complains about is a failure."""
+    """Run `acts` in a new browser. Errors on its console fail the test."""
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []
@@ -47,7 +47,7 @@ def _visit(acts: Callable[[Any], None], *, script: str = "") -> None:
 
 
 def _authenticator(page: Any, *, verifies: bool = True) -> tuple[Any, str]:
-    """A virtual authenticator of this browser, and the line to speak to it by."""
+    """Add a virtual authenticator; return its DevTools session and its id."""
     line = page.context.new_cdp_session(page)
     line.send("WebAuthn.enable")
     options = {
@@ -90,7 +90,7 @@ def test_added_on_the_account_page_signed_in_with_and_removed(
         assert [(one["rpId"], one["isResidentCredential"]) for one in stored] == [
             ("localhost", True)
         ]
-        # The same device again: the browser knows by excludeCredentials.
+        # The browser refuses the same device because of excludeCredentials.
         page.click("text=Add passkey")
         page.wait_for_selector("text=already has a passkey for your account")
         page.click("nav >> text=Sign out")
@@ -103,7 +103,7 @@ def test_added_on_the_account_page_signed_in_with_and_removed(
         page.goto(f"{web}/security")
         page.click("[aria-label='Remove My laptop']")
         page.wait_for_selector("text=You removed the passkey “My laptop”")
-        # What the passkey had opened ended with it, this browser's own sign-in too.
+        # The removal ended the passkey's sessions, this browser's too.
         page.wait_for_url(f"{web}/signin?next=%2Fsecurity#passkeys")
 
     _visit(acts)
@@ -112,7 +112,7 @@ def test_added_on_the_account_page_signed_in_with_and_removed(
     assert opened.revoked_at is not None
 
 
-def test_a_browser_without_its_passkey_says_so(web: str, person: User) -> None:
+def test_a_browser_without_the_passkey_shows_a_message(web: str, person: User) -> None:
     def acts(page: Any) -> None:
         _authenticator(page)
         page.goto(f"{web}/signin")
@@ -123,7 +123,9 @@ def test_a_browser_without_its_passkey_says_so(web: str, person: User) -> None:
     _visit(acts)
 
 
-def test_a_browser_that_has_no_passkeys_sees_none_of_it(web: str, person: User) -> None:
+def test_a_browser_without_passkey_support_sees_no_passkey_forms(
+    web: str, person: User
+) -> None:
     def acts(page: Any) -> None:
         page.goto(f"{web}/signin")
         assert page.is_hidden("text=Sign in with a passkey")

@@ -1,4 +1,4 @@
-"""The emulator's hosted pages, as a person uses them."""
+"""The Stripe emulator's hosted pages in a real browser."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ def page(stripe_emulator: Emulator) -> Iterator[Any]:
 
 
 def back(emulator: Emulator) -> dict[str, str]:
-    """Where the person is sent: a page that exists."""
+    """Return an existing page as the address to return to."""
     shop = emulator.url + "/_emulator/"
     return {
         "success_url": shop + "?done={CHECKOUT_SESSION_ID}",
@@ -34,7 +34,7 @@ def back(emulator: Emulator) -> dict[str, str]:
     }
 
 
-def test_a_card_is_declined_then_asked_about_then_paid(
+def test_a_card_is_declined_then_authenticated_then_paid(
     stripe_emulator: Emulator, page: Any
 ) -> None:
     sessions = stripe_emulator.client.v1.checkout.sessions

@@ -1,4 +1,4 @@
-"""A browser for tests of our pages: it fills in forms, and shows their token."""
+"""A test client that fills in forms of our pages with their CSRF token."""
 
 import re
 from typing import Any
@@ -9,12 +9,13 @@ PASSWORD = "alice's password"
 
 
 class Browser(Client):
-    """A client that, like a browser, must show the token of the form it fills in."""
+    """A client that must send the CSRF token of the form that it fills in."""
 
     def __init__(self) -> None:
         super().__init__(enforce_csrf_checks=True)
 
     def fill(self, page: str, form: dict[str, Any], action: str = "") -> Any:
+        """Post `form` with the token of `page` to `action`, by default the page."""
         html = self.get(page).content.decode()
         found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', html)
         assert found, f"no form on {page}"
@@ -22,10 +23,11 @@ class Browser(Client):
         return self.post(action or page.partition("?")[0], {**token, **form})
 
     def sign_in(self, **more: str) -> Any:
+        """Sign in as Alice; `more` adds or replaces fields."""
         form = {"email": "alice@example.com", "password": PASSWORD, "intent": "enter"}
         return self.fill("/signin", {**form, **more})
 
     def sign_in_again(self, **more: str) -> Any:
-        """As `sign_in`, for a person who is signed in and is asked once more."""
+        """Sign in as Alice again, on the page for a signed-in person."""
         form = {"email": "alice@example.com", "password": PASSWORD, "intent": "enter"}
         return self.fill("/signin?again=1", {**form, "again": "1", **more})

@@ -1,4 +1,4 @@
-"""A small checkout around the real launcher, and a look at its processes."""
+"""A small checkout around the real launcher, and a view of its processes."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from devtools.launcher.places import ROOT, VENV
 
-# A project with the same commands as ours that starts in no time.
+# A project with the same commands as ours, with imports that take no time.
 MANAGE = """
 import os, sys
 from focus import env
@@ -79,7 +79,7 @@ def test_long():
 
 
 class Checkout:
-    """A copy of the launcher around a project that starts in no time."""
+    """A copy of the launcher around the small project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,7 +107,7 @@ class Checkout:
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
         ours = ("DATABASE_URL", "REDIS_URL", "FOCUS_VAR", "FOCUS_TESTING")
         clean = {name: v for name, v in os.environ.items() if name not in ours}
-        clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # their imports take seconds
+        clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # our real imports take seconds
         child = subprocess.Popen(
             [sys.executable, "dev", *arguments],
             cwd=self.folder,
@@ -154,7 +154,7 @@ def free_port() -> int:
 
 
 def table() -> dict[int, int]:
-    """The parent of every process, zombies left out."""
+    """Return the parent of every process except zombies, by process id."""
     listing = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,stat="], text=True)
     rows = (line.split() for line in listing.splitlines())
     return {int(row[0]): int(row[1]) for row in rows if not row[2].startswith("Z")}

@@ -1,4 +1,4 @@
-"""Our Celery app with a task that takes for ever at its first try. For test_celery."""
+"""Our Celery app with a task that sleeps at its first try, for test_celery."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from focus.celery import app
 TRIES = "test:slow:tries"
 DONE = "test:slow:done"
 
-# As in production, but for a message that is given up after 2 s instead of 120.
+# The broker redelivers an unacknowledged message after 2 s; production waits 120 s.
 app.conf.broker_transport_options = {
     **settings.CELERY_BROKER_TRANSPORT_OPTIONS,
     "visibility_timeout": 2,

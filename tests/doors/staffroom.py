@@ -1,4 +1,4 @@
-"""Staff in their roles, their browsers, and a job or two for them to look at."""
+"""Members of staff by role, their test clients, and jobs for them to read."""
 
 from django.contrib.auth.models import Group
 from django.test import Client
@@ -12,9 +12,9 @@ from jobs.models import Job
 
 
 def in_role(role: str) -> User:
-    """A member of staff: of a role, `superuser`, or of none."""
+    """Create a member of staff with a role, as `superuser`, or with no role ("")."""
     person = User.objects.create_user(
-        f"{role or 'nobody'}@staff.example.com",
+        f"{role or 'no-role'}@staff.example.com",
         is_staff=True,
         is_superuser=role == "superuser",
     )
@@ -30,7 +30,7 @@ def browser(person: User) -> Client:
 
 
 def start(user: User, app: App, amount: int) -> Job:
-    """A running job that has reserved so many credits; its app may spend them."""
+    """Start a job that reserves `amount` credits, with the user's consent."""
     consents.grant(user=user, app_id=app.pk)
     return lifecycle.start(
         account_id=user.pk,

@@ -1,4 +1,4 @@
-"""A browser's cookie opens the account, so its key is nowhere in the database."""
+"""The database stores no session key, because a key opens the account."""
 
 from importlib import import_module
 
@@ -26,7 +26,9 @@ def key_of_a_sign_in() -> str:
     return str(browser.cookies[COOKIE].value)
 
 
-def test_no_table_has_the_key_and_what_a_table_has_opens_nothing(alice: User) -> None:
+def test_no_table_holds_the_session_key_or_a_value_that_opens_the_account(
+    alice: User,
+) -> None:
     key = key_of_a_sign_in()
     assert signed_in(key)
     for table in connection.introspection.table_names():
@@ -41,11 +43,11 @@ def test_no_table_has_the_key_and_what_a_table_has_opens_nothing(alice: User) ->
     assert not signed_in(stored)
 
 
-def test_the_conversion_keeps_everybody_signed_in_and_may_run_twice(
+def test_the_conversion_keeps_sessions_and_is_idempotent(
     alice: User,
 ) -> None:
     key = key_of_a_sign_in()
-    # As the release before stored it.
+    # The previous release stored the key like this.
     StoredSession.objects.update(session_key=key)
     Session.objects.update(browser_key=key)
     assert not signed_in(key)

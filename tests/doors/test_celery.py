@@ -1,4 +1,4 @@
-"""A real worker and a real beat: their signs of life, and what a kill -9 loses."""
+"""A real worker and a real beat: heartbeats, and recovery after kill -9."""
 
 import signal
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def valkey() -> Iterator[redis.Redis]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_worker_and_beat_show_that_they_live_and_health_says_so(
+def test_worker_and_beat_write_heartbeats_and_health_reports_them(
     valkey: redis.Redis, tmp_path: Path, client: Client
 ) -> None:
     with (
@@ -90,7 +90,7 @@ def test_worker_and_beat_show_that_they_live_and_health_says_so(
         assert worker.wait(10) == 0
 
 
-def test_a_task_whose_worker_was_killed_is_done_by_the_next(
+def test_the_next_worker_runs_the_task_of_a_killed_worker(
     valkey: redis.Redis, tmp_path: Path
 ) -> None:
     with running(*WORKER, log=tmp_path / "first") as first:
@@ -103,7 +103,7 @@ def test_a_task_whose_worker_was_killed_is_done_by_the_next(
     assert valkey.get(TRIES) == b"2"
 
 
-def test_every_task_takes_arguments_of_a_newer_release() -> None:
+def test_every_task_accepts_arguments_of_a_newer_release() -> None:
     app.loader.import_default_modules()
     ours = [task for name, task in app.tasks.items() if not name.startswith("celery.")]
     assert len(ours) >= 3
@@ -111,7 +111,7 @@ def test_every_task_takes_arguments_of_a_newer_release() -> None:
         assert task.run.__code__.co_flags & 0x08, f"{task.name} takes no **kwargs"
 
 
-def test_beat_calls_only_tasks_that_exist_and_lets_them_expire() -> None:
+def test_beat_schedules_only_existing_tasks_with_an_expiry() -> None:
     app.loader.import_default_modules()
     schedule: dict[str, Any] = settings.CELERY_BEAT_SCHEDULE
     for entry in schedule.values():

@@ -1,4 +1,4 @@
-"""What staff type on the server: adjust_credits and explain_balance."""
+"""The management commands adjust_credits and explain_balance."""
 
 import io
 from collections.abc import Callable
@@ -18,7 +18,7 @@ WHY = ("--reason", "a render came out green")
 
 
 def _run(*words: str) -> str:
-    """As typed: through the command's own parser of the command line."""
+    """Run the command through its own command line parser."""
     out = io.StringIO()
     call_command(*words, stdout=out)
     return out.getvalue()
@@ -63,7 +63,7 @@ def test_credits_are_taken_with_a_negative_amount(
     assert says in _run("adjust_credits", "alice@example.com", amount, *WHY)
 
 
-def test_a_key_books_once(alice: User) -> None:
+def test_a_repeated_key_books_once(alice: User) -> None:
     words = ("adjust_credits", "alice@example.com", "3", *WHY, "--key", "ticket-7")
     _run(*words)
     assert "This key was booked before. Nothing has moved now." in _run(*words)
@@ -74,14 +74,14 @@ def test_a_key_books_once(alice: User) -> None:
     assert _balance(alice) == 3 * MICRO
 
 
-def test_a_key_of_another_account_books_nothing(alice: User, bob: User) -> None:
+def test_a_key_of_another_account_is_refused(alice: User, bob: User) -> None:
     _run("adjust_credits", "alice@example.com", "3", *WHY, "--key", "ticket-7")
     with pytest.raises(CommandError, match="used for another account"):
         _run("adjust_credits", "bob@example.com", "3", *WHY, "--key", "ticket-7")
     assert _balance(bob) == 0
 
 
-def test_too_much_is_refused_in_a_sentence(
+def test_an_amount_above_the_balance_is_refused_with_a_reason(
     alice: User, give: Callable[..., Any]
 ) -> None:
     give(alice, 1)
@@ -105,7 +105,7 @@ def test_too_much_is_refused_in_a_sentence(
         (("alice@example.com", "5", "--reason", " "), "--reason must not be empty"),
     ],
 )
-def test_what_cannot_be_done_is_said(
+def test_invalid_arguments_are_refused_with_a_reason(
     words: tuple[str, ...], says: str, alice: User
 ) -> None:
     with pytest.raises(CommandError, match=says):
@@ -137,7 +137,7 @@ def test_a_balance_is_explained_line_by_line(
     lines = [
         line.split("(")[0].split(" until")[0].strip() for line in said.splitlines()
     ]
-    # The 4 that expire went first: 3 charged, then 1 of the 2 that are held.
+    # The 4 expiring credits went first: 3 charged, then 1 of the 2 reserved.
     assert lines[2:-2] == [
         "+20  starter credits of video",
         "+4  given as a promotion",
@@ -151,7 +151,7 @@ def test_a_balance_is_explained_line_by_line(
     assert said.endswith("The balance is 17.5: these lines explain all of it.\n")
 
 
-def test_what_has_expired_is_told_before_it_is_booked_and_after(
+def test_expired_credits_are_explained_before_and_after_the_booking(
     alice: User,
     video: App,
     give: Callable[..., Any],
@@ -169,7 +169,7 @@ def test_what_has_expired_is_told_before_it_is_booked_and_after(
     assert "The balance is 0: these lines explain all of it." in said
 
 
-def test_debt_is_told(alice: User, video: App) -> None:
+def test_debt_is_explained(alice: User, video: App) -> None:
     video.overage_policy = "overflow"
     video.save()
     ledger.expire(account_id=alice.pk)
@@ -183,7 +183,7 @@ def test_debt_is_told(alice: User, video: App) -> None:
     assert "2 of it is debt" in said
 
 
-def test_many_reservations_are_told_together(
+def test_many_reservations_are_explained_in_one_line(
     alice: User, video: App, give: Callable[..., Any]
 ) -> None:
     give(alice, 100)
@@ -200,12 +200,12 @@ def test_an_account_without_credits_has_a_balance_too(alice: User) -> None:
     assert "The balance is 0: these lines explain all of it." in said
 
 
-def test_a_stranger_is_not_explained(db: None) -> None:
+def test_an_unknown_account_is_refused(db: None) -> None:
     with pytest.raises(CommandError, match="No account has the email"):
         _run("explain_balance", "nobody@example.com")
 
 
-def test_a_balance_that_does_not_add_up_is_said_so(
+def test_a_balance_that_does_not_add_up_is_an_error(
     alice: User, give: Callable[..., Any]
 ) -> None:
     granted = give(alice, 5)
@@ -218,6 +218,6 @@ def test_a_balance_that_does_not_add_up_is_said_so(
 
 
 def _in(user: User, seconds: int) -> Any:
-    """A moment by the ledger's clock, which wrote this wallet last."""
+    """Return a time relative to the database's time of the wallet's last entry."""
     ledger.expire(account_id=user.pk)
     return Wallet.objects.get(account=user).booked_at + timedelta(seconds=seconds)

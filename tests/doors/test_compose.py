@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile, as far as they can be read without Docker."""
+"""Checks of docker-compose.yml and the Dockerfile that need no Docker."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ TLS = ROOT / "docker-compose.tls.yml"
 
 
 class Tagged(yaml.SafeLoader):
-    """Reads Compose's own `!override` as the list behind it."""
+    """A YAML loader that reads Compose's `!override` tag as a plain list."""
 
 
 def _plain_list(loader: Tagged, node: Any) -> list[Any]:
@@ -44,7 +44,7 @@ def test_every_service_has_a_health_check_and_a_restart_policy(name):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_a_service_waits_for_exists_and_can_become_true(name):
+def test_every_depends_on_condition_names_a_service_that_can_meet_it(name):
     for target, how in SERVICES[name].get("depends_on", {}).items():
         assert target in SERVICES
         if how["condition"] == "service_healthy":
@@ -60,13 +60,13 @@ def test_only_the_proxy_is_published():
     assert not any("network_mode" in service for service in SERVICES.values())
 
 
-def test_the_engines_cannot_be_reached_from_outside():
+def test_the_engines_have_an_internal_network_only():
     assert COMPOSE["networks"]["engines"]["internal"] is True
     for name in ("postgres", "valkey"):
         assert SERVICES[name]["networks"] == ["engines"]
 
 
-def test_postgres_is_new_enough_and_sorts_like_dev():
+def test_postgres_has_the_minimum_version_and_the_collation_of_dev():
     postgres = SERVICES["postgres"]
     image, _, version = postgres["image"].partition(":")
     assert (image, int(version.split(".")[0]) >= 15) == ("postgres", True)
@@ -74,7 +74,7 @@ def test_postgres_is_new_enough_and_sorts_like_dev():
     assert {"--locale-provider=builtin", "--builtin-locale=C.UTF-8"} <= set(arguments)
 
 
-def test_web_believes_the_proxy_and_no_other_container():
+def test_web_trusts_forwarded_headers_of_the_proxy_only():
     web, front = SERVICES["web"], COMPOSE["networks"]["front"]
     subnets = [place["subnet"] for place in front["ipam"]["config"]]
     assert web["environment"]["TRUSTED_PROXIES"] == ",".join(subnets)
@@ -87,7 +87,7 @@ def test_web_believes_the_proxy_and_no_other_container():
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_has_few_rights(name):
+def test_every_service_has_minimal_privileges(name):
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"]
     assert "cap_add" not in service
@@ -96,7 +96,7 @@ def test_every_service_has_few_rights(name):
     assert "/tmp" in service["tmpfs"]
 
 
-def test_valkey_asks_for_a_password_that_no_process_list_shows():
+def test_valkey_needs_a_password_that_no_process_list_shows():
     valkey = SERVICES["valkey"]
     script = valkey["command"][-1]
     assert "requirepass" in script
@@ -169,7 +169,7 @@ def test_the_image_holds_every_app():
 
 
 def test_valkey_starts_as_compose_starts_it(tmp_path):
-    """Its own script, with this machine's folders in place of the container's."""
+    """Run the service's own script with temporary folders for the container's."""
     (tmp_path / "valkey_password").write_text("a password")
     _, server = engines.locate()
     script = SERVICES["valkey"]["command"][-1].replace("$$", "$")
@@ -181,7 +181,7 @@ def test_valkey_starts_as_compose_starts_it(tmp_path):
     ):
         assert theirs in script
         script = script.replace(theirs, str(ours))
-    # The file comes first among valkey-server's arguments.
+    # valkey-server reads a file only as its first argument.
     script = script.replace(
         f" --port 0 --unixsocket {tmp_path}/s {tmp_path}/own.conf",
         f" {tmp_path}/own.conf --port 0 --unixsocket {tmp_path}/s",
@@ -194,7 +194,7 @@ def test_valkey_starts_as_compose_starts_it(tmp_path):
         url = f"unix://:a%20password@{tmp_path}/s"
         assert redis.Redis.from_url(url).ping()
         process.terminate()
-        # The shell gave its place to the server, so a signal reaches that.
+        # `exec` replaced the shell, so signals reach the server.
         assert process.wait(10) == 0
     finally:
         process.kill()

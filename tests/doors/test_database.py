@@ -1,4 +1,4 @@
-"""The health check of a connection: right about the dead, and free for the living."""
+"""The health check of a database connection, which costs no query."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def onlooker() -> Iterator[psycopg.Connection[tuple[object, ...]]]:
 
 @pytest.fixture
 def ours() -> Iterator[DatabaseWrapper]:
-    """A connection of its own, so that the test's survives what happens to it."""
+    """A second connection, so that the test may terminate it."""
     wrapper = connection.copy()
     assert isinstance(wrapper, DatabaseWrapper)
     wrapper.ensure_connection()
@@ -35,7 +35,7 @@ def _pid(wrapper: DatabaseWrapper) -> int:
     return pid
 
 
-def test_a_living_connection_is_usable_and_the_server_is_not_asked(
+def test_a_live_connection_is_usable_without_a_query(
     ours: DatabaseWrapper, onlooker: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     look = "SELECT query, state_change FROM pg_stat_activity WHERE pid = %s"
@@ -50,14 +50,14 @@ def test_a_terminated_connection_is_replaced_at_the_next_request(
     first = _pid(ours)
     onlooker.execute("SELECT pg_terminate_backend(%s, 5000)", [first])
     assert not ours.is_usable()
-    # What Django does between two requests.
+    # Django calls this between two requests.
     ours.close_if_unusable_or_obsolete()
     with ours.cursor() as cursor:
         cursor.execute("SELECT 1")
     assert _pid(ours) != first
 
 
-def test_a_connection_in_the_middle_of_something_is_not_usable(
+def test_a_connection_inside_a_transaction_is_not_usable(
     ours: DatabaseWrapper,
 ) -> None:
     ours.connection.execute("BEGIN")
@@ -66,5 +66,5 @@ def test_a_connection_in_the_middle_of_something_is_not_usable(
     assert ours.is_usable()
 
 
-def test_no_connection_is_not_usable() -> None:
+def test_a_missing_connection_is_not_usable() -> None:
     assert not connection.copy().is_usable()

@@ -1,4 +1,4 @@
-"""Payments' pages for people, and for staff."""
+"""The payment pages of customers and of staff."""
 
 from typing import Any
 
@@ -32,10 +32,10 @@ def alices(alice: User) -> Browser:
 
 
 class TestPages:
-    def test_a_stranger_signs_in_before_buying(self, db: None) -> None:
+    def test_an_anonymous_buyer_signs_in_first(self, db: None) -> None:
         assert "/signin" in Browser().get("/credits")["Location"]
 
-    def test_the_shop_names_credits_that_one_app_alone_may_spend(
+    def test_the_shop_shows_credits_that_only_one_app_may_spend(
         self, alice: User, alices: Browser, video: App
     ) -> None:
         starters.record_consent_and_grant(user=alice, app=video, actor="test")
@@ -50,13 +50,11 @@ class TestPages:
         assert Purchase.objects.count() == 1
         assert Purchase.objects.get().url in first.content.decode()
 
-    def test_without_the_forms_token_nothing_is_bought(
-        self, till: Till, alices: Browser
-    ) -> None:
+    def test_a_purchase_needs_the_csrf_token(self, till: Till, alices: Browser) -> None:
         assert alices.post("/credits/buy", {"sku": "PACK_5"}).status_code == 403
         assert not Purchase.objects.exists()
 
-    def test_a_server_without_stripe_says_that_nothing_was_charged(
+    def test_a_server_without_stripe_refuses_and_charges_nothing(
         self, alices: Browser, settings: Any
     ) -> None:
         settings.STRIPE_SECRET_KEY = ""
@@ -65,7 +63,7 @@ class TestPages:
         page = alices.get("/credits").content.decode()
         assert "Payments are not set up on this server. Nothing was charged." in page
 
-    def test_the_way_back_tells_the_truth(
+    def test_the_success_page_shows_the_confirmed_state(
         self, till: Till, alice: User, alices: Browser
     ) -> None:
         session = till.buy(alice)
@@ -75,7 +73,7 @@ class TestPages:
         assert f"session_id={session}&amp;looks=1" in waiting
         till.catch_up()
         assert "Your balance is 5 credits" in alices.get(where).content.decode()
-        # Whoever else has the address learns nothing about the account.
+        # Other people with the address learn nothing about the account.
         stranger = Browser().get(where).content.decode()
         assert "5 credits added" in stranger
         assert "You have" not in stranger
@@ -83,10 +81,10 @@ class TestPages:
     @pytest.mark.parametrize(
         "query", ["", "?session_id=", "?session_id=cs_x", "?looks=9"]
     )
-    def test_an_address_nobody_was_sent_to(self, db: None, query: str) -> None:
+    def test_an_unknown_session_id_is_not_found(self, db: None, query: str) -> None:
         assert Browser().get(f"/payment/success{query}").status_code == 404
 
-    def test_a_bank_debit_under_way_and_one_that_came_back(
+    def test_a_bank_debit_is_processing_then_failed(
         self, till: Till, alice: User
     ) -> None:
         session = till.buy(alice, sepa_debit=True)
@@ -105,7 +103,7 @@ class TestTopUp:
     def send(self, alices: Browser, action: str = "", **form: str) -> Any:
         return alices.fill("/credits", form, action=f"/credits/top-up{action}")
 
-    def test_set_bought_on_changed_and_off_again(
+    def test_top_up_is_set_switched_on_changed_and_switched_off(
         self, till: Till, alice: User, alices: Browser
     ) -> None:
         first = self.send(alices, **SET, consent="yes")
@@ -146,7 +144,7 @@ class TestTopUp:
             {"consent": "yes", "ceiling": "20.505"},
         ],
     )
-    def test_a_careless_form_changes_nothing(
+    def test_an_invalid_form_changes_nothing(
         self, till: Till, alices: Browser, wrong: dict[str, str]
     ) -> None:
         assert self.send(alices, **SET | wrong)["Location"] == "/credits"
@@ -155,7 +153,7 @@ class TestTopUp:
         assert not TopUpRule.objects.exists()
 
     @pytest.mark.parametrize("action", ["", "/off"])
-    def test_without_the_forms_token_nothing_changes(
+    def test_a_change_needs_the_csrf_token(
         self, till: Till, alice: User, alices: Browser, action: str
     ) -> None:
         till.top_up(alice)
@@ -164,7 +162,7 @@ class TestTopUp:
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.ceiling_cents) == (True, 5000)
 
-    def test_one_persons_setting_is_not_anothers(
+    def test_a_setting_belongs_to_one_account(
         self, till: Till, bob: User, alices: Browser
     ) -> None:
         till.top_up(bob)
@@ -172,7 +170,7 @@ class TestTopUp:
         assert TopUpRule.objects.get().enabled
         assert "ending in" not in alices.get("/credits").content.decode()
 
-    def test_support_switches_it_off_and_a_viewer_does_not(
+    def test_support_may_switch_top_up_off_and_a_viewer_may_not(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -214,7 +212,9 @@ TABLES = (
 
 class TestStaff:
     @pytest.mark.parametrize("role", ["viewer", "support", "finance"])
-    def test_every_role_looks(self, till: Till, alice: User, role: str) -> None:
+    def test_every_role_reads_the_pages(
+        self, till: Till, alice: User, role: str
+    ) -> None:
         session = till.buy(alice)
         till.stripe.control(f"charges/{till.intent(session)}/refund")
         till.catch_up()
@@ -235,19 +235,19 @@ class TestStaff:
             == 200
         )
 
-    def test_two_live_subscriptions_are_listed_until_one_has_ended(
+    def test_two_live_subscriptions_are_listed_until_one_ends(
         self, till: Till, alice: User
     ) -> None:
         first = till.subscribe(alice)
         till.catch_up()
         customer = Customer.objects.get(account=alice)
-        # By hand in Stripe's dashboard: ours sells nobody a second one.
+        # Created by hand in Stripe's dashboard: our pages sell no second subscription.
         price = gateway.subscription(subscription_id=first).items[0].price
-        whose: Any = {"customer": customer.stripe_customer_id}
+        of_customer: Any = {"customer": customer.stripe_customer_id}
         v1 = till.stripe.client.v1
-        card = v1.payment_methods.attach("pm_card_visa", whose).id
+        card = v1.payment_methods.attach("pm_card_visa", of_customer).id
         again: Any = {
-            **whose,
+            **of_customer,
             "items": [{"price": price}],
             "default_payment_method": card,
         }
@@ -265,7 +265,7 @@ class TestStaff:
         assert reconciliation.reconcile().drifts == []
         assert str(alice.pk) not in staff.get(page, only).content.decode()
 
-    def test_an_event_handled_again_moves_nothing_again(
+    def test_an_event_processed_again_books_nothing_again(
         self, till: Till, alice: User
     ) -> None:
         till.buy(alice)
@@ -284,7 +284,7 @@ class TestStaff:
         assert (event.state, event.outcome) == ("done", "credited before")
         assert credits_of(alice) == 5
 
-    def test_finance_edits_packs_and_deletes_none(self, db: None) -> None:
+    def test_finance_may_edit_packs_and_delete_none(self, db: None) -> None:
         finance = browser(in_role("finance"))
         pack = Pack.objects.get(sku="PACK_5")
         where = f"/admin/payments/pack/{pack.pk}/"
@@ -299,7 +299,7 @@ class TestStaff:
         assert support.post(f"{where}change/", form).status_code == 403
 
     @pytest.mark.parametrize("of", ["pro", "creator"])
-    def test_a_price_of_another_plan_or_amount_is_not_taken(
+    def test_a_price_of_another_plan_or_amount_is_refused(
         self, db: None, of: str
     ) -> None:
         cents = {"pro": 500, "creator": 900}[of]
@@ -325,7 +325,7 @@ class TestStaff:
         pro.refresh_from_db()
         assert pro.stripe_price_id == ""
 
-    def test_another_price_of_a_plan_is_another_price_in_stripe(
+    def test_a_changed_plan_price_creates_a_new_stripe_price(
         self, till: Till, alice: User, bob: User
     ) -> None:
         subscription = till.subscribe(alice)
@@ -346,5 +346,5 @@ class TestStaff:
         till.stripe.control(f"subscriptions/{subscription}/renew")
         till.catch_up()
         assert PlanPrice.objects.filter(plan=pro).count() == 2
-        # Alice still pays what she agreed to, and is still on the plan.
+        # Alice keeps her price and her plan.
         assert (credits_of(alice), credits_of(bob)) == (22, 12)

@@ -1,4 +1,4 @@
-"""Plans' Prices at Stripe, and differences from it, as staff see to them."""
+"""Stripe Prices of plans and differences from Stripe, on staff pages."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def form(plan: Plan, **changed: Any) -> dict[str, Any]:
     }
 
 
-def test_a_saved_plan_has_its_price_before_anyone_chooses_it(
+def test_saving_a_plan_creates_its_stripe_price(
     till: Till,
 ) -> None:
     creator = Plan.objects.get(slug="creator")
@@ -43,7 +43,7 @@ def test_a_saved_plan_has_its_price_before_anyone_chooses_it(
     assert len(till.stripe.requests()) == asked
 
 
-def test_while_stripe_is_down_the_price_waits_and_says_why(
+def test_while_stripe_is_down_the_price_is_pending_with_a_reason(
     till: Till,
 ) -> None:
     creator = Plan.objects.get(slug="creator")
@@ -61,7 +61,7 @@ def test_while_stripe_is_down_the_price_waits_and_says_why(
     assert (creator.price_problem, creator.price_due_at) == ("", None)
 
 
-def test_a_price_that_stripe_does_not_sell_is_replaced_and_told(
+def test_a_price_that_stripe_deactivated_is_replaced_and_reported(
     till: Till,
 ) -> None:
     creator = Plan.objects.get(slug="creator")
@@ -73,12 +73,12 @@ def test_a_price_that_stripe_does_not_sell_is_replaced_and_told(
     assert "Stripe does not sell price_foreign: this one was made instead" in page
 
 
-def test_a_plan_of_a_new_installation_gets_its_price(till: Till) -> None:
+def test_a_new_installation_creates_the_plans_prices(till: Till) -> None:
     payments.tasks.make_prices()
     assert PlanPrice.objects.count() == 2
 
 
-def test_staff_settle_a_difference_by_hand(db: None) -> None:
+def test_staff_mark_a_difference_as_settled(db: None) -> None:
     drift = drifts.record(
         kind=drifts.Kind.NO_CREDITS, subject="in_1", detail="500 cents paid"
     )

@@ -1,4 +1,4 @@
-"""What only a real web server shows: chunks, lengths, early refusals."""
+"""Behaviour of a real web server: chunked bodies, lengths and early refusals."""
 
 import socket
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def web(log: Path) -> Iterator[str]:
-    """The web server as `./dev run` starts it, for what no database has to answer."""
+    """The web server as `./dev run` starts it, without a database."""
     port = processes.free_port()
     _, *command = run.services(port)["web"]
     with processes.running(*command, log=log, PORT=str(port)):
@@ -52,14 +52,14 @@ def test_too_many_chunks_are_413(web: str) -> None:
     assert answer.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
 
 
-def test_fifty_megabytes_are_refused_and_the_refusal_arrives(web: str) -> None:
+def test_the_client_receives_the_refusal_of_fifty_megabytes(web: str) -> None:
     body = b"x" * 50_000_000
     answer = requests.post(web + LOGIN, data=body, headers=JSON, timeout=20)
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
 
 
-def test_an_answer_says_how_long_it_is(web: str) -> None:
+def test_a_response_has_a_content_length(web: str) -> None:
     for path in ("/api/nothing", "/nothing", "/api/docs", "/static/focus/refusal.css"):
         answer = requests.get(web + path, timeout=5, headers={"Accept-Encoding": ""})
         assert answer.headers["Content-Length"] == str(len(answer.content))
@@ -81,7 +81,7 @@ def test_a_preflight_of_our_own_origin_is_answered(web: str) -> None:
     assert len(answer.headers["X-Request-ID"]) == 32
 
 
-def test_raw_bytes_in_a_request_break_nothing(web: str) -> None:
+def test_raw_bytes_in_a_request_are_answered(web: str) -> None:
     host, port = web.removeprefix("http://").split(":")
     rest = b"Host: localhost\r\nConnection: close\r\nX-Request-ID: \xff\xfe\r\n\r\n"
     for line, status in (
@@ -95,7 +95,7 @@ def test_raw_bytes_in_a_request_break_nothing(web: str) -> None:
         assert b'{"statusCode":' + status in said
 
 
-def test_the_log_knows_no_token(web: str, log: Path) -> None:
+def test_the_log_contains_no_token(web: str, log: Path) -> None:
     requests.get(web + "/signin/nothing?token=s3cr3t&code=s3cr3t", timeout=5)
     requests.get(web + LOGIN, headers={"Authorization": "Bearer s3cr3t"}, timeout=5)
     processes.until(lambda: "GET /api/auth/login 405" in log.read_text())

@@ -1,4 +1,4 @@
-"""The programs of docs/webhooks.md, as printed, against what a worker really sends."""
+"""The programs printed in docs/webhooks.md receive real deliveries of a worker."""
 
 import os
 import re
@@ -34,7 +34,7 @@ every_receiver = pytest.mark.parametrize("name", RECEIVERS)
 
 
 def printed(folder: Path, name: str) -> Path:
-    """A program out of the page, found by its first line."""
+    """Write the program that begins with `name` in the page to a file."""
     [code] = re.findall(
         rf"^```\w+\n((?:#|//) {re.escape(name)}\n.*?)^```$", PAGE, re.S | re.M
     )
@@ -45,7 +45,7 @@ def printed(folder: Path, name: str) -> Path:
 
 @contextmanager
 def receiving(folder: Path, name: str, secret: str, port: int) -> Iterator[Path]:
-    """The receiver, up and answering; gives what it prints."""
+    """Run the receiver until it answers; yield its output."""
     said, logged = folder / "said", folder / "logged"
     with said.open("ab") as output, logged.open("ab") as log:
         process = subprocess.Popen(
@@ -95,7 +95,7 @@ def told(user: User, shown: endpoints.Shown) -> Delivery:
 
 
 @every_receiver
-def test_what_we_send_is_taken_once(
+def test_a_receiver_accepts_each_delivery_once(
     alice: User, tmp_path: Path, name: str, ended: Callable[[Delivery], Delivery]
 ) -> None:
     port = free_port()
@@ -115,7 +115,7 @@ def test_what_we_send_is_taken_once(
 
 
 @every_receiver
-def test_another_secret_is_refused(
+def test_a_receiver_refuses_another_secret(
     alice: User, tmp_path: Path, name: str, ended: Callable[[Delivery], Delivery]
 ) -> None:
     port = free_port()
@@ -127,7 +127,7 @@ def test_another_secret_is_refused(
 
 
 @every_receiver
-def test_either_secret_during_a_rotation(
+def test_a_receiver_accepts_either_secret_during_a_rotation(
     alice: User, tmp_path: Path, name: str, ended: Callable[[Delivery], Delivery]
 ) -> None:
     port = free_port()
@@ -142,10 +142,10 @@ def test_either_secret_during_a_rotation(
 
 
 @every_receiver
-def test_forgeries_and_rubbish_are_refused_and_nothing_falls_over(
+def test_a_receiver_refuses_forged_and_malformed_requests(
     alice: User, tmp_path: Path, name: str
 ) -> None:
-    """Also: recorded and sent later, and recorded and sent under another id."""
+    """The requests include replays, sent later or under another id."""
     port = free_port()
     secret = signatures.new_secret()
     body = b'{"data":{},"event":"test","timestamp":"2026-01-31T12:00:00.000Z"}'
@@ -186,7 +186,7 @@ def test_forgeries_and_rubbish_are_refused_and_nothing_falls_over(
     assert said.read_text() == "test {}\n"
 
 
-def test_by_hand_with_curl_and_openssl(alice: User, tmp_path: Path) -> None:
+def test_a_delivery_verifies_with_curl_and_openssl(alice: User, tmp_path: Path) -> None:
     shown = register(alice, free_port())
     made = told(alice, shown)
     script = printed(tmp_path, "verify.sh")
@@ -209,7 +209,7 @@ def test_by_hand_with_curl_and_openssl(alice: User, tmp_path: Path) -> None:
         fetched = {"BASE": web, "KEY": key, "DELIVERY": str(made.pk)}
         assert verify(shown.secret, **fetched) == "genuine\n"
         assert (tmp_path / "body").read_bytes() == bytes(made.event.body)
-        # What was saved is checked without fetching anything.
+        # The commands check the saved files without a request.
         assert verify(shown.secret) == "genuine\n"
         assert verify(signatures.new_secret()) == "NOT GENUINE\n"
         rotated = endpoints.rotate(user=alice, endpoint_id=shown.endpoint.pk)

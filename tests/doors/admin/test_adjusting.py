@@ -1,4 +1,4 @@
-"""Adjusting credits in the admin: form, preview, and one booking however often sent."""
+"""Adjustments in the admin: form, preview, and one booking for repeated requests."""
 
 import threading
 import uuid
@@ -70,7 +70,7 @@ def _balance(wallet: Wallet) -> int:
     return ledger.balance(account_id=wallet.account_id).credits_micro // MICRO
 
 
-def test_a_form_is_born_with_its_own_id(support: User, wallet: Wallet) -> None:
+def test_each_form_has_its_own_id(support: User, wallet: Wallet) -> None:
     place = f"/admin/wallet/wallet/{wallet.pk}/adjust/"
     pages = [browser(support).get(place) for _ in range(2)]
     ids = {page.context["form"]["form_id"].value() for page in pages}
@@ -79,7 +79,7 @@ def test_a_form_is_born_with_its_own_id(support: User, wallet: Wallet) -> None:
     assert "you may adjust 100 in 24 hours; 100 are left" in pages[0].content.decode()
 
 
-def test_a_preview_moves_nothing(support: User, wallet: Wallet) -> None:
+def test_a_preview_books_nothing(support: User, wallet: Wallet) -> None:
     page = _send(support, wallet, **_filled("2.5"))
     assert (page.context["before"], page.context["after"]) == ("10", "12.5")
     assert "grant of their own" in page.content.decode()
@@ -88,7 +88,7 @@ def test_a_preview_moves_nothing(support: User, wallet: Wallet) -> None:
     assert not SecurityEvent.objects.filter(kind="credits_adjusted").exists()
 
 
-def test_a_preview_of_a_taking_names_the_grants_it_would_touch(
+def test_the_preview_of_a_negative_amount_names_the_grants(
     support: User, wallet: Wallet, alice: User, video: App, give: Callable[..., Any]
 ) -> None:
     give(alice, 3, only_for=video)
@@ -136,7 +136,7 @@ def test_a_confirmation_books_it_with_actor_reason_and_audit(
     }
 
 
-def test_what_cannot_be_put_on_record_is_not_booked(
+def test_an_adjustment_without_an_audit_event_is_not_booked(
     support: User, wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_words: Any, **_facts: Any) -> None:
@@ -148,7 +148,7 @@ def test_what_cannot_be_put_on_record_is_not_booked(
     assert _balance(wallet) == 10
 
 
-def test_a_second_click_finds_it_done(support: User, wallet: Wallet) -> None:
+def test_a_second_click_gets_the_first_result(support: User, wallet: Wallet) -> None:
     filled = _filled("5", confirm="yes")
     _send(support, wallet, **filled)
     answer = _send(support, wallet, **filled)
@@ -184,7 +184,7 @@ def test_a_used_form_does_not_book_on_another_wallet(
     assert _balance(other) == 1
 
 
-def test_the_result_tells_the_true_effect_after_a_change_in_between(
+def test_the_result_reports_a_balance_change_since_the_preview(
     support: User, wallet: Wallet, alice: User, give: Callable[..., Any]
 ) -> None:
     page = _send(support, wallet, **(filled := _filled("5")))
@@ -197,7 +197,7 @@ def test_the_result_tells_the_true_effect_after_a_change_in_between(
     )
 
 
-def test_more_than_there_is_is_refused_and_nothing_moves(
+def test_an_amount_above_the_balance_is_refused_and_books_nothing(
     support: User, wallet: Wallet, alice: User, video: App
 ) -> None:
     start(alice, video, 4)
@@ -213,7 +213,7 @@ def test_more_than_there_is_is_refused_and_nothing_moves(
     assert not SecurityEvent.objects.filter(kind="credits_adjusted").exists()
 
 
-def test_a_gift_repays_debt_first_and_the_preview_says_so(
+def test_given_credits_repay_debt_first_and_the_preview_says_so(
     finance: User, wallet: Wallet, alice: User, video: App
 ) -> None:
     video.overage_policy = "overflow"
@@ -254,7 +254,7 @@ def test_a_gift_repays_debt_first_and_the_preview_says_so(
         ("form_id", "1", "Enter a valid UUID"),
     ],
 )
-def test_what_does_not_fit_is_said_beside_the_field(
+def test_an_invalid_value_is_explained_beside_its_field(
     field: str, value: str, says: str, support: User, wallet: Wallet
 ) -> None:
     for more in ({}, {"confirm": "yes"}):
@@ -275,14 +275,14 @@ def test_amounts_are_exact(
     assert Entry.objects.get(wallet=wallet, seq=2).amount_micro == micro
 
 
-def test_change_brings_the_filled_form_back(support: User, wallet: Wallet) -> None:
+def test_edit_returns_to_the_filled_form(support: User, wallet: Wallet) -> None:
     filled = _filled("3")
     page = _send(support, wallet, **filled, edit="yes")
     assert page.context["form"]["amount"].value() == "3"
     assert page.context["form"]["form_id"].value() == filled["form_id"]
 
 
-def test_limits_are_by_role(
+def test_limits_depend_on_the_role(
     support: User, finance: User, staff: User, wallet: Wallet, settings: Any
 ) -> None:
     settings.STAFF_ADJUST_LIMIT_CREDITS = 20
@@ -295,7 +295,7 @@ def test_limits_are_by_role(
     assert _balance(wallet) == 30
 
 
-def test_who_loses_the_role_after_the_preview_does_not_adjust(
+def test_staff_without_the_role_at_confirmation_cannot_adjust(
     support: User, wallet: Wallet
 ) -> None:
     filled = _filled("5")
@@ -306,7 +306,7 @@ def test_who_loses_the_role_after_the_preview_does_not_adjust(
     assert _balance(wallet) == 10
 
 
-def test_a_viewer_adjusts_nothing(wallet: Wallet, bob: User) -> None:
+def test_a_viewer_cannot_adjust(wallet: Wallet, bob: User) -> None:
     viewer = in_role("viewer")
     assert _confirm(viewer, wallet).status_code == 403
     place = f"/admin/wallet/wallet/{wallet.pk}/overdraft/"
@@ -317,7 +317,9 @@ def test_a_viewer_adjusts_nothing(wallet: Wallet, bob: User) -> None:
     assert not Wallet.objects.filter(account=bob).exists()
 
 
-def test_a_form_from_elsewhere_is_refused(support: User, wallet: Wallet) -> None:
+def test_a_form_without_the_csrf_token_is_refused(
+    support: User, wallet: Wallet
+) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(support)
     place = f"/admin/wallet/wallet/{wallet.pk}/adjust/"
@@ -325,9 +327,7 @@ def test_a_form_from_elsewhere_is_refused(support: User, wallet: Wallet) -> None
     assert _balance(wallet) == 10
 
 
-def test_the_overdraft_limit_is_set_and_on_record(
-    finance: User, wallet: Wallet
-) -> None:
+def test_setting_the_overdraft_limit_is_audited(finance: User, wallet: Wallet) -> None:
     client = browser(finance)
     place = f"/admin/wallet/wallet/{wallet.pk}/overdraft/"
     assert "It is 0; 0 is owed" in client.get(place).content.decode()
@@ -344,13 +344,13 @@ def test_the_overdraft_limit_is_set_and_on_record(
         assert page.context["form"].errors["limit"]
 
 
-def test_support_sets_no_overdraft_limit(support: User, wallet: Wallet) -> None:
+def test_support_cannot_set_an_overdraft_limit(support: User, wallet: Wallet) -> None:
     place = f"/admin/wallet/wallet/{wallet.pk}/overdraft/"
     filled = {"limit": "5", "note": "just because"}
     assert browser(support).post(place, filled).status_code == 403
 
 
-def test_an_account_without_a_wallet_gets_one_to_adjust(
+def test_staff_open_a_wallet_for_an_account_without_one(
     support: User, bob: User
 ) -> None:
     client = browser(support)

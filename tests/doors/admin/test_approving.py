@@ -1,4 +1,4 @@
-"""The pages of the second person, and what a customer reads of what staff did."""
+"""Approval by a second person, and the texts that a customer reads."""
 
 import uuid
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def balance(wallet: Wallet) -> int:
     return ledger.balance(account_id=wallet.account_id).credits_micro // MICRO
 
 
-def test_what_is_left_of_a_day_is_said_beside_the_field(
+def test_the_remaining_daily_limit_is_shown_beside_the_field(
     wallet: Wallet,
 ) -> None:
     support = in_role("support")
@@ -82,7 +82,7 @@ def test_what_is_left_of_a_day_is_said_beside_the_field(
     }
     page = browser(support).post(place, preview)
     assert "40 are left" in page.context["form"].errors.as_text()
-    # The form that used it up may arrive again.
+    # A repetition of the form that used the limit is accepted.
     assert "booked once" in said(confirm(support, wallet, "60", **form))
     answer = confirm(support, wallet, "60")
     assert answer.status_code == 409
@@ -90,7 +90,7 @@ def test_what_is_left_of_a_day_is_said_beside_the_field(
     assert balance(wallet) == 70
 
 
-def test_nobody_adjusts_their_own_wallet(
+def test_staff_cannot_adjust_their_own_wallet(
     approver: User, asker: User, give: Callable[..., Any]
 ) -> None:
     for person in (asker, approver):
@@ -106,7 +106,7 @@ def test_nobody_adjusts_their_own_wallet(
 
 
 class TestTheSecondPerson:
-    def test_a_large_amount_is_asked_for_and_then_approved(
+    def test_a_large_amount_is_requested_and_then_approved(
         self, asker: User, approver: User, wallet: Wallet
     ) -> None:
         place = f"/admin/wallet/wallet/{wallet.pk}/adjust/"
@@ -131,7 +131,7 @@ class TestTheSecondPerson:
         assert "Approve and book" in theirs
         on_wallet = browser(approver).get(f"/admin/wallet/wallet/{wallet.pk}/change/")
         assert "An adjustment of +5,000 credits waits" in on_wallet.content.decode()
-        # What a form says of the amount is not asked.
+        # The server ignores an amount in the approval form.
         filled = {"approve": "yes", "amount": "9000000", "amount_micro": "9"}
         booked = browser(approver).post(page, filled)
         assert said(booked) == (
@@ -153,7 +153,7 @@ class TestTheSecondPerson:
         assert balance(wallet) == 10
 
     @pytest.mark.parametrize("role", ["viewer", "support"])
-    def test_a_lesser_role_reads_and_decides_nothing(
+    def test_a_lesser_role_may_read_but_not_decide(
         self, role: str, asker: User, wallet: Wallet
     ) -> None:
         page = confirm(asker, wallet, "5000")["Location"]
@@ -167,7 +167,7 @@ class TestTheSecondPerson:
         assert balance(wallet) == 10
         assert browser(in_role("")).get(page).status_code == 403
 
-    def test_the_list_says_what_waits(self, asker: User, wallet: Wallet) -> None:
+    def test_the_list_filters_by_state(self, asker: User, wallet: Wallet) -> None:
         confirm(asker, wallet, "5000")
         confirm(asker, wallet, "5")
         client = browser(asker)
@@ -179,13 +179,13 @@ class TestTheSecondPerson:
             listed = client.get("/admin/wallet/adjustment/", {"q": str(term)})
             assert row in listed.context["cl"].result_list
 
-    def test_a_request_that_is_not_there(self, asker: User, wallet: Wallet) -> None:
+    def test_an_unknown_request_is_not_found(self, asker: User, wallet: Wallet) -> None:
         for pk in (uuid.uuid4(), "x"):
             page = f"/admin/wallet/adjustment/{pk}/change/"
             assert browser(asker).get(page).status_code == 404
             assert browser(asker).post(page, {"approve": "y"}).status_code == 404
 
-    def test_a_form_from_elsewhere_is_refused(
+    def test_a_form_without_the_csrf_token_is_refused(
         self, asker: User, approver: User, wallet: Wallet
     ) -> None:
         page = confirm(asker, wallet, "5000")["Location"]
@@ -202,7 +202,7 @@ class TestWhatTheCustomerReads:
         assert client.sign_in().status_code == 302
         return client
 
-    def test_the_text_for_them_and_never_the_note(
+    def test_the_customer_reads_the_customer_text_and_never_the_note(
         self, asker: User, wallet: Wallet, customer: Browser
     ) -> None:
         confirm(asker, wallet, "5")
@@ -222,10 +222,10 @@ class TestWhatTheCustomerReads:
         assert NOTE in ours.content.decode()
         assert TEXT in ours.content.decode()
 
-    def test_notes_of_before_there_were_two_fields_stay_internal(
+    def test_notes_from_before_the_customer_text_stay_internal(
         self, asker: User, wallet: Wallet, customer: Browser
     ) -> None:
-        """Entries cannot change, so their old reasons are not shown any more."""
+        """Entries cannot change, so the customer's page hides their old reasons."""
         for actor in (f"staff:{asker.pk}", "shell:root"):
             ledger.adjust(
                 account_id=wallet.account_id,
@@ -239,7 +239,7 @@ class TestWhatTheCustomerReads:
         csv = client.get(f"/admin/wallet/wallet/{wallet.pk}/statement.csv")
         assert NOTE not in b"".join(csv.streaming_content).decode()  # type: ignore[attr-defined]
 
-    def test_nothing_of_staff_s_address_browser_or_preparations(
+    def test_the_customer_sees_no_ip_browser_or_internal_event_of_staff(
         self,
         alice: User,
         approver: User,
@@ -279,10 +279,10 @@ class TestWhatTheCustomerReads:
         assert page.count("by Focus staff") == 2
         assert "Staff adjusted your credits" in page
         assert "Session signed out" in page
-        # Their own are told as before.
+        # The customer still sees their own events.
         assert "127.0.0.1" in page
 
-    def test_a_page_full_of_internal_events_hides_none_of_theirs(
+    def test_many_internal_events_do_not_displace_the_customers_events(
         self, alice: User, wallet: Wallet, approver: User, customer: Browser
     ) -> None:
         client = browser(approver)
@@ -290,7 +290,7 @@ class TestWhatTheCustomerReads:
             client.post(f"/admin/wallet/wallet/{wallet.pk}/verify/")
         assert "Signed in" in customer.get("/security").content.decode()
 
-    def test_closing_by_staff_leaves_no_address(
+    def test_a_closure_by_staff_shows_no_ip(
         self, alice: User, approver: User, customer: Browser
     ) -> None:
         seen = Visitor(ip=STAFF_ADDRESS, user_agent=STAFF_BROWSER)
@@ -303,7 +303,7 @@ class TestWhatTheCustomerReads:
         assert STAFF_ADDRESS not in page
 
 
-def test_what_is_hashed_has_no_free_text(asker: User, wallet: Wallet) -> None:
+def test_hashed_data_contains_no_free_text(asker: User, wallet: Wallet) -> None:
     confirm(asker, wallet, "5")
     entry = Entry.objects.get(wallet=wallet, seq=2)
     assert (entry.reason, entry.shown_reason) == ("", "fraud")

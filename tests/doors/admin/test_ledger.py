@@ -1,4 +1,4 @@
-"""The ledger in the admin: everything to read, nothing to change, for anybody."""
+"""The ledger in the admin: every row is readable, and no role can edit one."""
 
 import re
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def as_staff(staff: User) -> Client:
 
 @pytest.fixture
 def wallet(alice: User, video: App, give: Callable[..., Any]) -> Wallet:
-    """20 credits, of which one job was charged 3 and another holds 4."""
+    """20 credits: one job was charged 3, and another has reserved 4."""
     give(alice, 20, reason="welcome")
     complete(start(alice, video, 5), 3)
     start(alice, video, 4)
@@ -48,9 +48,9 @@ def _everything() -> list[Any]:
     return [list(model._default_manager.order_by("pk").values()) for model in MODELS]
 
 
-# Django's own list of what a page may do, asked of every role.
+# Every role asks Django for the permissions of each page.
 @pytest.mark.parametrize("model", MODELS)
-def test_nobody_may_add_change_or_delete_not_even_a_superuser(
+def test_no_role_may_add_change_or_delete(
     model: type[Any], staff: User, rf: Any
 ) -> None:
     request = rf.get("/")
@@ -89,7 +89,7 @@ def test_no_post_changes_a_row(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_page_offers_no_way_to_change(
+def test_a_page_has_no_form_to_change_a_row(
     model: type[Any], as_staff: Client, wallet: Wallet
 ) -> None:
     row = model.objects.order_by("pk").first()
@@ -103,7 +103,7 @@ def test_a_page_offers_no_way_to_change(
 
 
 @pytest.mark.parametrize("model", [Entry, Grant, Reservation, Draw, Job])
-def test_the_history_says_that_there_is_none(
+def test_the_history_page_says_that_rows_have_no_edit_history(
     model: type[Any], as_staff: Client, wallet: Wallet
 ) -> None:
     row = model.objects.order_by("pk").first()
@@ -112,7 +112,7 @@ def test_the_history_says_that_there_is_none(
     assert "These rows cannot be edited" in answer.content.decode()
 
 
-def test_entries_read_like_sentences(as_staff: Client, wallet: Wallet) -> None:
+def test_entries_are_shown_in_words(as_staff: Client, wallet: Wallet) -> None:
     page = as_staff.get("/admin/wallet/entry/").content.decode()
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert "reserved → revenue of video" in text
@@ -133,7 +133,7 @@ def test_entries_read_like_sentences(as_staff: Client, wallet: Wallet) -> None:
         "give:{account}:1",
     ],
 )
-def test_entries_are_found_by_what_people_have(
+def test_entries_are_found_by_email_ids_and_keys(
     term: str, as_staff: Client, wallet: Wallet, bob: User, give: Callable[..., Any]
 ) -> None:
     give(bob, 7)
@@ -178,7 +178,7 @@ def test_entries_are_filtered_by_kind_app_and_date(
     assert kinds(booked_at__year=today.year - 1) == []
 
 
-def test_the_calendar_offers_the_days_between_the_first_row_and_the_last(
+def test_the_calendar_offers_the_days_from_the_first_row_to_the_last(
     as_staff: Client, wallet: Wallet, time_passes: Callable[[int], None], alice: User
 ) -> None:
     time_passes(400 * 86_400)
@@ -193,7 +193,7 @@ def test_the_calendar_offers_the_days_between_the_first_row_and_the_last(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_list_asks_as_often_for_many_rows_as_for_few(
+def test_a_list_needs_as_many_queries_for_many_rows_as_for_few(
     model: type[Any],
     as_staff: Client,
     wallet: Wallet,
@@ -207,15 +207,15 @@ def test_a_list_asks_as_often_for_many_rows_as_for_few(
     ) as few:
         as_staff.get(_page(model))
     for number in range(4):
-        somebody = User.objects.create_user(f"somebody{number}@example.com")
-        give(somebody, 9)
-        start(somebody, video, 1)
+        person = User.objects.create_user(f"person{number}@example.com")
+        give(person, 9)
+        start(person, video, 1)
     with CaptureQueriesContext(connection) as many:
         as_staff.get(_page(model))
     assert len(many) == len(few)
 
 
-def test_a_job_reads_as_time_has_it(
+def test_an_overdue_job_is_shown_as_expired(
     as_staff: Client, wallet: Wallet, time_passes: Callable[[int], None]
 ) -> None:
     running = Job.objects.get(status="started")
@@ -268,7 +268,7 @@ def test_each_role_opens_its_pages_and_no_other(
 
 
 @pytest.mark.parametrize("place", [*PAGES, ADJUST, OVERDRAFT, "/admin/"])
-def test_people_and_strangers_are_sent_away(
+def test_customers_and_anonymous_visitors_have_no_access(
     place: str, wallet: Wallet, bob: User, alice: User
 ) -> None:
     where = place.format(wallet=wallet.pk, newcomer=bob.pk)
@@ -278,7 +278,7 @@ def test_people_and_strangers_are_sent_away(
     assert client.get(where, follow=True).status_code == 403
 
 
-def test_roles_are_made_again_as_declared(db: None) -> None:
+def test_migrate_restores_the_roles(db: None) -> None:
     support = Group.objects.get(name="support")
     support.permissions.add(Permission.objects.get(codename="change_app"))
     Group.objects.get(name="finance").delete()

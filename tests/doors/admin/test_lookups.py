@@ -1,7 +1,7 @@
-"""A reader of the admin learns what its pages show, and no other column.
+"""Readers of the admin cannot find out columns that its pages do not show.
 
-Every column of every model, alone and across one and two relations, is tried as a
-filter and as an order, by every role.
+The tests try every column of every model, alone and across one and two relations, as a
+filter and as an order, with every role.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from tests.doors.staffroom import browser, in_role
 
 LOOKUPS = ("", "__exact", "__regex", "__startswith", "__icontains", "__in", "__gt")
 ROLES = [*roles.ROLES, "superuser", ""]
-# Whole requests take their time: the roles between the least and the most are slow.
+# Requests through the whole stack take long, so middle roles run as slow tests.
 BY_HTTP = [
     pytest.param(
         role, marks=[] if role in ("viewer", "superuser") else pytest.mark.slow
@@ -38,7 +38,7 @@ BY_HTTP = [
 ]
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 OTHERS = [m for m in apps.get_models(include_auto_created=True) if m not in REGISTERED]
-# What opens something or belongs to a person's bank: on no page, in no search.
+# Credentials and bank data, which no page and no search may contain.
 SECRET = {
     "browser_key",
     "card",
@@ -73,7 +73,7 @@ def listing(model: type[models.Model]) -> str:
 
 @cache
 def columns(model: type[models.Model], hops: int = 0) -> frozenset[str]:
-    """The paths to every column within so many relations, backwards ones too."""
+    """Return the paths to every column within `hops` relations, in both directions."""
     return frozenset(_paths(model, hops))
 
 
@@ -84,7 +84,7 @@ def _paths(model: type[models.Model], hops: int) -> Iterator[str]:
             if field.attname != field.name:
                 yield field.attname
         if hops and field.is_relation and isinstance(field.related_model, type):
-            # A hidden relation has no name to ask by.
+            # A hidden relation has no query name.
             query = getattr(field, "related_query_name", None)
             name = query() if field.auto_created and callable(query) else field.name
             if not name.endswith("+"):
@@ -93,7 +93,7 @@ def _paths(model: type[models.Model], hops: int) -> Iterator[str]:
 
 
 def declared(page: StaffAdmin) -> set[str]:
-    """The parameters that a list's filters and links use, as Django names them."""
+    """Return the query parameters of a list's filters and links."""
     named = {*page.lookups}
     if page.date_hierarchy:
         named |= {f"{page.date_hierarchy}__{part}" for part in ("year", "month", "day")}
@@ -110,7 +110,7 @@ def declared(page: StaffAdmin) -> set[str]:
 
 
 def ask(page: StaffAdmin, person: User, rf: Any, **query: str) -> str:
-    """What the list says to this person: `listed`, `refused` or `forbidden`."""
+    """Return the list's result for this person: `listed`, `refused` or `forbidden`."""
     request = rf.get("/", query)
     request.user, request.session = person, {}
     request._messages = FallbackStorage(request)
@@ -133,7 +133,7 @@ def test_every_registered_class_is_of_the_one_base() -> None:
         assert type(page).to_field_allowed is StaffAdmin.to_field_allowed, model
 
 
-def test_a_class_of_django_s_own_is_an_error_at_the_start() -> None:
+def test_a_page_of_another_base_class_fails_the_system_check() -> None:
     class Loose(admin.ModelAdmin):
         pass
 
@@ -144,8 +144,8 @@ def test_a_class_of_django_s_own_is_an_error_at_the_start() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
-def test_no_column_filters_a_list_unless_the_list_says_so(role: str, rf: Any) -> None:
-    """Each column and each column one relation away, by the list's own view."""
+def test_only_declared_columns_filter_a_list(role: str, rf: Any) -> None:
+    """Try each column and each column one relation away in the list's own view."""
     person = User.objects.get(pk=in_role(role).pk)
     for model, page in pages():
         wanted = "refused" if page.has_view_permission(_by(rf, person)) else "forbidden"
@@ -160,7 +160,7 @@ def test_no_column_filters_a_list_unless_the_list_says_so(role: str, rf: Any) ->
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
 def test_no_column_across_two_relations_is_a_filter(role: str, rf: Any) -> None:
-    """Asked of what every list's view asks first, for 15,000 paths a role."""
+    """Call the check that every list's view calls first, for 15,000 paths a role."""
     request = _by(rf, in_role(role))
     for model, page in pages():
         listed = declared(page)
@@ -172,13 +172,13 @@ def test_no_column_across_two_relations_is_a_filter(role: str, rf: Any) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", BY_HTTP)
 def test_no_column_filters_over_http_either(role: str) -> None:
-    """The same by the whole stack, for the columns of each model itself."""
+    """Try the columns of each model through the whole stack."""
     client = browser(in_role(role))
     for model, page in pages():
         allowed = client.get(listing(model)).status_code
         assert allowed in (200, 403)
         for column in columns(model) - declared(page):
-            # With `e`, Django shows an error page in place of its redirect.
+            # With `e`, Django shows an error page instead of its redirect.
             asked = {f"{column}__regex": "^a", "e": "1"}
             status = client.get(listing(model), asked).status_code
             assert status == (400 if allowed == 200 else 403), (model, asked)
@@ -186,7 +186,7 @@ def test_no_column_filters_over_http_either(role: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", BY_HTTP)
-def test_models_without_a_page_have_no_list(role: str) -> None:
+def test_models_without_a_page_are_not_found(role: str) -> None:
     client = browser(in_role(role))
     assert {m._meta.label for m in OTHERS} >= {"sessions.Session", "auth.Permission"}
     for model in OTHERS:
@@ -197,7 +197,7 @@ def test_models_without_a_page_have_no_list(role: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
-def test_a_list_is_ordered_by_what_it_offers_or_not_at_all(role: str, rf: Any) -> None:
+def test_a_list_sorts_only_by_its_sortable_columns(role: str, rf: Any) -> None:
     person = User.objects.get(pk=in_role(role).pk)
     for model, page in pages():
         request = _by(rf, person)
@@ -219,8 +219,8 @@ def test_a_list_is_ordered_by_what_it_offers_or_not_at_all(role: str, rf: Any) -
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
-def test_a_row_is_named_by_its_primary_key_alone(role: str, rf: Any) -> None:
-    """`_to_field` chooses a row, in a list, a pop-up and on a page, by any column."""
+def test_only_the_primary_key_names_a_row(role: str, rf: Any) -> None:
+    """Django's `_to_field` would choose a row by any column."""
     person = in_role(role)
     client = browser(person)
     for model, page in pages():
@@ -232,7 +232,7 @@ def test_a_row_is_named_by_its_primary_key_alone(role: str, rf: Any) -> None:
         for column in {*columns(model), "nothing"} - key:
             asked = {"_to_field": column, "_popup": "1"}
             assert ask(page, person, rf, **asked) == ("refused" if may else "forbidden")
-        # The pages of wallets and adjustments read no such parameter.
+        # The pages of wallets and adjustments ignore this parameter.
         answer = client.get(f"{listing(model)}a/change/", asked)
         assert answer.status_code in (302, 400, 403, 404), (model, column)
         assert "a/change" not in answer.get("Location", "")
@@ -240,7 +240,7 @@ def test_a_row_is_named_by_its_primary_key_alone(role: str, rf: Any) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", BY_HTTP)
-def test_choices_are_offered_for_declared_fields_only(role: str) -> None:
+def test_autocomplete_serves_declared_fields_only(role: str) -> None:
     client = browser(in_role(role))
     offered = set()
     for model in [*REGISTERED, *OTHERS]:
@@ -284,21 +284,23 @@ def test_no_secret_is_on_a_page_or_in_a_search(rf: Any) -> None:
 
 
 class TestTheWayIn:
-    """How a reader became a superuser, step by step."""
+    """The attack by which a reader became a superuser, step by step."""
 
     @pytest.fixture
     def viewer(self, alice: User) -> Client:
         assert Browser().sign_in().status_code == 302
         return browser(in_role("viewer"))
 
-    def test_a_session_key_is_not_read_letter_by_letter(self, viewer: Client) -> None:
+    def test_a_session_key_cannot_be_read_character_by_character(
+        self, viewer: Client
+    ) -> None:
         for first in "0123456789abcdef":
             asked = {"browser_key__regex": f"^{first}"}
             answer = viewer.get("/admin/accounts/session/", asked)
             assert answer.status_code == 400
             assert "alice@example.com" not in answer.content.decode()
 
-    def test_what_lists_offer_still_works(self, viewer: Client) -> None:
+    def test_declared_filters_and_links_work(self, viewer: Client) -> None:
         listed = viewer.get("/admin/accounts/session/", {"kind__exact": "browser"})
         assert "alice@example.com" in listed.content.decode()
         none = viewer.get("/admin/accounts/session/", {"kind__exact": "tokens"})

@@ -1,4 +1,4 @@
-"""Who may change whom, and which fields of an app: by every role."""
+"""The accounts and app fields that each role of staff may change."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def act(person: User, model: str, action: str, pk: Any) -> Any:
 
 
 def colleague(kind: str) -> User:
-    """Staff by each way there is to be one."""
+    """Create staff in each way that makes a person staff."""
     person = User.objects.create_user("colleague@staff.example.com", "pw")
     if kind == "group":
         person.groups.add(Group.objects.get(name="finance"))
@@ -65,9 +65,7 @@ def test_only_superusers_change_accounts_of_staff(role: str, kind: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", LESSER)
-def test_nobody_makes_staff_of_a_customer_or_of_themselves(
-    role: str, alice: User
-) -> None:
+def test_only_superusers_make_staff(role: str, alice: User) -> None:
     person = in_role(role)
     group = Group.objects.get(name="finance")
     filled = {"first_name": "Al", "is_staff": "on", "is_superuser": "on"}
@@ -108,7 +106,7 @@ def test_superusers_change_staff_and_groups() -> None:
 
 class TestAppFields:
     def fill(self, person: User, app: App, **more: Any) -> Any:
-        """The form as this person gets it, with some fields filled otherwise."""
+        """Post the form that this person gets, with some fields changed."""
         client = browser(person)
         page = f"/admin/accounts/app/{app.pk}/change/"
         form = client.get(page).context["adminform"].form
@@ -129,7 +127,7 @@ class TestAppFields:
         assert video.starter_credits_micro == 3_000_000
 
     @pytest.mark.parametrize("role", ["finance", "superuser"])
-    def test_starter_credits_are_no_way_around_four_eyes(
+    def test_starter_credits_cannot_exceed_the_approval_limit(
         self, role: str, video: App
     ) -> None:
         person = in_role(role)
@@ -141,7 +139,7 @@ class TestAppFields:
         event = SecurityEvent.objects.filter(kind="app_changed").latest("pk")
         assert event.facts["starter_credits"] == "1000"
 
-    def test_starter_credits_that_the_shell_set_stay(self, video: App) -> None:
+    def test_higher_starter_credits_set_in_the_shell_stay(self, video: App) -> None:
         App.objects.filter(pk=video.pk).update(starter_credits_micro=2000 * MICRO)
         answer = self.fill(in_role("finance"), video, overage_policy="reject")
         assert answer.status_code == 302
@@ -149,7 +147,7 @@ class TestAppFields:
         video.refresh_from_db()
         assert video.starter_credits_micro == 1500 * MICRO
 
-    def test_finance_changes_no_owner_address_or_name(
+    def test_finance_cannot_change_owner_url_or_name(
         self, video: App, bob: User
     ) -> None:
         before = (video.owner_id, video.origins, video.name, video.tool_url)
@@ -170,13 +168,13 @@ class TestAppFields:
         assert (now.owner_id, now.origins, now.name, now.tool_url) == before
         assert (now.slug, now.is_tool) == ("video", False)
 
-    def test_a_superuser_changes_them(self, video: App, bob: User) -> None:
+    def test_a_superuser_may_change_them(self, video: App, bob: User) -> None:
         self.fill(in_role("superuser"), video, owner=str(bob.pk), name="Clips")
         video.refresh_from_db()
         assert (video.owner, video.name) == (bob, "Clips")
 
     @pytest.mark.parametrize("role", LESSER)
-    def test_a_lesser_role_touches_no_key(self, role: str, video: App) -> None:
+    def test_a_lesser_role_cannot_change_keys(self, role: str, video: App) -> None:
         key = app_keys.issue(app=video, name="a", actor="test").key
         person = in_role(role)
         for action in ("rotate", "switch_off", "revoke"):

@@ -1,4 +1,4 @@
-"""The wallet page, and the first page, as staff see them."""
+"""The wallet page and the dashboard of the staff site."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def as_staff(staff: User) -> Client:
 
 @pytest.fixture
 def wallet(alice: User, video: App, give: Callable[..., Any]) -> Wallet:
-    """20 credits, of which one job was charged 3 and another holds 4."""
+    """20 credits: one job was charged 3, and another has reserved 4."""
     give(alice, 20, reason="welcome")
     complete(start(alice, video, 5), 3)
     start(alice, video, 4)
@@ -37,7 +37,7 @@ def _place(wallet: Wallet, what: str = "change/") -> str:
     return f"/admin/wallet/wallet/{wallet.pk}/{what}"
 
 
-def test_the_wallet_page_is_true_by_time(
+def test_the_wallet_page_excludes_expired_credits(
     as_staff: Client, wallet: Wallet, time_passes: Callable[[int], None]
 ) -> None:
     page = as_staff.get(_place(wallet))
@@ -50,7 +50,7 @@ def test_the_wallet_page_is_true_by_time(
     assert page.context["reservations"] == []
 
 
-def test_the_wallet_page_shows_what_expires_and_what_is_restricted(
+def test_the_wallet_page_shows_expiring_and_restricted_credits(
     as_staff: Client, wallet: Wallet, alice: User, video: App, give: Callable[..., Any]
 ) -> None:
     give(
@@ -63,7 +63,7 @@ def test_the_wallet_page_shows_what_expires_and_what_is_restricted(
     assert [grant["held"] for grant in page.context["grants"]] == ["", "4"]
 
 
-def test_the_wallet_page_shows_what_apps_spent_and_may_spend(
+def test_the_wallet_page_shows_spending_and_limits_of_apps(
     as_staff: Client, wallet: Wallet, alice: User, video: App
 ) -> None:
     page = as_staff.get(_place(wallet))
@@ -75,7 +75,7 @@ def test_the_wallet_page_shows_what_apps_spent_and_may_spend(
     assert (row["app"], row["limit"], row["used_up"]) == (video, "7", True)
 
 
-def test_the_statement_tells_a_refund_in_plain_words(
+def test_the_statement_describes_a_refund_in_words(
     as_staff: Client, wallet: Wallet, alice: User, give: Callable[..., Any]
 ) -> None:
     give(alice, 50, source="purchase", category="paid", key="bought")
@@ -137,7 +137,7 @@ def test_the_curve_is_drawn_without_any_script(
         assert "nan" not in re.findall(r'<svg class="f-chart".*?</svg>', text, re.S)[0]
 
 
-def test_a_wallet_that_holds_nothing_has_a_page(as_staff: Client, alice: User) -> None:
+def test_an_empty_wallet_has_a_page(as_staff: Client, alice: User) -> None:
     ledger.expire(account_id=alice.pk)
     page = as_staff.get(_place(Wallet.objects.get()))
     assert page.status_code == 200
@@ -166,7 +166,7 @@ def test_the_balance_is_explained(as_staff: Client, wallet: Wallet) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_chain_is_verified_by_a_worker_and_that_is_on_record(
+def test_a_worker_verifies_the_chain_and_the_audit_records_it(
     as_staff: Client, wallet: Wallet, staff: User, alice: User
 ) -> None:
     place = _place(wallet, "verify/")
@@ -190,7 +190,7 @@ def test_the_chain_is_verified_by_a_worker_and_that_is_on_record(
     assert [event.actor for event in events] == [str(staff)] * 2
 
 
-def test_verifying_one_wallet_does_not_blame_it_for_another(
+def test_a_verification_reports_only_its_own_wallet(
     wallet: Wallet, bob: User, give: Callable[..., Any]
 ) -> None:
     give(bob, 1)
@@ -210,7 +210,7 @@ def test_staff_actions_are_listed(
     assert "amount: 5" in page
 
 
-def test_buttons_are_offered_to_those_who_may_press_them(wallet: Wallet) -> None:
+def test_buttons_depend_on_permissions(wallet: Wallet) -> None:
     offered = {}
     for role in ("viewer", "support", "finance"):
         page = browser(in_role(role)).get(_place(wallet)).content.decode()
@@ -222,7 +222,7 @@ def test_buttons_are_offered_to_those_who_may_press_them(wallet: Wallet) -> None
     }
 
 
-def test_the_first_page_shows_the_state_of_things(
+def test_the_dashboard_shows_figures_and_services(
     as_staff: Client, wallet: Wallet
 ) -> None:
     invariants.check(actor="system:beat")
@@ -239,7 +239,7 @@ def test_the_first_page_shows_the_state_of_things(
     assert set(shown["alive"]) >= {"database", "redis", "celery", "beat"}
 
 
-def test_the_first_page_names_a_broken_wallet(as_staff: Client, wallet: Wallet) -> None:
+def test_the_dashboard_names_a_broken_wallet(as_staff: Client, wallet: Wallet) -> None:
     Wallet.objects.filter(pk=wallet.pk).update(available_micro=1)
     invariants.check(actor="system:beat")
     page = as_staff.get("/admin/").content.decode()

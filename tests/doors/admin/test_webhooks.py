@@ -1,4 +1,4 @@
-"""Staff look at webhooks, usage and purchases, and act where a rule lets them."""
+"""Staff read webhooks, usage and purchases, and use the actions of their role."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def page(model: type[Model], row: Any = None) -> str:
 
 
 def does(staff: Client, model: type[Model], action: str, row: Any) -> str:
-    """What the list says after an action of it."""
+    """Run a list's action on `row` and return the page that follows."""
     form = {"action": action, "_selected_action": [row.pk]}
     return str(staff.post(page(model), form, follow=True).content.decode())
 
@@ -62,14 +62,14 @@ def sold(alice: User, tool: App, give: Any) -> ToolPurchase:
 
 @pytest.fixture
 def sent(alice: User) -> Delivery:
-    """A failed delivery, with what they answered."""
+    """A failed delivery with the endpoint's response."""
     [delivery] = webhooks.told(webhooks.made(alice))
-    answered(status=404, body=b"<b>nobody</b> here")
+    answered(status=404, body=b"<b>no one</b> here")
     return webhooks.now(delivery)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_role_reads_all_of_it_and_no_secret(
+def test_every_role_reads_all_pages_and_no_secret(
     role: str, sent: Delivery, sold: ToolPurchase, alice: User
 ) -> None:
     shown = endpoints.rotate(user=alice, endpoint_id=sent.endpoint_id)
@@ -95,13 +95,13 @@ def test_every_role_reads_all_of_it_and_no_secret(
             for secret in (old, shown.secret, "whsec_", digest.hex(), repr(digest)):
                 assert secret not in html, where
     html = staff.get(page(Delivery, sent)).content.decode()
-    assert "&lt;b&gt;nobody&lt;/b&gt; here" in html
+    assert "&lt;b&gt;no one&lt;/b&gt; here" in html
     html = staff.get(page(Event, sent.event)).content.decode()
     assert "{&quot;data&quot;:{&quot;endpoint_id&quot;" in html
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_nobody_adds_changes_or_deletes(
+def test_no_role_adds_changes_or_deletes(
     model: type[Model], staff: User, rf: Any
 ) -> None:
     request = rf.get("/")
@@ -114,7 +114,7 @@ def test_nobody_adds_changes_or_deletes(
     assert "delete_selected" not in site.get_actions(request)
 
 
-def test_what_is_searched_for_is_found(
+def test_search_finds_by_ids_emails_and_urls(
     sent: Delivery, sold: ToolPurchase, alice: User, video: App
 ) -> None:
     video.owner = alice
@@ -149,7 +149,9 @@ def test_what_is_searched_for_is_found(
     assert found(ToolPurchase, "alice@example.com") == {sold.pk}
 
 
-def test_who_may_act_and_that_it_is_on_record(sent: Delivery, alice: User) -> None:
+def test_actions_depend_on_the_role_and_are_audited(
+    sent: Delivery, alice: User
+) -> None:
     endpoint = sent.endpoint
 
     def state() -> str:
@@ -185,7 +187,7 @@ def test_who_may_act_and_that_it_is_on_record(sent: Delivery, alice: User) -> No
     ]
 
 
-def test_a_purchase_is_taken_back(sold: ToolPurchase, alice: User) -> None:
+def test_support_revokes_a_purchase(sold: ToolPurchase, alice: User) -> None:
     does(browser(in_role("viewer")), ToolPurchase, "revoke", sold)
     sold.refresh_from_db()
     assert sold.revoked_at is None
@@ -196,7 +198,7 @@ def test_a_purchase_is_taken_back(sold: ToolPurchase, alice: User) -> None:
     assert (event.user, event.actor) == (alice, "support@staff.example.com")
 
 
-def test_the_first_page_counts_what_failed_and_what_is_late(
+def test_the_dashboard_counts_failed_and_overdue_deliveries(
     sent: Delivery, alice: User, rf: Any
 ) -> None:
     staff = browser(in_role("viewer"))

@@ -1,4 +1,4 @@
-"""What the admin's pages say: titles for people, ISO dates in UTC, plain sentences."""
+"""Texts of the admin: titles in words, ISO times in UTC, plain sentences."""
 
 import html
 import re
@@ -26,7 +26,7 @@ NAME = "Tom & Jerry <ü>"
 
 @pytest.fixture
 def _rows(alice: User, video: App, give: Callable[..., Any]) -> None:
-    """A row in many tables, with names that need escaping."""
+    """Create rows in many tables, with names that need escaping."""
     give(alice, 20)
     complete(start(alice, video, 5), 3)
     start(alice, video, 2)
@@ -50,7 +50,7 @@ def _rows(alice: User, video: App, give: Callable[..., Any]) -> None:
 
 
 @pytest.mark.usefixtures("_rows")
-def test_titles_are_for_people_and_moments_are_iso() -> None:
+def test_titles_are_words_and_times_are_iso() -> None:
     client = browser(in_role("superuser"))
     seen = 0
     for model in admin.site._registry:
@@ -72,14 +72,14 @@ def test_titles_are_for_people_and_moments_are_iso() -> None:
 
 
 @pytest.mark.usefixtures("_rows")
-def test_a_moment_has_its_zone_and_a_list_its_name() -> None:
+def test_a_time_has_its_zone_and_a_list_its_name() -> None:
     client = browser(in_role("superuser"))
     page = client.get("/admin/accounts/mail/").content.decode()
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page)
     assert "<title> Mails | Focus</title>" in page
 
 
-def test_an_empty_list_says_so_in_two_words(db: None) -> None:
+def test_an_empty_list_says_no_results(db: None) -> None:
     client = browser(in_role("superuser"))
     for model in admin.site._registry:
         base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
@@ -96,7 +96,7 @@ NUL = "a\x00b"
 
 
 class TestHostileInput:
-    """What no page of ours sends is a 400, a redirect or a form's error."""
+    """Input that no page of ours sends is a 400, a redirect or a form error."""
 
     def test_filters_searches_and_pages(self, db: None) -> None:
         client = browser(in_role("superuser"))
@@ -131,7 +131,7 @@ class TestHostileInput:
         ],
     )
     @pytest.mark.usefixtures("_rows")
-    def test_dates_that_no_calendar_has(self, asked: dict[str, str]) -> None:
+    def test_invalid_dates_are_refused(self, asked: dict[str, str]) -> None:
         client = browser(in_role("superuser"))
         for place, field in (
             ("/admin/wallet/entry/", "booked_at"),
@@ -167,7 +167,7 @@ class TestHostileInput:
                     answer = client.post(f"{base}{place}", filled)
                     assert answer.status_code in (200, 400, 403, 404), (base, value)
 
-    def test_the_sites_own_doors(self, db: None) -> None:
+    def test_views_of_the_site_itself(self, db: None) -> None:
         client = browser(in_role("superuser"))
         for place in (
             "/admin/search/?s=a&page=x",

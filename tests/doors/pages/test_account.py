@@ -1,4 +1,4 @@
-"""The pages: signing in for an app, the account, approving a device."""
+"""The account's overview, apps, activity and sessions, and device approval."""
 
 import re
 from typing import Any
@@ -36,14 +36,12 @@ class TestDevice:
         visitor = Visitor(ip="203.0.113.9", user_agent="focus-cli/1.0 <b>")
         return devices.start(client_name="focus <i>cli</i>", visitor=visitor)
 
-    def test_a_stranger_signs_in_first_and_keeps_the_code(
-        self, browser: Browser, alice: User
-    ) -> None:
+    def test_the_sign_in_keeps_the_code(self, browser: Browser, alice: User) -> None:
         where = "/device?user_code=BCDF-GHJK"
         answer = browser.get(where)
         assert answer["Location"] == f"/signin?next={quote(where, safe='')}"
 
-    def test_a_code_in_the_url_fills_in_and_does_nothing(
+    def test_a_code_in_the_url_only_fills_the_field(
         self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         code = devices.format_user_code(started.grant.user_code)
@@ -52,7 +50,7 @@ class TestDevice:
         assert "focus-cli/1.0" not in page
         assert DeviceGrant.objects.get().status == "pending"
 
-    def test_the_page_says_who_asks_and_for_what(
+    def test_the_confirmation_names_the_client_and_the_scopes(
         self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         form = {"user_code": started.grant.user_code.lower(), "intent": "find"}
@@ -71,7 +69,7 @@ class TestDevice:
         assert page.count('name="scopes"') == 5
         assert DeviceGrant.objects.get().status == "pending"
 
-    def test_a_bare_security_key_approves_none(
+    def test_a_sign_in_without_user_verification_cannot_approve(
         self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         form = {
@@ -84,7 +82,7 @@ class TestDevice:
         assert answer.status_code == 400
         page = answer.content.decode()
         assert "a passkey that asks for your PIN" in page
-        # What was unticked stays unticked.
+        # The boxes keep their state.
         assert re.findall(r'value="([\w:]+)" checked', page) == ["jobs:read"]
         assert DeviceGrant.objects.get().status == "pending"
         Session.objects.update(methods=["pop", "mfa"])
@@ -107,7 +105,7 @@ class TestDevice:
         assert "oauth:read" not in poll.issued.token.scopes
         assert poll.issued.token.user == alice
 
-    def test_nothing_ticked_approves_nothing(
+    def test_approving_without_a_scope_is_refused(
         self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         form = {"user_code": started.grant.user_code, "intent": "approve"}
@@ -121,7 +119,9 @@ class TestDevice:
         assert answer.status_code == 400
         assert DeviceGrant.objects.get().status == "pending"
 
-    def test_denying(self, alices: Browser, started: devices.DeviceCodes) -> None:
+    def test_denying_gives_no_access(
+        self, alices: Browser, started: devices.DeviceCodes
+    ) -> None:
         form = {"user_code": started.grant.user_code, "intent": "deny"}
         answer = alices.fill("/device", form)
         assert "Denied" in answer.content.decode()
@@ -129,7 +129,9 @@ class TestDevice:
         answer = alices.fill("/device", {**form, "intent": "approve", "scopes": "x"})
         assert answer.status_code == 400
 
-    def test_a_wrong_code_says_so_and_the_sixth_waits(self, alices: Browser) -> None:
+    def test_wrong_codes_are_refused_and_the_sixth_is_rate_limited(
+        self, alices: Browser
+    ) -> None:
         form = {"user_code": "BBBB-BBBB", "intent": "find"}
         for _ in range(5):
             answer = alices.fill("/device", form)
@@ -140,7 +142,7 @@ class TestDevice:
         assert "Too many wrong codes" in alices.fill("/device", form).content.decode()
 
     @pytest.mark.parametrize("typed", ["ABCD-EFGH", "1234-5678", "BCDF", ""])
-    def test_what_is_no_code_is_told_how_one_looks(
+    def test_malformed_input_explains_the_format_of_a_code(
         self, alices: Browser, typed: str
     ) -> None:
         answer = alices.fill("/device", {"user_code": typed, "intent": "find"})
@@ -151,7 +153,7 @@ class TestDevice:
         assert f'value="{typed}"' in page
         assert not SecurityEvent.objects.filter(kind="device_code_wrong").exists()
 
-    def test_a_form_from_elsewhere_approves_nothing(
+    def test_approving_needs_the_csrf_token(
         self, alices: Browser, started: devices.DeviceCodes
     ) -> None:
         form = {"user_code": started.grant.user_code, "intent": "approve"}
@@ -162,7 +164,7 @@ class TestDevice:
 
 
 class TestAccount:
-    def test_a_stranger_reads_what_focus_is(self, browser: Browser) -> None:
+    def test_the_welcome_page_needs_no_sign_in(self, browser: Browser) -> None:
         answer = browser.get("/")
         page = answer.content.decode()
         assert answer.status_code == 200
@@ -176,7 +178,7 @@ class TestAccount:
             assert shown in page
         assert "No app has access" in alices.get("/apps").content.decode()
 
-    def test_what_moved_what_ran_and_who_may(
+    def test_the_overview_shows_activity_jobs_and_apps(
         self,
         alices: Browser,
         alice: User,
@@ -239,7 +241,7 @@ class TestAccount:
         events = SecurityEvent.objects.filter(kind="token_revoked")
         assert events.get().ip == "127.0.0.1"
 
-    def test_an_app_is_limited_and_freed_again(
+    def test_an_apps_limit_is_set_and_removed(
         self, alices: Browser, alice: User, video: App, give: Any, as_alice: APIClient
     ) -> None:
         give(alice, 2000)
@@ -261,7 +263,7 @@ class TestAccount:
         assert "limit reached" in limit("0.5")
         for wrong in ("-1", "many", "1e3", "0.0000001", "9" * 41):
             page = limit(wrong)
-            # One sentence says all, so that none recommends what another refuses.
+            # One text explains every mistake: no advice leads to a second refusal.
             assert "The limit must be a number of credits such as 5, 0.5 or 0" in page
             assert "-2.5" not in page
             assert f'value="{wrong[:40]}"' in page
@@ -269,7 +271,7 @@ class TestAccount:
         assert "has no monthly limit" in limit("")
         assert "You removed an app" in alices.get("/security").content.decode()
 
-    def test_an_app_that_is_not_mine_cannot_be_limited(
+    def test_an_app_without_access_cannot_be_limited(
         self, alices: Browser, video: App
     ) -> None:
         consent = {"limit": "5"}
@@ -277,7 +279,7 @@ class TestAccount:
         assert alices.fill("/security", consent, action=path).status_code == 404
         assert alices.post(path, consent).status_code == 403
 
-    def test_what_happened_is_told_to_its_person_alone(
+    def test_recent_activity_shows_only_the_persons_own_events(
         self, alices: Browser, alice: User, bob: User
     ) -> None:
         tokens.issue(user=alice, name="ci", scopes=[])
@@ -288,7 +290,7 @@ class TestAccount:
         signed_out = Browser().get("/security")
         assert signed_out["Location"] == "/signin?next=%2Fsecurity"
 
-    def test_signing_out_elsewhere_and_here(
+    def test_signing_out_another_session_and_this_one(
         self, alices: Browser, alice: User, bob: User
     ) -> None:
         phone = sessions.begin(
@@ -317,7 +319,7 @@ class TestAccount:
         assert not sessions.live(user=alice).exists()
         assert "One wallet" in alices.get("/").content.decode()
 
-    def test_a_stranger_revokes_nothing(
+    def test_an_anonymous_visitor_revokes_nothing(
         self, browser: Browser, alice: User, video: App
     ) -> None:
         mine = tokens.issue(user=alice, name="ci", scopes=[])

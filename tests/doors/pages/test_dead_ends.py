@@ -1,4 +1,4 @@
-"""Addresses that answer nothing useful still show a page, and say what to do next."""
+"""Addresses without content of their own still show a page with a next step."""
 
 import uuid
 
@@ -20,7 +20,7 @@ def alices(alice: User) -> Browser:
 
 
 def _pages(module: str) -> list[str]:
-    """The addresses that one app serves to people, with an id of nothing in each."""
+    """Return the page addresses of one Django app, with an unknown id in each."""
     found: list[str] = []
     for one in get_resolver().url_patterns:
         if (
@@ -45,10 +45,10 @@ def _filled(pattern: URLPattern) -> str:
 
 
 @pytest.mark.parametrize("module", ["accounts.pages", "payments.pages", "jobs.pages"])
-def test_every_page_address_answers_a_get_with_something_to_read(
+def test_every_address_of_a_page_answers_a_get_with_a_page(
     alices: Browser, module: str
 ) -> None:
-    """A reload after a form, and an address typed by hand, must not end on nothing."""
+    """A reload after a form and an address typed by hand must show a page."""
     addresses = _pages(module)
     assert len(addresses) > 5
     for path in addresses:
@@ -63,7 +63,7 @@ def test_every_page_address_answers_a_get_with_something_to_read(
             assert "Your account" in answer.content.decode(), path
 
 
-def test_a_tool_that_is_gone_says_so(alices: Browser, tool: App) -> None:
+def test_a_tool_that_is_gone_shows_a_message(alices: Browser, tool: App) -> None:
     gone = uuid.UUID(int=0)
     for path in (f"/tools/{gone}", f"/purchases/{gone}", "/tools/nonsense"):
         answer = alices.get(path)
@@ -74,9 +74,7 @@ def test_a_tool_that_is_gone_says_so(alices: Browser, tool: App) -> None:
     assert "Page not found" in answer.content.decode()
 
 
-def test_a_form_of_a_signed_out_person_leads_back_to_its_page(
-    alice: User, tool: App
-) -> None:
+def test_a_form_sent_after_sign_out_returns_to_its_page(alice: User, tool: App) -> None:
     stranger = Browser()
     stranger.get("/tools")
     action = f"/tools/{tool.pk}/buy"
@@ -94,7 +92,7 @@ def test_a_form_of_a_signed_out_person_leads_back_to_its_page(
         assert answer["Location"] == "/signin?next=%2F"
 
 
-def test_a_tool_on_this_machine_must_be_started_first(
+def test_a_local_tool_asks_the_person_to_start_it(
     alices: Browser, alice: User, tool: App
 ) -> None:
     App.objects.update(tool_url="http://localhost:3000/auth/callback")

@@ -1,4 +1,4 @@
-"""/dev/mail shows mails whole in local mode; a production server has no such page."""
+"""/dev/mail shows whole mails in local mode; in production it is not found."""
 
 import logging
 import re
@@ -33,7 +33,7 @@ HERE = {"Host": "localhost"}
 
 
 @pytest.mark.django_db
-def test_a_mailed_link_works_from_the_page(
+def test_a_mailed_link_on_the_page_opens(
     folder: Path, alice: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.handler.addFilter(Scrub())
@@ -46,13 +46,13 @@ def test_a_mailed_link_works_from_the_page(
     assert "alice@example.com" in page
     [link] = re.findall(r'href="http://localhost:8000(/mailbox\?code=[^"]+)"', page)
     assert "Set a new password" in browser.get(link).content.decode()
-    # The log leads there, and stays without the code.
+    # The log contains the page's address but not the code.
     assert "/dev/mail" in caplog.text
     assert link.partition("code=")[2] not in caplog.text
 
 
 @pytest.mark.django_db
-def test_what_a_mail_says_is_text_and_never_markup(folder: Path) -> None:
+def test_a_mail_is_shown_as_text(folder: Path) -> None:
     EmailMessage("<b>x</b>", "<script>alert(1)</script>", to=["a@example.com"]).send()
     page = Client().get("/dev/mail", headers=HERE).content.decode()
     assert "&lt;script&gt;" in page
@@ -60,7 +60,7 @@ def test_what_a_mail_says_is_text_and_never_markup(folder: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_files_are_private_and_only_the_newest_stay(
+def test_mail_files_are_private_and_limited(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_mail, "KEPT", 2)
@@ -117,7 +117,7 @@ print(settings.EMAIL_BACKEND)
 def test_only_a_local_server_on_a_local_address_has_the_page(
     tmp_path: Path, local: bool, address: str, status: str
 ) -> None:
-    """The settings of a server are read by a process of their own."""
+    """A separate process reads the settings of the server."""
     if local:
         (tmp_path / "env").write_text("")
     environment = processes.environment() | {

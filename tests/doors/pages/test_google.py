@@ -1,4 +1,4 @@
-"""Google on our own pages: signing in, going on to an app, linking and unlinking."""
+"""Google on our own pages: sign-in, sign-in for an app, linking and unlinking."""
 
 import re
 from typing import Any
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def send(browser: Browser, query: str = "") -> str:
-    """Press "Continue with Google"; where that leads."""
+    """Press "Continue with Google" and return the redirect's address."""
     html = browser.get(f"/signin?{query}").content.decode()
     [form] = re.findall(
         r"<form[^>]*>(?:(?!</form>).)*value=\"google\"", html, re.DOTALL
@@ -36,7 +36,7 @@ def come_back(browser: Browser, url: str, **person: Any) -> Any:
 
 
 class TestSignIn:
-    def test_it_ends_in_a_browser_session(self, google: str) -> None:
+    def test_sign_in_with_google_opens_a_browser_session(self, google: str) -> None:
         browser = Browser()
         url = send(browser)
         assert googling.query_of(url)["redirect_uri"].endswith("/signin/google")
@@ -47,7 +47,9 @@ class TestSignIn:
         assert (session.kind, session.methods) == ("browser", ["fed"])
         assert browser.get("/api/sessionToken").status_code == 200
 
-    def test_it_honours_next_and_redirect_to(self, google: str, video: App) -> None:
+    def test_sign_in_with_google_keeps_next_and_redirect_to(
+        self, google: str, video: App
+    ) -> None:
         browser = Browser()
         answer = come_back(browser, send(browser, "next=/device"))
         assert answer["Location"] == "/device"
@@ -57,7 +59,7 @@ class TestSignIn:
         assert answer["Location"].startswith(f"{TARGET}&token=")
         assert answer["Referrer-Policy"] == "no-referrer"
 
-    def test_an_app_that_was_taken_off_meanwhile_is_not_gone_to(
+    def test_an_app_removed_during_the_sign_in_gets_no_redirect(
         self, google: str, video: App
     ) -> None:
         browser = Browser()
@@ -65,21 +67,23 @@ class TestSignIn:
         App.objects.update(active=False)
         assert come_back(browser, url)["Location"] == "/"
 
-    def test_there_is_no_button_without_google(self, settings: Any) -> None:
+    def test_the_button_needs_a_configured_google(self, settings: Any) -> None:
         settings.GOOGLE_CLIENT_ID = ""
         assert "Google" not in Browser().get("/signin").content.decode()
 
-    def test_the_form_may_end_at_google(self, google: str) -> None:
+    def test_the_policy_allows_the_form_to_redirect_to_google(
+        self, google: str
+    ) -> None:
         policy = Browser().get("/signin")["Content-Security-Policy"]
         assert f"form-action 'self' {google};" in policy
 
-    def test_a_link_from_elsewhere_begins_nothing(self, google: str) -> None:
+    def test_a_link_cannot_start_the_sign_in(self, google: str) -> None:
         form = {"intent": "google"}
         assert Client(enforce_csrf_checks=True).post("/signin", form).status_code == 403
 
 
 class TestRefusals:
-    def test_a_no_at_google_is_a_page_that_leads_back(
+    def test_a_cancelled_sign_in_shows_a_page_with_a_link_back(
         self, google: str, video: App
     ) -> None:
         browser = Browser()
@@ -90,13 +94,13 @@ class TestRefusals:
         assert "/signin?redirect_to=https%3A%2F%2Fvideo.example.com" in page
         assert not Session.objects.exists()
 
-    def test_a_state_that_is_none(self, google: str) -> None:
+    def test_an_unknown_state_is_refused(self, google: str) -> None:
         for query in ({}, {"state": "x"}, {"state": "A" * 43, "code": "x"}):
             answer = Browser().get(CALLBACK, query)
             assert answer.status_code == 400
             assert "Start again" in answer.content.decode()
 
-    def test_the_other_doors_states_do_not_fit(self, google: str) -> None:
+    def test_a_state_of_another_flow_is_refused(self, google: str) -> None:
         said = Client().post(
             "/api/auth/oauth/initiate/",
             {"provider": "google"},
@@ -105,14 +109,14 @@ class TestRefusals:
         query = googling.answer(said.json()["auth_url"])
         assert Browser().get(CALLBACK, query).status_code == 400
 
-    def test_what_cannot_be_verified_lets_nobody_in(self, google: str) -> None:
+    def test_an_unverified_token_opens_no_session(self, google: str) -> None:
         for mode in ("wrong_nonce", "alg_none", "token_500"):
             browser = Browser()
             answer = come_back(browser, send(browser), mode=mode)
             assert answer.status_code == 400
         assert not User.objects.exists()
 
-    def test_another_browser_is_asked_first(self, google: str) -> None:
+    def test_another_browser_must_confirm_the_sign_in(self, google: str) -> None:
         query = googling.answer(send(Browser()))
         victim = Browser()
         page = victim.get(CALLBACK, query).content.decode()
@@ -131,7 +135,7 @@ class TestRefusals:
         assert answer.status_code == 400
         assert "This account is closed." in answer.content.decode()
 
-    def test_a_proven_email_of_somebody_else_is_not_linked(
+    def test_a_verified_email_of_another_account_is_not_linked(
         self, google: str, alice: User
     ) -> None:
         User.objects.update(email_verified_at=alice.created_at)
@@ -146,7 +150,7 @@ class TestLinking:
         answer = browser.fill("/security", {}, "/identities/google/link")
         return come_back(browser, answer["Location"], **person)
 
-    def test_linked_used_and_unlinked(self, google: str, alice: User) -> None:
+    def test_google_is_linked_used_and_unlinked(self, google: str, alice: User) -> None:
         browser = Browser()
         browser.sign_in()
         answer = self._link(browser)
@@ -163,7 +167,9 @@ class TestLinking:
         assert not Identity.objects.exists()
         assert "can no longer sign in" in browser.get("/security").content.decode()
 
-    def test_a_bare_security_key_links_none(self, google: str, alice: User) -> None:
+    def test_a_sign_in_without_user_verification_cannot_link(
+        self, google: str, alice: User
+    ) -> None:
         browser = Browser()
         browser.sign_in()
         Session.objects.update(methods=["pop"])
@@ -196,7 +202,9 @@ class TestLinking:
         assert victim.get(CALLBACK, query).status_code == 400
         assert not Identity.objects.exists()
 
-    def test_the_last_way_in_stays(self, google: str, alice: User) -> None:
+    def test_the_last_sign_in_method_cannot_be_unlinked(
+        self, google: str, alice: User
+    ) -> None:
         browser = Browser()
         come_back(browser, send(browser))
         row = Identity.objects.get()
@@ -205,7 +213,7 @@ class TestLinking:
         assert "Google is the only way into your account." in page
         assert Identity.objects.get() == row
 
-    def test_anothers_link_is_not_mine_to_unlink(
+    def test_a_link_of_another_account_cannot_be_unlinked(
         self, google: str, alice: User
     ) -> None:
         first = Browser()
@@ -217,7 +225,7 @@ class TestLinking:
         assert [it.pk for it in identities.linked_identities(user=row.user)] == [row.pk]
 
 
-def test_the_front_ends_page_says_that_it_worked(client: Client) -> None:
+def test_the_front_ends_page_confirms_the_sign_in(client: Client) -> None:
     answer = client.get("/auth/callback?ticket=x")
     assert "You are signed in" in answer.content.decode()
     assert answer["Referrer-Policy"] == "no-referrer"

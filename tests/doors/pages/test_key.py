@@ -1,4 +1,4 @@
-"""Tokens and keys on /security: made, shown once, refused, ended."""
+"""Tokens and keys on /security: creation, display once, refusals, revocation."""
 
 import re
 from typing import Any
@@ -37,7 +37,9 @@ def shown(answer: Any, spelling: str) -> str:
     return str(secret)
 
 
-def test_a_token_is_made_shown_once_and_works(member: Browser, alice: User) -> None:
+def test_a_token_is_created_shown_once_and_accepted(
+    member: Browser, alice: User
+) -> None:
     secret = shown(member.fill(PAGE, TOKEN, "/tokens"), "focus_pat_")
     token = tokens.find(secret=secret)
     assert (token.user, token.name) == (alice, "ci")
@@ -47,11 +49,11 @@ def test_a_token_is_made_shown_once_and_works(member: Browser, alice: User) -> N
     assert secret not in page
     assert f"focus_pat_…{secret[-4:]}" in page
     made = Client().get("/api/wallet", headers={"Authorization": f"Bearer {secret}"})
-    assert made.status_code == 403  # It lacks wallet:read, and is one of ours.
+    assert made.status_code == 403  # The token is valid but lacks wallet:read.
 
 
 @pytest.mark.parametrize("days", ["", "90"])
-def test_a_key_is_made_shown_once_works_and_is_revoked(
+def test_a_key_is_created_shown_once_accepted_and_revoked(
     member: Browser, alice: User, days: str
 ) -> None:
     secret = shown(member.fill(PAGE, {**KEY, "days": days}, "/keys"), "sk_live_")
@@ -91,7 +93,7 @@ def test_a_key_is_made_shown_once_works_and_is_revoked(
         ("/keys", {**KEY, "days": "soon"}, "Expires:"),
     ],
 )
-def test_what_cannot_be_made_is_told(
+def test_an_invalid_form_is_explained(
     member: Browser, action: str, form: dict[str, Any], says: str
 ) -> None:
     answer = member.fill(PAGE, form, action)
@@ -101,8 +103,8 @@ def test_what_cannot_be_made_is_told(
     assert not UserKey.objects.exists()
 
 
-def test_a_refused_form_comes_back_as_it_was_filled_in(member: Browser) -> None:
-    """Most of all its boxes: an unticked permission must not come back ticked."""
+def test_a_refused_form_keeps_its_values(member: Browser) -> None:
+    """A permission that the person unticked must stay unticked."""
     form = {"name": " ", "scopes": ["jobs:read", "oauth:read"], "days": "7"}
     page = member.fill(PAGE, form, "/tokens").content.decode()
     boxes = re.findall(r'name="scopes" value="([\w:]+)"( checked)?', page)
@@ -117,10 +119,10 @@ def test_a_refused_form_comes_back_as_it_was_filled_in(member: Browser) -> None:
 
 
 @pytest.mark.parametrize(("action", "form"), [("/tokens", TOKEN), ("/keys", KEY)])
-def test_a_passkey_that_asked_for_nothing_makes_none(
+def test_a_sign_in_without_user_verification_creates_no_token_or_key(
     member: Browser, action: str, form: dict[str, Any]
 ) -> None:
-    """The rule that the API has: whoever picked a security key up may look around."""
+    """As in the API: a found security key without a PIN must give no lasting access."""
     Session.objects.update(methods=["pop"])
     refused = member.fill(PAGE, form, action).content.decode()
     assert "before you add a passkey, token or key" in refused
@@ -130,7 +132,7 @@ def test_a_passkey_that_asked_for_nothing_makes_none(
 
 
 @pytest.mark.parametrize(("action", "form"), [("/tokens", TOKEN), ("/keys", KEY)])
-def test_another_site_and_a_stranger_make_none(
+def test_creating_needs_the_csrf_token_and_a_session(
     member: Browser, action: str, form: dict[str, Any]
 ) -> None:
     assert member.post(action, form).status_code == 403
@@ -140,7 +142,9 @@ def test_another_site_and_a_stranger_make_none(
     assert not UserKey.objects.exists()
 
 
-def test_nobody_sees_or_ends_a_key_of_anothers(member: Browser, bob: User) -> None:
+def test_keys_of_another_account_are_hidden_and_cannot_be_revoked(
+    member: Browser, bob: User
+) -> None:
     key = user_keys.issue(user=bob, name="bobs server").key
     assert "bobs server" not in text(member)
     member.fill(PAGE, {}, f"/keys/{key.pk}/revoke")
@@ -150,7 +154,7 @@ def test_nobody_sees_or_ends_a_key_of_anothers(member: Browser, bob: User) -> No
     assert not SecurityEvent.objects.filter(kind="user_key_revoked").exists()
 
 
-def test_a_name_is_only_text(member: Browser) -> None:
+def test_a_name_is_escaped(member: Browser) -> None:
     name = "<img src=x onerror=alert(1)>"
     made = member.fill(PAGE, {**KEY, "name": name}, "/keys").content.decode()
     assert name not in made
@@ -158,7 +162,9 @@ def test_a_name_is_only_text(member: Browser) -> None:
     assert "&lt;img" in text(member)
 
 
-def test_making_is_limited(real_limits: None, member: Browser, settings: Any) -> None:
+def test_creating_is_rate_limited(
+    real_limits: None, member: Browser, settings: Any
+) -> None:
     told = [member.fill(PAGE, KEY, "/keys") for _ in range(25)]
     answers = [answer.status_code for answer in told]
     assert set(answers) == {200, 429}

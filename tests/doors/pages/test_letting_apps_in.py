@@ -1,4 +1,4 @@
-"""Where a person lets an app in: the limit that is suggested, and coming back."""
+"""Allowing an app: the suggested monthly limit, and allowing a revoked app again."""
 
 from datetime import timedelta
 from typing import Any
@@ -51,7 +51,7 @@ class TestLandingToken:
         for path in ("/api/tokens", "/api/apps", "/api/sessions", "/v1/api-keys"):
             assert client.get(path).status_code == 403, path
 
-    def test_our_own_front_end_gets_the_whole_account(
+    def test_our_own_front_end_gets_an_unbound_token(
         self, alices: Browser, settings: Any
     ) -> None:
         settings.FRONTEND_URL = "https://front.example"
@@ -69,7 +69,9 @@ class TestSuggestedLimit:
         assert "No limit" in page
         assert 'name="monthly_limit"' in text(Browser().get("/signin?create", WISH))
 
-    def test_our_own_pages_do_not(self, settings: Any, db: None) -> None:
+    def test_a_sign_in_for_our_own_pages_suggests_no_limit(
+        self, settings: Any, db: None
+    ) -> None:
         settings.FRONTEND_URL = "https://front.example"
         for wish in ({}, {"redirect_to": "https://front.example/x"}):
             assert 'id="monthly-limit"' not in text(Browser().get("/signin", wish))
@@ -91,7 +93,7 @@ class TestSuggestedLimit:
         token_of(Browser().sign_in(**WISH, **form))
         assert limit_of(alice, video) == limit
 
-    def test_creating_an_account_does_too(self, video: App) -> None:
+    def test_creating_an_account_sets_the_limit_too(self, video: App) -> None:
         form = {
             "email": "new@example.com",
             "password": "password123",
@@ -110,7 +112,7 @@ class TestSuggestedLimit:
         assert limit_of(alice, video) == 5 * MICRO
 
     @pytest.mark.parametrize("typed", ["-1", "many", "0.0000001"])
-    def test_a_wrong_one_is_said_before_anybody_is_signed_in(
+    def test_an_invalid_limit_is_refused_before_the_sign_in(
         self, alice: User, video: App, typed: str
     ) -> None:
         answer = Browser().sign_in(**WISH, monthly_limit=typed)
@@ -118,7 +120,7 @@ class TestSuggestedLimit:
         assert "The limit must" in text(answer)
         assert not Session.objects.exists()
 
-    def test_the_apps_page_suggests_one_and_offers_none(
+    def test_the_apps_page_suggests_a_limit_and_can_remove_it(
         self, alices: Browser, alice: User, video: App
     ) -> None:
         consents.grant(user=alice, app_id=video.pk)
@@ -140,7 +142,7 @@ class TestComingBack:
         consents.grant(user=alice, app_id=video.pk)
         consents.revoke(user=alice, app_id=video.pk)
 
-    def test_a_link_asks_and_hands_nothing_over(
+    def test_a_link_to_a_revoked_app_asks_and_sends_no_token(
         self, alices: Browser, alice: User, video: App
     ) -> None:
         answer = alices.get("/signin", WISH)
@@ -152,7 +154,7 @@ class TestComingBack:
         )
         assert Consent.objects.get().revoked_at is not None
 
-    def test_the_persons_yes_lets_the_app_back_in_with_a_limit(
+    def test_allowing_a_revoked_app_again_sets_its_limit(
         self, alices: Browser, alice: User, video: App
     ) -> None:
         page = f"/signin?redirect_to={TARGET}"
@@ -162,13 +164,15 @@ class TestComingBack:
         assert Consent.objects.get().revoked_at is None
         assert limit_of(alice, video) == 30 * MICRO
 
-    def test_signing_in_for_it_asks_too(self, alice: User, video: App) -> None:
+    def test_signing_in_for_a_revoked_app_asks_too(
+        self, alice: User, video: App
+    ) -> None:
         browser = Browser()
         answer = browser.sign_in(**WISH)
         assert answer["Location"].startswith("/signin?redirect_to=")
         assert "Allow Focus Video again?" in text(browser.get(answer["Location"]))
 
-    def test_a_wrong_limit_lets_nothing_in(self, alices: Browser) -> None:
+    def test_an_invalid_limit_does_not_allow_the_app(self, alices: Browser) -> None:
         form = {**WISH, "intent": "allow", "monthly_limit": "many"}
         answer = alices.fill(f"/signin?redirect_to={TARGET}", form, "/signin")
         assert answer.status_code == 400
@@ -190,9 +194,7 @@ class TestComingBack:
         assert alices.sign_in_again(**WISH).status_code == 302
         token_of(alices.fill(page, form, "/signin"))
 
-    def test_without_a_sign_in_or_the_forms_token_nothing_happens(
-        self, alices: Browser
-    ) -> None:
+    def test_allowing_needs_a_session_and_the_csrf_token(self, alices: Browser) -> None:
         form = {**WISH, "intent": "allow"}
         assert alices.post("/signin", form).status_code == 403
         answer = Browser().fill("/signin", form)

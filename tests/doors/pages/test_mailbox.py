@@ -1,4 +1,4 @@
-"""Forgotten passwords and unproven addresses, on their pages."""
+"""The pages of password reset and email verification."""
 
 import re
 from typing import Any
@@ -37,7 +37,7 @@ def forgotten(browser: Browser, email: str = "alice@example.com") -> Any:
 
 
 class TestForgotten:
-    def test_a_new_password_by_mail(self, alice: User) -> None:
+    def test_a_mailed_link_sets_a_new_password(self, alice: User) -> None:
         User.objects.update(email_verified_at=timezone.now())
         thief, browser = Browser(), Browser()
         thief.sign_in()
@@ -55,15 +55,15 @@ class TestForgotten:
         assert Browser().sign_in().status_code == 400
         assert Browser().sign_in(password=NEW).status_code == 302
 
-    def test_the_answer_is_the_same_for_everybody(self, alice: User) -> None:
+    def test_the_response_is_the_same_for_every_address(self, alice: User) -> None:
         pages = set()
-        for email in ("alice@example.com", "nobody@example.com", "nonsense", ""):
+        for email in ("alice@example.com", "unknown@example.com", "nonsense", ""):
             answer = forgotten(Browser(), email)
             assert answer.status_code == 200
             pages.add(re.sub(r'value="\w+"', "", answer.content.decode()))
         assert len(pages) == 1
 
-    def test_an_unproven_account_is_taken_over_knowingly(self, alice: User) -> None:
+    def test_claiming_an_unverified_account_shows_a_warning(self, alice: User) -> None:
         browser = Browser()
         forgotten(browser)
         path = path_in_mail()
@@ -73,10 +73,10 @@ class TestForgotten:
         browser.fill(path, form)
         assert "verified</span>" in browser.get("/security").content.decode()
 
-    def test_with_an_unproven_account_its_webhooks_end(
+    def test_claiming_an_unverified_account_deletes_its_webhooks(
         self, alice: User, bob: User
     ) -> None:
-        """Whoever waited there must not go on hearing of its apps."""
+        """An attacker who opened the account must receive no more of its events."""
         before = User.objects.get(pk=alice.pk)
         planted, others = webhooks.made(alice), webhooks.made(bob)
         [waiting] = webhooks.told(planted)
@@ -89,13 +89,13 @@ class TestForgotten:
         assert planted.deleted_at is not None
         assert bytes(planted.secret) == b""
         assert webhooks.now(waiting).state == "canceled"
-        # A request that was believed before adds none afterwards.
+        # A request authenticated before the claim adds no endpoint after it.
         with pytest.raises(TokenEnded):
             webhooks.made(before)
         others.refresh_from_db()
         assert others.deleted_at is None
 
-    def test_a_proven_account_keeps_its_webhooks(self, alice: User) -> None:
+    def test_a_verified_account_keeps_its_webhooks(self, alice: User) -> None:
         User.objects.update(email_verified_at=timezone.now())
         kept = webhooks.made(alice)
         browser = Browser()
@@ -106,7 +106,9 @@ class TestForgotten:
         kept.refresh_from_db()
         assert kept.deleted_at is None
 
-    def test_a_weak_password_is_said_and_may_be_mended(self, alice: User) -> None:
+    def test_a_weak_password_is_refused_and_the_link_stays_valid(
+        self, alice: User
+    ) -> None:
         browser = Browser()
         forgotten(browser)
         path = path_in_mail()
@@ -116,7 +118,7 @@ class TestForgotten:
         assert "8 to 256 characters" in answer.content.decode()
         assert browser.fill(path, {**form, "password": NEW}).status_code == 302
 
-    def test_a_dead_link_says_so(self, alice: User) -> None:
+    def test_an_invalid_link_is_explained(self, alice: User) -> None:
         browser = Browser()
         for path in ("/mailbox", "/mailbox?code=x", f"/mailbox?code={'A' * 43}"):
             answer = browser.get(path)
@@ -124,7 +126,7 @@ class TestForgotten:
             assert "This link does not work" in answer.content.decode()
 
     @pytest.mark.usefixtures("real_limits")
-    def test_ten_a_minute(self, alice: User) -> None:
+    def test_requests_are_limited_to_ten_a_minute(self, alice: User) -> None:
         browser = Browser()
         for _ in range(10):
             assert forgotten(browser).status_code == 200
@@ -134,7 +136,9 @@ class TestForgotten:
         assert MailboxProof.objects.exclude(due_at=None).count() == 3
 
     @pytest.mark.usefixtures("real_limits")
-    def test_too_many_requests_do_not_call_a_good_link_dead(self, alice: User) -> None:
+    def test_a_rate_limited_request_does_not_call_the_link_invalid(
+        self, alice: User
+    ) -> None:
         browser = Browser()
         forgotten(browser)
         path = path_in_mail()
@@ -148,7 +152,7 @@ class TestForgotten:
         assert "This link does not work" not in page
         assert f'href="{path}"' in page
 
-    def test_a_form_from_elsewhere_asks_for_nothing(self, alice: User) -> None:
+    def test_requesting_a_link_needs_the_csrf_token(self, alice: User) -> None:
         answer = Browser().post("/forgot", {"email": "alice@example.com"})
         assert answer.status_code == 403
         assert not MailboxProof.objects.exists()
@@ -162,7 +166,9 @@ class TestVerifying:
         browser.fill("/security", {}, "/email/verify")
         return browser
 
-    def test_in_the_browser_that_asked(self, alices: Browser) -> None:
+    def test_the_link_verifies_in_the_browser_of_the_session(
+        self, alices: Browser
+    ) -> None:
         path = path_in_mail()
         assert "Verify your email</h1>" in alices.get(path).content.decode()
         assert not User.objects.exclude(email_verified_at=None).exists()
@@ -171,8 +177,10 @@ class TestVerifying:
         assert "verified</span>" in alices.get("/security").content.decode()
         assert Session.objects.filter(revoked_at=None).count() == 1
 
-    def test_elsewhere_it_verifies_nothing(self, alices: Browser, bob: User) -> None:
-        """The squatter asked; the owner of the mailbox clicks, to be helpful."""
+    def test_the_link_verifies_nothing_in_another_browser(
+        self, alices: Browser, bob: User
+    ) -> None:
+        """An attacker requested the link, and the owner of the mailbox opens it."""
         path = path_in_mail()
         owner, other = Browser(), Browser()
         other.sign_in(email="bob@example.com", password="bob's password")
@@ -183,14 +191,14 @@ class TestVerifying:
             form = {"code": code_of(path), "intent": "verify"}
             assert browser.fill(path, form).status_code == 400
         assert not User.objects.exclude(email_verified_at=None).exists()
-        # Or takes it over, and the squatter is out.
+        # A claim of the account ends the attacker's access.
         form = {"code": code_of(path), "password": NEW, "intent": "set"}
         assert owner.fill(path, form).status_code == 302
         assert alices.get("/api/sessionToken").status_code == 401
         assert Browser().sign_in().status_code == 400
         assert Browser().sign_in(password=NEW).status_code == 302
 
-    def test_signing_in_first_leads_back_to_it(self, alices: Browser) -> None:
+    def test_the_sign_in_returns_to_the_link(self, alices: Browser) -> None:
         path = path_in_mail()
         browser = Browser()
         page = browser.get(path).content.decode()
@@ -208,7 +216,7 @@ class TestVerifying:
         assert f'value="{path}"' in Browser().get(sign_in).content.decode()
         assert "Verify this address" in browser.get(path).content.decode()
 
-    def test_once_is_enough(self, alices: Browser) -> None:
+    def test_a_verified_address_needs_no_second_link(self, alices: Browser) -> None:
         path = path_in_mail()
         alices.fill(path, {"code": code_of(path), "intent": "verify"})
         page = alices.get("/security").content.decode()

@@ -1,4 +1,4 @@
-"""Passkeys on our own pages: signing in by form, adding by cookie, removing."""
+"""Passkeys on our own pages: sign-in by form, adding by session, removal."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def key(alice: User) -> Authenticator:
 
 
 def filled(key: Authenticator, **said: Any) -> dict[str, str]:
-    """The form as our script fills it in."""
+    """Return the form as our script fills it in."""
     options = begin(APIClient(), SIGN_IN)
     return {
         "intent": "passkey",
@@ -58,7 +58,7 @@ def test_signing_in_by_passkey_opens_the_browser_s_session(
     assert browser.get("/api/sessionToken").status_code == 200
 
 
-def test_and_leads_to_the_app_that_asked(
+def test_signing_in_by_passkey_redirects_to_the_app(
     browser: Browser, video: App, key: Authenticator
 ) -> None:
     form = {**filled(key), "redirect_to": TARGET}
@@ -82,7 +82,7 @@ def test_and_leads_to_the_app_that_asked(
     ],
     ids=lambda wrong: str(wrong)[:30],
 )
-def test_a_form_that_proves_nothing(
+def test_a_form_without_a_valid_credential_is_refused(
     browser: Browser, key: Authenticator, wrong: dict[str, str]
 ) -> None:
     answer = browser.fill("/signin", {**filled(key), **wrong})
@@ -91,7 +91,7 @@ def test_a_form_that_proves_nothing(
     assert not Session.objects.filter(kind="browser").exists()
 
 
-def test_a_form_from_elsewhere_signs_nobody_in(
+def test_signing_in_by_passkey_needs_the_csrf_token(
     browser: Browser, key: Authenticator
 ) -> None:
     assert browser.post("/signin", filled(key)).status_code == 403
@@ -99,7 +99,7 @@ def test_a_form_from_elsewhere_signs_nobody_in(
     assert answer.status_code == 400
 
 
-def test_without_redis_the_page_says_to_come_back(
+def test_without_redis_the_page_asks_to_retry_later(
     browser: Browser, key: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     form = filled(key)
@@ -110,9 +110,7 @@ def test_without_redis_the_page_says_to_come_back(
     assert answer["Retry-After"] == "1"
 
 
-def test_the_account_page_adds_by_the_browser_s_session(
-    alices: Browser, alice: User
-) -> None:
+def test_a_browser_session_adds_a_passkey(alices: Browser, alice: User) -> None:
     made = Authenticator()
     ours: dict[str, Any] = {
         "content_type": JSON,
@@ -135,7 +133,7 @@ def test_the_account_page_adds_by_the_browser_s_session(
     assert Passkey.objects.get().user == alice
 
 
-def test_a_page_lists_and_removes_one_s_own(
+def test_the_page_lists_and_removes_own_passkeys_only(
     alices: Browser, bob: User, key: Authenticator
 ) -> None:
     theirs = Authenticator()

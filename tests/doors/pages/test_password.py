@@ -1,4 +1,4 @@
-"""/security/password: the current password or a fresh sign-in changes it, once."""
+"""/security/password: a change needs the current password or a recent sign-in."""
 
 import re
 from datetime import timedelta
@@ -35,14 +35,14 @@ def change(browser: Browser, *, current: str = PASSWORD, new: str = NEW) -> Any:
 
 
 def invalid_fields(answer: Any) -> list[str]:
-    """The names of the fields that the page marks as wrong."""
+    """Return the names of the fields that the page marks as invalid."""
     html = answer.content.decode()
     fields = re.findall(r"<input[^>]*>", html)
     marked = [it for it in fields if 'aria-invalid="true"' in it]
     return [re.findall(r'name="(\w+)"', it)[0] for it in marked]
 
 
-def test_the_security_page_and_its_mails_lead_to_the_form(alices: Browser) -> None:
+def test_the_security_page_links_to_the_form(alices: Browser) -> None:
     assert f'href="{PAGE}"' in alices.get("/security").content.decode()
     page = alices.get(PAGE).content.decode()
     assert "Change your password" in page
@@ -135,13 +135,13 @@ class TestWithoutAPassword:
         browser.sign_in()
         alice.set_unusable_password()
         alice.save()
-        # Django's own session keeps a hash of the password.
+        # Django's session contains a hash of the password.
         client_session = browser.session
         client_session["_auth_user_hash"] = alice.get_session_auth_hash()
         client_session.save()
         return browser
 
-    def test_a_fresh_sign_in_sets_the_first_one(
+    def test_a_recent_sign_in_sets_the_first_password(
         self, alices: Browser, alice: User
     ) -> None:
         assert (
@@ -157,7 +157,7 @@ class TestWithoutAPassword:
         )
         assert SecurityEvent.objects.filter(kind="password_set", user=alice).exists()
         assert Browser().sign_in(password=NEW).status_code == 302
-        # From now on it is asked for.
+        # Later changes need this password.
         assert 'name="current"' in alices.get(PAGE).content.decode()
 
     def test_an_old_sign_in_must_be_repeated(self, alices: Browser) -> None:
@@ -168,7 +168,9 @@ class TestWithoutAPassword:
         assert answer["Location"].startswith("/signin?again=1")
         assert Browser().sign_in(password=NEW).status_code == 400
 
-    def test_a_weak_sign_in_must_be_repeated(self, alices: Browser) -> None:
+    def test_a_sign_in_without_user_verification_must_be_repeated(
+        self, alices: Browser
+    ) -> None:
         Session.objects.update(methods=["pop"])
         answer = alices.get(PAGE)
         assert answer.status_code == 403
@@ -180,7 +182,7 @@ class TestWithoutAPassword:
         form = {"next": f"/signin?next={PAGE}"}
         assert alices.fill(PAGE, form, "/signout")["Location"] == form["next"]
 
-    def test_without_an_email_none_is_offered(
+    def test_an_account_without_an_email_cannot_set_a_password(
         self, alices: Browser, alice: User
     ) -> None:
         User.objects.update(email=None)
@@ -189,7 +191,7 @@ class TestWithoutAPassword:
         assert alices.get(PAGE)["Location"] == "/security#password"
 
 
-def test_a_stranger_and_a_bearer_token_cannot_use_the_page(alice: User) -> None:
+def test_the_page_needs_a_browser_session(alice: User) -> None:
     opened = sessions.begin(user=alice, client="x", access_seconds=60, methods=["pwd"])
     token = tokens.issue(user=alice, name="x", scopes=["account:read"])
     for secret in ("", opened.access_token, token.secret):
@@ -199,7 +201,7 @@ def test_a_stranger_and_a_bearer_token_cannot_use_the_page(alice: User) -> None:
     assert Browser().sign_in().status_code == 302
 
 
-def test_a_form_from_elsewhere_changes_nothing(alices: Browser) -> None:
+def test_changing_needs_the_csrf_token(alices: Browser) -> None:
     answer = alices.post(PAGE, {"current": PASSWORD, "new": NEW})
     assert answer.status_code == 403
     assert Browser().sign_in().status_code == 302

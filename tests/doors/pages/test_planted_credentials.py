@@ -1,4 +1,4 @@
-"""The trojan: an account opened with somebody else's email, waiting for its owner."""
+"""Account pre-hijacking: an attacker opens an account with a victim's email."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 
 def seen_as(client: Any, path: str = "/api/wallet") -> str | None:
-    """Whose account a credential opens, by email; None where it opens nothing."""
+    """Return the email of the account that a credential opens, or None."""
     answer = client.get(path)
     if answer.status_code != 200:
         return None
@@ -64,12 +64,12 @@ def test_nothing_planted_reaches_the_owners_account(
     owner = User.objects.with_email(EMAIL).get()
     assert owner != squatter
 
-    # His sign-ins are over.
+    # The attacker's sessions have ended.
     assert seen_as(bearer(opened.access_token)) is None
     again = APIClient().post(REFRESH, {"refresh": opened.refresh_token})
     assert again.status_code == 400
     assert Browser().sign_in(email=EMAIL, password=PASSWORD).status_code == 400
-    # His tokens and keys open what he opened, which has the email no more.
+    # His tokens and keys open only his account, which has lost the email.
     assert _is_his(bearer(pat.secret), squatter)
     answer = APIClient(headers={"X-Api-Key": key.secret}).get("/v1/auth/me")
     assert EMAIL not in answer.content.decode()
@@ -77,7 +77,7 @@ def test_nothing_planted_reaches_the_owners_account(
         answer = ceremonies.sign_in(authenticator)
         assert answer.json()["user"]["id"] == str(squatter.pk)
         assert answer.json()["user"]["email"] is None
-    # And she has none of it.
+    # The owner's account has none of them.
     assert not owner.has_usable_password()
     assert not tokens.live(user=owner).exists()
     assert not user_keys.live(user=owner).exists()

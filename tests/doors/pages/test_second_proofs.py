@@ -1,4 +1,4 @@
-"""What changes who may act for an account asks for a sign-in of the last 10 minutes."""
+"""Changes of who may act for an account need a sign-in of the last 10 minutes."""
 
 import uuid
 from datetime import timedelta
@@ -47,7 +47,7 @@ def age(minutes: float) -> None:
 
 @pytest.fixture
 def own(alice: User) -> dict[str, Any]:
-    """Something of each kind that a form of ours can change."""
+    """Create one row of each kind that our forms can change."""
     offer = partner_apps.Offer(price_micro=0, url="https://mine.example/cb")
     key = tools.publish(owner=alice, slug="mine", name="Mine", offer=offer).key
     sold = partner_apps.create(slug="sold", offer=offer)
@@ -86,7 +86,7 @@ def now() -> Any:
 
 
 def forms(own: dict[str, Any]) -> list[tuple[str, str, dict[str, str]]]:
-    """Page, address, form: everything that changes who may act for the account."""
+    """Return page, address and form of each change of who may act for the account."""
     key, hook, other = own["key"], own["hook"], own["other"]
     vendor = f"/vendor/{key.app_id}"
     offer = {"name": "X", "price": "1", "url": "https://elsewhere.example/cb"}
@@ -139,7 +139,7 @@ def counts() -> dict[str, Any]:
     return found
 
 
-def test_after_ten_minutes_each_form_leads_to_the_sign_in(
+def test_after_ten_minutes_each_form_redirects_to_the_sign_in(
     alices: Browser, alice: User, own: dict[str, Any]
 ) -> None:
     age(10.5)
@@ -154,7 +154,9 @@ def test_after_ten_minutes_each_form_leads_to_the_sign_in(
     assert budgets.limit_of(user=alice, app=own["other"]) == 5 * MICRO
 
 
-def test_within_ten_minutes_none_does(alices: Browser, own: dict[str, Any]) -> None:
+def test_within_ten_minutes_no_form_redirects(
+    alices: Browser, own: dict[str, Any]
+) -> None:
     age(9.5)
     for page, path, form in forms(own):
         answer = alices.fill(page, form, path)
@@ -162,7 +164,7 @@ def test_within_ten_minutes_none_does(alices: Browser, own: dict[str, Any]) -> N
         assert answer.status_code in (200, 302, 400), path
 
 
-def test_what_takes_power_away_does_not_ask(
+def test_revoking_needs_no_second_proof(
     alices: Browser, alice: User, own: dict[str, Any]
 ) -> None:
     token = tokens.issue(user=alice, name="x", scopes=["jobs:read"]).token
@@ -186,7 +188,9 @@ def test_what_takes_power_away_does_not_ask(
     assert not consents.is_granted(user_id=alice.pk, app_id=other.pk)
 
 
-def test_signing_in_again_leads_back_and_counts(alices: Browser, alice: User) -> None:
+def test_signing_in_again_returns_to_the_form_and_is_enough(
+    alices: Browser, alice: User
+) -> None:
     age(60)
     before = alices.cookies["focus_session"].value
     page = alices.get("/signin?again=1&next=/security")
@@ -202,7 +206,7 @@ def test_signing_in_again_leads_back_and_counts(alices: Browser, alice: User) ->
     assert PersonalAccessToken.objects.exists()
 
 
-def test_a_referer_from_elsewhere_is_not_followed(alices: Browser) -> None:
+def test_a_foreign_referrer_is_not_followed(alices: Browser) -> None:
     age(60)
     alices.defaults |= {"HTTP_REFERER": "https://evil.example/security"}
     answer = alices.fill("/security", {"name": "x"}, "/keys")
@@ -210,7 +214,7 @@ def test_a_referer_from_elsewhere_is_not_followed(alices: Browser) -> None:
 
 
 class TestApi:
-    """A cookie, and a token that came of one, are as old as their sign-in."""
+    """A cookie and a token from a browser session are as old as their sign-in."""
 
     CALLS = [
         ("post", "/api/tokens", {"name": "x"}),
@@ -219,7 +223,7 @@ class TestApi:
     ]
 
     @pytest.mark.parametrize("by", ["cookie", "token"])
-    def test_an_old_browsers_are_refused(
+    def test_credentials_of_an_old_sign_in_are_refused(
         self, alices: Browser, own: dict[str, Any], by: str
     ) -> None:
         client = APIClient()
@@ -259,10 +263,10 @@ class TestApi:
             assert refused.status_code == 403
             assert b"a sign-in of the last 10 minutes" in refused.content
 
-    def test_what_the_guides_print_goes_on(
+    def test_tokens_and_keys_of_the_guides_need_no_second_proof(
         self, alice: User, own: dict[str, Any]
     ) -> None:
-        """A bearer of a sign-in by tokens, and an API key, however old they are."""
+        """Bearer tokens of an API sign-in and API keys work at any age."""
         made = sessions.begin(
             user=alice, client="reviv", access_seconds=60, methods=["pwd"]
         )

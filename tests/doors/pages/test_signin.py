@@ -1,4 +1,4 @@
-"""Signing in and out, and for an app: where it leads and what goes along."""
+"""Sign-in and sign-out, and sign-in for an app with its redirect and token."""
 
 import logging
 import re
@@ -35,8 +35,8 @@ def alices(browser: Browser, alice: User) -> Browser:
     return browser
 
 
-def test_who_comes_too_late_is_signed_in_nowhere(alice: User, rf: Any) -> None:
-    """Everything that opened the account ended while the password was looked at."""
+def test_a_sign_in_refused_late_opens_no_session(alice: User, rf: Any) -> None:
+    """All sessions of the account end while the server checks the password."""
     request = rf.post("/signin")
     request.session = SessionStore()
     User.objects.update(epoch=alice.epoch + 1)
@@ -47,14 +47,14 @@ def test_who_comes_too_late_is_signed_in_nowhere(alice: User, rf: Any) -> None:
 
 
 @pytest.mark.parametrize("ending", [{"active": False}, {"origins": []}], ids=str)
-def test_an_app_that_is_gone_when_the_sign_in_ends_gets_no_token(
+def test_an_app_disabled_during_the_sign_in_gets_no_token(
     browser: Browser,
     alice: User,
     video: App,
     monkeypatch: Any,
     ending: dict[str, Any],
 ) -> None:
-    """A token for it would be bound to no app, and open the whole account."""
+    """A token for it would be bound to no app, so it would open the whole account."""
     opened = entering.open_session
 
     def end_the_app_meanwhile(*args: Any) -> Session:
@@ -91,7 +91,7 @@ def test_a_refusal_marks_the_field_that_is_wrong(
 
 
 class TestSignIn:
-    def test_signing_in_leads_to_the_account(
+    def test_signing_in_redirects_to_the_account(
         self, browser: Browser, alice: User
     ) -> None:
         answer = browser.sign_in()
@@ -110,7 +110,7 @@ class TestSignIn:
         )
         assert browser.get("/api/sessionToken").status_code == 200
 
-    def test_the_key_changes_at_sign_in_and_the_old_one_is_worth_nothing(
+    def test_signing_in_changes_the_session_key_and_ends_the_old_session(
         self, alices: Browser, alice: User
     ) -> None:
         before = alices.cookies["focus_session"].value
@@ -134,9 +134,11 @@ class TestSignIn:
         kept = browser_sessions.digest(alices.cookies["focus_session"].value)
         assert live.get().browser_key == kept
 
-    def test_a_key_that_somebody_else_knew_is_not_kept(self, alice: User) -> None:
+    def test_a_session_key_from_before_the_sign_in_is_replaced(
+        self, alice: User
+    ) -> None:
         planted = Client()
-        planted.force_login(alice)  # a Django session that we know nothing of
+        planted.force_login(alice)  # a Django session without a row of ours
         before = planted.cookies["focus_session"].value
         form = {"email": "alice@example.com", "password": PASSWORD}
         assert planted.post("/signin", form).status_code == 302
@@ -146,11 +148,11 @@ class TestSignIn:
         "form",
         [
             {"password": "wrong"},
-            {"email": "nobody@example.com"},
+            {"email": "unknown@example.com"},
             {"email": "", "password": ""},
         ],
     )
-    def test_a_refusal_stays_on_the_page_and_says_so(
+    def test_a_refused_sign_in_shows_the_reason(
         self, browser: Browser, alice: User, form: dict[str, str]
     ) -> None:
         answer = browser.sign_in(**form)
@@ -173,16 +175,16 @@ class TestSignIn:
         assert "Create your account" in page
         assert 'value="new@example.com"' in page
 
-    def test_a_form_from_elsewhere_is_refused(self, alice: User) -> None:
+    def test_a_form_without_the_csrf_token_is_refused(self, alice: User) -> None:
         form = {"email": "alice@example.com", "password": PASSWORD}
         answer = Client(enforce_csrf_checks=True).post("/signin", form)
         assert answer.status_code == 403
         assert not Session.objects.exists()
 
-    def test_signing_out_ends_everything(self, alices: Browser) -> None:
+    def test_signing_out_ends_the_session_and_its_tokens(self, alices: Browser) -> None:
         token = alices.get("/api/sessionToken").json()["token"]
         key = alices.cookies["focus_session"].value
-        # A link cannot do it.
+        # A GET does not sign out.
         assert alices.get("/signout")["Location"] == "/"
         assert alices.get("/api/sessionToken").status_code == 200
         answer = alices.fill("/", {}, action="/signout")
@@ -194,7 +196,9 @@ class TestSignIn:
         bearer = {"Authorization": f"Bearer {token}"}
         assert Client().get("/api/tokens", headers=bearer).status_code == 401
 
-    def test_a_closed_account_is_out(self, alices: Browser, alice: User) -> None:
+    def test_a_closed_account_has_no_session(
+        self, alices: Browser, alice: User
+    ) -> None:
         closing.close(user=alice, actor="staff")
         assert "One account." in alices.get("/").content.decode()
         assert Browser().sign_in().status_code == 400
@@ -240,20 +244,20 @@ class TestForAnApp:
         with time_machine.travel(datetime.now(UTC) + timedelta(seconds=61)):
             assert Client().get("/api/wallet", headers=bearer).status_code == 401
 
-    def test_who_is_signed_in_goes_straight_back(
+    def test_a_signed_in_person_is_redirected_immediately(
         self, alices: Browser, video: App
     ) -> None:
         answer = alices.get("/signin", {"redirect_to": TARGET})
         assert answer.status_code == 302
         assert answer["Location"].startswith(f"{TARGET}&token=ey")
 
-    def test_an_app_may_do_without_the_token_on_our_site(
+    def test_an_app_on_our_site_may_ask_for_no_token(
         self, alices: Browser, video: App
     ) -> None:
         App.objects.update(redirect_token=False, origins=["http://localhost:5173"])
         answer = alices.get("/signin", {"redirect_to": "http://localhost:5173/x"})
         assert answer["Location"] == "http://localhost:5173/x"
-        # Elsewhere it gets no cookie, so it would get nothing at all.
+        # An app on another site gets no cookie, so it needs the token.
         App.objects.update(origins=["https://video.example.com"])
         assert "token=" in alices.get("/signin", {"redirect_to": TARGET})["Location"]
 
@@ -281,7 +285,7 @@ class TestForAnApp:
         ],
     )
     @pytest.mark.parametrize("signed_in", [False, True])
-    def test_nobody_is_sent_anywhere_else(
+    def test_unregistered_targets_are_refused(
         self, browser: Browser, alice: User, video: App, target: str, signed_in: bool
     ) -> None:
         if signed_in:
@@ -307,17 +311,17 @@ class TestForAnApp:
             assert answer["Content-Type"].startswith("text/html")
         assert Session.objects.count() == before
 
-    def test_the_target_is_looked_at_again_when_leaving(
+    def test_the_target_is_checked_again_before_the_redirect(
         self, browser: Browser, alice: User, video: App
     ) -> None:
         browser.get("/signin", {"redirect_to": TARGET})
         App.objects.update(active=False)
         assert browser.sign_in(redirect_to=TARGET).status_code == 400
 
-    def test_the_form_may_end_at_the_app_and_nowhere_else(
+    def test_the_policy_allows_the_form_to_redirect_to_the_app_only(
         self, browser: Browser, video: App
     ) -> None:
-        # Browsers hold the redirect after a form to form-action as well.
+        # Browsers check form-action on redirects after a form too.
         page = browser.get("/signin", {"redirect_to": TARGET})
         policy = page["Content-Security-Policy"]
         assert "form-action 'self' https://video.example.com;" in policy
@@ -341,10 +345,8 @@ class TestForAnApp:
         assert token not in caplog.text
         assert "token=***" in caplog.text
 
-    def test_nor_where_it_is_quoted_in_another_address(
-        self, alices: Browser, video: App
-    ) -> None:
-        # Guide 1A sends `window.location.href` back, which may hold the last token.
+    def test_no_quoted_token_reaches_the_log(self, alices: Browser, video: App) -> None:
+        # Guide 1A sends `window.location.href` back, which may contain the last token.
         where = alices.get("/signin", {"redirect_to": TARGET})["Location"]
         token = where.rpartition("token=")[2]
         assert token not in scrub(f"GET /signin?redirect_to={quote(where, safe='')}")

@@ -1,4 +1,4 @@
-"""/signin, for somebody whom Clerk has signed in: on to the app, or in by one click."""
+"""/signin for a person signed in by Clerk: redirect to the app, or one click."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def browser(**changes: Any) -> tuple[Browser, str]:
     return made, token
 
 
-def test_an_app_gets_its_person_back_with_clerks_token() -> None:
+def test_an_app_gets_clerks_token() -> None:
     guest, token = browser()
     for headers in ({}, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}):
         answer = guest.get("/signin", {"redirect_to": TARGET}, headers=headers)
@@ -46,7 +46,7 @@ def test_an_app_that_wants_no_token_gets_none(video: App, settings: Any) -> None
     assert answer["Location"] == TARGET
 
 
-def test_nothing_is_sent_to_anybody_else() -> None:
+def test_unregistered_targets_get_no_token() -> None:
     guest, token = browser()
     answer = guest.get("/signin", {"redirect_to": "https://evil.example/cb"})
     assert answer.status_code == 400
@@ -64,7 +64,7 @@ def test_one_click_signs_in_here_and_the_device_page_opens(settings: Any) -> Non
 
 
 def test_a_token_that_is_bound_to_an_app_opens_no_session_here() -> None:
-    """The app's server has this token too, and could send it as the cookie."""
+    """The app's server has this token too and could send it as the cookie."""
     guest, _ = browser()
     assert CONTINUE not in guest.get("/signin?next=/device").content.decode()
     answer = guest.fill("/signin", {"intent": "clerk", "next": "/device"})
@@ -74,11 +74,11 @@ def test_a_token_that_is_bound_to_an_app_opens_no_session_here() -> None:
     assert guest.get("/device").status_code == 302
 
 
-def test_looking_at_the_page_signs_nobody_in() -> None:
+def test_a_get_opens_no_session() -> None:
     guest, _ = browser(azp=GONE)
     guest.get("/signin")
     assert not Session.objects.exists()
-    # And without the form's own token a click is none.
+    # A POST without the CSRF token is refused.
     assert guest.post("/signin", {"intent": "clerk"}).status_code == 403
     assert not Session.objects.exists()
 
@@ -93,7 +93,7 @@ def test_looking_at_the_page_signs_nobody_in() -> None:
     ],
     ids=str,
 )
-def test_who_is_not_rightly_there_finds_the_form_and_no_way_round_it(
+def test_an_invalid_clerk_sign_in_shows_the_form(
     wrong: dict[str, Any],
 ) -> None:
     guest, _ = browser(**wrong)
@@ -106,14 +106,14 @@ def test_who_is_not_rightly_there_finds_the_form_and_no_way_round_it(
     assert not Session.objects.exists()
 
 
-def test_without_azp_only_from_here() -> None:
+def test_a_token_without_azp_is_accepted_from_our_origin_only() -> None:
     guest, _ = browser(azp=GONE)
     assert CONTINUE in guest.get("/signin").content.decode()
     elsewhere = guest.get("/signin", headers={"Sec-Fetch-Site": "cross-site"})
     assert CONTINUE not in elsewhere.content.decode()
 
 
-def test_while_clerk_is_away_the_form_is_there(settings: Any) -> None:
+def test_while_clerk_is_unavailable_the_form_is_shown(settings: Any) -> None:
     settings.CLERK_JWT_KEY, settings.CLERK_JWKS_URL = "", "http://127.0.0.1:9/jwks"
     guest, _ = browser()
     page = guest.get("/signin", {"redirect_to": TARGET})
@@ -121,7 +121,7 @@ def test_while_clerk_is_away_the_form_is_there(settings: Any) -> None:
     assert 'name="password"' in page.content.decode()
 
 
-def test_a_closed_account_stays_out() -> None:
+def test_a_closed_account_gets_no_session_by_clerk() -> None:
     User.objects.create(clerk_id="user_2ann", is_active=False)
     guest, _ = browser()
     assert guest.get("/signin", {"redirect_to": TARGET}).status_code == 200

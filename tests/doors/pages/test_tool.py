@@ -1,4 +1,4 @@
-"""Buying a tool in the browser, and looking after one's own."""
+"""Buying tools and managing one's own tools in the browser."""
 
 import re
 import uuid
@@ -42,7 +42,9 @@ def left(user: User) -> float:
 
 
 class TestBuying:
-    def test_a_stranger_sees_the_list_and_signs_in_to_buy(self, tool: App) -> None:
+    def test_an_anonymous_visitor_sees_the_list_and_signs_in_to_buy(
+        self, tool: App
+    ) -> None:
         browser = Browser()
         page = browser.get("/tools").content.decode()
         assert "Your Tool" in page
@@ -61,7 +63,7 @@ class TestBuying:
         page = shown.content.decode()
         for said in ("25 credits, once", "100; after purchase 75", "your-tool.com"):
             assert said in page
-        # The form's POST ends at the tool, and browsers hold redirects to this too.
+        # The POST redirects to the tool, and browsers check form-action on redirects.
         policy = shown["Content-Security-Policy"]
         assert "form-action 'self' https://your-tool.com;" in policy
         assert left(alice) == 100
@@ -76,7 +78,7 @@ class TestBuying:
         (token,) = parse_qs(target.query)["token"]
         seen = APIClient().post("/api/v1/verify-user", {"token": token}).json()
         assert seen["user_id"] == str(alice.pk)
-        # Clicked twice, reloaded, opened again from the account page: no other charge.
+        # A second click, a reload and the account page charge nothing more.
         assert alices.fill(where, {}).status_code == 302
         home = alices.get("/")
         assert f'action="{where}"' in home.content.decode()
@@ -85,7 +87,9 @@ class TestBuying:
         assert left(alice) == 75
         assert f'href="{where}"' in alices.get("/tools").content.decode()
 
-    def test_too_poor(self, alices: Browser, alice: User, tool: App, give: Any) -> None:
+    def test_a_purchase_without_enough_credits_is_refused(
+        self, alices: Browser, alice: User, tool: App, give: Any
+    ) -> None:
         give(alice, 30)
         where = alices.fill("/tools", {}, f"/tools/{tool.pk}/buy")["Location"]
         App.objects.update(price_micro=1)
@@ -102,7 +106,7 @@ class TestBuying:
         assert "There are not enough credits" in answer.content.decode()
         assert left(alice) == 20
 
-    def test_another_persons_purchase_is_not_there(
+    def test_a_purchase_of_another_account_is_not_found(
         self, bobs: Browser, alice: User, tool: App
     ) -> None:
         purchase = tool_purchases.create(user=alice, tool_id=tool.pk)
@@ -110,7 +114,7 @@ class TestBuying:
             assert bobs.get(f"/purchases/{where}").status_code == 404
             assert bobs.fill("/tools", {}, f"/purchases/{where}").status_code == 404
 
-    def test_too_late_and_switched_off(
+    def test_an_expired_purchase_and_a_disabled_tool_charge_nothing(
         self, alices: Browser, alice: User, tool: App, give: Any
     ) -> None:
         give(alice, 100)
@@ -128,7 +132,7 @@ class TestBuying:
         answer = alices.fill("/vendor", {}, f"/tools/{uuid.uuid4()}/buy")
         assert answer.status_code == 404
 
-    def test_without_the_forms_token_nothing_is_bought(
+    def test_a_purchase_needs_the_csrf_token(
         self, alices: Browser, alice: User, tool: App, give: Any
     ) -> None:
         give(alice, 100)
@@ -160,7 +164,7 @@ class TestVendor:
         app.refresh_from_db()
         assert not app.sold_per_use
 
-    def test_a_vendor_chooses_who_settles_what_people_start(
+    def test_a_vendor_chooses_who_settles_jobs_that_users_start(
         self, alices: Browser, alice: User
     ) -> None:
         alices.fill("/vendor", OFFER)
@@ -174,7 +178,7 @@ class TestVendor:
             ticked = 'name="settle_with_app_key_only" checked' in page
             assert ticked == wanted
 
-    def test_a_name_that_imitates_says_what_it_waits_for(
+    def test_an_imitating_name_is_waiting_for_approval(
         self, alices: Browser, alice: User, video: App
     ) -> None:
         alices.fill("/vendor", OFFER | {"name": "F0cus Video"})
@@ -200,7 +204,7 @@ class TestVendor:
         assert mail.to == "alice@example.com"
         assert key.last4 in mail.body
         assert secret[0] not in mail.body
-        # The same form again: the name is taken, and there is no second key.
+        # A repetition of the form finds the name taken and creates no second key.
         assert alices.fill("/vendor", OFFER).status_code == 400
         assert AppKey.objects.count() == 1
 
@@ -221,14 +225,14 @@ class TestVendor:
         ],
         ids=str,
     )
-    def test_what_cannot_be_published(
+    def test_an_invalid_tool_is_not_published(
         self, alices: Browser, wrong: dict[str, str]
     ) -> None:
         answer = alices.fill("/vendor", OFFER | wrong)
         page = answer.content.decode()
         assert answer.status_code == 400
         assert 'id="problem" class="note error" role="alert" >' in page
-        # What was typed is still there.
+        # The form keeps the typed values.
         assert 'value="My Tool"' in page
         assert not App.objects.exists()
 
@@ -245,7 +249,9 @@ class TestVendor:
         tool.save()
         return tool
 
-    def test_rotating_overlaps(self, alices: Browser, mine: App) -> None:
+    def test_a_rotated_key_works_during_the_overlap(
+        self, alices: Browser, mine: App
+    ) -> None:
         old = app_keys.issue(app=mine, name="server")
         where = f"/vendor/{mine.pk}"
         place = f"{where}/keys/{old.key.pk}/rotate"
@@ -256,12 +262,12 @@ class TestVendor:
         (new,) = re.findall(r"sk-tool-\w{38}", answer.content.decode())
         for secret in (old.secret, new):
             assert app_keys.find(secret=secret).app == mine
-        # A second click finds that it has its successor.
+        # A second click finds the key already replaced.
         assert alices.fill(where, {"overlap_seconds": "0"}, place).status_code == 302
         assert AppKey.objects.count() == 2
         assert Mail.objects.filter(subject__contains="rotated").count() == 1
 
-    def test_revoking_and_making_keys(self, alices: Browser, mine: App) -> None:
+    def test_keys_are_revoked_and_created(self, alices: Browser, mine: App) -> None:
         where = f"/vendor/{mine.pk}"
         page = alices.fill(where, {"name": " my  server "}, f"{where}/keys").content
         (secret,) = re.findall(r"sk-tool-\w{38}", page.decode())
@@ -274,14 +280,16 @@ class TestVendor:
             alices.fill(where, {}, f"{where}/keys")
         assert AppKey.objects.filter(revoked_at=None).count() == 10
 
-    def test_a_name_that_no_row_can_hold_makes_no_key(
+    def test_a_name_that_postgresql_cannot_store_creates_no_key(
         self, alices: Browser, mine: App
     ) -> None:
         page = f"/vendor/{mine.pk}"
         assert alices.fill(page, {"name": " a\0b "}, f"{page}/keys").status_code == 400
         assert not mine.appkey_set.exists()
 
-    def test_a_bare_security_key_makes_none(self, alices: Browser, mine: App) -> None:
+    def test_a_sign_in_without_user_verification_creates_no_key(
+        self, alices: Browser, mine: App
+    ) -> None:
         page = f"/vendor/{mine.pk}"
         key = app_keys.issue(app=mine, name="server").key
         tool = {"slug": "mine", "price": "1", "url": "https://mine.example.com"}
@@ -300,7 +308,7 @@ class TestVendor:
             alices.fill(where, {"active": active}, f"{where}/switch")
             mine.refresh_from_db()
             assert mine.active is state
-        # What support has switched off stays off.
+        # The owner cannot enable an app that support disabled.
         App.objects.update(active=False, paused_by_owner=False)
         alices.fill(where, {"active": "1"}, f"{where}/switch")
         mine.refresh_from_db()
@@ -334,10 +342,10 @@ class TestVendor:
         told = re.findall(r"<dd>([^<]+)</dd>", page)
         assert told[:3] == ["26.5", "3", "1"]
         assert len(re.findall("<rect", page)) == 60
-        # Whose credits they were is not the vendor's to know.
+        # The vendor does not see the buyer's identity.
         assert "bob@example.com" not in page
 
-    def test_what_is_somebody_elses_is_not_there(
+    def test_apps_of_another_account_are_not_found(
         self, bobs: Browser, mine: App, alice: User
     ) -> None:
         key = app_keys.issue(app=mine, name="server").key
@@ -352,7 +360,7 @@ class TestVendor:
         }
         for action, form in forms.items():
             assert bobs.fill("/vendor", form, action).status_code == 404, action
-        # Nor does an app of one's own open another's key.
+        # An own app's address gives no access to another app's key.
         own = partner_apps.create(
             slug="own", owner=User.objects.get(email="bob@example.com")
         )
@@ -365,7 +373,7 @@ class TestVendor:
         assert (mine.name, mine.active, key.revoked_at) == ("Your Tool", True, None)
         assert (AppKey.objects.count(), key.replaced_by) == (1, None)
 
-    def test_a_stranger_signs_in_first(self, mine: App) -> None:
+    def test_an_anonymous_visitor_signs_in_first(self, mine: App) -> None:
         for where in ("/vendor", f"/vendor/{mine.pk}", f"/purchases/{uuid.uuid4()}"):
             assert Browser().get(where)["Location"].startswith("/signin?next=")
 

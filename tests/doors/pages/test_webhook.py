@@ -1,4 +1,4 @@
-"""/webhooks: what a person sees of their endpoints, and may do with them."""
+"""/webhooks: an account's endpoints and deliveries, and their buttons."""
 
 import re
 import uuid
@@ -52,7 +52,7 @@ def secret_on(answer: Any) -> str:
 
 
 def answered(*, status: int, body: bytes = b"", error: str = "") -> dict[str, str]:
-    """The next delivery is tried, with this answer; gives the headers it was sent."""
+    """Deliver the next event to an endpoint with this response; return its headers."""
     Delivery.objects.filter(lease=None).update(due_at=timezone.now())
     [claimed] = claim(limit=1, in_trouble=1)
     made = delivery._headers(claimed)
@@ -62,11 +62,11 @@ def answered(*, status: int, body: bytes = b"", error: str = "") -> dict[str, st
 
 
 class TestEndpoints:
-    def test_a_stranger_signs_in_first(self) -> None:
+    def test_an_anonymous_visitor_signs_in_first(self) -> None:
         for page in ("/webhooks", f"/webhooks/{uuid.uuid4()}"):
             assert Browser().get(page)["Location"].startswith("/signin?next=%2Fwebhook")
 
-    def test_added_with_a_secret_that_is_shown_once(
+    def test_an_endpoint_is_added_and_its_secret_shown_once(
         self, alices: Browser, alice: User
     ) -> None:
         answer = add(alices, others="x.to.come  y")
@@ -83,7 +83,7 @@ class TestEndpoints:
             shown = alices.get(page).content.decode()
             assert URL in shown
             assert "whsec_" not in shown
-        # It is the one that signs.
+        # Focus signs with the secret that the page showed.
         alices.fill(f"/webhooks/{row.pk}", {}, f"/webhooks/{row.pk}/test")
         sent = answered(status=200)
         Webhook(secret).verify(sent["body"], sent)
@@ -102,7 +102,7 @@ class TestEndpoints:
             ({"others": " ".join(f"e{n}" for n in range(60))}, "at most 50"),
         ],
     )
-    def test_what_cannot_be_is_said_and_keeps_the_form(
+    def test_an_invalid_endpoint_is_explained_and_the_form_kept(
         self, alices: Browser, form: dict[str, Any], says: str
     ) -> None:
         answer = add(alices, **form)
@@ -110,9 +110,7 @@ class TestEndpoints:
         assert says in answer.content.decode()
         assert not Endpoint.objects.exists()
 
-    def test_without_the_forms_token_nothing_happens(
-        self, alices: Browser, alice: User
-    ) -> None:
+    def test_forms_need_the_csrf_token(self, alices: Browser, alice: User) -> None:
         row = webhooks.made(alice)
         [sent] = webhooks.told(row)
         assert alices.post("/webhooks", {"url": URL}).status_code == 403
@@ -124,7 +122,7 @@ class TestEndpoints:
         assert Endpoint.objects.get().deleted_at is None
 
     @pytest.mark.usefixtures("real_limits")
-    def test_nobody_clicks_without_end(self, alices: Browser, alice: User) -> None:
+    def test_forms_are_rate_limited(self, alices: Browser, alice: User) -> None:
         row = webhooks.made(alice)
         for _ in range(105):
             alices.fill(f"/webhooks/{row.pk}", {}, f"/webhooks/{row.pk}/test")
@@ -134,7 +132,9 @@ class TestEndpoints:
         assert answer.status_code == 429
         assert int(answer["Retry-After"]) >= 1
 
-    def test_somebody_elses_is_not_there(self, bobs: Browser, alice: User) -> None:
+    def test_endpoints_of_another_account_are_not_found(
+        self, bobs: Browser, alice: User
+    ) -> None:
         row = webhooks.made(alice)
         [sent] = webhooks.told(row)
         before = Endpoint.objects.values().get()
@@ -150,7 +150,9 @@ class TestEndpoints:
         assert str(sent.pk) not in page
         assert row.url not in page
 
-    def test_off_and_on_and_gone(self, alices: Browser, alice: User) -> None:
+    def test_an_endpoint_is_paused_enabled_and_deleted(
+        self, alices: Browser, alice: User
+    ) -> None:
         row = webhooks.made(alice)
         page = f"/webhooks/{row.pk}"
         alices.fill(page, {}, f"{page}/disable")
@@ -173,7 +175,7 @@ class TestEndpoints:
         ]
 
     @pytest.mark.parametrize("because", Endpoint.Disabled.values)
-    def test_one_that_is_off_says_why(
+    def test_a_paused_endpoint_shows_the_reason(
         self, alices: Browser, alice: User, because: str
     ) -> None:
         row = webhooks.made(alice, disabled_at=timezone.now(), disabled_because=because)
@@ -182,7 +184,7 @@ class TestEndpoints:
             assert escape(REASONS[because]) in shown
             assert "nable" in shown
 
-    def test_a_secret_is_replaced(self, alices: Browser, alice: User) -> None:
+    def test_a_secret_is_rotated(self, alices: Browser, alice: User) -> None:
         row = webhooks.made(alice)
         page = f"/webhooks/{row.pk}"
         answer = alices.fill(page, {}, f"{page}/rotate")
@@ -205,7 +207,7 @@ ACTIONS = ("enable", "disable", "promote", "cancel", "delete")
 
 
 class TestDeliveries:
-    def test_an_attempt_is_told_and_what_they_said_is_only_text(
+    def test_an_attempt_is_shown_and_its_response_is_escaped(
         self, alices: Browser, alice: User
     ) -> None:
         [sent] = webhooks.told(webhooks.made(alice))
@@ -221,7 +223,7 @@ class TestDeliveries:
         assert f"evt_{sent.event_id.hex}" in page
         assert "&quot;event&quot;:&quot;test&quot;" in page
 
-    def test_one_is_sent_again(self, alices: Browser, alice: User) -> None:
+    def test_a_delivery_is_resent(self, alices: Browser, alice: User) -> None:
         [sent] = webhooks.told(webhooks.made(alice))
         answered(status=400)
         assert webhooks.now(sent).state == State.FAILED
@@ -232,7 +234,7 @@ class TestDeliveries:
         assert webhooks.now(sent).state == State.SUCCEEDED
         assert Delivery.objects.count() == 1
 
-    def test_all_that_failed_and_what_failed_in_a_while(
+    def test_failed_deliveries_are_replayed_all_or_by_period(
         self, alices: Browser, alice: User
     ) -> None:
         row = webhooks.made(alice)
@@ -286,7 +288,7 @@ class TestDeliveries:
         assert alices.get(f"/webhooks/{row.pk}?cursor=zz").status_code == 404
 
 
-def test_the_guide_is_for_everybody(alices: Browser) -> None:
+def test_the_guide_needs_no_sign_in(alices: Browser) -> None:
     for browser in (alices, Browser()):
         page = browser.get("/webhooks/guide").content.decode()
         assert "# receiver.py" in page
