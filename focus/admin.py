@@ -9,6 +9,8 @@ from focus.models import Failure
 
 @admin.register(Failure)
 class FailureAdmin(ReadOnly):
+    """Failed background tasks, with a filter for those that later succeeded."""
+
     list_display = ["task", "subject", "error", "times", "last_at", "healed_at"]
     list_filter = [("healed_at", admin.EmptyFieldListFilter)]
     ordering = ["-id"]

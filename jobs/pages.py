@@ -52,6 +52,8 @@ REASONS: dict[str, str] = {
 
 
 class BadEvents(DomainError):
+    """The form names no event, or a malformed one."""
+
     code = "bad_events"
 
 
@@ -172,6 +174,7 @@ _ACTIONS: dict[str, tuple[Callable[..., Endpoint], str]] = {
 @require_POST
 @owners
 def rotate(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
+    """Start a rotation of an endpoint's secret and show the new one once."""
     where = visitor(request)
     do = partial(endpoints.rotate, user=user, endpoint_id=endpoint_id, visitor=where)
     shown = _done(request, do, proven=True)
@@ -183,6 +186,7 @@ def rotate(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResp
 @require_POST
 @owners
 def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
+    """Send a test event to an endpoint."""
     do = partial(redelivery.test, user=user, endpoint_id=endpoint_id)
     made = _done(request, do)
     if made is None:
@@ -214,6 +218,7 @@ def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRes
 @require_POST
 @owners
 def resend(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResponse:
+    """Queue a finished delivery again."""
     do = partial(redelivery.resend, user=user, delivery_id=delivery_id)
     if _done(request, do) is not None:
         messages.success(
@@ -248,6 +253,8 @@ def snippet(attempt: Attempt) -> str:
 
 
 class BadMoment(DomainError):
+    """The form contains a malformed time."""
+
     code = "bad_moment"
 
 

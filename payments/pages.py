@@ -155,6 +155,7 @@ def success(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def cancelled(request: HttpRequest) -> HttpResponse:
+    """Show that the person left the payment page without a payment."""
     return render(request, "payments/cancelled.html")
 
 

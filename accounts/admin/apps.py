@@ -39,6 +39,8 @@ MONEY = {
 
 
 class AppForm(forms.ModelForm):
+    """The form of an app, with credits in decimal form and checked addresses."""
+
     starter_credits = forms.DecimalField(
         min_value=0,
         decimal_places=6,
@@ -123,6 +125,8 @@ class AppForm(forms.ModelForm):
 
 @admin.register(App)
 class AppAdmin(StaffAdmin):
+    """Partner apps; every change is audited."""
+
     form = AppForm
     list_display = ["slug", "name", "owner", "active", "starter", "created_at"]
     list_filter = ["active", "is_tool", "name_needs_approval"]
@@ -197,6 +201,8 @@ class AppAdmin(StaffAdmin):
 
 @admin.register(AppKey)
 class AppKeyAdmin(Kept):
+    """Keys of apps: created and rotated with the secret shown once."""
+
     list_display = ["name", "app", "hint", "state", "created_at", "last_used_at"]
     list_filter = ["active"]
     list_select_related = ["app"]

@@ -8,6 +8,8 @@ from accounts.models import Link, Sync
 
 @admin.register(Link)
 class LinkAdmin(Kept):
+    """Linked accounts of other services, without tokens."""
+
     list_display = [
         "provider",
         "username",
@@ -39,6 +41,8 @@ class LinkAdmin(Kept):
 
 @admin.register(Sync)
 class SyncAdmin(Kept):
+    """Syncs of linked accounts."""
+
     list_display = [
         "link",
         "requested_at",

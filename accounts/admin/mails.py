@@ -8,6 +8,8 @@ from accounts.models import Mail
 
 @admin.register(Mail)
 class MailAdmin(Kept):
+    """Mails to customers, without secret links."""
+
     list_display = ["created_at", "subject", "to", "tries", "due_at", "sent_at"]
     list_select_related = ["user"]
     search_fields = ["to", "subject"]

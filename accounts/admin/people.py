@@ -15,6 +15,8 @@ from accounts.signin import closing
 
 @admin.register(User)
 class UserAdmin(Kept):
+    """Accounts, which staff may close and reopen."""
+
     list_display = ["email", "first_name", "last_name", "is_active", "created_at"]
     list_filter = ["is_active", "is_staff"]
     search_fields = ["id", "email", "first_name", "last_name", "clerk_id"]
@@ -105,6 +107,8 @@ class UserAdmin(Kept):
 
 @admin.register(Identity)
 class IdentityAdmin(Kept):
+    """Linked sign-ins."""
+
     list_display = ["provider", "email", "user", "created_at", "last_used_at"]
     list_filter = ["provider"]
     list_select_related = ["user"]
@@ -114,6 +118,8 @@ class IdentityAdmin(Kept):
 
 @admin.register(Consent)
 class ConsentAdmin(Kept):
+    """Consents of accounts to apps."""
+
     list_display = ["user", "app", "granted_at", "revoked_at"]
     list_select_related = ["user", "app"]
     search_fields = ["user__email", "app__slug"]
@@ -122,6 +128,8 @@ class ConsentAdmin(Kept):
 
 @admin.register(SecurityEvent)
 class SecurityEventAdmin(Kept):
+    """The audit."""
+
     list_display = ["at", "kind", "user", "actor", "ip"]
     list_select_related = ["user"]
     search_fields = ["=kind", "user__email", "actor", "ip"]

@@ -21,6 +21,8 @@ from focus.admin_site import columns
 
 @admin.register(Session)
 class SessionAdmin(Kept):
+    """Sessions, which staff may sign out."""
+
     list_display = ["user", "kind", "client", "ip", "last_used_at", "revoked_at"]
     list_filter = ["kind"]
     list_select_related = ["user"]
@@ -45,6 +47,8 @@ class SessionAdmin(Kept):
 
 @admin.register(PersonalAccessToken)
 class PersonalAccessTokenAdmin(Kept):
+    """Access tokens, which staff may revoke."""
+
     list_display = ["name", "user", "hint", "created_at", "expires_at", "revoked_at"]
     list_select_related = ["user"]
     search_fields = ["id", "name", "user__email", "last4"]
@@ -74,6 +78,8 @@ class PersonalAccessTokenAdmin(Kept):
 
 @admin.register(UserKey)
 class UserKeyAdmin(Kept):
+    """API keys of customers."""
+
     list_display = [
         "name",
         "user",
@@ -92,6 +98,8 @@ class UserKeyAdmin(Kept):
 
 @admin.register(DeviceGrant)
 class DeviceGrantAdmin(Kept):
+    """Device sign-ins, without their codes."""
+
     list_display = ["client_name", "status", "decided_by", "ip", "created_at"]
     list_filter = ["status"]
     list_select_related = ["decided_by"]
@@ -103,6 +111,8 @@ class DeviceGrantAdmin(Kept):
 
 @admin.register(MailboxProof)
 class MailboxProofAdmin(Kept):
+    """Mailed links, without their digests."""
+
     list_display = ["email", "purpose", "user", "asked_at", "used_at", "ip"]
     list_filter = ["purpose"]
     list_select_related = ["user"]

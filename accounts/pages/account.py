@@ -39,6 +39,7 @@ MEANINGS = {
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
+    """Show the welcome page to visitors and the overview to a signed-in person."""
     user = person(request)
     if user is None:
         return render(request, "accounts/welcome.html")

@@ -21,12 +21,14 @@ from wallet import budgets
 @require_safe
 @signed_in
 def page(request: HttpRequest, user: User) -> HttpResponse:
+    """Show the apps with access, their spending this month and their limits."""
     return _page(request, user)
 
 
 @require_POST
 @signed_in
 def revoke(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
+    """Revoke an app's access and redirect to /apps."""
     if consents.revoke(user=user, app_id=app_id, visitor=visitor(request)):
         messages.success(
             request, "You revoked the app. It can no longer spend your credits."

@@ -24,6 +24,8 @@ _LABELS = {"scopes": "Permissions", "days": "Expires"}
 
 
 class NewToken(forms.Form):
+    """The form of a new access token."""
+
     name = forms.CharField(max_length=120)
     scopes = forms.MultipleChoiceField(
         choices=list(scopes.SCOPES.items()),
@@ -33,6 +35,8 @@ class NewToken(forms.Form):
 
 
 class NewKey(forms.Form):
+    """The form of a new API key."""
+
     name = forms.CharField(max_length=120)
     # Empty: the key does not expire.
     days = forms.IntegerField(min_value=1, max_value=user_keys.DAYS_MAX, required=False)
@@ -41,6 +45,7 @@ class NewKey(forms.Form):
 @require_POST
 @signed_in
 def new_token(request: HttpRequest, user: User) -> HttpResponse:
+    """Create an access token and show its secret once."""
     form = NewToken(request.POST)
     try:
         said = _allowed(request, form)
@@ -59,6 +64,7 @@ def new_token(request: HttpRequest, user: User) -> HttpResponse:
 @require_POST
 @signed_in
 def new_key(request: HttpRequest, user: User) -> HttpResponse:
+    """Create an API key and show its secret once."""
     form = NewKey(request.POST)
     try:
         said = _allowed(request, form)
@@ -73,6 +79,7 @@ def new_key(request: HttpRequest, user: User) -> HttpResponse:
 @require_POST
 @signed_in
 def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpResponse:
+    """Revoke an access token of this account."""
     try:
         token = tokens.revoke(user=user, token_id=token_id, visitor=visitor(request))
     except NotFound:
@@ -85,6 +92,7 @@ def revoke_token(request: HttpRequest, user: User, token_id: uuid.UUID) -> HttpR
 @require_POST
 @signed_in
 def revoke_key(request: HttpRequest, user: User, key_id: uuid.UUID) -> HttpResponse:
+    """Revoke an API key of this account."""
     try:
         key = user_keys.revoke(user=user, key_id=key_id, visitor=visitor(request))
     except NotFound:

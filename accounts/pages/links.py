@@ -26,7 +26,7 @@ HERE = "/security#links"
 FAILED = "The account could not be linked. Try again."
 # The texts for the callback's `?link_error=`. The page never shows the query itself.
 MEANINGS = {
-    "access_denied": "You cancelled the sign-in there, so no account was linked.",
+    "access_denied": "You cancelled the sign-in there. No account was linked.",
     "already_linked": "You have already linked another account of this service. "
     "Disconnect it first, then try again.",
     "link_taken": "That account is linked to another Focus account.",
@@ -44,6 +44,7 @@ class Row:
 
     @property
     def name(self) -> str:
+        """The linked account's name at the provider, or ""."""
         return self.link.username or self.link.subject if self.link else ""
 
 
@@ -93,6 +94,7 @@ def told(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
 @require_POST
 @signed_in
 def connect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
+    """Redirect to a provider to link an account; needs a recent second proof."""
     try:
         limits.tally_of(request).count((AUTH,))
         require_second_proof(request)
@@ -108,6 +110,7 @@ def connect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
 @require_POST
 @signed_in
 def disconnect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
+    """Unlink the person's account at `provider`."""
     try:
         link = linking.unlink(user=user, provider=provider, visitor=visitor(request))
     except linking.NotLinked:
@@ -121,6 +124,7 @@ def disconnect(request: HttpRequest, user: User, provider: str) -> HttpResponse:
 @require_POST
 @signed_in
 def sync(request: HttpRequest, user: User) -> HttpResponse:
+    """Queue a sync of all linked accounts."""
     try:
         syncs.request(user=user)
     except NotFound as refusal:

@@ -34,10 +34,14 @@ MEANINGS = {
     "credits_adjusted": "Staff adjusted your credits",
     "account_linked": "An account on another service was linked",
     "account_unlinked": "An account on another service was unlinked",
+    "device_code_wrong": "A wrong device code was entered",
     "email_left_alone": "Another account verified your email address too",
     "email_evicted": "Your email address was removed: its owner verified it",
     "account_purged": "All access to your account was removed",
     "email_verified": "Email verified",
+    "email_passkey_refused": "A passkey sign-up with your email address was refused",
+    "impersonated": "Support signed in to your account",
+    "ledger_texts_erased": "Texts about your jobs and credits were erased",
     "password_changed": "Password changed",
     "password_change_failed": "Password change failed: wrong current password",
     "password_set": "Password set",
@@ -54,6 +58,9 @@ MEANINGS = {
     "spending_limit_lifted": "You removed an app's monthly limit",
     "spending_limit_set": "You set an app's monthly limit",
     "token_issued": "Access token created",
+    "top_up_card_saved": "Card saved for automatic top-up",
+    "top_up_set": "Automatic top-up changed",
+    "top_up_switched_off": "Automatic top-up switched off",
     "used_from_new_network": "A token or key was used from a new network",
     "user_key_issued": "API key created",
     "user_key_revoked": "API key revoked",
@@ -62,6 +69,7 @@ MEANINGS = {
     "webhook_endpoint_made": "Webhook endpoint added",
     "webhook_resent": "Support replayed a webhook delivery",
     "webhooks_replayed": "Support replayed failed webhook deliveries",
+    "webhook_rotation_cancelled": "Rotation of a webhook secret cancelled",
     "webhook_secret_promoted": "A webhook's new secret replaced the old one",
     "webhook_secret_rotated": "Webhook secret rotated",
 }
@@ -70,6 +78,7 @@ MEANINGS = {
 @require_safe
 @signed_in
 def page(request: HttpRequest, user: User) -> HttpResponse:
+    """Show credentials, linked accounts, sessions and recent activity."""
     return shown(request, user)
 
 
@@ -111,6 +120,7 @@ def shown(
 def end_session(
     request: HttpRequest, user: User, session_id: uuid.UUID
 ) -> HttpResponse:
+    """Sign out one session of this account."""
     try:
         sessions.end(user_id=user.pk, session_id=session_id, visitor=visitor(request))
     except NotFound:

@@ -27,6 +27,7 @@ from wallet import ledger, statements
 
 @require_safe
 def listed(request: HttpRequest) -> HttpResponse:
+    """List the tools on sale; works without a sign-in."""
     user = person(request)
     bought = _bought(user) if user else {}
     about = {
@@ -80,6 +81,7 @@ def purchase(request: HttpRequest, user: User, purchase_id: uuid.UUID) -> HttpRe
 
 
 def spell(micro: int) -> str:
+    """Return micro-credits as credits with thousands separators."""
     return f"{from_micro(micro):,}"
 
 

@@ -28,6 +28,8 @@ STEP, BAR, TALL = 20, 14, 80
 
 
 class BadPrice(DomainError):
+    """The form contains no valid price."""
+
     code = "invalid_price"
 
 
@@ -78,6 +80,7 @@ def app(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
 @require_POST
 @owners
 def switch(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
+    """Switch an own app on or off; on needs a recent second proof."""
     active = request.POST.get("active") == "1"
     try:
         if active:
@@ -108,6 +111,7 @@ def settling(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpRespons
 @require_POST
 @owners
 def new_key(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse:
+    """Create a key for an own app and show it once."""
     name = _name(request.POST.get("name", ""))
     return _issue(
         request,
@@ -122,6 +126,10 @@ def new_key(request: HttpRequest, user: User, app_id: uuid.UUID) -> HttpResponse
 def rotate_key(
     request: HttpRequest, user: User, app_id: uuid.UUID, key_id: uuid.UUID
 ) -> HttpResponse:
+    """Replace a key and show the new one once.
+
+    The old key keeps working for `overlap_seconds` of the form.
+    """
     typed = request.POST.get("overlap_seconds", "")
     overlap = int(typed) if typed.isdecimal() and len(typed) < 9 else -1
     return _issue(
@@ -139,6 +147,7 @@ def rotate_key(
 def revoke_key(
     request: HttpRequest, user: User, app_id: uuid.UUID, key_id: uuid.UUID
 ) -> HttpResponse:
+    """Revoke a key of an own app."""
     key = tools.revoke_key(owner=user, app_id=app_id, key_id=key_id)
     messages.success(request, f"You revoked the key {key}.")
     return redirect(f"/vendor/{app_id}#keys")

@@ -32,6 +32,7 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
+        """The number of rows up to `counted` + 1, or the planner's estimate."""
         rows: Any = self.object_list
         if not rows.query.where:
             estimate = _rows_in(rows.model)
@@ -41,6 +42,7 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def num_pages(self) -> int:
+        """The number of offered pages, at most `deepest`."""
         return min(super().num_pages, self.deepest)
 
     @property

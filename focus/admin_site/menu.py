@@ -78,6 +78,7 @@ MENU = [
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the menu: groups of the lists that the reader may view."""
     overview = {
         "title": "Overview",
         "icon": "dashboard",
@@ -116,12 +117,15 @@ def environment(request: HttpRequest) -> list[str] | None:
 
 
 def mark(request: HttpRequest) -> str:
+    """Return the address of the site icon."""
     return static("accounts/mark.svg")
 
 
 def stylesheet(request: HttpRequest) -> str:
+    """Return the address of the staff stylesheet."""
     return static("wallet/admin.css")
 
 
 def script(request: HttpRequest) -> str:
+    """Return the address of the script against double clicks."""
     return static("wallet/once.js")

@@ -35,6 +35,7 @@ class StaffSite(UnfoldAdminSite):
     """The admin site. A system check refuses pages that are not `StaffAdmin`s."""
 
     def check(self, app_configs: list[AppConfig] | None) -> list[checks.CheckMessage]:
+        """Return an error for each registered page that is not a `StaffAdmin`."""
         wrong = [
             checks.Error(
                 f"{type(page).__qualname__} is not a StaffAdmin: its list would filter"
@@ -60,6 +61,7 @@ class StaffSite(UnfoldAdminSite):
         return super().admin_view(checked, cacheable)
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Serve choices for declared autocomplete fields only."""
         return DeclaredAutocomplete.as_view(admin_site=self)(request)
 
     def password_change(
@@ -76,6 +78,7 @@ class StaffSite(UnfoldAdminSite):
     def search(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """Search all lists; an invalid page number is a 400."""
         try:
             found: HttpResponse = super().search(request, extra_context)
         except (InvalidPage, ValueError) as wrong:

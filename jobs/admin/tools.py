@@ -14,6 +14,8 @@ from jobs.models import ToolPurchase, Usage
 
 @admin.register(Usage)
 class UsageAdmin(ReadOnly):
+    """Immediate charges by tools."""
+
     list_display = ["made", "owner", "app", "amount", "reason", "key"]
     list_select_related = ["account", "app"]
     list_filter = ["app"]
@@ -43,6 +45,8 @@ class UsageAdmin(ReadOnly):
 
 @admin.register(ToolPurchase)
 class ToolPurchaseAdmin(ReadOnly):
+    """Tool purchases, which staff may revoke."""
+
     list_display = ["made", "owner", "app", "price", "state", "paid", "revoked"]
     list_select_related = ["account", "app"]
     list_filter = [

@@ -52,6 +52,8 @@ class Acting(ReadOnly):
 
 @admin.register(Endpoint)
 class EndpointAdmin(Acting):
+    """Endpoints without their secrets; staff may enable, pause and replay."""
+
     list_display = ["address", "account", "state", "failing", "given_up", "made"]
     list_select_related = ["account"]
     list_filter = ["disabled_because", ("deleted_at", admin.EmptyFieldListFilter)]
@@ -157,6 +159,8 @@ class EndpointAdmin(Acting):
 
 
 class OfType(admin.SimpleListFilter):
+    """Filter events by type, without a query for the types."""
+
     title = "type"
     parameter_name = "type"
 
@@ -169,6 +173,8 @@ class OfType(admin.SimpleListFilter):
 
 @admin.register(Event)
 class EventAdmin(ReadOnly):
+    """Events with the exact bytes of their bodies."""
+
     list_display = ["message", "type", "account", "app", "about", "happened"]
     list_select_related = ["account", "app"]
     list_filter = [OfType]
@@ -208,6 +214,8 @@ class EventAdmin(ReadOnly):
 
 
 class AttemptInline(TabularInline):
+    """The attempts of a delivery, newest first."""
+
     model = Attempt
     verbose_name_plural = "attempts"
     extra = 0
@@ -234,6 +242,8 @@ class AttemptInline(TabularInline):
 
 @admin.register(Delivery)
 class DeliveryAdmin(Acting):
+    """Deliveries with their attempts; staff may resend."""
+
     list_display = ["event_type", "where", "state_label", "trigger", "attempts", "last"]
     list_display += ["made", "due", "ended"]
     list_select_related = ["event", "endpoint"]

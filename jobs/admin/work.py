@@ -37,6 +37,8 @@ class ByTime(admin.SimpleListFilter):
 
 @admin.register(Job)
 class JobAdmin(ReadOnly):
+    """Jobs with their amounts, ledger entries and webhook deliveries."""
+
     list_display = [
         "started",
         "owner",

@@ -30,6 +30,8 @@ def _id(term: str) -> list[UUID]:
 
 @admin.register(Purchase)
 class PurchaseAdmin(ReadOnly):
+    """Purchases of packs."""
+
     list_display = ["id", "account", "pack", "credits", "price", "state", "created_at"]
     list_select_related = ["account", "pack"]
     list_filter = ["status"]
@@ -61,6 +63,8 @@ class PurchaseAdmin(ReadOnly):
 
 @admin.register(Payment)
 class PaymentAdmin(ReadOnly):
+    """Payments that Stripe confirmed, with their credits."""
+
     list_display = ["id", "account", "source", "amount", "granted", "back", "paid_at"]
     list_select_related = ["account", "purchase__pack", "top_up__pack", "plan"]
     ordering = ["-paid_at"]
@@ -104,6 +108,8 @@ class PaymentAdmin(ReadOnly):
 
 @admin.register(Reversal)
 class ReversalAdmin(ReadOnly):
+    """Refunds and disputes."""
+
     list_display = ["stripe_id", "kind", "payment", "amount", "status", "counts"]
     list_select_related = ["payment"]
     list_filter = ["kind", "counts"]
@@ -130,6 +136,8 @@ class ReversalAdmin(ReadOnly):
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnly):
+    """Subscriptions as Stripe last reported them."""
+
     list_display = [
         "stripe_subscription_id",
         "account",
@@ -153,6 +161,8 @@ class SubscriptionAdmin(ReadOnly):
 
 @admin.register(Drift)
 class DriftAdmin(ReadOnly):
+    """Differences between Stripe and our books, which staff may mark as settled."""
+
     list_display = [
         "kind",
         "subject",

@@ -21,6 +21,8 @@ COLOURS = {
 
 @admin.register(StripeEvent)
 class StripeEventAdmin(ReadOnly):
+    """Stripe's events, with their bodies and outcomes."""
+
     list_display = ["stripe_id", "type", "object_id", "state_label", "outcome"]
     list_display += ["received_at"]
     list_filter = ["state", "type"]

@@ -74,6 +74,8 @@ class ForSale(StaffAdmin):
 
 @admin.register(Pack)
 class PackAdmin(ForSale):
+    """Packs of credits."""
+
     list_display = ["sku", "credits", "price_dollars", "active"]
     list_filter = ["active"]
     ordering = ["credits", "pk"]
@@ -85,6 +87,8 @@ class PackAdmin(ForSale):
 
 
 class PlanForm(OfferForm):
+    """The form of a plan, which checks the plan's Stripe Price."""
+
     def clean(self) -> Any:
         """Refuse a Stripe Price that belongs to another plan or amount.
 
@@ -110,6 +114,8 @@ class PlanForm(OfferForm):
 
 @admin.register(Plan)
 class PlanAdmin(ForSale):
+    """Plans, with their Stripe Prices."""
+
     form = PlanForm
     list_display = [
         "slug",

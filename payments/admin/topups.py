@@ -21,6 +21,8 @@ COLOURS = {
 
 @admin.register(TopUpRule)
 class TopUpRuleAdmin(ReadOnly):
+    """Settings of automatic top-up, without the card."""
+
     list_display = [
         "account",
         "enabled",
@@ -66,6 +68,8 @@ class TopUpRuleAdmin(ReadOnly):
 
 @admin.register(TopUpAttempt)
 class TopUpAttemptAdmin(ReadOnly):
+    """Charges of automatic top-up."""
+
     list_display = ["id", "account", "pack", "price", "state", "reason", "created_at"]
     list_select_related = ["account", "pack"]
     list_filter = ["status"]

@@ -193,7 +193,7 @@ class TestTopUp:
         one = f"/admin/payments/topupattempt/{attempt.pk}/change/"
         assert staff.get(one).status_code == 200
         paid = staff.get("/admin/payments/payment/").content.decode()
-        assert "pack PACK_5, automatically" in paid
+        assert "pack PACK_5 (automatic top-up)" in paid
 
 
 TABLES = (

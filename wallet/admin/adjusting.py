@@ -123,6 +123,7 @@ class AdjustingPages(WalletPages):
         return redirect("admin:wallet_wallet_change", wallet.pk)
 
     def overdraft_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        """Show and set the overdraft limit; needs its own permission."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         if not request.user.has_perm(adjustments.SET_OVERDRAFT_LIMIT):
             raise PermissionDenied

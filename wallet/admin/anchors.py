@@ -18,6 +18,8 @@ from wallet.models import Anchor
 
 @admin.register(Anchor)
 class AnchorAdmin(ReadOnly):
+    """Anchors, with the signed file of each."""
+
     list_display = ["number", "begun", "wallets", "file"]
     ordering = ["-number"]
     sortable_by = ("number",)

@@ -41,6 +41,8 @@ class ByState(admin.SimpleListFilter):
 
 @admin.register(Adjustment)
 class AdjustmentAdmin(WalletPages):
+    """Adjustments of all wallets, with approval by a second person."""
+
     list_display = ["asked", "owner", "amount", "why", "requester", "shown_state"]
     list_select_related = ["account__wallet", "requested_by"]
     list_filter = [ByState, "reason"]

@@ -104,6 +104,8 @@ class AdjustForm(forms.Form):
 
 
 class OverdraftForm(forms.Form):
+    """The overdraft limit of one wallet, with a note."""
+
     limit = CreditsField(
         label="Overdraft limit, in credits",
         help_text="The most debt that apps with the policy “overflow” may cause.",

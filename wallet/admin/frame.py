@@ -20,6 +20,7 @@ class WalletPages(ReadOnly):
     """The base class of the wallet's staff pages."""
 
     def wallet_or_refuse(self, request: HttpRequest, wallet_id: int | None) -> Wallet:
+        """Return the wallet with `now`; 403 without the view permission, else 404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return get_object_or_404(with_now(), pk=wallet_id)
@@ -32,6 +33,7 @@ class WalletPages(ReadOnly):
         status: int = 200,
         **facts: Any,
     ) -> HttpResponse:
+        """Render a template of one wallet with the frame around it."""
         request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),

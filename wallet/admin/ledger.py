@@ -39,6 +39,8 @@ def _hex(value: bytes | memoryview) -> str:
 
 @admin.register(Entry)
 class EntryAdmin(ReadOnly):
+    """Ledger entries, with search by ids, keys and emails."""
+
     list_display = [
         "when",
         "owner",
@@ -145,6 +147,8 @@ class EntryAdmin(ReadOnly):
 
 @admin.register(Grant)
 class GrantAdmin(ReadOnly):
+    """Grants of credits."""
+
     list_display = [
         "id",
         "owner",
@@ -225,6 +229,8 @@ class OpenUnlessAsked(admin.SimpleListFilter):
 
 @admin.register(Reservation)
 class ReservationAdmin(ReadOnly):
+    """Reservations, by default the open ones."""
+
     list_display = ["job", "owner", "app", "amount", "state", "expires", "resolved"]
     list_select_related = ["wallet__account", "app"]
     list_filter = [OpenUnlessAsked, "app"]
@@ -264,6 +270,8 @@ class ReservationAdmin(ReadOnly):
 
 @admin.register(Draw)
 class DrawAdmin(ReadOnly):
+    """Draws: the credits that a movement took from a grant."""
+
     list_display = ["id", "owner", "what", "amount", "returned", "job", "movement_id"]
     list_select_related = ["grant__wallet__account", "grant__app", "grant__given_by"]
     ordering = ["-id"]

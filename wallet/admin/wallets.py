@@ -50,6 +50,8 @@ class Holds(admin.SimpleListFilter):
 
 @admin.register(Wallet)
 class WalletAdmin(AdjustingPages):
+    """Wallets, with the pages of one wallet."""
+
     list_display = ["owner", "available", "reserved", "debt", "entries", "moved"]
     list_select_related = ["account"]
     list_filter = [Holds]
@@ -132,6 +134,7 @@ class WalletAdmin(AdjustingPages):
         return self.answer(request, wallet, "wallet", **facts)
 
     def explain_view(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        """Show the sentences that add up to the balance."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         explained = explain.explain(account_id=wallet.account_id)
         lines = [(shown.signed(line.amount_micro), line) for line in explained.lines]
@@ -161,6 +164,7 @@ class WalletAdmin(AdjustingPages):
         return answer
 
     def csv_view(self, request: HttpRequest, wallet_id: int) -> StreamingHttpResponse:
+        """Download the statement as CSV and record that in the audit."""
         wallet = self.wallet_or_refuse(request, wallet_id)
         self.note(request, "statement_exported", wallet, entries=wallet.seq)
         name = f"statement-{wallet.pk}-{wallet.seq}.csv"

@@ -54,10 +54,12 @@ COLOURS = {
 
 
 def kind(entry: Entry) -> str:
+    """Return the entry's kind in lower case."""
     return str(Entry.Kind(entry.kind).label).lower()
 
 
 def place(account: str) -> str:
+    """Return a ledger account in words."""
     if account.startswith("revenue:"):
         return f"revenue of {account.removeprefix('revenue:')}"
     return _PLACES.get(account, account)

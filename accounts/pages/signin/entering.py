@@ -27,6 +27,7 @@ class Destination:
 
     @property
     def query(self) -> str:
+        """The query string with which /signin keeps this destination."""
         if self.target:
             return urlencode({"redirect_to": self.target})
         return urlencode({"next": self.page}) if self.page != "/" else ""
@@ -56,6 +57,11 @@ def open_session(
     methods: list[str],
     passkey: Passkey | None = None,
 ) -> Session:
+    """Sign `user` in on this browser and return the session.
+
+    Revokes the browser's old session. Raises `TokenEnded` if the account's sessions
+    ended during the sign-in.
+    """
     old = browser_session(request)
     if old is not None:
         sessions.revoke(session=old, visitor=visitor(request))
@@ -78,6 +84,10 @@ def open_session(
 
 
 def leave(session: Session, goal: Destination) -> HttpResponse:
+    """Redirect to `goal`, with a token if its app wants one.
+
+    A revoked app is asked about first.
+    """
     if not goal.target:
         return redirect(goal.page)
     target = goal.target

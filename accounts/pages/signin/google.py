@@ -100,6 +100,7 @@ def go_on(request: HttpRequest) -> HttpResponse:
 @require_POST
 @signed_in
 def begin_link(request: HttpRequest, user: User) -> HttpResponse:
+    """Redirect to Google to link an account; needs a recent second proof."""
     try:
         limits.tally_of(request).count((AUTH,))
         require_second_proof(request)
@@ -111,6 +112,7 @@ def begin_link(request: HttpRequest, user: User) -> HttpResponse:
 @require_POST
 @signed_in
 def unlink(request: HttpRequest, user: User, identity_id: uuid.UUID) -> HttpResponse:
+    """Unlink a Google account; needs a recent second proof."""
     try:
         require_second_proof(request)
         row = identities.unlink(

@@ -24,6 +24,8 @@ _LIMITS = (
 
 
 class BadLimit(DomainError):
+    """The form contains no valid limit."""
+
     code = "invalid_limit"
 
 

@@ -40,6 +40,7 @@ def forgot(request: HttpRequest) -> HttpResponse:
 @require_POST
 @signed_in
 def ask(request: HttpRequest, user: User) -> HttpResponse:
+    """Mail a verification link to the account's address."""
     try:
         limits.tally_of(request).count((AUTH,))
         mailbox.request_verification(user=user, visitor=visitor(request))

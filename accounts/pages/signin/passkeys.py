@@ -18,6 +18,7 @@ from focus.errors import NotFound
 @require_POST
 @signed_in
 def remove(request: HttpRequest, user: User, passkey_id: uuid.UUID) -> HttpResponse:
+    """Remove a passkey of this account; needs a recent second proof."""
     try:
         require_second_proof(request)
         passkey = passkey_signin.remove(

@@ -97,6 +97,6 @@ def test_a_local_tool_asks_the_person_to_start_it(
 ) -> None:
     App.objects.update(tool_url="http://localhost:3000/auth/callback")
     page = alices.fill("/tools", {}, f"/tools/{tool.pk}/buy")["Location"]
-    assert "Start it there before you open it" in alices.get(page).content.decode()
+    assert "Start it before you open it" in alices.get(page).content.decode()
     App.objects.update(tool_url="https://your-tool.com/cb")
     assert "Start it there" not in alices.get(page).content.decode()

@@ -151,10 +151,7 @@ class TestWithoutAPassword:
         assert "Set a password" in page
         assert 'name="current"' not in page
         assert alices.fill(PAGE, {"new": NEW}).status_code == 302
-        assert (
-            "Your account has a password now."
-            in alices.get("/security").content.decode()
-        )
+        assert "Your password is set." in alices.get("/security").content.decode()
         assert SecurityEvent.objects.filter(kind="password_set", user=alice).exists()
         assert Browser().sign_in(password=NEW).status_code == 302
         # Later changes need this password.

@@ -184,7 +184,7 @@ class TestVendor:
         alices.fill("/vendor", OFFER | {"name": "F0cus Video"})
         app = App.objects.get(owner=alice)
         page = alices.get(f"/vendor/{app.pk}").content.decode()
-        assert "our staff must approve it" in page
+        assert "Wait until our staff approve the name" in page
         assert "waiting for approval" in alices.get("/vendor").content.decode()
         assert "F0cus Video" not in alices.get("/tools").content.decode()
 
