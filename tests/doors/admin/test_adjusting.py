@@ -75,14 +75,15 @@ def test_each_form_has_its_own_id(support: User, wallet: Wallet) -> None:
     pages = [browser(support).get(place) for _ in range(2)]
     ids = {page.context["form"]["form_id"].value() for page in pages}
     assert len(ids) == 2
-    assert "The balance is 10" in pages[0].content.decode()
-    assert "you may adjust 100 in 24 hours; 100 are left" in pages[0].content.decode()
+    assert "Balance 10" in pages[0].content.decode()
+    text = pages[0].content.decode()
+    assert "You may adjust 100 credits in 24 hours; 100 are left." in text
 
 
 def test_a_preview_books_nothing(support: User, wallet: Wallet) -> None:
     page = _send(support, wallet, **_filled("2.5"))
     assert (page.context["before"], page.context["after"]) == ("10", "12.5")
-    assert "grant of their own" in page.content.decode()
+    assert "The credits become a new promotional grant" in page.content.decode()
     assert _balance(wallet) == 10
     assert Entry.objects.count() == 1
     assert not SecurityEvent.objects.filter(kind="credits_adjusted").exists()
@@ -330,7 +331,7 @@ def test_a_form_without_the_csrf_token_is_refused(
 def test_setting_the_overdraft_limit_is_audited(finance: User, wallet: Wallet) -> None:
     client = browser(finance)
     place = f"/admin/wallet/wallet/{wallet.pk}/overdraft/"
-    assert "It is 0; 0 is owed" in client.get(place).content.decode()
+    assert "Now 0 · debt 0" in client.get(place).content.decode()
     for _ in range(2):
         answer = client.post(place, {"limit": "12.5", "note": "a trusted customer"})
         assert answer.status_code == 302

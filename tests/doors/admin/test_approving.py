@@ -113,10 +113,10 @@ class TestTheSecondPerson:
         form = {"amount": "5000", "reason": "goodwill", "note": NOTE}
         form |= {"form_id": str(uuid.uuid4())}
         preview = browser(asker).post(place, form).content.decode()
-        assert "it waits until another person approves it" in preview
+        assert "Another person must approve it within seven days." in preview
         assert "Request approval" in preview
         answer = browser(asker).post(place, {**form, "confirm": "yes"})
-        assert "another person must approve this" in said(answer)
+        assert "Another person must approve this request." in said(answer)
         page = answer["Location"]
         assert balance(wallet) == 10
 
@@ -208,7 +208,7 @@ class TestWhatTheCustomerReads:
         confirm(asker, wallet, "5")
         confirm(asker, wallet, "6", customer_text="")
         form = browser(asker).get(f"/admin/wallet/wallet/{wallet.pk}/adjust/")
-        assert "Only staff read it" in form.content.decode()
+        assert "Visible to staff only" in form.content.decode()
         assert "The customer sees it under Activity" in form.content.decode()
         overview = customer.get("/").content.decode()
         assert TEXT in overview

@@ -205,7 +205,7 @@ def test_the_dashboard_counts_failed_and_overdue_deliveries(
 
     def figures() -> dict[str, str]:
         answer = staff.get("/admin/")
-        assert "Failed in 24 hours" in answer.content.decode()
+        assert "Failed in the last 24 hours" in answer.content.decode()
         found: dict[str, str] = answer.context["focus"]["webhooks"]
         return found
 
