@@ -121,7 +121,9 @@ class TestTheSecondPerson:
         assert balance(wallet) == 10
 
         mine = browser(asker).get(page).content.decode()
-        assert "You asked for this: another person must approve it." in mine
+        assert (
+            "You requested this adjustment, so another person must approve it." in mine
+        )
         assert "Approve and book" not in mine
         assert "Withdraw" in mine
         refused = browser(asker).post(page, {"approve": "yes"})
@@ -130,7 +132,7 @@ class TestTheSecondPerson:
         theirs = browser(approver).get(page).content.decode()
         assert "Approve and book" in theirs
         on_wallet = browser(approver).get(f"/admin/wallet/wallet/{wallet.pk}/change/")
-        assert "An adjustment of +5,000 credits waits" in on_wallet.content.decode()
+        assert "An adjustment of +5,000 credits is waiting" in on_wallet.content.decode()
         # The server ignores an amount in the approval form.
         filled = {"approve": "yes", "amount": "9000000", "amount_micro": "9"}
         booked = browser(approver).post(page, filled)
