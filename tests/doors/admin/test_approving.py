@@ -132,7 +132,8 @@ class TestTheSecondPerson:
         theirs = browser(approver).get(page).content.decode()
         assert "Approve and book" in theirs
         on_wallet = browser(approver).get(f"/admin/wallet/wallet/{wallet.pk}/change/")
-        assert "An adjustment of +5,000 credits is waiting" in on_wallet.content.decode()
+        shown = on_wallet.content.decode()
+        assert "An adjustment of +5,000 credits is waiting for approval." in shown
         # The server ignores an amount in the approval form.
         filled = {"approve": "yes", "amount": "9000000", "amount_micro": "9"}
         booked = browser(approver).post(page, filled)
