@@ -1,5 +1,7 @@
 """Checks of docker-compose.yml and the Dockerfile that need no Docker."""
 
+import ast
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +13,7 @@ import yaml
 
 from devtools.launcher import engines, localenv
 from devtools.launcher.family import Family
+from focus.celery import BEAT_ALIVE, heartbeat_redis, record_heartbeat
 from tests import processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +44,28 @@ def test_every_service_has_a_health_check_and_a_restart_policy(name):
     assert check["test"]
     assert "disable" not in check
     assert SERVICES[name]["restart"] != "no"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_health_check_in_python_imports_names_that_exist(name):
+    command = SERVICES[name]["healthcheck"]["test"]
+    code = command[command.index("-c") + 1] if command[1:3] == ["python", "-c"] else ""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, alias.name) for alias in node.names), code
+
+
+def test_the_health_check_of_beat_sees_its_heartbeat():
+    code = SERVICES["beat"]["healthcheck"]["test"][-1]
+    beat = heartbeat_redis()
+    beat.delete(BEAT_ALIVE)
+    with pytest.raises(SystemExit) as dead:
+        exec(code)
+    record_heartbeat(BEAT_ALIVE)
+    with pytest.raises(SystemExit) as alive:
+        exec(code)
+    assert (bool(dead.value.code), bool(alive.value.code)) == (True, False)
 
 
 @pytest.mark.parametrize("name", SERVICES)

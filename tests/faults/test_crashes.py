@@ -27,7 +27,7 @@ from tests.faults.test_engines_gone import _manage
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
 CAST = """
-from accounts import scopes, tokens
+from accounts.credentials import scopes, tokens
 from accounts.models import App, User
 from wallet import ledger
 App.objects.create(slug="video", name="Video")

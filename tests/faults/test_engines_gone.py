@@ -27,7 +27,7 @@ from tests.faults.engines import Own, own_engines
 pytestmark = pytest.mark.slow
 
 CAST = """
-from accounts import scopes, tokens
+from accounts.credentials import scopes, tokens
 from accounts.models import App, User
 alice = User.objects.create_user("alice@example.com", "alice's password")
 App.objects.create(slug="video", name="Video", starter_credits_micro=20_000_000)
