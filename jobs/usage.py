@@ -198,7 +198,7 @@ def _lock_key(money_key: str, app: App) -> bool:
         if not isinstance(waited.__cause__, LockNotAvailable):
             raise
         raise StillInFlight(
-            "The same request is still being worked on; ask again in a moment.",
+            "The same request is still running. Try again in a moment.",
             is_duplicate=False,
         ) from waited
     return bool(listens)

@@ -81,12 +81,12 @@ def register(
     endpoint = known.filter(url=url).first()
     if endpoint is not None:
         _promote_by_time(endpoint)
-        endpoint.events = _united(endpoint.events, events)
+        endpoint.events = _merged(endpoint.events, events)
         _enable(endpoint, visitor)
         endpoint.save()
-        return Shown(endpoint, _opened(endpoint.secret))
-    off = Endpoint.objects.filter(account=user, url=url)
-    if off.filter(disabled_because=Endpoint.Disabled.STAFF).exists():
+        return Shown(endpoint, _unsealed(endpoint.secret))
+    of_this_url = Endpoint.objects.filter(account=user, url=url)
+    if of_this_url.filter(disabled_because=Endpoint.Disabled.STAFF).exists():
         # Otherwise deleting the endpoint would get around support.
         raise _disabled_by_support()
     if known.count() >= MOST:
@@ -95,7 +95,7 @@ def register(
     endpoint = Endpoint.objects.create(
         account=user,
         url=url,
-        events=_united([], events),
+        events=_merged([], events),
         secret=sealed.seal(secret.encode(), purpose=_SEAL),
         created_at=timezone.now(),
     )
@@ -103,7 +103,7 @@ def register(
     mails.write(
         user=user,
         subject="A webhook endpoint was added",
-        what=f"The webhook endpoint {endpoint.pk} now receives events of your apps.",
+        what=f"The webhook endpoint {endpoint.pk} now receives your webhook events.",
         visitor=visitor,
     )
     return Shown(endpoint, secret, created=True)
@@ -273,10 +273,10 @@ def secrets_of(
     `sealed.Unreadable`.
     """
     if next_secret is None or promotes_at is None:
-        return _opened(secret), None
+        return _unsealed(secret), None
     if promotes_at <= now:
-        return _opened(next_secret), None
-    return _opened(secret), _opened(next_secret)
+        return _unsealed(next_secret), None
+    return _unsealed(secret), _unsealed(next_secret)
 
 
 def promote_due() -> int:
@@ -330,7 +330,7 @@ def _enable(endpoint: Endpoint, visitor: Visitor, actor: str = "") -> None:
 
 def _disabled_by_support() -> SwitchedOffBySupport:
     return SwitchedOffBySupport(
-        "Support switched this endpoint off; write to them to have it back."
+        "Support disabled this endpoint. Contact support to enable it."
     )
 
 
@@ -356,14 +356,14 @@ def _require(endpoint: Endpoint | None) -> Endpoint:
     return endpoint
 
 
-def _united(events: list[str], more: list[str]) -> list[str]:
-    united = list(dict.fromkeys([*events, *more]))
-    if len(united) > MOST_EVENTS:
-        raise TooManyEndpoints(f"An endpoint hears of at most {MOST_EVENTS} events.")
-    return united
+def _merged(events: list[str], more: list[str]) -> list[str]:
+    merged = list(dict.fromkeys([*events, *more]))
+    if len(merged) > MOST_EVENTS:
+        raise TooManyEndpoints(f"An endpoint takes at most {MOST_EVENTS} events.")
+    return merged
 
 
-def _opened(secret: bytes | memoryview) -> str:
+def _unsealed(secret: bytes | memoryview) -> str:
     return sealed.unseal(bytes(secret), purpose=_SEAL).decode()
 
 

@@ -129,7 +129,7 @@ def write_test(endpoint: Endpoint) -> uuid.UUID:
 
     Takes one statement.
     """
-    data = {"endpoint_id": endpoint.pk, "message": "This endpoint hears us."}
+    data = {"endpoint_id": endpoint.pk, "message": "This endpoint receives webhooks."}
     params = event_params(
         account_id=endpoint.account_id, app_id=None, name=TEST, about=None, data=data
     )
