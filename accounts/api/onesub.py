@@ -49,7 +49,7 @@ class VerifyUserViewSet(OneSub, ViewSet):
                 request_only=True,
             ),
             OpenApiExample(
-                "The token's user",
+                "Verified",
                 {
                     "valid": True,
                     "user_id": "550e8400-e29b-41d4-a716-446655440000",

@@ -12,25 +12,35 @@ from focus.errors import NotFound
 class LinkService(Protocol):
     """A provider's module: prove an account by a redirect, and look up its profile."""
 
-    def is_configured(self) -> bool: ...
+    def is_configured(self) -> bool:
+        """Return whether this server has the provider's credentials."""
 
-    def origin(self) -> str: ...
+    def origin(self) -> str:
+        """Return the provider's URL that forms redirect to, for the page's CSP."""
 
-    def authorization_url(self, *, callback: str, state: str, verifier: str) -> str: ...
+    def authorization_url(self, *, callback: str, state: str, verifier: str) -> str:
+        """Return the URL to redirect the user to. `verifier` is for PKCE."""
 
     def verify_callback(
         self, *, query: CallbackQuery, callback: str, state: str, verifier: str
-    ) -> ProvenAccount: ...
+    ) -> ProvenAccount:
+        """Verify the callback's query string and return the external account.
 
-    def look_up(self, *, subject: str, access_token: str | None) -> dict[str, Any]: ...
+        Raises `LinkDeclined`, `LinkNotProven` and `ServiceDown`.
+        """
+
+    def look_up(self, *, subject: str, access_token: str | None) -> dict[str, Any]:
+        """Return the account's profile. Raises `ConsentGone` and `ServiceDown`."""
 
 
 class TokenIssuer(Protocol):
     """A provider's module that also issues tokens: renew and revoke them."""
 
-    def renew(self, *, tokens: OAuthTokens) -> OAuthTokens: ...
+    def renew(self, *, tokens: OAuthTokens) -> OAuthTokens:
+        """Return new tokens. Raises `ConsentGone` and `ServiceDown`."""
 
-    def revoke(self, *, tokens: OAuthTokens) -> None: ...
+    def revoke(self, *, tokens: OAuthTokens) -> None:
+        """Revoke the tokens at the provider. Raises `ServiceDown`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class Provider:
 
     @property
     def available(self) -> bool:
+        """Whether its accounts can be linked on this server."""
         return self.service is not None and self.service.is_configured()
 
 

@@ -51,6 +51,7 @@ def is_configured() -> bool:
 
 
 def origin() -> str:
+    """Return Steam's URL that forms redirect to, for the page's CSP."""
     return settings.STEAM_OPENID_BASE
 
 

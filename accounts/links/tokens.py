@@ -137,10 +137,12 @@ def revoke(provider: str, tokens: OAuthTokens) -> None:
 
 
 def not_linked(provider: str) -> NotLinked:
+    """Return the refusal for a missing link of this provider."""
     return NotLinked(f"No {_name(provider)} account with a token is linked.")
 
 
 def reconnect(provider: str) -> ReconnectRequired:
+    """Return the refusal that sends the user to reconnect the account."""
     return ReconnectRequired(
         f"{_name(provider)} asks you to connect your account again.",
         reconnect_url=f"{settings.PUBLIC_BASE_URL}/security#links",

@@ -29,10 +29,12 @@ _REFUSED = {"invalid_grant", "invalid_request"}
 
 
 def is_configured() -> bool:
+    """Return whether this server has a client id and secret of X."""
     return bool(settings.X_CLIENT_ID and settings.X_CLIENT_SECRET)
 
 
 def origin() -> str:
+    """Return X's URL that forms redirect to, for the page's CSP."""
     return settings.X_OAUTH_BASE
 
 

@@ -59,6 +59,8 @@ class NotAnXToken(DomainError):
 
 
 class InvalidFields(DomainError):
+    """`user.fields` has a name that X does not document."""
+
     code = "invalid_request"
 
 

@@ -23,6 +23,8 @@ _LONGEST_SLUG = 64
 
 
 class UnknownApp(DomainError):
+    """No live app has this slug."""
+
     code = "unknown_app"
 
 

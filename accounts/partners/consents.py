@@ -54,6 +54,7 @@ def grant(*, user: User, app_id: uuid.UUID, after_movement: bool = False) -> boo
 
 
 def is_granted(*, user_id: uuid.UUID, app_id: uuid.UUID) -> bool:
+    """Return whether the user's consent to this app is live."""
     return Consent.objects.filter(
         user_id=user_id, app_id=app_id, revoked_at=None
     ).exists()

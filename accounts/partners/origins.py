@@ -16,6 +16,8 @@ _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\\u0080-\U0010ffff]")
 
 
 class InvalidOrigin(DomainError):
+    """The text is no origin, or one that an app may not register."""
+
     code = "invalid_origin"
 
 
@@ -75,10 +77,14 @@ def require_free(wanted: Sequence[str], *, app: App | None = None) -> None:
 
 
 class OriginTaken(DomainError):
+    """Another app has registered this origin."""
+
     code = "origin_taken"
 
 
 class InvalidRedirectUrl(DomainError):
+    """Buyers cannot be redirected to this URL."""
+
     code = "invalid_redirect_url"
 
 

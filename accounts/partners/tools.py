@@ -26,10 +26,14 @@ MOST_KEYS = 10
 
 
 class TooMany(DomainError):
+    """The owner has `MOST_TOOLS` apps, or the app has `MOST_KEYS` keys."""
+
     code = "too_many"
 
 
 class SwitchedOffBySupport(DomainError):
+    """Staff have switched the app off, so its owner cannot switch it on."""
+
     code = "switched_off_by_support"
 
 

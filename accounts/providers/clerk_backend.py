@@ -41,6 +41,7 @@ class ConsentNeeded(Exception):
 
 
 def is_configured() -> bool:
+    """Return whether this server has a key for Clerk's Backend API."""
     return bool(settings.CLERK_SECRET_KEY)
 
 

@@ -36,6 +36,8 @@ _LONGEST_TOKEN = 16 * 1024
 
 
 class NotConfigured(DomainError):
+    """This server has no Google client id."""
+
     code = "provider_not_configured"
 
 
@@ -97,6 +99,7 @@ class SignInToConfirm:
 
 
 def is_configured() -> bool:
+    """Return whether this server has a Google client id."""
     return bool(settings.GOOGLE_CLIENT_ID)
 
 

@@ -205,6 +205,7 @@ class Contract(_View):
 
     @classmethod
     def refusal_headers(cls, problem: Problem) -> dict[str, str]:
+        """Return the headers of a refusal; a 401 has a `WWW-Authenticate` challenge."""
         headers = dict(problem.headers)
         if problem.status == 401:
             headers.setdefault("WWW-Authenticate", "Bearer")
@@ -212,6 +213,7 @@ class Contract(_View):
 
     @classmethod
     def respond(cls, problem: Problem) -> Response:
+        """Return the response for `problem`, in this guide's format."""
         headers = cls.refusal_headers(problem)
         return Response(cls.refusal(problem), status=problem.status, headers=headers)
 

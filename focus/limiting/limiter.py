@@ -126,6 +126,10 @@ class InRedis:
     def ask(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
     ) -> WindowVerdict:
+        """Check and count `windows` in one script call, and store or read `mark`.
+
+        With `mark_seconds` 0 the mark is only read.
+        """
         keys = [_redis_key(window.key) for window in windows]
         if mark is not None:
             keys.append(_redis_key(mark))
@@ -170,6 +174,7 @@ class InProcess:
     def ask(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
     ) -> WindowVerdict:
+        """Do the same as `InRedis.ask`, under this object's lock."""
         with self._lock:
             now = time.time_ns() // 1_000_000
             marked = self._mark(mark, mark_seconds, now)
@@ -186,10 +191,12 @@ class InProcess:
             return WindowVerdict(allowed, now, tuple(states), marked)
 
     def knows(self, mark: str) -> bool:
+        """Return whether `mark` is stored and has not expired."""
         with self._lock:
             return self._mark(mark, 0, time.time_ns() // 1_000_000)
 
     def remember(self, mark: str, seconds: int) -> None:
+        """Store `mark` for `seconds`."""
         with self._lock:
             self._mark(mark, seconds, time.time_ns() // 1_000_000)
 

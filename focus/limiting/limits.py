@@ -77,6 +77,7 @@ class Tally:
 
     @property
     def address(self) -> str:
+        """The client's IPv4 address or IPv6 /64 network."""
         if not self._address:
             client = addresses.client(self.request.META)
             self._address = addresses.neighbourhood(client)
@@ -84,6 +85,7 @@ class Tally:
 
     @property
     def counted(self) -> bool:
+        """Whether the request has counted against a policy, or was refused by one."""
         return bool(self._standings)
 
     def require_guesses_left(self, secret: str) -> None:
@@ -205,6 +207,7 @@ class Policy:
 
 
 def by_address(tally: Tally) -> str:
+    """Return the client's IPv4 address or IPv6 /64 network."""
     return tally.address
 
 
@@ -215,6 +218,7 @@ def by_caller(tally: Tally) -> str:
 
 
 def by_device_code(tally: Tally) -> str:
+    """Return the device code of the query string."""
     return tally.request.GET.get("device_code", "")
 
 

@@ -29,10 +29,14 @@ class FinalResponse(HTTPResponse):
 
 
 class FinalHTTPConnection(HTTPConnection):
+    """urllib3's HTTP connection with `FinalResponse`."""
+
     response_class = FinalResponse
 
 
 class FinalHTTPSConnection(HTTPSConnection):
+    """urllib3's HTTPS connection with `FinalResponse`."""
+
     response_class = FinalResponse
 
 

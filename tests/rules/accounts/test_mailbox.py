@@ -145,7 +145,7 @@ class TestAsking:
         self, alice: User
     ) -> None:
         asked = []
-        for email in ("alice@example.com", "nobody@example.com"):
+        for email in ("alice@example.com", "unknown@example.com"):
             with statements() as seen:
                 mailbox.request_reset(email=email)
             # Only the values and the names of savepoints differ.
