@@ -1,6 +1,6 @@
-"""What is measured, and against what. `./dev bench` runs it; nothing ships it.
+"""Benchmarks that `./dev bench` runs. No release contains them.
 
-A reserve→settle pair over HTTP (token, validation, durable commit) beside, in the
-same run on the same database, the same SQL functions driven straight (the limit) and
-the usual `select_for_update` way over the same web stack (the habit).
+They measure a pair of reserve and settle over HTTP (token, validation, durable commit).
+In the same run and database they measure two comparisons: the SQL functions called
+directly (the limit), and `select_for_update` over the same web stack (the habit).
 """

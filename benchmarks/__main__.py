@@ -1,6 +1,6 @@
 """`./dev bench [--seconds N] [--clients N] [--wallets N]`: ratios, in one run.
 
-`./dev bench webhooks` measures those instead.
+`./dev bench webhooks` measures webhooks instead.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def _options() -> argparse.Namespace:
 
 
 def _prepare(wallets: int) -> list[tuple[str, str]]:
-    """People with credits in both kinds of wallet; (account id, token) of each."""
+    """Create users with credits in both kinds of wallet; returns ids and tokens."""
     from django.core.management import call_command
 
     from accounts.credentials import scopes, tokens
@@ -91,7 +91,7 @@ def _prepare(wallets: int) -> list[tuple[str, str]]:
     from wallet import ledger
 
     call_command("migrate", verbosity=0)
-    # The habit's tables have no migrations, and refer to some that do.
+    # The habit's tables have no migrations, and refer to tables that have.
     call_command("migrate", run_syncdb=True, verbosity=0)
     App.objects.create(slug="video", name="Video")
     made = []
@@ -119,7 +119,7 @@ def _app_id() -> str:
 
 
 def _crowds(straight: bool, *crowds: list[tuple[str, str]]) -> list[list[str]]:
-    """The accounts' ids for SQL, their tokens for HTTP."""
+    """Return the accounts' ids for SQL, or their tokens for HTTP."""
     return [[person[0 if straight else 1] for person in crowd] for crowd in crowds]
 
 

@@ -1,8 +1,8 @@
-"""What it costs to believe each kind of credential, as a share of a whole request.
+"""The cost of authenticating each kind of credential, as a share of a whole request.
 
-One process, one thread, the real handler, database and Valkey: `GET /api/jobs?limit=1`
-again and again, the kinds taking turns, so that what the machine does meanwhile is the
-same for all of them.
+One process, one thread, the real handler, database and Valkey. It repeats
+`GET /api/jobs?limit=1`. The kinds take turns, so that the machine's other load affects
+all of them alike.
 """
 
 import time
@@ -76,7 +76,7 @@ def _measure(shown: dict[str, dict[str, str]]) -> dict[str, Cost]:
 
 @contextmanager
 def _clocked() -> Iterator[list[float]]:
-    """How long the dispatcher took, each time it ran."""
+    """Collect the duration of each run of the dispatcher."""
     from accounts.authentication import Credentials
 
     taken: list[float] = []
@@ -97,7 +97,7 @@ def _clocked() -> Iterator[list[float]]:
 
 
 def _shown() -> dict[str, dict[str, str]]:
-    """One person and one app, by everything that they can show."""
+    """Return the headers of each kind of credential of one user and one app."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
     from django.conf import settings

@@ -1,7 +1,7 @@
-"""Clients that do one pair after another for a while, and what they saw.
+"""Clients that make one pair after another for a while, and their results.
 
-Each client is a process of its own with one connection. The HTTP side is a bare
-socket, so that the measuring costs the two cores as little as it can.
+Each client is a process with one connection. The HTTP client is a bare socket, so that
+the measurement itself uses little of the cores.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ import psycopg
 
 @dataclass(frozen=True)
 class Result:
-    """Pairs finished per second, and how long one took (milliseconds)."""
+    """The finished pairs, and the durations of one (milliseconds)."""
 
     pairs: int
     seconds: float
@@ -30,7 +30,7 @@ class Result:
 
 
 def run(worker: Callable, arguments: list[tuple], *, seconds: float) -> Result:
-    """Let every worker do pairs at once for `seconds`, after a moment to warm up."""
+    """Run all workers at once for `seconds`, after a warm-up."""
     context = multiprocessing.get_context("spawn")
     gate = context.Barrier(len(arguments))
     results = context.Queue()
@@ -105,7 +105,7 @@ class Connection:
 
 
 def http_pairs(port: int, prefix: str, tokens: list[str]) -> Callable[[], None]:
-    """Reserve 5, settle 3, as one of these people each time."""
+    """Return a pair: reserve 5, settle 3, for a random one of these users."""
     connection = Connection(port)
 
     def pair() -> None:
@@ -131,7 +131,7 @@ def http_pairs(port: int, prefix: str, tokens: list[str]) -> Callable[[], None]:
 
 
 def http_twice(port: int, path: str, token: str) -> Callable[[], None]:
-    """The same request twice: what the stack costs a pair without the ledger."""
+    """Return a pair of equal requests: the stack's cost without the ledger."""
     connection = Connection(port)
 
     def pair() -> None:
@@ -144,7 +144,7 @@ def http_twice(port: int, path: str, token: str) -> Callable[[], None]:
 
 
 def sql_pairs(url: str, app_id: str, accounts: list[str]) -> Callable[[], None]:
-    """The ledger's own functions, prepared, one commit each: nothing above them."""
+    """Return a pair of the ledger's functions, prepared, one commit each."""
     database = psycopg.connect(url, autocommit=True, prepare_threshold=0)
 
     def pair() -> None:

@@ -1,4 +1,4 @@
-"""The usual way: a balance in a row, a history beside it, all through the ORM."""
+"""The habit: a balance in a row and a history, through the ORM."""
 
 import uuid
 

@@ -1,8 +1,8 @@
-"""The product's URLs, the same job written the usual way, and a view that does nothing.
+"""The product's URLs, the habit's views, and a view that does nothing.
 
-The usual way gets the same authentication, parsing, validation and rendering, so that
-the difference is the ledger. It keeps no grants, no hash chain and no expiry: it does
-less work than what it is compared with.
+The habit has the same authentication, parsing, validation and rendering, so that the
+difference is the ledger. It has no grants, no hash chain and no expiry, so it does less
+work than the ledger.
 """
 
 from datetime import timedelta

@@ -1,11 +1,11 @@
-"""`./dev bench webhooks`: what telling costs a job, and how fast deliveries go out.
+"""`./dev bench webhooks`: the cost of events for a job, and the rate of deliveries.
 
-* pairs of start and complete as rules, in one process: an app that nobody owns, one
-  whose owner has no endpoint, one whose owner has one. In turns, in one run.
-* deliveries a second to a server that says 200, beside the same number of requests by
-  bare urllib3 from as many threads, with and without keeping its connections.
-* how much later healthy deliveries are done while one endpoint, and then twenty, hang.
-* how late the second to fifth tries are.
+* pairs of start and complete as rules, in one process, in turns: an app without an
+  owner, an app with an owner without endpoints, and one with an endpoint.
+* deliveries a second to a server that answers 200, compared with as many requests by
+  bare urllib3 from as many threads, with and without kept connections.
+* the delay of healthy deliveries while one endpoint, and then twenty, hang.
+* the delay of the second to fifth tries.
 """
 
 import argparse
@@ -25,7 +25,7 @@ THREADS = 32
 
 
 class Answering(asyncio.Protocol):
-    """HTTP as far as it goes: 200, 503, or nothing at all, by the path."""
+    """A minimal HTTP server: 200, 503, or no answer, by the path."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport, self.heard = transport, b""
@@ -101,7 +101,7 @@ def cost_of_telling(pairs: int, url: str) -> None:
 
     kinds = {}
     for name, owned, told in [
-        ("nobody owns the app", False, False),
+        ("the app has no owner", False, False),
         ("its owner has no endpoint", True, False),
         ("its owner has one endpoint", True, True),
     ]:
@@ -119,7 +119,7 @@ def cost_of_telling(pairs: int, url: str) -> None:
             key=f"bench:{user.pk}",
         )
     metadata = {"description": "Render preview clip", "durationMs": 1200}
-    # In turns, so that whatever else the machine does hits all of them alike.
+    # In turns, so that other load on the machine affects all of them alike.
     for turn in range(pairs):
         for app, user, taken in kinds.values():
             begun = time.perf_counter()
@@ -198,7 +198,7 @@ def tell(to: Any, times: int) -> list[Any]:
 
 
 def deliver(count: int) -> float:
-    """All that waits, by a courier of this process; deliveries a second."""
+    """Send all pending deliveries in this process; returns deliveries a second."""
     from jobs.models import Delivery
     from jobs.webhooks.courier import Courier
 
@@ -232,7 +232,7 @@ def hanging(url: str) -> None:
     print("second each to 4 endpoints          p50      max    p50      max")
     calm: list[float] = []
     for name, bad in [
-        ("nobody hangs", 0),
+        ("no endpoint hangs", 0),
         ("1 endpoint hangs, 500 wait", 1),
         ("20 endpoints hang, 500 wait", 20),
     ]:
@@ -269,7 +269,7 @@ def hanging(url: str) -> None:
             state="canceled", ended_at="2026-01-01T00:00Z", lease=None
         )
         courier.stop()
-        # What hangs is left behind: it ends with its deadline, or with us.
+        # Hanging requests end at their deadline, or with this process.
         courier.join(0.1)
 
 

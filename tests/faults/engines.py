@@ -1,4 +1,4 @@
-"""A PostgreSQL and a Valkey of a test's own, to stop, kill and start again."""
+"""A PostgreSQL and a Valkey for one test, which it can stop, kill and restart."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ from devtools.launcher.valkey import Valkey
 Engine = Postgres | Valkey
 
 
-class Orphanage:
+class FixtureFamily:
     """Stands in for the launcher's family: children end with their fixture."""
 
     def start(
         self, argv: Any, *, env: Any, role: str, stop: int = 0, **options: Any
     ) -> subprocess.Popen[Any]:
-        # By its mark the launcher finds what a killed test run left behind.
+        # The launcher finds the processes of a killed test run by this mark.
         marks = {k: v for k, v in os.environ.items() if k.startswith("FOCUS_DEV_")}
         return subprocess.Popen(
             argv, env={**env, **marks}, start_new_session=True, **options
@@ -34,7 +34,7 @@ class Orphanage:
 
 
 class Own:
-    """One engine and its process. `up` and `down` are what a test does to it."""
+    """One engine and its process. A test calls `up` and `down`."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -54,7 +54,7 @@ class Own:
             time.sleep(0.03)
 
     def down(self, number: int = signal.SIGKILL) -> None:
-        """Killed with all of its children, unless a kinder signal is given."""
+        """Send a signal, by default SIGKILL, to the engine and its children."""
         if self.process is None or self.process.poll() is not None:
             return
         if number == signal.SIGKILL:
@@ -70,9 +70,9 @@ def own_engines(*, fast: bool = True) -> Iterator[tuple[Own, Own]]:
 
     Fast ones do not wait for the disk, so a killed one forgets its last commits.
     """
-    family: Any = Orphanage()
+    family: Any = FixtureFamily()
     # Not pytest's folder: only its owner may enter that one, and as root
-    # PostgreSQL runs as somebody else.
+    # PostgreSQL runs as another user.
     home = ground.scratch(family)
     ground.give(home, 0o755)
     (home / "run").mkdir()

@@ -1,8 +1,7 @@
-"""kill -9 under load: what was acknowledged is there, once, and everything adds up.
+"""kill -9 under load loses and doubles no acknowledged movement.
 
-Clients reserve and settle without pause while the web server, and then PostgreSQL,
-are killed under them. An answer that never came may stand for either outcome; an
-answer that came must be true.
+Clients reserve and settle without pause while the web server, and then PostgreSQL, are
+killed. A lost answer may stand for either outcome. A received answer must be true.
 """
 
 import os
@@ -71,7 +70,7 @@ class Server:
 
 
 class Clients:
-    """Six clients over two wallets, and every answer they ever got."""
+    """Six clients over two wallets, with every answer that they received."""
 
     def __init__(self, url: str, tokens: list[str]) -> None:
         self.url = url
@@ -104,7 +103,7 @@ class Clients:
                 continue
             with self.lock:
                 self.reserved.add(made["job_id"])
-            # Again and again until there is an answer: settling twice is settling once.
+            # Retries until there is an answer: a repeated settle charges once.
             done = None
             while done is None and not self.stop.is_set():
                 wish = {"job_id": made["job_id"], "actual_cost": 3}

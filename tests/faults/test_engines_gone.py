@@ -1,7 +1,7 @@
-"""A running web server whose engines die under it, and come back.
+"""A running web server survives the loss and the return of PostgreSQL and Valkey.
 
-Real processes: PostgreSQL and Valkey of this module's own, and the web server, which
-is started once; that it recovers by itself is the point.
+Real processes: the module's own PostgreSQL and Valkey, and one web server. The server
+is never restarted, because the tests prove that it recovers by itself.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ def _refusals(house: House) -> None:
     for health in ("/health", "/api/health/"):
         assert house.get(health).status_code == 503
     assert house.get("/api/health/").json()["checks"]["database"] == "error"
-    # What needs no database is there all the while.
+    # Paths that need no database keep working.
     assert house.get("/api/openapi.json").status_code == 200
     assert house.get("/api/docs").status_code == 200
     assert time.monotonic() - started < 5
@@ -224,7 +224,7 @@ def test_a_database_that_only_reads_for_a_moment_is_503(house: House) -> None:
         assert house.get("/health").json()["database"] == "disconnected"
     finally:
         _say(house, WRITABLE)
-    # Every thread's connection has been replaced, and no hand was needed.
+    # Every thread has replaced its connection by itself.
     statuses = [
         house.call("POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0}).status_code
         for _ in range(12)
@@ -260,7 +260,7 @@ def test_without_redis_credits_still_move(house: House) -> None:
         assert done.json()["credits_remaining"] == before - 3
         login = house.call("POST", "/api/auth/login", json=LOGIN)
         assert login.status_code == 200
-        # A ceremony's challenge has nowhere to be kept.
+        # A passkey ceremony stores its challenge in Valkey.
         passkey = house.call("POST", "/api/auth/passkey/login/begin/")
         assert passkey.status_code == 503
         assert passkey.json()["error"]["code"] == "SERVICE_UNAVAILABLE"

@@ -115,7 +115,7 @@ class Charger:
         return answer
 
 
-def test_of_a_thousand_calls_fifty_are_paid_for(
+def test_of_a_thousand_calls_exactly_fifty_charge(
     server: Server, key: str, alice: User, give: Any
 ) -> None:
     give(alice, 50)
@@ -128,7 +128,7 @@ def test_of_a_thousand_calls_fifty_are_paid_for(
     assert Usage.objects.count() == 50
 
 
-def test_twenty_twins_of_one_key_are_one_charge(
+def test_twenty_concurrent_calls_with_one_key_charge_once(
     server: Server, key: str, alice: User, give: Any
 ) -> None:
     give(alice, 50)

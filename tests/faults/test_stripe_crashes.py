@@ -28,7 +28,7 @@ CHARGE = TOP_UP + "c.charge_due()"
 
 
 def killed_when(work: str, true: Callable[[], object], till: Till, log: Path) -> None:
-    """A process of its own that does the work, until it is killed."""
+    """Run the work in its own process, until the test kills it."""
     with processes.running(
         *SHELL,
         work,
@@ -92,7 +92,7 @@ def test_a_top_up_killed_after_a_decline(
     till.fault("/v1/payment_intents/pi", method="get", count=3, status=503)
     till.fault("/v1/payment_intents/pi", method="post", count=3, status=503)
     killed_when(CHARGE, lambda: charges(till), till, tmp_path / "worker")
-    # The bank's no is found, not asked for again: it would say yes now.
+    # The worker finds the recorded decline. A second charge would succeed now.
     TopUpAttempt.objects.update(due_at=timezone.now())
     for _ in range(3):
         charging.charge_due()

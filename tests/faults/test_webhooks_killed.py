@@ -1,7 +1,7 @@
-"""kill -9 of the webhook worker, and of what wakes it: no delivery is lost.
+"""kill -9 of the webhook worker, its broker or beat loses no delivery.
 
-Real workers and a real endpoint. No beat runs here: its being stopped is the normal
-case. A receiver may hear twice what a worker died over, and nothing else.
+Real workers and a real endpoint. No beat runs here, because deliveries must not need
+it. A receiver may get an event twice only if a worker died during its delivery.
 """
 
 import os
@@ -126,7 +126,7 @@ def test_two_workers_send_each_delivery_once(
 def test_valkey_flushed_stopped_and_never_there(
     alice: User, heard: Heard, tmp_path: Path
 ) -> None:
-    """The queue is an alarm clock: without one, the worker looks by itself."""
+    """Without a broker the worker polls by itself."""
     with own_engines() as (_, valkey):
         with running(*WORKER, log=tmp_path / "worker", REDIS_URL=valkey.url):
             told(alice, f"{heard.url}/flaky/a", 5)
@@ -145,7 +145,7 @@ def test_valkey_flushed_stopped_and_never_there(
     assert repeats(heard) == 15
 
 
-def test_a_worker_that_is_asked_to_stop_finishes_what_it_began(
+def test_a_worker_that_gets_sigterm_finishes_its_deliveries(
     alice: User, heard: Heard, tmp_path: Path
 ) -> None:
     told(alice, f"{heard.url}/slow", 3)

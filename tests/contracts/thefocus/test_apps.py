@@ -1,4 +1,4 @@
-"""Beyond the Focus guide: /api/apps, and what a monthly limit means to a job."""
+"""Beyond the Focus guide: /api/apps, and the effect of a monthly limit on a job."""
 
 import pytest
 from rest_framework.test import APIClient
@@ -17,7 +17,7 @@ JUST_NOW = "granted_at"
 
 
 def present(user):
-    """Somebody who signed in a moment ago."""
+    """A client of a user who signed in a moment ago."""
     made = sessions.begin(user=user, client="x", access_seconds=60, methods=["pwd"])
     return APIClient(headers={"Authorization": f"Bearer {made.access_token}"})
 
@@ -57,14 +57,16 @@ def listed(client):
     return rows
 
 
-def test_the_apps_that_may_spend_with_what_they_did(as_alice, as_bob, bob, video):
+def test_the_list_has_the_apps_that_may_spend_and_their_spending(
+    as_alice, as_bob, bob, video
+):
     assert listed(as_alice) == [video_as()]
     assert listed(as_bob) == []
     as_alice.post("/api/jobs", RENDER | {"cost_estimate": 2.5})
     assert listed(as_alice) == [video_as(spent=2.5)]
 
 
-def test_a_limit_stops_the_app_and_not_the_wallet(as_alice, alice, video):
+def test_a_limit_stops_one_app_and_not_the_wallet(as_alice, alice, video):
     answer = as_alice.put("/api/apps/video/limit", {"limit": 7.5})
     assert answer.status_code == 200
     body = answer.json()
@@ -90,7 +92,7 @@ def test_a_limit_stops_the_app_and_not_the_wallet(as_alice, alice, video):
     assert listed(as_alice) == [video_as(limit=7.5, spent=5, left=2.5)]
 
 
-def test_a_limit_is_lifted_with_null_and_each_change_is_on_record(as_alice, alice):
+def test_null_lifts_a_limit_and_the_audit_has_each_change(as_alice, alice):
     for limit in (7, 7, 0, None, None):
         answer = as_alice.put("/api/apps/video/limit", {"limit": limit})
         assert (answer.status_code, answer.json()["limit"]) == (200, limit)
@@ -106,25 +108,25 @@ def test_a_limit_is_lifted_with_null_and_each_change_is_on_record(as_alice, alic
     ]
 
 
-def test_the_noise_of_floats_is_dropped_from_a_limit(as_alice):
+def test_a_limit_drops_float_noise(as_alice):
     answer = as_alice.put("/api/apps/video/limit", {"limit": 0.1 + 0.2})
     assert (answer.status_code, answer.json()["limit"]) == (200, 0.3)
 
 
 @pytest.mark.parametrize("limit", [-1, "5", True, 0.0000001, 1_000_000_001, [], {}])
-def test_what_is_no_limit(as_alice, limit):
+def test_an_invalid_limit_is_refused(as_alice, limit):
     answer = as_alice.put("/api/apps/video/limit", {"limit": limit})
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     assert list(answer.json()["fields"]) == ["limit"]
 
 
-def test_a_limit_must_be_given_and_the_app_must_exist(as_alice, video):
+def test_a_missing_limit_and_an_unknown_app_are_refused(as_alice, video):
     assert as_alice.put("/api/apps/video/limit", {}).status_code == 400
     answer = as_alice.put("/api/apps/nothing/limit", {"limit": 1})
     assert (answer.status_code, answer.json()["error"]) == (404, "unknown_app")
 
 
-def test_a_limit_may_come_before_the_app_and_outlives_its_consent(as_alice, video):
+def test_a_limit_may_precede_the_consent_and_outlives_it(as_alice, video):
     App.objects.create(slug="rival", name="Rival")
     body = as_alice.put("/api/apps/rival/limit", {"limit": 3}).json()
     assert (body["granted_at"], body["limit"]) == (None, 3)
@@ -137,13 +139,13 @@ def test_a_limit_may_come_before_the_app_and_outlives_its_consent(as_alice, vide
     assert listed(as_alice) == [video_as(limit=3, left=3)]
 
 
-def test_what_does_not_act_for_you_cannot_be_revoked(as_alice, as_bob, alice, video):
+def test_an_app_without_a_consent_cannot_be_revoked(as_alice, as_bob, alice, video):
     assert as_bob.delete("/api/apps/video").status_code == 404
     assert consents.is_granted(user_id=alice.pk, app_id=video.pk)
     assert as_alice.delete("/api/apps/nothing").status_code == 404
 
 
-def test_a_token_may_look_and_an_app_may_do_neither(alice, as_video, video):
+def test_a_token_may_only_read_and_an_app_may_do_nothing(alice, as_video, video):
     issued = tokens.issue(user=alice, name="all", scopes=scopes.DEFAULT)
     token = APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
     assert listed(token) == [video_as()]
@@ -160,7 +162,7 @@ def test_a_token_may_look_and_an_app_may_do_neither(alice, as_video, video):
     assert token.get("/api/apps").status_code == 403
 
 
-def test_an_apps_own_longest_reservation(as_alice, video):
+def test_an_app_has_its_own_longest_reservation(as_alice, video):
     App.objects.filter(pk=video.pk).update(max_ttl_seconds=120)
     answer = as_alice.post("/api/jobs", RENDER | {"ttl_seconds": 121})
     assert answer.status_code == 400

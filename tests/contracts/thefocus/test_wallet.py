@@ -69,7 +69,7 @@ def test_granted_means_ever_granted(as_alice, video):
     assert answer["app_grant"]["starter_credits"] == 20
 
 
-def test_an_app_without_starter_credits_is_met_all_the_same(as_alice, db):
+def test_an_app_without_starter_credits_still_gets_a_consent(as_alice, db):
     App.objects.create(slug="plain", name="Plain")
     answer = as_alice.get("/api/wallet?app=plain").json()
     assert answer["app_grant"] == {
@@ -86,7 +86,7 @@ def test_credits_are_what_this_app_may_spend(as_alice, alice, video, give):
     give(alice, 1)
     assert as_alice.get("/api/wallet").json()["account"]["credits"] == 6
     assert as_alice.get("/api/wallet?app=video").json()["account"]["credits"] == 21
-    # Video's 20 starter credits are video's alone.
+    # Only video may spend its 20 starter credits.
     assert as_alice.get("/api/wallet?app=rival").json()["account"]["credits"] == 6
     assert as_alice.get("/api/wallet").json()["account"]["credits"] == 26
 

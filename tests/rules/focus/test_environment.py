@@ -156,7 +156,7 @@ BAD: dict[str, list[str]] = {
     "EMAIL_PORT": ["0", "smtp", "99999"],
     "EMAIL_TLS": ["yes"],
     "EMAIL_BACKEND": ["nowhere.Backend", "Backend", ""],
-    "DEFAULT_FROM_EMAIL": ["", "nobody", "a@example.com\nBcc: b@example.com"],
+    "DEFAULT_FROM_EMAIL": ["", "postmaster", "a@example.com\nBcc: b@example.com"],
     "LOG_LEVEL": ["LOUD", "info", ""],
     "STRIPE_API_BASE": ["http://stripe.example", "stripe"],
     "STRIPE_WEBHOOK_SECRET": ["whsec_a,,whsec_b", ","],

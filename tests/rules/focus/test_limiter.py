@@ -1,4 +1,4 @@
-"""The limiter against a model of what a sliding window is, and against a dead Redis."""
+"""The limiter against a model of a sliding window, and against a dead Redis."""
 
 import re
 import threading
@@ -23,7 +23,7 @@ _numbers = count(1)
 
 
 def fresh(limit: int, seconds: int = 60, *, counts: bool = True) -> Window:
-    """A window of nobody's."""
+    """A window with a key of its own."""
     return Window(f"test:{time.time_ns()}:{next(_numbers)}", limit, seconds, counts)
 
 
@@ -115,7 +115,7 @@ def test_a_refused_request_is_marked_all_the_same(counting: Any) -> None:
 
 
 class Model:
-    """What the words say, as slowly as one likes."""
+    """A sliding window in plain Python, slow and obvious."""
 
     def __init__(self) -> None:
         self.hits: dict[str, list[int]] = {}
@@ -159,13 +159,12 @@ def test_every_history_ends_as_in_the_model(
 
 
 class Clock:
-    """The real thing at a time that the test chooses."""
+    """The real limiter at a time that the test chooses."""
 
     def __init__(self, kind: str) -> None:
         self._client: redis.Redis | None = None
         if kind == "redis":
-            # Only where the time comes from is different, and nobody forgets: keys
-            # live by the real clock.
+            # Only the source of the time differs. Keys expire by the real clock.
             text = limiter._SCRIPT.replace(
                 "redis.call('TIME')", "redis.call('GET', 'test:time')"
             ).replace("time[1] * 1000 + math.floor(time[2] / 1000)", "tonumber(time)")
@@ -184,7 +183,7 @@ class Clock:
 
 
 def race(ask: Any, threads: int, each: int) -> list[bool]:
-    """Everybody starts at once."""
+    """Start all threads at once."""
     gate = threading.Barrier(threads)
 
     def run() -> list[bool]:
@@ -291,7 +290,7 @@ def test_redis_dies_under_load_and_comes_back(
 
 
 @pytest.mark.slow
-def test_while_redis_rests_nobody_waits_for_it(
+def test_no_request_waits_for_a_dead_redis(
     own_redis: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bounded = Limiter(own_redis.url)

@@ -64,7 +64,7 @@ def test_a_secret_is_masked(line: str, secret: str) -> None:
         "https://video.example.com/path?app=video&limit=5",
     ],
 )
-def test_what_is_no_secret_stays_readable(line: str) -> None:
+def test_text_without_a_secret_stays_readable(line: str) -> None:
     assert logs.scrub(line) == line
 
 

@@ -50,7 +50,7 @@ def test_credits_become_micro_credits_exactly(value, micro):
         Decimal(MAX_CREDITS) + Decimal("0.000001"),
     ],
 )
-def test_what_would_need_guessing_is_refused(value):
+def test_an_ambiguous_amount_is_refused(value):
     with pytest.raises(NotAnAmount):
         to_micro(value)
 

@@ -1,4 +1,4 @@
-"""Waking the courier: after the commit, once for many, and never in anybody's way."""
+"""Nudges wake the courier after the commit, once for many, without blocking."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ def queue() -> Iterator[redis.Redis]:
     store.close()
 
 
-def test_a_word_is_left_after_the_commit_and_one_is_enough(queue: redis.Redis) -> None:
+def test_many_nudges_send_one_message_after_the_commit(queue: redis.Redis) -> None:
     with transaction.atomic():
         for _ in range(100):
             nudges.wake_courier()
@@ -35,14 +35,14 @@ def test_a_word_is_left_after_the_commit_and_one_is_enough(queue: redis.Redis) -
     assert queue.llen("webhooks") == 1
 
 
-def test_what_is_rolled_back_leaves_no_word(queue: redis.Redis) -> None:
+def test_a_rollback_sends_no_nudge(queue: redis.Redis) -> None:
     with transaction.atomic():
         nudges.wake_courier()
         transaction.set_rollback(True)
     assert not nudges._nudge_event().is_set()
 
 
-def test_with_valkey_gone_nobody_notices(
+def test_a_missing_valkey_raises_nothing(
     monkeypatch: pytest.MonkeyPatch, queue: redis.Redis
 ) -> None:
     def gone() -> Any:

@@ -1,4 +1,4 @@
-"""Work in the background: one bad row, step or task is recorded and stops no other."""
+"""Background work: a failed row, step or task is recorded and stops no other."""
 
 import threading
 from datetime import timedelta
@@ -51,7 +51,9 @@ class TestSweep:
         assert open_failures() == [("test.work", "a")]
         assert Failure.objects.get().error == "ValueError: a is bad"
 
-    def test_it_rests_then_counts_and_heals(self, db: None) -> None:
+    def test_a_failed_subject_backs_off_then_counts_and_is_closed(
+        self, db: None
+    ) -> None:
         self.work("a")
         assert self.work("a") == ["b", "c"]
         assert Failure.objects.get().times == 1
@@ -64,18 +66,18 @@ class TestSweep:
         self.work("a")
         assert Failure.objects.count() == 2
 
-    def test_what_is_not_due_any_more_is_closed(self, db: None) -> None:
+    def test_a_subject_that_is_no_longer_due_is_closed(self, db: None) -> None:
         self.work("a")
         self.wake()
         self.work(over=("b",))
         assert open_failures() == []
 
-    def test_what_rests_stays_open(self, db: None) -> None:
+    def test_a_subject_that_backs_off_stays_open(self, db: None) -> None:
         self.work("a")
         self.work(over=("b",))
         assert open_failures() == [("test.work", "a")]
 
-    def test_refusals_of_no_subject_end_the_run(self, db: None) -> None:
+    def test_a_refusal_of_every_subject_ends_the_run(self, db: None) -> None:
         sweep = sweeps.Sweep("test.work")
         ends = (gateway.StripeDown,)
         with pytest.raises(gateway.StripeDown), sweep.each("a", ends=ends):
@@ -155,7 +157,7 @@ class TestTasks:
         assert open_failures() == []
 
     @pytest.mark.django_db(transaction=True)
-    def test_health_and_staff_see_it_and_the_server_stays_healthy(
+    def test_health_shows_a_failure_and_stays_healthy(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(health, "checks", health.Checks(health.PROBES))
@@ -176,7 +178,7 @@ class TestTasks:
         assert reviv["failed_tasks"] == after["failed_tasks"]
         assert "failed_tasks" not in reviv["checks"]
 
-    def test_staff_read_it(self, db: None) -> None:
+    def test_staff_read_failures_in_the_admin(self, db: None) -> None:
         sweeps.record_failure(
             task="payments.reconcile", failure=ValueError("it was refused")
         )

@@ -1,7 +1,7 @@
-"""The ledger as a page of plain Python: what the property test holds it against.
+"""A model of the ledger in plain Python, which the property test compares it with.
 
-Integers are micro-credits, `now` is seconds, an app is a letter. It keeps no entries
-and no locks; it only knows what should be true.
+Integers are micro-credits, `now` is seconds, an app is a letter. The model has no
+entries and no locks, only the expected balances.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ class Grant:
 
 
 @dataclass
-class Hold:
+class Reservation:
     app: str
     amount: int
     expires: int
@@ -56,21 +56,21 @@ class Model:
     now: int = 0
     debt: int = 0
     grants: list[Grant] = field(default_factory=list)
-    holds: dict[int, Hold] = field(default_factory=dict)
+    holds: dict[int, Reservation] = field(default_factory=dict)
     late_settled: set[int] = field(default_factory=set)
     claw_backs: list[ClawBack] = field(default_factory=list)
     # The hours at which a new month begins.
     months: list[int] = field(default_factory=list)
     budgets: dict[str, int] = field(default_factory=dict)
     spent: Counter[tuple[str, int]] = field(default_factory=Counter)
-    # The apps that the person has let take their credits, and did not stop since.
+    # The apps with a live consent.
     consents: set[str] = field(default_factory=set)
     account_open: bool = True
-    # Apps that are switched off, or that a closed account owns.
+    # Apps that are inactive, or owned by a closed account.
     dead_apps: set[str] = field(default_factory=set)
 
     def pass_time(self, seconds):
-        """Time alone expires holds and grants; nobody has to sweep."""
+        """Expire reservations and grants by time alone, without a sweep."""
         self.now += seconds
         self._catch_up()
 
@@ -88,7 +88,7 @@ class Model:
         return sum(begins <= self.now for begins in self.months)
 
     def room(self, app):
-        """What the app's budget has left this month; more than enough without one."""
+        """Return the rest of the app's budget this month; a huge number without one."""
         if app not in self.budgets:
             return 10**9
         return max(0, self.budgets[app] - self.spent[app, self.month()])
@@ -125,12 +125,12 @@ class Model:
         if amount:
             draws = self._draw(app, amount)
             month = self.month()
-            self.holds[job] = Hold(app, amount, self.now + ttl, draws, month)
+            self.holds[job] = Reservation(app, amount, self.now + ttl, draws, month)
             self.spent[app, month] += amount
         return "ok"
 
     def settle(self, job, app, cost, policy):
-        """("ok", charged, returned, uncovered, late) or the refusal."""
+        """Return ("ok", charged, returned, uncovered, late) or the refusal."""
         hold = self.holds.get(job)
         if (hold and hold.state in ("settled", "released")) or job in self.late_settled:
             return "already"
@@ -190,7 +190,7 @@ class Model:
         return "ok"
 
     def claw_back(self, number, amount):
-        """("ok", taken, owed) or the refusal."""
+        """Return ("ok", taken, owed) or the refusal."""
         grant = self.grants[number]
         if not grant.paid:
             return "unknown"
@@ -218,7 +218,7 @@ class Model:
         return ("ok", amount - owed, owed)
 
     def reinstate(self, number):
-        """Credits return to their grants, debt is forgiven; what was repaid is new."""
+        """Return credits to their grants, forgive debt, and grant repaid debt anew."""
         back = self.claw_backs[number]
         if back.reinstated:
             return "already"

@@ -1,4 +1,4 @@
-"""The rules of staff's adjustments, whatever door asks."""
+"""The rules of staff's adjustments, called without a door."""
 
 import uuid
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def _adjust(owner: User, staff: User, amount_micro: int) -> adjustments.Adjusted
         ("superuser", 100 * MICRO + 1, None),
     ],
 )
-def test_the_rule_itself_knows_who_may(
+def test_the_rule_itself_checks_the_permission(
     role: str, micro: int, refused: type[Exception] | None, alice: User
 ) -> None:
     staff = in_role(role)
@@ -76,13 +76,13 @@ def test_a_closed_member_of_staff_adjusts_nothing(alice: User) -> None:
         _adjust(alice, staff, MICRO)
 
 
-def test_a_preview_is_what_happens(
+def test_a_preview_matches_the_booked_adjustment(
     alice: User,
     video: App,
     give: Callable[..., Any],
     time_passes: Callable[[int], None],
 ) -> None:
-    """By time: with what an overdue job gives back, without what has expired."""
+    """The preview counts an overdue job's credits and leaves out expired ones."""
     clips = App.objects.create(slug="clips", name="Clips")
     ledger.expire(account_id=alice.pk)
     soon = Wallet.objects.get().booked_at + timedelta(seconds=60)
@@ -144,7 +144,7 @@ def _left_is_the_balance(user: User) -> None:
     assert sum(grant.reserved_micro for grant in left) == balance.reserved_micro
 
 
-def test_the_curve_has_each_step_and_no_more(
+def test_the_curve_has_one_point_for_each_step(
     alice: User, give: Callable[..., Any], time_passes: Callable[[int], None]
 ) -> None:
     ledger.expire(account_id=alice.pk)

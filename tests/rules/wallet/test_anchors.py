@@ -1,4 +1,4 @@
-"""Anchors: a history that was rewritten so that it fits is no longer the signed one."""
+"""Anchors detect a rewritten history, also one with recomputed hashes."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +50,7 @@ def found():
     return {(each.invariant, each.account_id) for each in broken}
 
 
-def test_an_anchor_lists_each_wallet_that_moved_and_the_next_one_only_what_moved_since(
+def test_an_anchor_lists_only_the_wallets_that_changed_since_the_previous_one(
     history, alice, bob, give
 ):
     assert history.number == 1
@@ -86,7 +86,7 @@ def test_a_dropped_tail_that_fits_is_noticed(history, alice):
     assert found() == {(HEADS, alice.pk)}
 
 
-def test_a_money_key_changed_where_nothing_else_names_it_is_noticed(history, alice):
+def test_a_changed_money_key_that_no_other_row_names_is_noticed(history, alice):
     corrupt("UPDATE wallet_entry SET key = 'another' WHERE seq = 2")
     rehash()
     assert found() == {(HEADS, alice.pk)}
@@ -131,7 +131,7 @@ def test_the_database_refuses_to_change_an_anchor(history):
             cursor.execute(sql)
 
 
-def test_a_wallet_with_a_broken_head_is_not_vouched_for(alice, bob, give):
+def test_a_wallet_with_a_broken_head_is_not_listed(alice, bob, give):
     give(alice, 1)
     give(bob, 1)
     corrupt(
@@ -143,7 +143,7 @@ def test_a_wallet_with_a_broken_head_is_not_vouched_for(alice, bob, give):
     ]
 
 
-def test_one_is_made_a_day(alice, give, time_passes):
+def test_one_anchor_is_made_each_day(alice, give, time_passes):
     give(alice, 1)
     assert anchors.make_if_due() is not None
     assert anchors.make_if_due() is None
@@ -151,7 +151,9 @@ def test_one_is_made_a_day(alice, give, time_passes):
     assert sign(anchors.make_if_due).number == 2
 
 
-def test_one_that_a_dead_worker_began_is_finished(alice, bob, give, monkeypatch):
+def test_the_next_run_finishes_the_anchor_of_a_dead_worker(
+    alice, bob, give, monkeypatch
+):
     give(alice, 1)
     monkeypatch.setattr(anchors, "WALLETS_AT_ONCE", 1)
     begun = Anchor.objects.create(number=1)
@@ -170,7 +172,7 @@ class TestFile:
         path.write_text("".join(anchors.export(history)))
         return path
 
-    def test_it_is_verified_without_a_database_by_the_public_key(
+    def test_the_public_key_verifies_it_without_a_database(
         self, file, tmp_path, settings, capsys, django_assert_num_queries
     ):
         public = tmp_path / "public.pem"
@@ -181,7 +183,7 @@ class TestFile:
             call_command("verify_anchor", file, public_keys=public)
         assert "is whole: 2 heads" in capsys.readouterr().out
 
-    def test_another_key_is_not_believed(self, file, tmp_path):
+    def test_another_key_is_not_trusted(self, file, tmp_path):
         public = tmp_path / "public.pem"
         public.write_text(anchor_files.Keys(pem(NEW)).public())
         with pytest.raises(CommandError, match="not known"):
@@ -211,7 +213,7 @@ class TestFile:
         with pytest.raises(CommandError):
             call_command("verify_anchor", file)
 
-    def test_it_is_held_against_the_ledger(self, file, alice, capsys):
+    def test_it_is_compared_with_the_ledger(self, file, alice, capsys):
         call_command("verify_anchor", file, database=True)
         corrupt("UPDATE wallet_entry SET actor = 'user:mallory' WHERE seq = 1")
         rehash()
@@ -219,7 +221,7 @@ class TestFile:
             call_command("verify_anchor", file, database=True)
         assert "no longer has the entry 2" in capsys.readouterr().err
 
-    def test_a_database_whose_anchors_were_dropped_differs_from_it(self, file, capsys):
+    def test_a_database_without_its_anchors_differs_from_it(self, file, capsys):
         corrupt("DELETE FROM wallet_anchoredhead")
         corrupt("DELETE FROM wallet_anchor")
         assert found() == set()
@@ -257,7 +259,7 @@ def test_a_text_without_a_key_is_refused(text):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_anchors_made_beside_movements_and_beside_each_other_hold():
+def test_anchors_made_concurrently_with_movements_and_anchors_hold():
     people = [User.objects.create(email=f"{n}@example.com") for n in range(4)]
     gate = threading.Barrier(6, timeout=10)
 

@@ -1,4 +1,4 @@
-"""Staff's limits and the second person, by the rules, whatever door asks."""
+"""Staff's limits and approvals, by the rules, without a door."""
 
 import threading
 import uuid
@@ -54,8 +54,8 @@ def balance(owner: User) -> int:
     return ledger.balance(account_id=owner.pk).credits_micro // MICRO
 
 
-class TestADay:
-    def test_many_small_ones_count_together_gifts_and_takings(
+class TestDailyLimit:
+    def test_many_small_adjustments_in_both_directions_add_up(
         self, alice: User, bob: User
     ) -> None:
         support = in_role("support")
@@ -67,7 +67,7 @@ class TestADay:
         adjust(bob, support, 10)
         assert (balance(alice), balance(bob)) == (30, 10)
 
-    def test_it_is_24_hours_and_has_no_midnight(self, alice: User) -> None:
+    def test_the_window_slides_over_24_hours(self, alice: User) -> None:
         support = in_role("support")
         with time_machine.travel("2026-06-01T23:59:00Z", tick=False) as clock:
             adjust(alice, support, 100)
@@ -79,7 +79,7 @@ class TestADay:
         assert balance(alice) == 200
 
     @pytest.mark.parametrize("role", ["finance", "superuser"])
-    def test_large_amounts_in_slices_need_approval_as_well(
+    def test_a_large_amount_in_parts_needs_approval_as_well(
         self, role: str, alice: User
     ) -> None:
         person = in_role(role)
@@ -89,7 +89,7 @@ class TestADay:
         adjust(alice, person, 1)
         assert balance(alice) == 1000
 
-    def test_what_a_second_person_approved_is_not_counted(self, alice: User) -> None:
+    def test_approved_adjustments_do_not_count(self, alice: User) -> None:
         asker, approver = in_role("finance"), in_role("superuser")
         approvals.approve(adjustment_id=asked(alice, asker).pk, staff=approver)
         for person in (asker, approver):
@@ -97,7 +97,7 @@ class TestADay:
         assert balance(alice) == 7000
 
     @pytest.mark.parametrize("role", ["support", "finance", "superuser"])
-    def test_nobody_adjusts_their_own_wallet(self, role: str) -> None:
+    def test_staff_may_not_adjust_their_own_wallet(self, role: str) -> None:
         person = in_role(role)
         with pytest.raises(NotAllowed):
             adjust(person, person, 1)
@@ -105,7 +105,7 @@ class TestADay:
             asked(person, person)
         assert not Entry.objects.exists()
 
-    def test_an_overdraft_limit_is_no_way_around(self, alice: User) -> None:
+    def test_an_overdraft_limit_does_not_bypass_the_limit(self, alice: User) -> None:
         ledger.expire(account_id=alice.pk)
         with pytest.raises(NotAllowed):
             adjustments.set_overdraft_limit(
@@ -117,7 +117,7 @@ class TestADay:
         assert Wallet.objects.get().overdraft_limit_micro == 0
 
     @pytest.mark.django_db(transaction=True)
-    def test_twelve_at_once_stay_within_it_together(
+    def test_twelve_concurrent_adjustments_stay_within_the_limit(
         self, alice: User, bob: User
     ) -> None:
         support = in_role("support")
@@ -129,7 +129,7 @@ class TestADay:
         assert balance(alice) + balance(bob) == 100
 
 
-class TestFourEyes:
+class TestApproval:
     def test_a_request_moves_nothing_until_a_second_person_approves_it(
         self, alice: User
     ) -> None:
@@ -149,7 +149,7 @@ class TestFourEyes:
         ]
         assert events[1].facts["requested_by"] == str(asker.pk)
 
-    def test_who_may_not_approve(self, alice: User) -> None:
+    def test_an_unfit_approver_is_refused(self, alice: User) -> None:
         asker = in_role("finance")
         row = asked(alice, asker)
         alice.is_staff = alice.is_superuser = True
@@ -165,12 +165,14 @@ class TestFourEyes:
         assert row.state == "pending"
 
     @pytest.mark.parametrize("role", ["", "viewer", "support"])
-    def test_who_may_not_ask(self, role: str, alice: User) -> None:
+    def test_staff_without_the_permission_may_not_request(
+        self, role: str, alice: User
+    ) -> None:
         with pytest.raises(NotAllowed):
             asked(alice, in_role(role))
         assert not Adjustment.objects.exists()
 
-    def test_it_lapses_after_seven_days(self, alice: User) -> None:
+    def test_a_request_lapses_after_seven_days(self, alice: User) -> None:
         approver = in_role("superuser")
         with time_machine.travel("2026-06-01T12:00:00Z", tick=False) as clock:
             row = asked(alice, in_role("finance"))
@@ -196,7 +198,7 @@ class TestFourEyes:
         with pytest.raises(NotFound):
             approvals.approve(adjustment_id=uuid.uuid4(), staff=approver)
 
-    def test_an_account_that_was_closed_meanwhile(self, alice: User) -> None:
+    def test_the_adjustment_of_a_closed_account_is_refused(self, alice: User) -> None:
         approver = in_role("superuser")
         row = asked(alice, in_role("finance"))
         closing.close(user=alice, actor="x")
@@ -210,7 +212,7 @@ class TestFourEyes:
     @pytest.mark.parametrize(
         "change", [{"is_active": False}, {"is_staff": False}, {"groups": []}]
     )
-    def test_a_requester_who_lost_the_right_meanwhile(
+    def test_a_requester_without_the_permission_any_more_is_refused(
         self, change: dict[str, Any], alice: User
     ) -> None:
         asker = in_role("finance")
@@ -223,7 +225,7 @@ class TestFourEyes:
             approvals.approve(adjustment_id=row.pk, staff=in_role("superuser"))
         assert balance(alice) == 0
 
-    def test_a_taking_of_more_than_there_is_goes_on_waiting(
+    def test_taking_more_than_the_balance_leaves_the_request_pending(
         self, alice: User, give: Callable[..., Any]
     ) -> None:
         approver = in_role("superuser")
@@ -237,7 +239,7 @@ class TestFourEyes:
         approvals.approve(adjustment_id=row.pk, staff=approver)
         assert balance(alice) == 0
 
-    def test_the_same_form_asks_once_and_for_one_thing(self, alice: User) -> None:
+    def test_the_same_form_makes_one_request(self, alice: User) -> None:
         first = wish(alice, in_role("finance"), 5000)
         assert approvals.request(**first) == approvals.request(**first)
         assert Adjustment.objects.count() == 1
@@ -254,7 +256,7 @@ class TestFourEyes:
             {"requested_by": None},
         ],
     )
-    def test_the_database_keeps_what_was_asked_for(
+    def test_the_database_refuses_to_change_a_request(
         self, change: dict[str, Any], alice: User
     ) -> None:
         row = asked(alice, in_role("finance"))
@@ -263,7 +265,9 @@ class TestFourEyes:
         with pytest.raises(DatabaseError), transaction.atomic():
             row.delete()
 
-    def test_the_database_keeps_a_decision_and_lets_texts_go(self, alice: User) -> None:
+    def test_the_database_keeps_a_decision_and_allows_erasing_texts(
+        self, alice: User
+    ) -> None:
         row = asked(alice, in_role("finance"))
         approvals.approve(adjustment_id=row.pk, staff=in_role("superuser"))
         mine = Adjustment.objects.filter(pk=row.pk)
@@ -294,7 +298,7 @@ class TestFourEyes:
         assert SecurityEvent.objects.filter(kind="credits_adjusted").count() == 1
 
     @pytest.mark.django_db(transaction=True)
-    def test_approving_and_rejecting_at_once_is_one_of_both(self, alice: User) -> None:
+    def test_of_concurrent_approval_and_rejection_one_wins(self, alice: User) -> None:
         row = asked(alice, in_role("finance"))
         first = User.objects.create_superuser("1@staff.example.com")
         second = User.objects.create_superuser("2@staff.example.com")
@@ -308,9 +312,7 @@ class TestFourEyes:
         row.refresh_from_db()
         assert balance(alice) == (5000 if row.state == "booked" else 0)
 
-    def test_the_shell_needs_no_second_person_and_is_on_record(
-        self, alice: User
-    ) -> None:
+    def test_the_shell_needs_no_approval_and_is_in_the_audit(self, alice: User) -> None:
         done = adjustments.adjust_from_shell(
             owner=alice,
             amount_micro=50_000 * MICRO,
@@ -339,7 +341,7 @@ class TestFourEyes:
 
 
 def at_once(acts: list[Callable[[], Any]]) -> tuple[list[Any], list[DomainError]]:
-    """Run them together, each on a connection of its own: what came, what refused."""
+    """Run the calls at once, each on its own connection; returns results, refusals."""
     gate = threading.Barrier(len(acts), timeout=20)
 
     def run(act: Callable[[], Any]) -> Any:

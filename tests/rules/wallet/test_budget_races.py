@@ -37,7 +37,7 @@ def limit(user, app, amount):
     ledger.set_budget(account_id=user.pk, app=app, limit_micro=amount * MICRO)
 
 
-def test_twenty_parallel_reserves_pass_exactly_as_far_as_the_limit(alice, video, give):
+def test_of_twenty_parallel_reserves_exactly_the_limit_passes(alice, video, give):
     give(alice, 1000)
     for n in range(1, ROUNDS + 1):
         limit(alice, video, 5 * n)
@@ -75,7 +75,7 @@ def test_every_way_to_spend_counts_once_in_parallel(alice, video, give):
         assert Budget.objects.get().spent_micro == spent * MICRO
 
 
-def test_a_limit_set_beside_spending_counts_all_of_it(alice, video, give):
+def test_a_limit_set_during_spending_counts_all_of_it(alice, video, give):
     give(alice, 1000)
     for n in range(1, ROUNDS + 1):
         outcomes = at_once(

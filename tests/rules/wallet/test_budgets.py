@@ -1,4 +1,4 @@
-"""What a person lets an app spend in a month."""
+"""Budgets: the limit of an app's spending in a month."""
 
 import uuid
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ def rival(alice, lets):
 
 @pytest.fixture
 def at(db):
-    """Set the ledger's clock, on this connection, in this test."""
+    """Set the ledger's clock on this connection, for this test."""
 
     def sets(moment):
         ahead = (moment - datetime.now(UTC)).total_seconds()
@@ -95,7 +95,7 @@ def spent(user, app):
     return ledger.spending(account_id=user.pk)[app.pk].spent_micro // MICRO
 
 
-def test_a_reservation_counts_until_it_is_given_back(alice, video, give):
+def test_a_reservation_counts_until_it_is_returned(alice, video, give):
     give(alice, 50)
     limit(alice, video, 10)
     job = reserve(alice, video, 7)
@@ -115,7 +115,9 @@ def test_a_reservation_counts_until_it_is_given_back(alice, video, give):
     assert Budget.objects.get().spent_micro == 10 * MICRO
 
 
-def test_it_limits_one_app_alone_and_asks_the_wallet_first(alice, video, rival, give):
+def test_a_budget_limits_one_app_and_the_balance_refuses_first(
+    alice, video, rival, give
+):
     give(alice, 20)
     limit(alice, video, 0)
     reserve(alice, video, 0)
@@ -127,7 +129,7 @@ def test_it_limits_one_app_alone_and_asks_the_wallet_first(alice, video, rival, 
     assert ledger.balance(account_id=alice.pk, app_id=video.pk).credits_micro == 0
 
 
-def test_an_app_sees_as_credits_what_its_limit_leaves(alice, video, rival, give):
+def test_an_app_reads_no_more_credits_than_its_limit_leaves(alice, video, rival, give):
     give(alice, 20)
     limit(alice, video, 5)
     seen = {
@@ -164,7 +166,7 @@ def test_an_overdraft_counts_as_well(alice, video, give):
     assert settled.balance.debt_micro == 4 * MICRO
 
 
-def test_reject_says_which_of_the_two_refused(alice, video, give):
+def test_reject_names_the_limit_or_the_balance(alice, video, give):
     give(alice, 20)
     limit(alice, video, 6)
     video.overage_policy = "reject"
@@ -177,7 +179,7 @@ def test_reject_says_which_of_the_two_refused(alice, video, give):
     assert settle(alice, video, job, 6).charged_micro == 6 * MICRO
 
 
-def test_expiry_gives_the_month_back_before_any_sweeper(
+def test_an_expiry_reduces_the_months_spending_before_a_sweep(
     alice, video, give, time_passes
 ):
     give(alice, 20)
@@ -193,7 +195,7 @@ def test_expiry_gives_the_month_back_before_any_sweeper(
     assert late.uncovered_micro == 3 * MICRO
 
 
-def test_what_was_spent_before_there_was_a_limit_counts(alice, video, give):
+def test_spending_before_the_first_limit_counts(alice, video, give):
     give(alice, 20)
     consume(alice, video, 4)
     settle(alice, video, reserve(alice, video, 5), 2)
@@ -212,7 +214,7 @@ def test_what_was_spent_before_there_was_a_limit_counts(alice, video, give):
     assert not Budget.objects.exists()
 
 
-def test_a_month_of_utc_begins_anew_and_keeps_what_belongs_to_the_last(
+def test_a_new_utc_month_starts_at_0_and_the_old_one_keeps_its_spending(
     alice, video, give, at
 ):
     year = datetime.now(UTC).year + 1
@@ -223,7 +225,7 @@ def test_a_month_of_utc_begins_anew_and_keeps_what_belongs_to_the_last(
     at(datetime(year, 2, 1, 0, 1, 0, tzinfo=UTC))
     assert spent(alice, video) == 0
     ledger.release(account_id=alice.pk, app=video, job_id=released, actor="test")
-    # January's reservation was January's; what goes beyond it is February's.
+    # The reservation counts in January, the overage in February.
     assert settle(alice, video, settled, 8).charged_micro == 8 * MICRO
     assert spent(alice, video) == 2
     consume(alice, video, 8)
@@ -231,7 +233,7 @@ def test_a_month_of_utc_begins_anew_and_keeps_what_belongs_to_the_last(
         consume(alice, video, 1)
 
 
-def test_staff_and_gifts_do_not_count(alice, video, give):
+def test_adjustments_and_grants_do_not_count(alice, video, give):
     limit(alice, video, 5)
     give(alice, 20, only_for=video)
     ledger.adjust(
@@ -240,7 +242,7 @@ def test_staff_and_gifts_do_not_count(alice, video, give):
     assert spent(alice, video) == 0
 
 
-def test_bulk_charges_stop_at_the_limit_each_for_itself(alice, bob, video, give, lets):
+def test_each_bulk_charge_stops_at_its_own_limit(alice, bob, video, give, lets):
     lets(bob, video)
     give(alice, 20)
     give(bob, 20)

@@ -1,4 +1,4 @@
-"""Refunds and disputes against everything else, on real connections."""
+"""Refunds and disputes concurrent with other movements, on real connections."""
 
 from collections import Counter
 
@@ -67,7 +67,9 @@ def test_two_keys_reinstate_a_claw_back_once(alice):
     assert ledger.balance(account_id=alice.pk).credits_micro == 5 * ROUNDS * MICRO
 
 
-def test_a_refund_beside_jobs_and_purchases_neither_mints_nor_loses(alice, video):
+def test_a_refund_during_jobs_and_purchases_neither_creates_nor_loses_credits(
+    alice, video
+):
     seen: Counter[object] = Counter()
     expected = 0
     for n in range(ROUNDS):

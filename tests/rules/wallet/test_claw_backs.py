@@ -107,9 +107,7 @@ def test_the_refunded_purchase_pays_before_any_other_grant(alice, give):
     )
 
 
-def test_what_another_app_gave_is_taken_last_before_there_is_debt(
-    alice, video, rival, give
-):
+def test_credits_of_another_app_are_taken_last_before_debt(alice, video, rival, give):
     buy(alice, 10)
     spend(alice, video, 10)
     give(alice, 3)
@@ -119,9 +117,7 @@ def test_what_another_app_gave_is_taken_last_before_there_is_debt(
     assert spendable(alice) == -4
 
 
-def test_a_running_job_keeps_its_reservation_and_its_credits_then_cover_the_debt(
-    alice, video
-):
+def test_a_job_keeps_its_reservation_and_returned_credits_cover_the_debt(alice, video):
     buy(alice, 10)
     job = reserve(alice, video, 6)
     done = claw_back(alice, 10)
@@ -138,7 +134,7 @@ def test_a_running_job_keeps_its_reservation_and_its_credits_then_cover_the_debt
     assert (balance.debt_micro, balance.credits_micro) == (0, 9 * MICRO)
 
 
-def test_a_key_claws_back_once_for_ever_and_tells_what_it_did(alice, video):
+def test_a_key_claws_back_once_for_ever_and_returns_the_first_amounts(alice, video):
     buy(alice, 10)
     spend(alice, video, 7)
     first = claw_back(alice, 5)
@@ -161,13 +157,13 @@ def test_never_more_is_clawed_back_than_the_purchase_granted(alice, give):
 
 
 @pytest.mark.parametrize("amount", [0, -1])
-def test_nothing_and_less_cannot_be_clawed_back(alice, amount):
+def test_zero_and_negative_amounts_cannot_be_clawed_back(alice, amount):
     buy(alice, 10)
     with pytest.raises(IntegrityError), transaction.atomic():
         claw_back(alice, amount)
 
 
-def test_what_was_not_paid_for_is_no_purchase(alice, bob, give):
+def test_an_unpaid_grant_is_no_purchase(alice, bob, give):
     ledger.grant(
         account_id=alice.pk,
         amount_micro=MICRO,
@@ -183,7 +179,7 @@ def test_what_was_not_paid_for_is_no_purchase(alice, bob, give):
     assert claw_back(alice, 1, purchase="never").created
 
 
-def test_a_key_that_has_moved_something_else_is_refused(alice, bob):
+def test_a_key_of_another_movement_is_refused(alice, bob):
     buy(alice, 5)
     buy(bob, 5, key="his")
     claw_back(alice, 1)
@@ -214,7 +210,7 @@ def test_a_won_dispute_leaves_everything_as_it_was(alice, video, give):
     assert claw_back(alice, 10, key="second").created
 
 
-def test_debt_repaid_meanwhile_comes_back_on_the_purchases_own_terms(alice, video):
+def test_repaid_debt_is_granted_again_on_the_purchases_terms(alice, video):
     expires_at = datetime.now(UTC) + timedelta(days=90)
     buy(alice, 10, priority=20, expires_at=expires_at)
     spend(alice, video, 10)
@@ -232,7 +228,7 @@ def test_debt_repaid_meanwhile_comes_back_on_the_purchases_own_terms(alice, vide
     assert explain(account_id=alice.pk).adds_up
 
 
-def test_what_expired_during_the_dispute_lapses(alice, time_passes):
+def test_a_grant_that_expired_during_the_dispute_expires_again(alice, time_passes):
     buy(alice, 10, expires_at=datetime.now(UTC) + timedelta(days=30))
     claw_back(alice, 10)
     time_passes(31 * 86_400)
@@ -242,7 +238,7 @@ def test_what_expired_during_the_dispute_lapses(alice, time_passes):
     assert kinds == ["grant", "claw_back", "reinstate", "lapse"]
 
 
-def test_it_is_explained_in_plain_words(alice, video):
+def test_explain_names_claw_backs(alice, video):
     buy(alice, 10)
     claw_back(alice, 4)
     reinstate(alice)

@@ -1,4 +1,4 @@
-"""Every invariant notices the corruption it exists for."""
+"""Each invariant reports the corruption that it exists for."""
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -12,7 +12,7 @@ from wallet.invariants import EVERY
 
 pytestmark = pytest.mark.django_db
 
-# Each is what a bug, or a hand in the database, might do behind the triggers' back.
+# Corruptions that a bug or a writer in the database makes with the triggers off.
 CORRUPTIONS = {
     "entries are numbered from 1 without a gap": (
         "DELETE FROM wallet_entry WHERE seq = 2"
@@ -215,7 +215,7 @@ def test_each_invariant_has_its_corruption():
     assert list(CORRUPTIONS) == list(EVERY)
 
 
-def test_a_true_ledger_breaks_none(history):
+def test_a_correct_ledger_breaks_none(history):
     assert invariants.violations(among=EVERY) == []
     call_command("check_ledger")
 
@@ -231,7 +231,7 @@ def test_a_true_ledger_breaks_none(history):
         "UPDATE wallet_draw SET returned_micro = 0",
     ],
 )
-def test_a_job_that_somebody_else_paid_for_is_noticed(history, bob, give, change):
+def test_a_job_paid_by_another_account_is_noticed(history, bob, give, change):
     give(bob, 1)
     corrupt(change)
     assert invariants.violations(among=EVERY)
@@ -252,7 +252,7 @@ def test_the_command_names_the_wallet_and_fails(history, alice, capsys):
 
 
 def test_a_rewritten_history_with_recomputed_hashes_breaks_the_head(history):
-    """The chain catches an edit; the head catches one whose hash was made to fit."""
+    """The chain detects an edit; the head detects an edit with recomputed hashes."""
     last = "WHERE seq = (SELECT max(seq) FROM wallet_entry)"
     corrupt(f"UPDATE wallet_entry SET actor = 'user:mallory' {last}")
     corrupt(f"UPDATE wallet_entry e SET hash = ledger.entry_hash(e) {last}")

@@ -1,6 +1,6 @@
-"""No check of the ledger grows faster than what it checks.
+"""No check of the ledger grows faster than the ledger.
 
-PostgreSQL counts the rows that each step of a plan reads, keeps and throws away. Four
+PostgreSQL counts the rows that each step of a plan reads, keeps and drops. Four
 times the ledger may mean about four times the rows. Tables are not analyzed, as after
 a busy day: a planner that expects one row and meets thousands loops over them.
 """
@@ -22,13 +22,13 @@ SMALL, TIMES = 15, 4
 
 @pytest.fixture
 def people():
-    """Two people, of whom one has four times as much of everything."""
+    """Two users; one has four times as many rows of each kind as the other."""
     return [_person(number) for number in (SMALL, SMALL * TIMES)]
 
 
 @pytest.fixture
 def plan():
-    """The rows that the steps of a query's plan handled when it ran."""
+    """Return the number of rows that the steps of a query's plan handled."""
 
     def handled(query, wallet):
         with invariants._one_snapshot(connection) as cursor:
@@ -71,7 +71,7 @@ def test_a_check_grows_no_faster_than_the_ledger(people, plan):
     assert list(too_many) == ["quadratic"], too_many
 
 
-# What the measure is there to notice.
+# A query that the measure must report.
 QUADRATIC = """
     SELECT e.wallet_id, 'seen' FROM entries e WHERE e.amount_micro < (
       SELECT sum(d.amount_micro) FROM draws d WHERE d.amount_micro >= e.amount_micro)

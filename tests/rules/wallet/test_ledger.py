@@ -49,7 +49,7 @@ def settle(user, app, job_id, cost):
 
 
 def balance(user, app=None):
-    """(available, reserved, debt) in credits."""
+    """Return (available, reserved, debt) in credits."""
     now = ledger.balance(account_id=user.pk, app_id=app and app.pk)
     return tuple(
         micro / MICRO
@@ -165,7 +165,7 @@ def test_credits_return_to_the_grants_they_came_from(alice, video, rival, give):
         ({"category": "paid", "source": "purchase", "priority": 0}, {"priority": 1}),
     ],
 )
-def test_which_grant_is_spent_first(alice, video, give, first, second):
+def test_grants_are_spent_in_order(alice, video, give, first, second):
     later = give(alice, 5, **second).grant_id
     sooner = give(alice, 5, **first).grant_id
     reserve(alice, video, 5)
@@ -173,7 +173,7 @@ def test_which_grant_is_spent_first(alice, video, give, first, second):
     assert Grant.objects.get(pk=later).remaining_micro == 5 * MICRO
 
 
-def test_an_app_cannot_spend_what_only_another_may(alice, video, rival, give):
+def test_an_app_cannot_spend_credits_restricted_to_another(alice, video, rival, give):
     give(alice, 5, only_for=rival)
     give(alice, 2)
     with pytest.raises(ledger.InsufficientCredits) as refusal:
@@ -190,7 +190,7 @@ def test_a_reservation_is_free_the_moment_it_expires(alice, video, give, time_pa
     reserve(alice, video, 5, ttl_seconds=60)
     time_passes(61)
     assert balance(alice) == (5, 0, 0)
-    assert Wallet.objects.get().reserved_micro == 5 * MICRO, "and nobody swept"
+    assert Wallet.objects.get().reserved_micro == 5 * MICRO, "no sweep has run"
     reserve(alice, video, 5)
     assert [kind for kind, *_ in booked(alice)] == [
         "grant",
@@ -211,7 +211,9 @@ def test_settling_late_is_a_fresh_charge(alice, video, give, time_passes):
         settle(alice, video, job_id, 3)
 
 
-def test_what_is_only_held_is_gone_when_it_is_late(alice, video, give, time_passes):
+def test_only_reserved_charges_nothing_after_the_expiry(
+    alice, video, give, time_passes
+):
     give(alice, 9)
     job_id = reserve(alice, video, 5, ttl_seconds=60)
     time_passes(61)
@@ -245,7 +247,7 @@ def test_an_expired_grant_is_gone_by_time_and_booked_as_breakage(
     assert ledger.expire_due() == 0
 
 
-def test_credits_released_into_an_expired_grant_lapse_at_once(
+def test_credits_returned_to_an_expired_grant_expire_at_once(
     alice, video, give, time_passes
 ):
     give(alice, 5, expires_at=datetime.now(UTC) + timedelta(seconds=100))
@@ -283,7 +285,7 @@ def test_a_money_key_of_another_account_is_refused(alice, bob, video, give):
     assert balance(bob) == (20, 0, 0)
 
 
-def test_bulk_charges_stand_each_for_itself(alice, bob, video, give):
+def test_each_bulk_charge_has_its_own_outcome(alice, bob, video, give):
     give(alice, 5)
     give(bob, 1)
     charge = ledger.Charge
@@ -307,7 +309,7 @@ def test_bulk_charges_stand_each_for_itself(alice, bob, video, give):
     assert (balance(alice), balance(bob)) == ((2, 0, 0), (0, 0, 0))
 
 
-def test_staff_adjust_both_ways_but_never_below_nothing(alice, video, give):
+def test_staff_adjust_both_ways_but_never_below_0(alice, video, give):
     adjust = {"account_id": alice.pk, "actor": "staff:1", "reason": "goodwill: sorry"}
     ledger.adjust(amount_micro=7 * MICRO, key="1", **adjust)
     ledger.adjust(amount_micro=-2 * MICRO, key="2", **adjust)
@@ -317,7 +319,7 @@ def test_staff_adjust_both_ways_but_never_below_nothing(alice, video, give):
     assert balance(alice) == (5, 0, 0)
 
 
-def test_an_estimate_of_nothing_books_nothing_and_settles_once(alice, video, give):
+def test_an_estimate_of_0_books_nothing_and_settles_once(alice, video, give):
     give(alice, 5)
     job_id = reserve(alice, video, 0)
     assert len(booked(alice)) == 1
@@ -349,7 +351,7 @@ def test_the_database_refuses_to_change_history(alice, video, give, change):
 
 
 @pytest.mark.parametrize("table", [Entry, Draw, Grant, Wallet])
-def test_truncate_needs_a_test_database_and_a_wish(table):
+def test_truncate_needs_a_test_database_and_its_setting(table):
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL focus.allow_truncate = off")
     with (
@@ -360,7 +362,7 @@ def test_truncate_needs_a_test_database_and_a_wish(table):
         cursor.execute(f"TRUNCATE {table._meta.db_table} CASCADE")
 
 
-def test_the_clock_can_be_moved_only_where_the_database_is_a_test():
+def test_the_clock_can_be_moved_only_in_a_test_database():
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT prosrc FROM pg_proc WHERE proname = 'now' AND"

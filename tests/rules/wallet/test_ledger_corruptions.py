@@ -1,7 +1,7 @@
-"""What a hand in the database could do to a ledger that still adds up, each noticed.
+"""The invariants report each corruption of a ledger that still adds up.
 
-Each corruption is made behind the triggers' back, in the way that leaves the least
-trace: where it changes an entry, every later hash and the head are made to fit.
+Each corruption is made with the triggers off and leaves as little trace as possible: if
+it changes an entry, every later hash and the head are computed anew.
 """
 
 import pytest
@@ -68,7 +68,7 @@ def history(alice, video, tool, give):
     assert invariants.violations(among=ALL) == []
 
 
-# What was done, and which invariants see it. `rehash` makes the chain fit again.
+# The corruption, and the invariants that report it. `rehash` recomputes the chain.
 CORRUPTIONS = {
     "a restricted grant freed": (
         "UPDATE wallet_grant SET app_id = NULL WHERE app_id IS NOT NULL",
@@ -177,7 +177,7 @@ CORRUPTIONS = {
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_it_is_noticed(history, name):
+def test_a_corruption_that_adds_up_is_noticed(history, name):
     change, rehashed = CORRUPTIONS[name]
     corrupt(change)
     if rehashed:
@@ -185,5 +185,5 @@ def test_it_is_noticed(history, name):
     found = {violation.invariant for violation in invariants.violations(among=ALL)}
     assert found
     if rehashed:
-        # The chain by itself says nothing: something else noticed.
+        # The chain alone is valid, so another invariant reported it.
         assert "the chain of hashes is whole" not in found

@@ -1,7 +1,7 @@
-"""Any order of wishes: the ledger agrees with the model, call by call.
+"""Property test: for every order of calls, the ledger agrees with the model.
 
-After every call the balance, as each app sees it, and every grant must be what the
-model says, so a refusal must be right and must have changed nothing.
+After each call the test compares every app's balance and every grant with the model. So
+a refusal must be right and must have changed nothing.
 """
 
 import uuid
@@ -35,7 +35,7 @@ some = st.integers(1, 30)
 app = st.sampled_from("ab")
 job = st.integers(0, 5)
 hours = st.integers(1, 6)
-# What closes everything down is opened again soon.
+# A closed account or app is opened again soon.
 mostly = st.sampled_from([True, True, False])
 policies = st.sampled_from(["cap", "reject", "overflow"])
 grants = st.tuples(
@@ -82,7 +82,9 @@ class TheLedgerAgreesWithTheModel(TestCase):
         st.lists(grants, min_size=2, max_size=5),
         wishes,
     )
-    def test_any_order_of_wishes(self, limit, in_debt, given_first, wishes):
+    def test_every_order_of_calls_agrees_with_the_model(
+        self, limit, in_debt, given_first, wishes
+    ):
         self._begin(limit)
         if in_debt and limit:
             self.do_reserve("a", 0, 1)
@@ -141,7 +143,7 @@ class TheLedgerAgreesWithTheModel(TestCase):
         self.grant_keys.append(f"{self.account.pk}:{self.count}")
 
     def do_let(self, app, yes):
-        """The person lets an app take their credits, or stops it."""
+        """Grant or revoke the consent for an app."""
         if yes and self.model.account_open:
             consents.grant(user=self.account, app_id=self.apps[app].pk)
             self.model.consents.add(app)
@@ -150,12 +152,12 @@ class TheLedgerAgreesWithTheModel(TestCase):
             self.model.consents.discard(app)
 
     def do_open(self, yes):
-        """The account is closed, or opened again."""
+        """Close the account, or open it again."""
         (closing.reopen if yes else closing.close)(user=self.account, actor="test")
         self.model.account_open = yes
 
     def do_live(self, app, yes, owner):
-        """An app is switched off or on, or its owner's account is closed or opened."""
+        """Toggle an app, or its owner's account."""
         row = self.apps[app]
         assert row.owner is not None
         if owner:
@@ -292,14 +294,14 @@ class TheLedgerAgreesWithTheModel(TestCase):
         self._set_clock(self.model.now)
 
     def do_sweep(self):
-        """Book what is due; from here on every single grant can be compared."""
+        """Book what is due, so that every grant can be compared."""
         ledger.expire(account_id=self.account.pk)
         rows = Grant.objects.filter(wallet__account=self.account).order_by("pk")
         left = [row.remaining_micro for row in rows]
         assert left == [grant.left for grant in self.model.grants]
 
     def compare(self):
-        """What each app sees, by time alone: nobody has swept."""
+        """Compare each app's balance as of now, before any sweep."""
         for slug, row in self.apps.items():
             now = ledger.balance(account_id=self.account.pk, app_id=row.pk)
             assert (now.available_micro, now.reserved_micro, now.debt_micro) == (

@@ -1,4 +1,4 @@
-"""What `wallet/ledger/` sends and reads is what the functions take and give."""
+"""The calls in `wallet/ledger/` fit the signatures of the SQL functions."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A consent that ends beside a charge: each comes before the other, none in between.
+"""A consent that ends during a charge takes effect before it or after it.
 
 Two connections and the database's own locks decide; no test measures time.
 """
@@ -88,7 +88,7 @@ def consume_many(alice, app):
     return answer
 
 
-# What ends an app's right to take alice's credits.
+# The acts that end an app's permission to take alice's credits.
 ENDINGS = {
     "revoked": lambda alice, app: consents.revoke(user=alice, app_id=app.pk),
     "account closed": lambda alice, app: closing.close(user=alice, actor="test"),
@@ -111,7 +111,7 @@ def beside_a_held_wallet(alice, call, ending):
 
 
 def on_its_own(call):
-    """The outcome of a call on a connection of this thread."""
+    """Return the outcome of a call on this thread's connection."""
     try:
         return call()
     except DomainError as refusal:
@@ -121,7 +121,7 @@ def on_its_own(call):
 
 
 def waiters():
-    """How many connections wait for a lock now."""
+    """Return the number of connections that wait for a lock now."""
     with connection.cursor() as cursor:
         # Else a transaction goes on seeing what it saw first.
         cursor.execute("SELECT pg_stat_clear_snapshot()")
@@ -133,7 +133,7 @@ def waiters():
 
 
 def taken(alice):
-    """What apps got out of alice's wallet, in credits."""
+    """Return the credits that apps took from alice's wallet."""
     entries = Entry.objects.filter(wallet__account=alice, credit__startswith="revenue:")
     return sum(entries.values_list("amount_micro", flat=True)) / MICRO
 
@@ -173,7 +173,7 @@ def test_a_failure_that_is_charged_takes_what_is_reserved(alice, app, ending):
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("path", [start, consume, consume_many])
-def test_what_an_app_takes_anew_is_refused(alice, app, ending, path):
+def test_a_new_charge_by_the_app_is_refused(alice, app, ending, path):
     outcome = beside_a_held_wallet(
         alice, lambda: path(alice, app), lambda: ENDINGS[ending](alice, app)
     )
@@ -185,7 +185,7 @@ def test_what_an_app_takes_anew_is_refused(alice, app, ending, path):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_what_a_person_buys_needs_an_open_account_and_a_live_app(alice, app, ending):
+def test_a_persons_purchase_needs_an_open_account_and_a_live_app(alice, app, ending):
     purchase = tool_purchases.create(user=alice, tool_id=app.pk)
     outcome = beside_a_held_wallet(
         alice,

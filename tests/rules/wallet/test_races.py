@@ -36,7 +36,7 @@ def _adds_up(transactional_db):
 
 
 def at_once(*calls):
-    """Run every call on its own connection, all let go together; outcomes by name."""
+    """Run every call at once, each on its own connection; returns counts by outcome."""
     gate = threading.Barrier(len(calls), timeout=10)
 
     def run(call):
@@ -146,7 +146,7 @@ def test_two_settlements_at_different_costs_have_one_winner(alice, video, give):
         assert outcomes.count("job_not_started") == 3
 
 
-def test_the_same_settlement_by_many_charges_once(alice, video, give):
+def test_many_equal_settlements_charge_once(alice, video, give):
     give(alice, 5)
     job = start(alice, video, 5)
     outcomes = at_once(*[lambda: complete(job, 3)] * 8)
@@ -173,7 +173,7 @@ def test_expiry_against_settlement_never_loses_or_doubles_credits(alice, video, 
         assert now.available_micro == before - 3 * MICRO
 
 
-def test_sweepers_side_by_side_expire_each_job_once(alice, video, give):
+def test_concurrent_sweeps_expire_each_job_once(alice, video, give):
     give(alice, 20)
     jobs = [start(alice, video, 1) for _ in range(12)]
     for job in jobs:
@@ -185,7 +185,7 @@ def test_sweepers_side_by_side_expire_each_job_once(alice, video, give):
     assert ledger.balance(account_id=alice.pk).available_micro == 20 * MICRO
 
 
-def test_one_money_key_by_twenty_charges_once(alice, video, give):
+def test_twenty_charges_with_one_money_key_charge_once(alice, video, give):
     give(alice, 20)
     outcomes = at_once(
         *[
@@ -275,6 +275,6 @@ def test_failing_a_job_that_expires_while_it_waits_moves_nothing(alice, video, g
 
     _, failed = at_once(hold_the_wallet, fail_it)
     assert (failed.job.late, failed.job.charged_micro) == (True, 0)
-    # The reservation, its job and its entry tell of one time again.
+    # The reservation, its job and its entry have one expiry again.
     make_due(job)
     assert ledger.balance(account_id=alice.pk).available_micro == 5 * MICRO

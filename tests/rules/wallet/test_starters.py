@@ -1,4 +1,4 @@
-"""Starter credits are spent at the app that gave them, unless it says at every app."""
+"""Only the granting app spends its starter credits, unless it allows every app."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_an_app_may_give_credits_for_every_app(alice, video, tool):
     assert seen.credits_micro == 20 * MICRO
 
 
-def test_a_changed_setting_leaves_the_grants_that_there_are(alice, bob, video):
+def test_a_changed_setting_leaves_existing_grants(alice, bob, video):
     App.objects.filter(pk=video.pk).update(starter_credits_at="any")
     video.refresh_from_db()
     meet(alice, video)

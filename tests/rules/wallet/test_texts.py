@@ -1,4 +1,4 @@
-"""What was said of movements can be erased, and older entries stay verifiable."""
+"""Texts of movements can be erased, and older entries stay verifiable."""
 
 import hashlib
 
@@ -91,7 +91,7 @@ def test_erasing_an_account_leaves_no_text_and_breaks_no_chain(
     assert SecurityEvent.objects.filter(kind="ledger_texts_erased").count() == 1
     call_command("erase_texts", str(alice.pk))
     assert "Erased 0 texts" in capsys.readouterr().out
-    # A repeated charge still learns what the first one did.
+    # A repeated charge still returns the first one's facts.
     with pytest.raises(usage.DuplicateRequest) as again:
         _charge(alice, video)
     assert again.value.facts["is_duplicate"] is True
@@ -154,7 +154,7 @@ def test_entries_of_version_1_are_verified_beside_newer_ones(
     assert invariants.violations(among=ALL)
 
 
-def test_terms_of_the_release_before_are_booked_once_and_then_proved(
+def test_missing_terms_of_the_previous_release_are_booked_once_and_proved(
     of_the_release_before, alice
 ):
     assert ledger.book_all_missing_terms() == 1
@@ -172,7 +172,7 @@ def test_terms_of_the_release_before_are_booked_once_and_then_proved(
     }
 
 
-def test_an_overdraft_limit_of_the_release_before_is_booked(alice, give):
+def test_an_overdraft_limit_of_the_previous_release_is_booked(alice, give):
     give(alice, 1)
     Wallet.objects.update(overdraft_limit_micro=5 * MICRO)
     assert invariants.violations()
