@@ -130,6 +130,7 @@ def _send(mail: Mail) -> bool:
 
 
 def _text(mail: Mail) -> str:
+    """Return the body with its sealed link opened."""
     if mail.sealed is None:
         return mail.body
     link = sealed.unseal(bytes(mail.sealed), purpose=_PURPOSE).decode()

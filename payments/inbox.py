@@ -125,8 +125,8 @@ def store(event: EventNotice, body: str) -> bool:
     return new
 
 
-def _lane(kind: str) -> StripeEvent.Lane:
-    return Lane.PAYMENT if kind in PAYMENT_TYPES else Lane.OTHER
+def _lane(event_type: str) -> StripeEvent.Lane:
+    return Lane.PAYMENT if event_type in PAYMENT_TYPES else Lane.OTHER
 
 
 def handle_due(*, limit: int = 200, seconds: float = RUN_SECONDS) -> int:

@@ -46,6 +46,8 @@ class InvalidLink(DomainError):
 
 
 class AlreadyVerified(DomainError):
+    """There is no unproven email to verify."""
+
     code = "already_verified"
 
 

@@ -6,12 +6,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.db import connections, transaction
 from django.utils import timezone
 
+import accounts.tasks
+import payments.tasks
+import wallet.tasks
 from accounts.models import Mail, User
 from focus import due
 from focus.background import overdue
+from focus.celery import app
 from focus.due import Backoff, Queue
 from focus.models import Failure
 from tests import processes
@@ -20,6 +25,9 @@ from tests.rules.accounts.test_races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+# The import of the tasks registers the queues that they drain.
+DOORS = (accounts.tasks, payments.tasks, wallet.tasks)
+SERVER_QUEUES = tuple(due.QUEUES)
 LEASE = timedelta(seconds=30)
 WAITS = Backoff(first=timedelta(minutes=1), longest=timedelta(minutes=10))
 # A worker of its own: claims a row for two seconds and never gives it back.
@@ -347,6 +355,24 @@ class TestSignOfLife:
         assert queue.overdue_since() is None
         overdue.watch()
         assert not Failure.objects.exists()
+
+    def test_beat_runs_the_task_of_every_queue_and_the_watch(
+        self, settings: LazySettings
+    ) -> None:
+        by_table = {queue.name: queue.task for queue in SERVER_QUEUES}
+        assert set(by_table) == {
+            "accounts_clerklookup",
+            "accounts_mail",
+            "accounts_sync",
+            "payments_plan",
+            "payments_stripeevent",
+            "payments_topupattempt",
+            "wallet_verification",
+        }
+        beat = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+        assert beat >= {*by_table.values(), "focus.watch_queues"}
+        app.loader.import_default_modules()
+        assert set(app.tasks) >= {*by_table.values(), "focus.watch_queues"}
 
     def test_a_queue_that_is_switched_off_is_not_overdue(self, alice: User) -> None:
         Queue(
