@@ -1,8 +1,9 @@
-"""Reads the environment for the settings, and refuses by name what cannot be right.
+"""Readers of environment variables for the settings. Each names the variable it
+refuses.
 
-A value that is empty, malformed or too weak stops the start. None is ignored or
-replaced by a default: a server that runs without a limit or with a guessable key is
-worse than one that does not run.
+A value that is empty, malformed or too weak stops the start (decision 27). No bad value
+is ignored or replaced by a default: a server that runs without a limit or with a
+guessable key is worse than one that does not run.
 """
 
 import logging
@@ -27,7 +28,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 # 32 characters of hex are 128 bits.
 SHORTEST_SECRET = 32
-# `aaaa…` is long, and no secret.
+# `aaaa…` is long, but not a secret.
 FEWEST_CHARACTERS = 8
 _PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
@@ -35,14 +36,16 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def refuse(name: str, why: str) -> NoReturn:
+    """Stop the start with the variable's name and the reason."""
     raise ImproperlyConfigured(f"{name} {why}")
 
 
 def load_local(folder: Path) -> bool:
-    """Fill in from `folder`/env what the environment leaves unset.
+    """Set variables from `folder`/env where the environment does not set them.
 
-    The file, which only `./dev` writes, is what local mode means. Returns whether it is
-    there. FOCUS_TESTING, which `./dev test` sets, is refused without it.
+    Only `./dev` writes that file, and its presence alone means local mode. Returns
+    whether the file exists. FOCUS_TESTING, which `./dev test` sets, is refused without
+    the file.
     """
     local = folder / "env"
     if flag("FOCUS_TESTING", False):
@@ -53,7 +56,7 @@ def load_local(folder: Path) -> bool:
         return False
     for line in local.read_text().splitlines():
         name, _, value = line.partition("=")
-        # NAME and NAME_FILE are one variable: where either is given, so is the other.
+        # NAME and NAME_FILE are one variable: either of them overrides both.
         bare = name.removesuffix("_FILE")
         if bare not in os.environ and f"{bare}_FILE" not in os.environ:
             os.environ[name] = value
@@ -61,8 +64,9 @@ def load_local(folder: Path) -> bool:
 
 
 def env(name: str, default: str | None = None) -> str:
-    """Read NAME, or the file that NAME_FILE names. Without a default neither may be
-    missing or empty.
+    """Return NAME, or the content of the file that NAME_FILE names.
+
+    Without a default the value may be neither missing nor empty.
     """
     value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if path:
@@ -84,7 +88,7 @@ def env(name: str, default: str | None = None) -> str:
 
 
 def env_list(name: str) -> list[str]:
-    """A comma list. An empty part is refused: `a,,b` has lost something."""
+    """Return a comma-separated list. An empty part is refused: `a,,b` is a mistake."""
     text = env(name, "")
     if not text.strip():
         return []
@@ -95,13 +99,15 @@ def env_list(name: str) -> list[str]:
 
 
 def flag(name: str, default: bool) -> bool:
+    """Return whether a variable is 1. Any value but 0, 1 and empty is refused."""
     text = env(name, "").strip()
     if text not in ("", "0", "1"):
         refuse(name, f"must be 0 or 1, not {text!r}.")
     return text == "1" if text else default
 
 
-def whole(name: str, default: int, *, least: int = 1, most: int = 1_000_000) -> int:
+def integer(name: str, default: int, *, least: int = 1, most: int = 1_000_000) -> int:
+    """Return a whole number from `least` to `most`."""
     text = env(name, str(default)).strip()
     if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
         refuse(name, f"must be a whole number from {least} to {most}, not {text!r}.")
@@ -109,7 +115,7 @@ def whole(name: str, default: int, *, least: int = 1, most: int = 1_000_000) -> 
 
 
 def number(name: str, default: str, *, zero: bool = False) -> Decimal:
-    """A positive number, or 0 where `zero` allows that."""
+    """Return a positive decimal number, or 0 if `zero` allows that."""
     text = env(name, default)
     try:
         value = Decimal(text)
@@ -123,6 +129,7 @@ def number(name: str, default: str, *, zero: bool = False) -> Decimal:
 
 
 def choice(name: str, default: str, values: list[str]) -> str:
+    """Return one of `values`."""
     text = env(name, default)
     if text not in values:
         refuse(name, f"must be one of {', '.join(values)}, not {text!r}.")
@@ -130,6 +137,7 @@ def choice(name: str, default: str, values: list[str]) -> str:
 
 
 def log_level(name: str, default: str) -> str:
+    """Return the name of one of logging's levels."""
     return choice(name, default, sorted(logging.getLevelNamesMapping()))
 
 
@@ -137,17 +145,18 @@ def log_level(name: str, default: str) -> str:
 
 
 def secret(name: str) -> str:
+    """Return a secret that is long and varied enough. It must be set."""
     return _strong(name, env(name))
 
 
 def secrets(name: str) -> list[str]:
-    """A comma list of at least one secret."""
+    """Return a comma-separated list of at least one secret."""
     env(name)
     return [_strong(name, part) for part in env_list(name)]
 
 
 def secrets_before(name: str) -> list[str]:
-    """A comma list of secrets that still count, or none."""
+    """Return a comma-separated list of earlier secrets, which may be empty."""
     return [_strong(name, part) for part in env_list(name)]
 
 
@@ -162,7 +171,7 @@ def _strong(name: str, value: str) -> str:
 
 
 def signing_keys(name: str) -> str:
-    """PEM private keys on the curve P-256, one after another, and nothing else."""
+    """Return PEM private keys on the curve P-256, and nothing else."""
     text = env(name)
     for key in _pem_keys(name, text):
         curve = getattr(key, "curve", None)
@@ -174,7 +183,7 @@ def signing_keys(name: str) -> str:
 
 
 def anchor_keys(name: str) -> str:
-    """PEM keys of Ed25519: a private one, then others or their public halves."""
+    """Return PEM keys of Ed25519: a private one first, then private or public ones."""
     text = env(name)
     first, *others = _pem_keys(name, text)
     kinds = (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey)
@@ -204,7 +213,7 @@ def _pem_key(name: str, pem: str) -> object:
 
 
 def rsa_public_key(name: str) -> str:
-    """A PEM public key that Clerk signs with, or nothing."""
+    """Return an RSA public key in PEM, or an empty string if it is not set."""
     text = env(name, "")
     if not text:
         return ""
@@ -217,16 +226,16 @@ def rsa_public_key(name: str) -> str:
     return text
 
 
-def together(*names: str) -> None:
-    """Refuse one of several variables that mean nothing alone."""
+def require_together(*names: str) -> None:
+    """Refuse a part of `names`: all of them must be set, or none."""
     given = [name for name in names if env(name, "")]
     for missing in names:
         if given and missing not in given:
             refuse(missing, f"must be set too, because {given[0]} is.")
 
 
-def needs(name: str, *others: str) -> None:
-    """Refuse `name` where none of `others`, without which it is ignored, is set."""
+def require_any_of(name: str, *others: str) -> None:
+    """Refuse `name` without any of `others`, because it would be ignored."""
     if env(name, "") and not any(env(other, "") for other in others):
         refuse(name, f"is ignored without {' or '.join(others)}: set that too.")
 
@@ -235,8 +244,10 @@ def needs(name: str, *others: str) -> None:
 
 
 def url(name: str, default: str, *, local: bool, query: bool = False) -> str:
-    """An https address, without its last slash. http is for this machine and for local
-    mode. May be empty where the default is.
+    """Return an https URL without its last slash.
+
+    http is allowed for this machine and in local mode. An empty value is allowed if the
+    default is empty.
     """
     text = env(name, default).strip().rstrip("/")
     if not text and not default:
@@ -256,11 +267,12 @@ def url(name: str, default: str, *, local: bool, query: bool = False) -> str:
 
 
 def origin(name: str, default: str) -> str:
-    """Scheme, host and port, by http or https; for what browsers call us."""
+    """Return an http or https origin: the address under which browsers reach us."""
     return _origin(name, env(name, default).strip().rstrip("/"))
 
 
 def origins(name: str) -> list[str]:
+    """Return a comma-separated list of origins."""
     return [_origin(name, part) for part in env_list(name)]
 
 
@@ -278,7 +290,7 @@ def _origin(name: str, text: str) -> str:
 
 
 def hosts(name: str, *, local: bool) -> list[str]:
-    """Host names without scheme or port. Only local mode may believe any Host (`*`)."""
+    """Return host names without scheme or port. Only local mode may allow `*`."""
     found = env_list(name)
     for host in found:
         if not (_HOST.fullmatch(host) or (host == "*" and local)):
@@ -292,6 +304,7 @@ def _is_host(host: str) -> bool:
 
 
 def domain(name: str) -> str:
+    """Return a domain name, or an empty string."""
     text = env(name, "")
     if text and not _HOST.fullmatch(text):
         refuse(name, f"must be a domain, not {text!r}.")
@@ -299,7 +312,9 @@ def domain(name: str) -> str:
 
 
 def networks(name: str) -> list[str]:
-    """CIDRs, and `unix`. A network of every address would believe every client."""
+    """Return networks (CIDR) and `unix`. A network of every address is refused: it
+    would trust every client.
+    """
     found = env_list(name)
     for part in found:
         if part == "unix":
@@ -314,6 +329,7 @@ def networks(name: str) -> list[str]:
 
 
 def email(name: str, default: str) -> str:
+    """Return an email address. Line breaks are refused: they could add headers."""
     text = env(name, default)
     if "@" not in text or re.search(r"[\r\n]", text):
         refuse(name, f"must be an email address, not {text!r}.")
@@ -321,7 +337,7 @@ def email(name: str, default: str) -> str:
 
 
 def backend(name: str, default: str) -> str:
-    """The dotted name of a class in a module that is there."""
+    """Return the dotted name of a class whose module exists."""
     text = env(name, default)
     module, _, _ = text.rpartition(".")
     try:
@@ -337,7 +353,7 @@ def backend(name: str, default: str) -> str:
 
 
 def database(name: str) -> dict[str, Any]:
-    """Django's form of a libpq URL. libpq itself parses it, so all it knows works."""
+    """Return Django's form of a libpq URL. libpq parses it, so all its options work."""
     try:
         parts: dict[str, Any] = conninfo_to_dict(env(name))
     except psycopg.Error as broken:
@@ -352,11 +368,11 @@ def database(name: str) -> dict[str, Any]:
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
     }
-    # A stuck lock must become a clean 503, never a web thread lost for ever.
+    # A stuck lock must become a 503, and must not keep a web thread for ever.
     limits = "-c statement_timeout=15s -c lock_timeout=5s"
     limits += " -c idle_in_transaction_session_timeout=30s"
     given = parts.pop("options", "")
-    # And so must a server that vanished without a word.
+    # The same for a database server that vanishes without closing its connections.
     timeouts = {"connect_timeout": "5", "tcp_user_timeout": "15000"}
     settings["OPTIONS"] = timeouts | parts | {"options": f"{limits} {given}".strip()}
     settings["TEST"] = {"NAME": f"test_{settings['NAME']}"}
@@ -364,7 +380,10 @@ def database(name: str) -> dict[str, Any]:
 
 
 def redis_url(name: str, password: str) -> str:
-    """The address of a Redis server, with `password` unless it names one itself."""
+    """Return the URL of a Redis server.
+
+    The value of the variable `password` is added, unless the URL has a password.
+    """
     text, word = env(name), env(password, "")
     try:
         parts = urlsplit(text)

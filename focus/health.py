@@ -1,8 +1,8 @@
 """The checks behind /health (Cosmiv's guide) and /api/health/ (reviv's).
 
-Nobody is authenticated or counted here, so one round of checks serves every caller
-for half a second, and a hung engine holds one thread, not one for each caller. What
-is broken is told in one stable word; the exception goes to the log.
+The endpoints have no authentication and no rate limit. So one round of checks serves
+every caller for half a second, and a hung engine holds one thread and not one per
+caller. A failure is one stable word; the exception goes to the log.
 """
 
 import logging
@@ -38,17 +38,16 @@ FRESH_SECONDS = 0.5
 OK, ERROR, TIMEOUT, SILENT = "ok", "error", "timeout", "silent"
 READ_ONLY = "read_only"
 
-# Stands beside the checks, and never makes a server unhealthy.
+# Shown beside the checks; it never makes a server unhealthy.
 FAILED = "failed_tasks"
 
 log = logging.getLogger(__name__)
 
 
 class Checks:
-    """One round of probes at a time, each in a thread of its own, within the budget.
+    """Runs one round of probes at a time, each in its own thread, within the budget.
 
-    A probe that did not come back is not started again: until it does, its word is
-    `timeout`.
+    A probe that has not returned is not started again; meanwhile its word is `timeout`.
     """
 
     def __init__(self, probes: dict[str, Callable[[], str]]) -> None:
@@ -60,6 +59,7 @@ class Checks:
         self._until = 0.0
 
     def words(self) -> dict[str, str]:
+        """Return one word per probe, from a round of at most FRESH_SECONDS ago."""
         with self._lock:
             if time.monotonic() >= self._until:
                 self._words = self._round()
@@ -73,14 +73,17 @@ class Checks:
             if running is None or not running.is_alive():
                 self._answers.pop(name, None)
                 self._running[name] = thread = threading.Thread(
-                    target=self._ask, args=(name,), name=f"health-{name}", daemon=True
+                    target=self._run_probe,
+                    args=(name,),
+                    name=f"health-{name}",
+                    daemon=True,
                 )
                 thread.start()
         for thread in self._running.values():
             thread.join(max(0.0, deadline - time.monotonic()))
         return {name: self._answers.get(name, TIMEOUT) for name in self._probes}
 
-    def _ask(self, name: str) -> None:
+    def _run_probe(self, name: str) -> None:
         try:
             answer = self._probes[name]()
         except Exception as broken:
@@ -90,20 +93,20 @@ class Checks:
 
 
 def _database() -> str:
-    # A connection of its own: one that is borrowed could hang in a request's hands,
-    # and a server that is out of connections is not healthy.
+    # A new connection: a pooled one could hang in a request, and a server that is out
+    # of connections is not healthy.
     params = connection.get_connection_params() | {"connect_timeout": 2}
     with psycopg.connect(**params, autocommit=True) as own:
         asked = own.execute(
             "SELECT pg_is_in_recovery()"
             " OR current_setting('transaction_read_only')::boolean"
         ).fetchone()
-    # During a fail-over: it answers, and every write is refused.
+    # During a fail-over PostgreSQL responds, but refuses every write.
     return READ_ONLY if asked and asked[0] else OK
 
 
 def _redis() -> str:
-    # Not a ping: a replica answers that, and refuses to count and to queue.
+    # A write and not a ping: a replica answers pings, but refuses writes.
     heartbeat_redis().set("focus:health", "1", ex=60)
     return OK
 
@@ -125,8 +128,9 @@ def _beat() -> str:
 
 
 def _failed_tasks() -> str:
-    """Which work in the background failed and has not succeeded since. No check: it
-    needs staff, and this server serves all the same.
+    """Return the background tasks that failed and have not succeeded since.
+
+    This is no check: staff must act, but the server still serves requests.
     """
     params = connection.get_connection_params() | {"connect_timeout": 2}
     with psycopg.connect(**params, autocommit=True) as own:
@@ -190,19 +194,19 @@ CHECKS = _object(
 )
 
 
-def _told() -> tuple[dict[str, str], list[str]]:
-    """The checks, and the names of the tasks that failed."""
+def _results() -> tuple[dict[str, str], list[str]]:
+    """Return the word of each check, and the names of the failed tasks."""
     words = dict(checks.words())
     failed = words.pop(FAILED)
     return words, [] if failed in (ERROR, TIMEOUT) else failed.split()
 
 
 class CosmivHealth(Open, Cosmiv, ViewSet):
-    """Cosmiv guide, "Health Check": one flat word for each engine."""
+    """Cosmiv guide, "Health Check": one word for each engine."""
 
     @extend_schema(summary="Health", responses={200: WORDS, 503: WORDS})
     def read(self, request: Any) -> Response:
-        words, failed = _told()
+        words, failed = _results()
         healthy = set(words.values()) == {OK}
         body = {
             "status": "healthy" if healthy else "unhealthy",
@@ -222,7 +226,7 @@ class RevivHealth(Open, Reviv, ViewSet):
 
     @extend_schema(summary="Health", responses={200: CHECKS, 503: CHECKS})
     def read(self, request: Any) -> Response:
-        words, failed = _told()
+        words, failed = _results()
         words["cache"] = words.pop("redis")
         healthy = set(words.values()) == {OK}
         body = {

@@ -1,4 +1,4 @@
-"""Log lines: one request id through all of them, and no secret in any."""
+"""Logging: each line of a request has its id, and secrets are masked."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-# Set by focus.web.middleware.RequestId for the time of one request.
+# `focus.web.middleware.RequestId` sets it for the duration of a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 MASK = "***"
@@ -15,19 +15,19 @@ _NAMES = (
     "access|access_token|api_key|client_secret|code|code_verifier|device_code|id_token"
     "|password|refresh|refresh_token|s|secret|signature|state|ticket|token|user_code"
 )
-# A word may also begin after a percent-encoded character: an address in an address.
+# A word may also begin after a percent-encoded character: a URL inside a URL.
 _START = r"(?:\b|(?<=%[0-9A-F][0-9A-F]))"
-# What is looked for, and what stays of it.
+# Each pattern, and its replacement.
 _SECRETS = [
     (re.compile(pattern, re.IGNORECASE), stays)
     for pattern, stays in [
-        # By its looks: our prefixes, Stripe's, and anything of three parts.
+        # By form: our prefixes, Stripe's, and JWTs.
         (
             rf"{_START}(focus_pat_|sk-tool-|sk_live_|sk_test_|whsec_)[\w+/=-]+",
             rf"\1{MASK}",
         ),
         (rf"{_START}eyJ[\w-]+\.[\w-]+\.[\w-]*", MASK),
-        # By its place: headers, and the password of an address.
+        # By place: headers, and the password in a URL.
         (r"\b(Bearer|Basic) +[^\s\"',;]+", rf"\1 {MASK}"),
         (
             r"\b((?:HTTP_)?(?:Authorization|X[-_]Api[-_]Key)[\"']?[:=] *[\"']?)"
@@ -36,7 +36,7 @@ _SECRETS = [
         ),
         (r"\b((?:Set-)?Cookie[\"']?: *[\"']?)[^\"'\n]+", rf"\1{MASK}"),
         (r"(://[^\s:/@]*:)[^\s/@]+@", rf"\1{MASK}@"),
-        # By its name: name=…, "name": "…" and 'name': '…'.
+        # By name: name=…, "name": "…" and 'name': '…'.
         (
             rf"(?:(?<![\w-])|(?<=%26)|(?<=%3F))({_NAMES})(=|%3D)"
             r"(?:(?!%26)[^\s&;,\"')}\]])+",
@@ -51,7 +51,7 @@ _SECRETS = [
 
 
 def scrub(text: str) -> str:
-    """`text` with every token, key, password and one-time code masked."""
+    """Return `text` with every token, key, password and one-time code masked."""
     for pattern, stays in _SECRETS:
         text = pattern.sub(stays, text)
     return text
@@ -64,7 +64,7 @@ class Scrub(logging.Filter):
         try:
             message = record.getMessage()
         except (TypeError, ValueError):
-            # A format that does not fit its arguments must not lose the line.
+            # A format string that does not fit its arguments must not lose the line.
             message = f"{record.msg} {record.args}"
         record.msg, record.args = scrub(message), None
         if record.exc_info and not record.exc_text:
@@ -75,8 +75,7 @@ class Scrub(logging.Filter):
 
 
 def _request_of(record: logging.LogRecord) -> str:
-    # Django writes its line about a 4xx or 5xx when the middleware is done, and hands
-    # the request over with it.
+    # Django logs a 4xx or 5xx after the middleware, and attaches the request.
     request = getattr(record, "request", None)
     return request_id.get() or getattr(request, "request_id", "")
 
@@ -113,7 +112,10 @@ class Json(logging.Formatter):
 
 
 def logging_to_console(*, plain: bool, level: str) -> dict[str, Any]:
-    """Django's LOGGING: every line to the console, scrubbed, for people or machines."""
+    """Return Django's LOGGING: all lines to the console, with secrets masked.
+
+    `plain` is for a terminal; otherwise each line is a JSON object.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -128,11 +130,11 @@ def logging_to_console(*, plain: bool, level: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # Django's own handler would mail tracebacks, unscrubbed.
+            # Django's default handler would mail tracebacks with secrets in them.
             "django": {"handlers": []},
             "django.server": {"handlers": ["console"], "propagate": False},
             "kombu": {"level": "WARNING"},
-            # At INFO it tells of each request; what fails is told by payments.gateway.
+            # At INFO it logs each request; payments.stripe_client logs failures.
             "stripe": {"level": "ERROR"},
         },
     }

@@ -1,9 +1,9 @@
 """All settings, read from the environment once.
 
-There is no base/local/production split: the environment is the only difference
-between machines. `var/env`, which only `./dev` writes, fills in what the environment
-leaves unset; its presence is what "local mode" means. Without it every secret must
-be given, and a missing one stops the start and is named.
+There is no base/local/production split: the environment is the only difference between
+machines. `var/env`, which only `./dev` writes, sets what the environment leaves unset;
+its presence means local mode. Without that file every secret must be set: a missing one
+stops the start, and the error names it.
 """
 
 import os
@@ -26,32 +26,32 @@ if DEBUG and not LOCAL:
     read.refuse("DEBUG", "shows secrets to every visitor: unset it.")
 SECRET_KEY = read.secret("SECRET_KEY")
 SECRET_KEY_FALLBACKS = read.secrets_before("SECRET_KEY_FALLBACKS")
-# Keys the digest of every stored token. Changing it ends all of them.
+# The key of every stored token's digest. A change invalidates all tokens.
 TOKEN_PEPPER = read.secret("TOKEN_PEPPER")
-# Encrypt what must be read again: accounts/sealed.py. The first seals, all unseal.
+# Encrypt stored secrets that must be read again. The first key encrypts, all decrypt.
 SEALING_KEYS = read.secrets("SEALING_KEY")
 # One or more PEM private keys, ES256. The first signs; all of them verify.
 JWT_PRIVATE_KEY = read.signing_keys("JWT_PRIVATE_KEY")
 # One or more PEM keys, Ed25519: wallet/anchors.py. The first one signs and is private;
-# all of them verify, and one that is retired stays as its public half.
+# all of them verify. A retired key may stay as its public half.
 ANCHOR_PRIVATE_KEY = read.anchor_keys("ANCHOR_PRIVATE_KEY")
 
-PORT = read.whole("PORT", 8000, most=65535)
+PORT = read.integer("PORT", 8000, most=65535)
 PUBLIC_BASE_URL = read.origin("PUBLIC_BASE_URL", f"http://localhost:{PORT}")
 FRONTEND_URL = read.origin("FRONTEND_URL", PUBLIC_BASE_URL)
 HTTPS = PUBLIC_BASE_URL.startswith("https://")
-# The domain of passkeys, where the two above do not tell.
-# accounts/passkeys/ceremony.py reads it.
+# The domain of passkeys, if it does not follow from the two URLs above:
+# accounts/passkeys/ceremony.py.
 PASSKEY_RP_ID = read.domain("PASSKEY_RP_ID")
 _PUBLIC_HOST = PUBLIC_BASE_URL.split("://", 1)[-1].split("/", 1)[0]
-# Where people's accounts elsewhere are proven and read. Constants, but for a test's.
+# The services that linked accounts are verified at. Tests set addresses of their own.
 STEAM_OPENID_BASE = read.url(
     "STEAM_OPENID_BASE", "https://steamcommunity.com/openid", local=LOCAL
 )
 STEAM_API_BASE = read.url("STEAM_API_BASE", "https://api.steampowered.com", local=LOCAL)
 STEAM_API_KEY = env("STEAM_API_KEY", "")
 X_OAUTH_BASE = read.url("X_OAUTH_BASE", "https://x.com/i/oauth2", local=LOCAL)
-read.together("X_CLIENT_ID", "X_CLIENT_SECRET")
+read.require_together("X_CLIENT_ID", "X_CLIENT_SECRET")
 X_CLIENT_ID = env("X_CLIENT_ID", "")
 X_CLIENT_SECRET = env("X_CLIENT_SECRET", "")
 _AT_HOME = _PUBLIC_HOST.rsplit(":", 1)[0] in ("localhost", "127.0.0.1", "[::1]")
@@ -63,25 +63,25 @@ if LOCAL:
 
 # Sign-in by Clerk (accounts/providers/clerk.py); its tokens are refused while unset.
 CLERK_ISSUER = read.url("CLERK_ISSUER", "", local=LOCAL)
-read.needs("CLERK_ISSUER", "CLERK_JWT_KEY", "CLERK_JWKS_URL")
+read.require_any_of("CLERK_ISSUER", "CLERK_JWT_KEY", "CLERK_JWKS_URL")
 for _name in ("CLERK_JWT_KEY", "CLERK_JWKS_URL", "CLERK_SECRET_KEY"):
-    read.needs(_name, "CLERK_ISSUER")
-# Its key itself, or where its keys are; the first needs no network.
+    read.require_any_of(_name, "CLERK_ISSUER")
+# Clerk's public key, or the URL of its keys. The key itself needs no network.
 CLERK_JWT_KEY = read.rsa_public_key("CLERK_JWT_KEY")
 CLERK_JWKS_URL = read.url("CLERK_JWKS_URL", "", local=LOCAL)
-# Names the cookie `__session_…`, where Clerk's other applications share the domain.
+# Gives the suffix of the cookie `__session_…` if other Clerk apps share the domain.
 CLERK_PUBLISHABLE_KEY = env("CLERK_PUBLISHABLE_KEY", "")
-# For Clerk's backend: a person's email and their linked accounts. Works without.
+# Optional, for Clerk's backend API: a user's email and linked accounts.
 CLERK_SECRET_KEY = env("CLERK_SECRET_KEY", "")
 CLERK_API_BASE = read.url("CLERK_API_BASE", "https://api.clerk.com", local=LOCAL)
-# Where its people see to their linked accounts.
+# Where users of Clerk manage their linked accounts.
 CLERK_PROFILE_URL = f"{PUBLIC_BASE_URL}/"
 if env("CLERK_PROFILE_URL", ""):
     CLERK_PROFILE_URL = read.url("CLERK_PROFILE_URL", "", local=LOCAL, query=True)
 X_API_BASE = read.url("X_API_BASE", "https://api.twitter.com/2", local=LOCAL)
 
 INSTALLED_APPS = [
-    # The look without its site: focus.admin_site.site is ours.
+    # The theme without its admin site: focus.admin_site.site replaces it.
     "unfold.apps.BasicAppConfig",
     "focus.apps.FocusConfig",
     "focus.apps.StaffSiteConfig",
@@ -121,8 +121,8 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "focus.urls"
 WSGI_APPLICATION = "focus.wsgi.application"
-# Part of the public promise, not a preference: /api/docs (Focus) and /api/docs/
-# (reviv) are two pages, and a POST cannot be redirected.
+# The guides require this: /api/docs (Focus) and /api/docs/ (reviv) are two pages, and
+# a redirect would drop the body of a POST.
 APPEND_SLASH = False
 
 TEMPLATES = [
@@ -146,8 +146,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
 SILENCED_SYSTEM_CHECKS = [
-    # Emails are unique by the constraint `an_email_has_one_account`, whatever their
-    # capitals; the check only knows `unique=True`.
+    # The constraint `an_email_has_one_account` makes emails unique in any case; the
+    # check knows `unique=True` only.
     "auth.E003",
     # focus.web.middleware.SecurityHeaders sends X-Frame-Options.
     "security.W002",
@@ -159,7 +159,7 @@ PASSWORD_HASHERS = [
 ]
 LOGIN_URL = "/signin"
 
-# Django's own engine keeps the cookie's key as it is.
+# Django's own engine stores the session key of the cookie in clear text.
 SESSION_ENGINE = "accounts.signin.browser_sessions"
 SESSION_COOKIE_NAME = "__Host-focus_session" if HTTPS else "focus_session"
 SESSION_COOKIE_SECURE = HTTPS
@@ -174,12 +174,12 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
-# Health checks come from inside, over plain HTTP.
+# Health checks come from inside, over plain HTTP without TLS.
 SECURE_REDIRECT_EXEMPT = [r"^health/?$", r"^api/health/?$"]
 if read.flag("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# Exact origins only; accounts/partners/origins.py adds those of registered apps.
+# Exact origins; accounts/partners/origins.py adds those of registered apps.
 CORS_ALLOWED_ORIGINS = sorted(
     {PUBLIC_BASE_URL, FRONTEND_URL, *read.origins("CORS_ALLOWED_ORIGINS")}
 )
@@ -213,7 +213,7 @@ CORS_EXPOSE_HEADERS = (
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
-# ISO dates with their zone, where a template names no format: the admin.
+# ISO dates with their time zone wherever a template names no format, as in the admin.
 FORMAT_MODULE_PATH = ["focus.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env("STATIC_ROOT", str(BASE_DIR / "var" / "static")))
@@ -227,7 +227,7 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = LOCAL
-# A developer's machine keeps mails in files; /dev/mail shows them on localhost alone.
+# In local mode mails are files; /dev/mail shows them, on localhost only.
 LOCAL_MAIL_FOLDER = VAR / "mail"
 LOCAL_MAIL_PAGE = LOCAL and _AT_HOME and not HTTPS
 EMAIL_BACKEND = read.backend(
@@ -237,8 +237,8 @@ EMAIL_BACKEND = read.backend(
     else "django.core.mail.backends.smtp.EmailBackend",
 )
 EMAIL_HOST = env("EMAIL_HOST", "localhost")
-EMAIL_PORT = read.whole("EMAIL_PORT", 25, most=65535)
-read.together("EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD")
+EMAIL_PORT = read.integer("EMAIL_PORT", 25, most=65535)
+read.require_together("EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD")
 EMAIL_HOST_USER = env("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = env("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS = read.flag("EMAIL_TLS", False)
@@ -246,19 +246,19 @@ EMAIL_USE_TLS = read.flag("EMAIL_TLS", False)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = read.email("DEFAULT_FROM_EMAIL", "Focus <no-reply@thefocus.ai>")
 
-# The web server, focus/server/: where it listens, and how much it does at once.
+# The web server, focus/server/: its address, and its processes, threads and limits.
 WEB_HOST = env("WEB_HOST", "127.0.0.1")
 WEB_SOCKET = env("WEB_SOCKET", "")
-WEB_WORKERS = read.whole("WEB_WORKERS", 1, most=256)
-WEB_THREADS = read.whole("WEB_THREADS", 4, most=256)
+WEB_WORKERS = read.integer("WEB_WORKERS", 1, most=256)
+WEB_THREADS = read.integer("WEB_THREADS", 4, most=256)
 # Connections of one address at a time, in each process; trusted proxies have no cap.
-WEB_CONNECTIONS_PER_ADDRESS = read.whole("WEB_CONNECTIONS_PER_ADDRESS", 200)
+WEB_CONNECTIONS_PER_ADDRESS = read.integer("WEB_CONNECTIONS_PER_ADDRESS", 200)
 WEB_ACCESS_LOG = read.flag("WEB_ACCESS_LOG", LOCAL)
 
-# Proxies whose X-Forwarded-For is believed: CIDRs, and "unix" for a unix socket's peer.
+# Proxies that may set X-Forwarded-For: CIDRs, and "unix" for a unix socket's peer.
 TRUSTED_PROXIES: list[str] = read.networks("TRUSTED_PROXIES")
-# How many requests in how many seconds. An account's or app's own figure goes before
-# `general` and `consume`; focus/limiting/limits.py says who is limited by what.
+# Requests per seconds. An account's or app's own limit overrides `general` and
+# `consume`; focus/limiting/limits.py defines what each limit counts.
 RATE_LIMITS = {
     "general": (100, 60),
     "auth": (10, 60),
@@ -275,13 +275,13 @@ RATE_LIMITS = {
 RATE_LIMIT_SCALE = float(read.number("RATE_LIMIT_SCALE", "1"))
 
 # How many passwords one process hashes at once, and how many requests may wait for
-# that; the next one is 503. Both together should be half of the process's threads.
-PASSWORD_HASHES_AT_ONCE = read.whole("PASSWORD_HASHES_AT_ONCE", 1)
-PASSWORD_HASHES_WAITING = read.whole("PASSWORD_HASHES_WAITING", 1, least=0)
+# that; further ones get 503. The sum should be half of the process's threads.
+PASSWORD_HASHES_AT_ONCE = read.integer("PASSWORD_HASHES_AT_ONCE", 1)
+PASSWORD_HASHES_WAITING = read.integer("PASSWORD_HASHES_WAITING", 1, least=0)
 
-# Sign-in by Google; without an id there is none. The addresses are Google's own, and
-# settings only so that a provider of the tests can stand in.
-read.together("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
+# Sign-in with Google; disabled without a client id. The URLs are Google's; tests set
+# URLs of a provider of their own.
+read.require_together("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
 GOOGLE_CLIENT_ID = env("GOOGLE_CLIENT_ID", "")
 GOOGLE_CLIENT_SECRET = env("GOOGLE_CLIENT_SECRET", "")
 GOOGLE_AUTHORIZE_URL = read.url(
@@ -300,7 +300,7 @@ GOOGLE_JWKS_URL = read.url(
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 REST_FRAMEWORK = {
-    # A view outside every contract is closed: contracts open doors, views do not.
+    # A view without a contract refuses every caller: contracts grant access.
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["focus.contracts.wire.ExactJSONRenderer"],
@@ -311,8 +311,8 @@ REST_FRAMEWORK = {
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
-# Stripe is optional: without a key, what needs it answers 503. Half of it is not: money
-# would come in and no event would say so.
+# Stripe is optional: without a key its endpoints answer 503. A key without a webhook
+# secret is refused: payments would arrive, and their events could not be verified.
 STRIPE_SECRET_KEY = env("STRIPE_SECRET_KEY", "")
 STRIPE_WEBHOOK_SECRETS = read.env_list("STRIPE_WEBHOOK_SECRET")
 STRIPE_API_BASE = "https://api.stripe.com"
@@ -325,37 +325,37 @@ if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRETS:
     )
 
 RESERVATION_TTL_SECONDS = 3600
-# What ClipForge's /v1/usage calls the limit of a month: minutes, exports. Nothing is
-# hosted yet that could reach it.
+# The monthly limit that ClipForge's /v1/usage shows: minutes, exports. No hosted work
+# exists yet that could reach it.
 CLIPFORGE_QUOTA = (600, 100)
-# Webhooks to this machine itself, and http to it. Nothing else that is private, ever.
+# Allows webhooks to this machine itself, also by http. No other private address.
 WEBHOOK_ALLOW_PRIVATE = read.flag("WEBHOOK_ALLOW_PRIVATE", LOCAL and _AT_HOME)
-# What pages suggest as an app's monthly limit. People choose another one, or none.
+# The monthly limit that pages suggest for an app. Users choose another one, or none.
 SUGGESTED_MONTHLY_LIMIT_CREDITS = read.number("SUGGESTED_MONTHLY_LIMIT_CREDITS", "100")
-# What a member of support may give and take in 24 hours, added up.
+# How many credits a member of support may give and take in 24 hours, added up.
 STAFF_ADJUST_LIMIT_CREDITS = read.number("STAFF_ADJUST_LIMIT_CREDITS", "100", zero=True)
-# What any one person may, superusers included. More needs a second person's approval.
+# The same for any person, superusers included. More needs a second person's approval.
 STAFF_APPROVAL_ABOVE_CREDITS = read.number(
     "STAFF_APPROVAL_ABOVE_CREDITS", "1000", zero=True
 )
 # The cheapest pack or plan that finance may offer. Superusers may offer cheaper ones.
 STAFF_MOST_CREDITS_PER_DOLLAR = read.number("STAFF_MOST_CREDITS_PER_DOLLAR", "10")
 
-# kombu spells a unix socket in its own way.
+# kombu has a URL scheme of its own for unix sockets.
 CELERY_BROKER_URL = (
     REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=")
     if REDIS_URL.startswith("unix://")
     else REDIS_URL
 )
-# Due times live in rows, so the queue is only an alarm clock: a lost message costs
-# one beat. The short sweep makes acks_late honest when a worker is killed.
+# Due times live in rows and messages only wake workers, so a lost message delays work
+# by one beat. The short timeout redelivers the message of a killed worker soon.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 120,
     "unacked_restore_interval": 2,
     "unacked_restore_throttle": 1,
 }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# A Valkey that has become a replica refuses writes for a while: reconnect, do not exit.
+# A Valkey that became a replica refuses writes for a while: reconnect, do not exit.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_ACKS_LATE = True
@@ -375,7 +375,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "One account and one credit wallet for a family of apps.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    # It would judge all contracts as one document; `check_openapi` takes each alone.
+    # The check treats all contracts as one document; `check_openapi` checks each alone.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

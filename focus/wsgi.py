@@ -1,4 +1,4 @@
-"""The WSGI application that a web server runs: focus/server/, or any other."""
+"""The WSGI application: `focus.server` runs it, and any WSGI server can."""
 
 import os
 
@@ -8,10 +8,12 @@ from django.core.handlers.wsgi import WSGIHandler
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "focus.settings")
 django.setup(set_prefix=False)
 
-from focus.bodies.chunked import Request  # noqa: E402 — it reads the settings
+from focus.bodies.chunked import Request  # noqa: E402 — this import reads the settings
 
 
 class Application(WSGIHandler):
+    """Django's handler, with requests that may have chunked bodies."""
+
     request_class = Request
 
 

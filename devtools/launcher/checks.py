@@ -1,4 +1,4 @@
-"""./dev check: everything that can be said about the code without running it."""
+"""./dev check: all checks of the code that need no tests."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from .family import Family
 from .places import PYTHON, ROOT, VENV
 from .say import say
 
-# A script without a suffix has to be named. The guides are their authors' words.
+# ruff finds `dev` by name only: it has no suffix. Nothing may change the guides.
 FORMAT = ["ruff", "format", ".", "dev", "--extend-exclude", "docs/guides"]
 
 
 @dataclass
 class Check:
+    """A command that fails if the code has a fault."""
+
     name: str
     argv: list[str | Path]
     env: Mapping[str, str]
@@ -29,6 +31,8 @@ class Check:
 
 @dataclass
 class Running:
+    """A started check, and the file of its output."""
+
     name: str
     child: subprocess.Popen[Any]
     output: IO[bytes]
@@ -36,7 +40,7 @@ class Running:
 
 
 def the_checks(env: Mapping[str, str], folder: Path) -> list[Check]:
-    """The slow ones first, so that they do not end up waiting for a core."""
+    """Return all checks, slow ones first, so that they do not wait for a core."""
     manage: list[str | Path] = [PYTHON, "manage.py"]
     module: list[str | Path] = [PYTHON, "-m"]
     deploy = ["check", "--deploy", "--fail-level", "WARNING"]
@@ -55,7 +59,7 @@ def the_checks(env: Mapping[str, str], folder: Path) -> list[Check]:
 
 
 def production(env: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The environment of a server: no var/env, an https address."""
+    """Return the environment of a server in production: no var/env, an https URL."""
     empty = folder / "production"
     empty.mkdir()
     return {
@@ -67,7 +71,10 @@ def production(env: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 
 def run_all(family: Family, env: Mapping[str, str], folder: Path) -> int:
-    """Run them side by side; say how each went, and show what the failed ones said."""
+    """Run all checks in parallel, and print each result, with the output of failures.
+
+    Returns the exit code.
+    """
     failed = _check_locks()
     waiting = the_checks(env, folder)
     running: list[Running] = []
@@ -95,12 +102,12 @@ def _start(family: Family, check: Check, folder: Path) -> Running:
 
 
 def _report(family: Family, check: Running) -> bool:
-    family.bury(check.child)
+    family.reap(check.child)
     with check.output:
         check.output.seek(0)
-        said = check.output.read().decode(errors="replace")
+        output = check.output.read().decode(errors="replace")
     ok = check.child.returncode == 0
-    _line(check.name, ok, time.monotonic() - check.started, said)
+    _line(check.name, ok, time.monotonic() - check.started, output)
     return ok
 
 
@@ -111,10 +118,10 @@ def _check_locks() -> int:
     return bool(problems)
 
 
-def _line(name: str, ok: bool, seconds: float, said: str) -> None:
+def _line(name: str, ok: bool, seconds: float, output: str) -> None:
     word = "ok" if ok else "FAILED"
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         word = f"\x1b[{32 if ok else 31}m{word}\x1b[0m"
     say(f"{name:<12} {word} ({seconds:.1f} s)")
     if not ok:
-        say("\n".join(f"    {line}" for line in said.rstrip().splitlines()))
+        say("\n".join(f"    {line}" for line in output.rstrip().splitlines()))

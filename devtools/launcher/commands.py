@@ -1,4 +1,4 @@
-"""What each ./dev command does, in order."""
+"""The sub-commands of ./dev."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .say import Stop, Trouble, explain, say, warn
 USAGE = """\
 Usage: ./dev COMMAND
 
-  run            start everything here and print where it is (PORT=8000)
+  run            start everything and print the addresses (PORT=8000)
   test [ARGS]    run the quick tests; --slow for the rest; ARGS go to pytest
   check          lint, types, imports, migrations, API documents, deployment
   fix            format the code and repair what the linter can
   bench [ARGS]   run the benchmarks
   manage [ARGS]  run manage.py with the database up
-  lock [ARGS]    write requirements*.txt anew; ARGS (--upgrade) go to uv
+  lock [ARGS]    write requirements*.txt again; ARGS (--upgrade) go to uv
   secrets        make the secret files that docker-compose.yml mounts
-  help           this
+  help           show this text
 
 The first command makes .venv; nothing else has to be installed. Local data is in
 var/. DATABASE_URL and REDIS_URL replace the built-in PostgreSQL and Valkey.
@@ -47,7 +47,8 @@ def main(argv: list[str]) -> int:
     except Trouble as trouble:
         warn(f"dev: {trouble}")
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the exit complains again
+        # Otherwise Python's flush at exit fails again, and prints a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except OSError as error:
         warn(f"dev: {explain(error)}")
     except (Stop, KeyboardInterrupt):
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """A closed stdin would give its number to the next file that is opened."""
+    """Open closed standard streams: the next opened file would get their numbers."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -76,7 +77,7 @@ def manage(arguments: list[str]) -> int:
     python.ensure()
     argv: Argv = [PYTHON, ROOT / "manage.py", *arguments]
     lock = Lock(VAR / "run.lock")
-    if not _take_or_join(lock):
+    if not _take_lock_or_wait(lock):
         with Family() as family:
             return family.foreground(argv, engines.environment())
     with Family(lock) as family:
@@ -86,8 +87,11 @@ def manage(arguments: list[str]) -> int:
         return family.foreground(argv, engines.environment())
 
 
-def _take_or_join(lock: Lock) -> bool:
-    """True: the folder is ours. False: somebody's engines are up, use those."""
+def _take_lock_or_wait(lock: Lock) -> bool:
+    """Take the lock of var/, or wait until its holder has started the engines.
+
+    Returns True with the lock, and False if the engines of another ./dev are up.
+    """
     limit = time.monotonic() + 30
     while not lock.take("./dev manage"):
         known = localenv.read()
@@ -115,13 +119,13 @@ def test(arguments: list[str]) -> int:
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# With one of these, worker processes are decided, useless or in the way.
+# Options with which we add no worker processes: they choose them, or prevent them.
 ALONE = ("-n", "--numprocesses", "--dist", "-pno:xdist", "no:xdist", "--pdb", "--trace")
 QUICK = ("--co", "-h", "--help", "--version", "--fixtures", "--markers")
 
 
 def _which(arguments: list[str]) -> list[str]:
-    """Without a word all that is quick; `--slow` the rest. A path runs all it holds."""
+    """Choose the tests: the quick ones, the others with --slow, or all of a path."""
     if "--slow" in arguments:
         return [*(a for a in arguments if a != "--slow"), "-m", "slow"]
     if any(a == "-m" or a.startswith("tests") for a in arguments):
@@ -138,7 +142,10 @@ def _workers(arguments: list[str]) -> list[str]:
 def _throwaway_environment(
     family: Family, folder: Path, *, fast: bool
 ) -> dict[str, str]:
-    """Engines and secrets of their own, and none of this machine's settings."""
+    """Start new engines, and return an environment with new secrets.
+
+    No variable of this machine's settings is in it.
+    """
     chosen = engines.choose(family, folder, fast=fast, keep=False)
     engines.bring_up(chosen)
     env = engines.environment()
@@ -173,7 +180,7 @@ PERSONAL = (
 
 
 def bench(arguments: list[str]) -> int:
-    """Durable engines: a commit waits for the disk, as it does in production."""
+    """Run the benchmarks, with engines that wait for the disk, as in production."""
     python.ensure()
     with Family() as family:
         folder = ground.scratch(family, ground.home_of(VAR))

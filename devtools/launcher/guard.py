@@ -1,11 +1,15 @@
 # ruff: noqa: S607 - `ps` is found on PATH
-"""Ends everything ./dev started, however ./dev itself ends.
+"""Ends every process that ./dev started, however ./dev itself ends.
 
-./dev starts this script before anything else and writes one JSON line for each
-process it starts or sees die. When that pipe closes, because ./dev has finished or
-because it was killed, services are stopped, then what they left behind, then the
-engines; throw-away folders are removed. There is one way to stop, so Ctrl-C and
-SIGKILL take the same path. Standard library only; it imports nothing of ours.
+./dev starts this script first, and writes a JSON line for each process that it starts
+or that ends. The pipe closes when ./dev finishes or is killed. Then the guard
+
+1. stops the services,
+2. kills marked processes that the services left behind,
+3. stops the engines,
+4. removes temporary folders.
+
+So Ctrl-C and SIGKILL take the same path. Standard library only, no imports of ours.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ Task = dict[str, Any]
 
 
 def main() -> None:
-    # The terminal's Ctrl-C is for ./dev; this process acts when ./dev is gone.
+    # The terminal's Ctrl-C is meant for ./dev; the guard acts after ./dev has ended.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     tasks: dict[int, Task] = {}
@@ -43,6 +47,7 @@ def main() -> None:
 
 
 def finish(tasks: Iterable[Task], mark: str, remove: Iterable[str]) -> None:
+    """End services, marked processes and engines, in this order; remove the folders."""
     tasks = list(tasks)
     end([task for task in tasks if task["role"] == "service"], PATIENCE["service"])
     sweep(mark)
@@ -52,7 +57,7 @@ def finish(tasks: Iterable[Task], mark: str, remove: Iterable[str]) -> None:
 
 
 def clear(path: str) -> None:
-    """Remove a folder, more than once where something was still writing into it."""
+    """Remove a folder. Retries, because a process may still write into it."""
     for _ in range(5):
         shutil.rmtree(path, ignore_errors=True)
         if not os.path.exists(path):
@@ -61,7 +66,7 @@ def clear(path: str) -> None:
 
 
 def end(tasks: list[Task], patience: float) -> None:
-    """Ask each task to stop; kill what is left of it when it does not, or is gone."""
+    """Send each task its signal. Kill its group after `patience`, or if it is gone."""
     for task in tasks:
         send(task["pid"], task["stop"])
     limit = time.monotonic() + patience
@@ -75,12 +80,14 @@ def end(tasks: list[Task], patience: float) -> None:
 
 
 def alive(task: Task, table: dict[int, int]) -> bool:
+    """Whether a task, or a process of its group, is in the table of `running`."""
     if task["pid"] in table:
         return True
     return task["group"] and task["pid"] in table.values()
 
 
 def kill(task: Task) -> None:
+    """Kill a task, and its whole group if it has one."""
     if task["group"]:
         send(-task["pid"], signal.SIGKILL)
     else:
@@ -88,6 +95,7 @@ def kill(task: Task) -> None:
 
 
 def send(pid: int, number: int) -> None:
+    """Send a signal to a process, or to a group if `pid` is negative."""
     try:
         if pid < 0:
             os.killpg(-pid, number)
@@ -98,9 +106,9 @@ def send(pid: int, number: int) -> None:
 
 
 def running() -> dict[int, int]:
-    """The process group of every process, zombies left out.
+    """Return the process group of every process, without zombies.
 
-    A zombie counts as gone: in a container nobody may ever collect it.
+    A zombie counts as gone: a container may have no init that reaps zombies.
     """
     if Path("/proc/self/stat").exists():
         return running_by_proc()
@@ -131,10 +139,10 @@ def running_by_proc() -> dict[int, int]:
 
 
 def sweep(mark: str) -> None:
-    """Kill whatever carries our mark in its environment but left its group.
+    """Kill processes that have our mark in their environment and left their group.
 
-    For example a browser started by a test. Only Linux can look; elsewhere such
-    processes end by themselves when their pipes close.
+    An example is a browser that a test started. Only Linux shows the environment;
+    elsewhere such processes end when their pipes close.
     """
     for _ in range(20):
         found = [pid for pid in running() if marked(pid, mark)]
@@ -146,6 +154,7 @@ def sweep(mark: str) -> None:
 
 
 def marked(pid: int, mark: str) -> bool:
+    """Whether a process has our mark in its environment."""
     try:
         return mark.encode() in Path("/proc", str(pid), "environ").read_bytes()
     except OSError:

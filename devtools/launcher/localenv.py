@@ -1,8 +1,8 @@
-"""var/env: the secrets and addresses of this clone, one NAME=value a line.
+"""var/env: the secrets and addresses of this clone, one NAME=value per line.
 
-focus/settings.py reads it for variables that are not set, and takes its presence as
-"this is a developer's machine". Secrets are made once and kept; addresses are
-written anew by each start; lines added by hand stay.
+focus/settings.py reads the file for variables that are not set; its presence means
+local mode. Secrets are made once and kept. Each start writes the addresses again. Lines
+that were added by hand stay.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ from cryptography.hazmat.primitives import serialization as form
 print(ed25519.Ed25519PrivateKey.generate().private_bytes(
     form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode(), end="")
 """
-# What makes each key that is a PEM file.
+# The code that generates each PEM key.
 MAKERS = {"jwt_private_key": MAKE_KEY, "anchor_private_key": MAKE_ANCHOR_KEY}
 
 
 def port() -> int:
+    """Return the web server's port. Raises `Trouble` for a bad PORT."""
     text = os.environ.get("PORT", "8000")
     if text.isdigit() and 0 < int(text) < 65536:
         return int(text)
@@ -55,7 +56,7 @@ def port() -> int:
 
 
 def is_here(base: str) -> bool:
-    """Whether `base` is plain http on this machine: only then /dev/mail answers."""
+    """Whether `base` is plain http on this machine: only then /dev/mail exists."""
     parts = urlsplit(base)
     return parts.scheme == "http" and parts.hostname in (
         "localhost",
@@ -65,6 +66,7 @@ def is_here(base: str) -> bool:
 
 
 def read() -> dict[str, str]:
+    """Return the variables of var/env, or none without the file."""
     if not FILE.exists():
         return {}
     pairs = (line.partition("=") for line in FILE.read_text().splitlines() if line)
@@ -72,27 +74,28 @@ def read() -> dict[str, str]:
 
 
 def write(family: Family, addresses: dict[str, str]) -> None:
+    """Write var/env: keep its secrets and added lines, replace the addresses."""
     values = {**read(), **addresses, "PORT": str(port())}
     for name in SECRETS:
         values.setdefault(name, secrets.token_hex(32))
     values |= key_files(family, VAR)
     base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port()}"
     values["PUBLIC_BASE_URL"] = base
-    values = stripe.settled(values, port())
+    values = stripe.with_emulator(values, port())
     private_file(FILE, "".join(f"{name}={value}\n" for name, value in values.items()))
 
 
 def throwaway(family: Family, folder: Path) -> dict[str, str]:
-    """The same kinds of secrets, for one test run."""
+    """Return new secrets for one test run."""
     values = {name: secrets.token_hex(32) for name in SECRETS}
     return values | key_files(family, folder)
 
 
 def compose_secrets(family: Family, folder: Path) -> list[str]:
-    """The files docker-compose.yml mounts. What exists is kept.
+    """Write the secret files that docker-compose.yml mounts, and return new names.
 
-    Compose mounts them with the owner and mode they have here, and the image's user
-    must read them; so the folder is what keeps others on this machine out.
+    Existing files are kept. Compose mounts them with their owner and mode, and the
+    image's user must read them. So the folder's mode keeps other users out.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     made = []
@@ -125,7 +128,7 @@ def key_file(family: Family, path: Path, maker: str) -> Path:
 
 
 def private_file(path: Path, text: str) -> None:
-    """Replace the file in one step, never readable by others, never half-written."""
+    """Replace a file atomically, with mode 0600 from the start."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with open(

@@ -1,4 +1,4 @@
-"""Whether requirements*.txt still say what requirements*.in ask for."""
+"""Checks that requirements*.txt fit requirements*.in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 
 
 def problems(folder: Path) -> list[str]:
+    """Return a line for each package that the lock file has wrong, missing or extra."""
     found = []
     for name in ("requirements", "requirements-dev"):
         source, lock = folder / f"{name}.in", folder / f"{name}.txt"
@@ -30,7 +31,7 @@ def _asked(text: str) -> dict[str, tuple[str, str]]:
 
 
 def _locked(text: str) -> dict[str, tuple[str, set[str]]]:
-    """Each package's version, and which .in files its "via" comment names."""
+    """Return each package's version, and the .in files that its "via" comment names."""
     found: dict[str, tuple[str, set[str]]] = {}
     sources: set[str] = set()
     for line in text.splitlines():

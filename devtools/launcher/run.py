@@ -1,4 +1,4 @@
-"""./dev run."""
+"""./dev run: start the engines and all services, and show their addresses."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .supervisor import Service, Supervisor
 
 
 def services(port: int) -> dict[str, list[str]]:
-    """What runs beside the engines. docker-compose.yml runs the same."""
+    """Return the services beside the engines. docker-compose.yml runs the same ones."""
     celery = ["-m", "celery", "--quiet", "-A", "focus.celery"]
     worker = ["worker", "-Q", "celery", "--concurrency", "2"]
     slow = ["worker", "-Q", "slow", "-n", "slow@%h", "-P", "threads"]
     webhooks = ["worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads"]
-    # Celery warns root at length; here that only buries the first screen.
+    # Celery's long warning about root would push the first screen away.
     calm = ["-W", "ignore:You're running the worker"]
     return {
         "web": ["-m", "focus.server"],
@@ -38,6 +38,7 @@ def services(port: int) -> dict[str, list[str]]:
 
 
 def run(_arguments: list[str]) -> int:
+    """Run the whole system until Ctrl-C. Returns the exit code."""
     port = localenv.port()
     lock = Lock(VAR / "run.lock")
     _take_folder(lock, "./dev run")
@@ -78,7 +79,7 @@ def _run(family: Family, port: int) -> None:
     announce = functools.partial(_first_screen, port, sign_ins, started, where)
     supervisor = Supervisor(family, port, announce)
     for engine, child in zip(chosen, children, strict=True):
-        supervisor.add(Service(engine.name, engine.start, child, last_words=engine.why))
+        supervisor.add(Service(engine.name, engine.start, child, explain=engine.why))
     for name, argv in programs.items():
         start = functools.partial(_start_service, family, argv, env)
         supervisor.add(Service(name, start))
@@ -100,7 +101,7 @@ def _start_service(
 
 
 def _take_folder(lock: Lock, purpose: str) -> None:
-    """One launcher per clone. A killed one holds on until its engines are down."""
+    """Allow one launcher per clone. A killed one keeps it until its engines end."""
     limit = time.monotonic() + 30
     while not lock.take(purpose):
         pid, what = lock.holder()
@@ -136,28 +137,28 @@ def _check_port(port: int) -> None:
             raise Trouble(f"Port {port}: {error.strerror}. {advice}") from None
     if sys.platform == "linux":
         return
-    # Elsewhere binding beside a wildcard listener may be allowed: ask it.
+    # Elsewhere a bind beside a wildcard listener may succeed, so try to connect.
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise Trouble(f"Port {port} is in use. {advice}")
 
 
 def _manage(family: Family, env: Mapping[str, str], *arguments: str) -> str:
-    status, said = family.run([PYTHON, "manage.py", *arguments], env)
+    status, output = family.run([PYTHON, "manage.py", *arguments], env)
     if status:
-        raise Trouble(f"manage.py {arguments[0]} failed:\n{last_lines(said)}")
-    return said.strip()
+        raise Trouble(f"manage.py {arguments[0]} failed:\n{last_lines(output)}")
+    return output.strip()
 
 
 def _first_screen(port: int, sign_ins: str, started: float, emulator: str) -> None:
     base = os.environ.get("PUBLIC_BASE_URL") or f"http://localhost:{port}"
-    # The command looks at port 8000 unless it is told.
+    # The command's default is port 8000.
     where = "" if base == "http://localhost:8000" else f"FOCUS_SERVER={base} "
     places = [
         (f"{base}/", "home"),
         (f"{base}/signin", "sign in"),
         (f"{base}/device", "approve a device"),
-        (f"{base}/api/docs", "the API, to read and to try"),
+        (f"{base}/api/docs", "API documentation"),
         (f"{base}/admin/", "staff"),
     ]
     if localenv.is_here(base):

@@ -1,4 +1,4 @@
-"""What ./dev says, and how it gives up."""
+"""The output of ./dev, and its expected failures."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import sys
 
 
 class Trouble(Exception):
-    """Something a person can put right. Its text is the one line they read."""
+    """A failure that the developer can repair. Its text is printed as one line."""
 
 
 class Stop(BaseException):
-    """Ctrl-C, SIGTERM or a closed terminal. Not an error."""
+    """Ctrl-C, SIGTERM or a closed terminal. It is not an error."""
 
 
 def say(text: str = "") -> None:
+    """Print to stdout at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def warn(text: str) -> None:
+    """Print to stderr at once."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
@@ -30,7 +32,7 @@ def last_lines(text: str, count: int = 15) -> str:
 
 
 def explain_output(text: str, where: object) -> str:
-    """The same for what another program said; "" when it is nothing of the kind."""
+    """As `explain`, for another program's output. Returns "" for other failures."""
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         if os.strerror(number) in text:
             return explain(OSError(number, "", str(where)))
@@ -38,7 +40,7 @@ def explain_output(text: str, where: object) -> str:
 
 
 def explain(error: OSError) -> str:
-    """Turn an operating system error into the line that helps."""
+    """Turn an error of the operating system into a line that says what to do."""
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full{where}. Free some space, then run this again."

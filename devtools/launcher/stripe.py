@@ -1,4 +1,4 @@
-"""Which Stripe the product talks to: the real one where a key is given, else ours."""
+"""Chooses between Stripe, if the developer gave a key, and the emulator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from .places import VAR
 from .say import Trouble
 
-# What marks a value as the emulator's, and not somebody's own.
+# The beginnings of values that belong to the emulator, and not to the developer.
 OURS = {
     "STRIPE_SECRET_KEY": "sk_test_emulator",
     "STRIPE_WEBHOOK_SECRET": "whsec_emulator",
@@ -21,12 +21,12 @@ SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 — its name
 
 
 def port(of_web: int) -> int:
-    """The emulator's, beside the web's."""
+    """Return the emulator's port, which follows from the web server's."""
     return of_web + 4000 if of_web + 4000 < 65536 else of_web - 4000
 
 
 def is_emulated(known: Mapping[str, str]) -> bool:
-    """Nobody has given a key of their own, in the environment or in var/env."""
+    """Whether neither the environment nor var/env has a Stripe key of the developer."""
     if os.environ.get("STRIPE_SECRET_KEY") or os.environ.get("STRIPE_SECRET_KEY_FILE"):
         return False
     if known.get("STRIPE_SECRET_KEY_FILE"):
@@ -35,10 +35,10 @@ def is_emulated(known: Mapping[str, str]) -> bool:
     return not key or key.startswith(OURS["STRIPE_SECRET_KEY"])
 
 
-def settled(known: Mapping[str, str], of_web: int) -> dict[str, str]:
-    """var/env's lines with the emulator's among them, or with none of them.
+def with_emulator(known: Mapping[str, str], of_web: int) -> dict[str, str]:
+    """Return var/env's variables with the emulator's, or without them for real Stripe.
 
-    A webhook secret of the developer's own stays: events signed with it are taken too.
+    A webhook secret of the developer stays, so events that it signs are accepted too.
     """
     own = ",".join(_own_secrets(known.get(SECRET, "")))
     if is_emulated(known):
@@ -59,7 +59,7 @@ def _own_secrets(text: str) -> list[str]:
 
 
 def own_secrets(known: Mapping[str, str]) -> list[str]:
-    """The webhook secrets that the developer gave: the shell's, else var/env's."""
+    """Return the developer's webhook secrets: the shell's, else var/env's."""
     for given in (os.environ, known):
         if path := given.get(f"{SECRET}_FILE"):
             return _own_secrets(Path(path).read_text())
@@ -69,8 +69,9 @@ def own_secrets(known: Mapping[str, str]) -> list[str]:
 
 
 def check(known: Mapping[str, str]) -> None:
-    """Refuse a key without a webhook secret before anything starts: the settings refuse
-    it too, since money would come in and no event would be believed.
+    """Refuse a key without a webhook secret before anything starts.
+
+    The settings refuse it too: payments would arrive, and no event could be verified.
     """
     if not is_emulated(known) and not own_secrets(known):
         raise Trouble(
@@ -80,20 +81,22 @@ def check(known: Mapping[str, str]) -> None:
 
 
 def address(of_web: int) -> str:
+    """Return the emulator's URL."""
     return f"http://localhost:{port(of_web)}"
 
 
 def environment(known: Mapping[str, str]) -> dict[str, str]:
-    """For the services: also where the shell has set one of them to nothing."""
+    """Return the services' variables for the emulator, which override empty ones."""
     if not is_emulated(known):
         return {}
     secrets = ",".join([*own_secrets(known), OURS[SECRET]])
     ours = {name: known[name] for name in OURS} | {SECRET: secrets}
-    # The file's content is among them; by its name it would win over them.
+    # `secrets` has the content of the _FILE, which would otherwise override it.
     return {**ours, f"{SECRET}_FILE": ""}
 
 
 def argv(of_web: int) -> list[str]:
+    """Return the arguments that start the emulator."""
     return [
         *("-m", "devtools.stripe_emulator"),
         *("--port", str(port(of_web))),

@@ -1,4 +1,4 @@
-"""Keeps services alive and shows what they say."""
+"""Restarts services that end, and prints their output."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ from typing import IO, Any
 from .family import Family
 from .say import Trouble
 
-DEATHS = 3  # so many
-WINDOW = 60.0  # within so many seconds end the run
-PAUSE = 1.0  # before a service is started again
+DEATHS = 3  # so many ends of one service
+WINDOW = 60.0  # within so many seconds end ./dev run
+PAUSE = 1.0  # the wait before a restart
 COLOURS = (36, 32, 35, 33, 34, 31)
 
 
 @dataclass
 class Service:
+    """A process to keep running. `explain` describes a failure better than output."""
+
     name: str
     start: Callable[[], subprocess.Popen[Any]]
     child: subprocess.Popen[Any] | None = None
     due: float = 0.0
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=15))
-    last_words: Callable[[], str] | None = None
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))
+    explain: Callable[[], str] | None = None
 
     def tail(self) -> str:
-        return self.last_words() if self.last_words else "".join(self.said).rstrip()
+        """Return the explanation of a failure, else the last lines of output."""
+        return self.explain() if self.explain else "".join(self.lines).rstrip()
 
 
 class Supervisor:
-    """One loop in the main thread; a reader thread per service for its output."""
+    """A loop in the main thread, and a thread per service that reads its output."""
 
     def __init__(self, family: Family, port: int, announce: Callable[[], None]) -> None:
         self.family = family
@@ -46,29 +49,33 @@ class Supervisor:
         self.announced = False
         self.services: list[Service] = []
         self.printing = threading.Lock()
-        self.deaf = threading.Event()  # nobody reads our output any more
+        self.output_closed = threading.Event()
 
     def add(self, service: Service) -> None:
+        """Add a service, which `watch` starts."""
         self.services.append(service)
 
     def watch(self) -> None:
-        """Run until a signal raises Stop, or a service is beyond help."""
-        while not self.deaf.is_set():
+        """Run until a signal raises `Stop`, or our output is closed.
+
+        Raises `Trouble` if a service ends DEATHS times within WINDOW.
+        """
+        while not self.output_closed.is_set():
             for service in self.services:
-                self._care(service)
+                self._restart_if_ended(service)
             if not self.announced and self._answers():
                 self.announced = True
                 with self.printing:
                     self.announce()
             time.sleep(0.1)
 
-    def _care(self, service: Service) -> None:
+    def _restart_if_ended(self, service: Service) -> None:
         now = time.monotonic()
         if service.child is None:
             if now >= service.due:
                 self._start(service)
         elif service.child.poll() is not None:
-            self._bury(service, service.child, now)
+            self._record_end(service, service.child, now)
 
     def _start(self, service: Service) -> None:
         child = service.child = service.start()
@@ -78,8 +85,10 @@ class Supervisor:
             )
             reader.start()
 
-    def _bury(self, service: Service, child: subprocess.Popen[Any], now: float) -> None:
-        self.family.bury(child)
+    def _record_end(
+        self, service: Service, child: subprocess.Popen[Any], now: float
+    ) -> None:
+        self.family.reap(child)
         service.child = None
         service.due = now + PAUSE
         service.deaths.append(now)
@@ -93,10 +102,11 @@ class Supervisor:
 
     def _read(self, service: Service, lines: IO[str]) -> None:
         for line in lines:
-            service.said.append(line)
+            service.lines.append(line)
             self.show(service, line)
 
     def show(self, service: Service, line: str) -> None:
+        """Print a line with the service's name."""
         label = f"{service.name:<14}|"
         if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
             colour = COLOURS[self.services.index(service) % len(COLOURS)]
@@ -106,10 +116,10 @@ class Supervisor:
                 sys.stdout.write(f"{label} {line.rstrip()}\n")
                 sys.stdout.flush()
             except OSError:
-                self.deaf.set()
+                self.output_closed.set()
 
     def _answers(self) -> bool:
-        """Any answer will do. Not the health page: it waits for the worker too."""
+        """Whether web responds. The health page would wait for the workers too."""
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             link.request("GET", "/", headers={"Host": "localhost"})

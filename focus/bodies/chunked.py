@@ -1,7 +1,7 @@
-"""Requests whose body comes in chunks, without a length.
+"""Requests with a chunked body, which has no Content-Length.
 
-The usual clients of .NET and Go send JSON like that. Django reads nothing of a body
-without a length, so one is made when a view first asks for the body, and not before.
+The usual clients of .NET and Go send JSON like that. Django reads no body without a
+length, so the length is measured when a view first reads the body.
 """
 
 from io import BytesIO
@@ -13,6 +13,8 @@ from django.core.handlers.wsgi import WSGIRequest
 
 
 class Request(WSGIRequest):
+    """Django's request, which also reads chunked bodies."""
+
     def __init__(self, environ: dict[str, Any]) -> None:
         super().__init__(environ)
         chunked = "HTTP_TRANSFER_ENCODING" in environ
@@ -21,8 +23,9 @@ class Request(WSGIRequest):
             self._stream = environ["wsgi.input"]
 
     def measure(self) -> None:
-        """Read a body in chunks and give it a length. Raises `RequestDataTooBig`, and
-        what reading raises.
+        """Read a chunked body into memory and set its length.
+
+        Raises `RequestDataTooBig`, and the errors of `wsgi.input`.
         """
         if not self._unmeasured:
             return
@@ -46,6 +49,6 @@ class Request(WSGIRequest):
 
 
 def measure(request: Any) -> None:
-    """`Request.measure` where the server made the request; nothing in a test's."""
+    """Call `Request.measure`, unless the request is one of Django's test client."""
     if isinstance(request, Request):
         request.measure()

@@ -1,12 +1,12 @@
-"""Why a body was not read. Django makes an UnreadablePostError of each of these."""
+"""The reasons why a body was not read. Django wraps each in an UnreadablePostError."""
 
 
 class Unread(OSError):
-    """The client went away, or its body was not what it had announced."""
+    """The client disconnected, or its body does not fit its headers."""
 
 
 class TooSlow(Unread):
-    """The body took longer than it may."""
+    """The body took longer than its deadline."""
 
 
 class TooBusy(Unread):

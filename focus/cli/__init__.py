@@ -1,7 +1,7 @@
-"""The `focus` command: a client of the public API, a stranger to our apps.
+"""The `focus` command: a client of the public API, independent of the server's code.
 
-It speaks only what the Focus guide promises and imports nothing of the server, so
-that it can be shipped alone. Exit codes are in `failure.py`.
+The client uses only what the Focus guide promises and imports nothing of the server, so
+it can be shipped alone. Exit codes are in `failure.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     try:
-        _never_crash_on_an_old_encoding()
+        _escape_unencodable_output()
         # Imported here so that Ctrl-C during the imports is quiet as well.
         from focus.cli.app import run
 
@@ -27,14 +27,15 @@ def main() -> NoReturn:
     raise SystemExit(_close_output(code))
 
 
-def _never_crash_on_an_old_encoding() -> None:
+def _escape_unencodable_output() -> None:
+    """Print characters that the terminal's encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _close_output(code: int) -> int:
-    """Flush what is left; a reader that went away (`| head`) is no error."""
+    """Flush the output. A closed pipe (`| head`) prints no traceback."""
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
             continue

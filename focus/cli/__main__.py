@@ -1,4 +1,4 @@
-"""`python -m focus.cli` is the same as `focus`."""
+"""`python -m focus.cli` runs the `focus` command."""
 
 from focus.cli import main
 

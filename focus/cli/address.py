@@ -1,4 +1,4 @@
-"""Which server is meant, and whether a token may be sent there."""
+"""The server's address: which one applies, and whether a token may be sent there."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def requested(option: str | None) -> str | None:
-    """What this run asks for: --server, else FOCUS_SERVER."""
+    """Return --server, else FOCUS_SERVER, else None."""
     return option or os.environ.get("FOCUS_SERVER") or None
 
 
 def choose(requested: str | None, stored: str | None) -> str:
-    """What was asked for, else the last login's, else the local one."""
+    """Return the requested server, else that of the last login, else the local one."""
     return normalise(requested or stored or DEFAULT)
 
 
 def normalise(text: str) -> str:
-    """One spelling per server, since tokens are stored under it."""
+    """Return the one spelling of a server's URL, because tokens are stored by it.
+
+    Raises `Failure` for a URL with userinfo, a query or a fragment.
+    """
     text = text.strip()
     if "://" not in text:
         scheme = "http" if _loopback(urlsplit(f"//{text}").hostname) else "https"
@@ -36,7 +39,7 @@ def normalise(text: str) -> str:
         raise _bad(text) from None
     if parts.scheme not in _DEFAULT_PORTS or not host or parts.query or parts.fragment:
         raise _bad(text)
-    # Userinfo hides the real host from the eye: https://account.example@evil.example
+    # Userinfo hides the real host: https://account.example@evil.example
     if "@" in parts.netloc or re.search(r"[\x00-\x20\\\x7f]", text):
         raise _bad(text)
     host = f"[{host}]" if ":" in host else host.rstrip(".")
@@ -45,8 +48,11 @@ def normalise(text: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
-def require_private_line(server: str, *, allow_http: bool) -> None:
-    """A token on plain http can be read on its way; loopback never leaves home."""
+def require_encryption(server: str, *, allow_http: bool) -> None:
+    """Raise `Failure` for plain http, where others on the network can read the token.
+
+    Loopback is allowed: its traffic stays on this machine.
+    """
     parts = urlsplit(server)
     if parts.scheme == "https" or allow_http or _loopback(parts.hostname):
         return
@@ -59,6 +65,7 @@ def require_private_line(server: str, *, allow_http: bool) -> None:
 
 
 def is_loopback(server: str) -> bool:
+    """Whether the server's host is this machine."""
     return _loopback(urlsplit(server).hostname)
 
 

@@ -1,4 +1,4 @@
-"""The command tree and `focus whoami`; the others join from their own files."""
+"""The command tree and `focus whoami`; other commands live in files of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from focus.cli.session import (
 app = typer.Typer(
     name="focus",
     no_args_is_help=True,
-    # A pretty traceback prints local variables, and a token would be among them.
+    # A pretty traceback prints local variables, which include the token.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Environment: FOCUS_TOKEN (beats the stored token), FOCUS_SERVER, "
@@ -35,7 +35,7 @@ app.add_typer(jobs.app, name="jobs")
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line; usage errors are one line and code 2."""
+    """Run the command line and return its exit code. A usage error prints one line."""
     try:
         return int(app(arguments, prog_name="focus", standalone_mode=False) or OK)
     except typer.Abort:
@@ -52,7 +52,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _show_usage_error(error: typer.TyperException) -> None:
     message = error.format_message().replace("Value error, ", "").strip()
-    if not message:  # nothing was asked for, and the help is out already
+    if not message:  # no command was given, and Typer has printed the help
         return
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "focus"
@@ -121,7 +121,7 @@ def whoami(
 
 
 def _token_details(focus: Session) -> dict[str, Any]:
-    """The token's own row; a browser's JWT, or one without the scope, has none."""
+    """Return the token's details. A JWT, or a token without the scope, has none."""
     try:
         return focus.client.get("/api/tokens/current")
     except Failure as failure:

@@ -1,4 +1,4 @@
-"""HTTP: one request, its retries, and what a bad answer means."""
+"""The HTTP client: requests, their retries, and failures for error responses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_PAUSE = 10.0
 
 @dataclass(frozen=True)
 class Answer:
-    """A server's JSON object and how it came."""
+    """A response: its status, headers, and JSON object, if it has one."""
 
     status: int
     data: dict[str, Any] | None
@@ -43,7 +43,7 @@ class Answer:
 
 
 class _Bearer(AuthBase):
-    """Sets our header or none: without an auth object, requests asks ~/.netrc."""
+    """Sets our header or none. Without an auth object, requests would read ~/.netrc."""
 
     def __init__(self, token: str | None) -> None:
         self.token = token
@@ -55,7 +55,7 @@ class _Bearer(AuthBase):
 
 
 class Client:
-    """Talks to one server, with one credential or none."""
+    """Sends requests to one server, with one credential or none."""
 
     def __init__(self, server: str, credential: Credential | None = None) -> None:
         self.server = server
@@ -64,19 +64,23 @@ class Client:
         self._http.auth = _Bearer(credential.token if credential else None)
         self._http.headers["User-Agent"] = f"focus-cli/{__version__}"
         self._http.headers["Accept"] = "application/json"
-        # What never leaves this machine must not leave it through HTTP_PROXY either.
+        # Requests to loopback must not leave this machine through HTTP_PROXY.
         host = str(urlsplit(server).hostname)
         self._proxies = {"no_proxy": host} if is_loopback(server) else None
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a GET, with retries. Returns the JSON object or raises `Failure`."""
         return self.call("GET", path, params=params)
 
     def post(self, path: str, body: object, *, key: str) -> dict[str, Any]:
-        """A POST that is safe to repeat, thanks to its idempotency key."""
+        """Send a POST, with retries that its idempotency key makes safe."""
         return self.call("POST", path, body=body, headers={"Idempotency-Key": key})
 
     def call(self, method: str, path: str, **how: Any) -> dict[str, Any]:
-        """Send, repeat what a bad line lost, return the object or raise Failure."""
+        """Send a request, and retry it after a network failure or a 502 to 504.
+
+        Returns the JSON object. Raises `Failure` for any status but 2xx.
+        """
         answer = self._send_until_answered(method, path, **how)
         if not answer.ok:
             raise refusal(answer, self.server, self.credential)
@@ -112,7 +116,10 @@ class Client:
         headers: Mapping[str, str] | None = None,
         seconds: float = READ_SECONDS,
     ) -> Answer:
-        """One request, one answer of any status; Unreachable when there is none."""
+        """Send one request and return its response of any status.
+
+        Raises `Unreachable` without a response.
+        """
         headers = dict(headers or {})
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -128,16 +135,16 @@ class Client:
                 proxies=self._proxies,
             )
         except requests.RequestException as error:
-            # Not chained: its text carries the URL, and with it a device code.
+            # Not chained: the error's text has the URL, which may hold a device code.
             raise why_unreachable(self.server, error) from None
         except OSError as error:
-            # requests raises it bare, before it sends, for a CA bundle that is missing.
+            # requests raises OSError, before it sends, for a missing CA bundle.
             raise why_not_sent(error) from None
         return Answer(response.status_code, _object(response), response.headers)
 
 
 def _may_pass(answer: Answer) -> bool:
-    # 409 with Retry-After: our own first try is still being worked on.
+    # 409 with Retry-After: the server still processes our first attempt.
     in_flight = answer.status == 409 and answer.retry_after is not None
     return answer.status in _PASSING or in_flight
 

@@ -1,4 +1,4 @@
-"""Sign in without typing a password here: the device flow (RFC 8628) with PKCE."""
+"""Sign-in by the device flow (RFC 8628) with PKCE: no password is typed here."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from focus.cli.refusals import not_focus, refusal
 from focus.cli.store import is_token
 
 _LONGEST_BACKOFF = 60.0
-# A person who pressed Ctrl-C is not kept waiting.
-_GIVE_BACK_SECONDS = 3
+# Short, because the user has pressed Ctrl-C.
+_CANCEL_SECONDS = 3
 _ENDINGS = {
     "access_denied": "The request was denied in the browser. Nothing was stored.",
     "expired_token": "The code ran out before it was approved. Run: focus login",
@@ -35,7 +35,7 @@ _ENDINGS = {
 
 @dataclass(frozen=True)
 class Challenge:
-    """What the server gave to show, and what proves later that we asked for it."""
+    """The server's code for the user, and the secrets that this client polls with."""
 
     user_code: str
     url: str
@@ -55,7 +55,7 @@ class Grant:
 
 
 def start(client: Client, *, client_name: str, scope: str | None) -> Challenge:
-    """Ask for a code. The proof goes with it, so a leaked poll URL is worthless."""
+    """Request a code. Polls need the PKCE verifier, so a leaked poll URL is useless."""
     verifier = secrets.token_urlsafe(48)
     digest = hashlib.sha256(verifier.encode()).digest()
     body = {
@@ -65,7 +65,7 @@ def start(client: Client, *, client_name: str, scope: str | None) -> Challenge:
     }
     if scope:
         body["scope"] = scope
-    # Not repeated: a second code on the screen would puzzle, and costs little to ask.
+    # Without retries: the user can start again, and a second code would confuse.
     answer = client.send("POST", "/api/device/start", body=body)
     if not answer.ok:
         raise refusal(answer, client.server, None)
@@ -86,7 +86,10 @@ def start(client: Client, *, client_name: str, scope: str | None) -> Challenge:
 
 
 def wait(client: Client, challenge: Challenge) -> Grant:
-    """Poll at the server's pace until the person decided or the code ran out."""
+    """Poll at the server's pace until the user decides or the code expires.
+
+    Raises `Failure` if the user denies, the code expires, or the server stays down.
+    """
     deadline = time.monotonic() + challenge.expires_in
     interval = pause = challenge.interval
     trouble = 0
@@ -115,10 +118,10 @@ def wait(client: Client, challenge: Challenge) -> Grant:
 
 
 @contextlib.contextmanager
-def giving_back(client: Client, challenge: Challenge) -> Iterator[None]:
-    """Where the wait is stopped (Ctrl-C, SIGTERM, SIGHUP), end the code on the server.
+def cancelled_on_exit(client: Client, challenge: Challenge) -> Iterator[None]:
+    """Cancel the code on the server if the block is stopped (Ctrl-C, SIGTERM, SIGHUP).
 
-    It would count as waiting for a while, and a person could still approve it.
+    Otherwise a user could still approve a code that no client waits for.
     """
     before = {kind: signal.signal(kind, _stop) for kind in _STOPPING}
     try:
@@ -130,7 +133,7 @@ def giving_back(client: Client, challenge: Challenge) -> Iterator[None]:
                 "/api/device/cancel",
                 body={"device_code": challenge.device_code},
                 headers={"X-Code-Verifier": challenge.verifier},
-                seconds=_GIVE_BACK_SECONDS,
+                seconds=_CANCEL_SECONDS,
             )
         raise
     finally:
@@ -146,12 +149,12 @@ _STOPPING = [
 
 
 def _stop(kind: int, _frame: object) -> None:
-    # As a shell reports a program that a signal ended.
+    # The exit code by which shells report the end by a signal.
     raise SystemExit(128 + kind)
 
 
 def open_browser(url: str) -> bool:
-    """Open a graphical browser if there is one; never fail, never block."""
+    """Open a graphical browser if there is one. Never raises and never blocks."""
     if sys.stderr is None or not sys.stderr.isatty() or not _has_browser():
         return False
     if urlsplit(url).scheme not in ("http", "https"):
@@ -164,7 +167,7 @@ def open_browser(url: str) -> bool:
 def _has_browser() -> bool:
     if sys.platform in ("win32", "darwin") or os.environ.get("BROWSER"):
         return True
-    # Without a display webbrowser would start a text one over our own output.
+    # Without a display, webbrowser starts a text browser over our own output.
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
@@ -172,7 +175,7 @@ def _open_quietly(url: str) -> None:
     try:
         webbrowser.open(url)
     except (webbrowser.Error, OSError):
-        return  # the address is on the screen anyway
+        return  # the terminal shows the address anyway
 
 
 def _poll(client: Client, challenge: Challenge) -> Answer:
@@ -206,7 +209,7 @@ def _ended(error: str, body: dict[str, Any] | None = None) -> Failure:
 
 
 def _seconds(value: object, default: float) -> float:
-    """A sane pause: at least one second, whatever the server says."""
+    """Return a pause of at least one second, even if the server names less."""
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return max(1.0, float(value))
     return default

@@ -1,4 +1,4 @@
-"""Amounts as people wrote them: JSON in and out without a float in between."""
+"""JSON with exact amounts: fractions are Decimals, and never floats."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import re
 from decimal import Decimal
 from typing import Any
 
-# The wallet counts in millionths; a finer amount would be refused, not rounded.
+# The wallet counts in millionths; the server refuses finer amounts.
 _AMOUNT = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 
 
 def amount(text: str) -> Decimal:
-    """`5` or `0.01` as a Decimal; anything else is a ValueError."""
+    """Parse `5` or `0.01` to a Decimal. Raises ValueError for anything else."""
     if not _AMOUNT.fullmatch(text):
         raise ValueError("use a number such as 5 or 0.01, with up to 6 decimals.")
     return Decimal(text)
 
 
 def loads(text: str | bytes) -> Any:
-    """JSON to Python, fractions as Decimal; NaN and Infinity are not JSON."""
+    """Parse JSON, with fractions as Decimal. Raises ValueError for NaN and Infinity."""
     return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
 
 
 def dumps(value: Any, *, indent: int = 0, _depth: int = 1) -> str:
-    """Python to JSON, a Decimal as the very number it is (json can't do that).
+    """Encode JSON, with a Decimal as an exact number, which `json` cannot do.
 
-    Other than ASCII is escaped: the output survives any terminal encoding.
+    Characters other than ASCII are escaped, so every terminal encoding can print them.
     """
     if isinstance(value, Decimal):
         return str(value)

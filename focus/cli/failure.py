@@ -1,4 +1,4 @@
-"""How a command ends when it can't do what was asked."""
+"""The failures of commands, and their exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SERVER = 6
 
 
 class Failure(Exception):
-    """One line for the person, a code for the script, JSON for `--json`."""
+    """An expected failure: a line for the user, an exit code, and JSON for `--json`."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class Failure(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The server's own JSON; ours, in its shape, where it sent none."""
+        """The server's JSON, or our own in the same shape if the server sent none."""
         return self.answer or {"error": self.error, "message": self.message}
 
 
 class Unreachable(Failure):
-    """No answer came back; whether the server acted on the request is unknown."""
+    """No response arrived, so it is unknown whether the server acted on the request."""
 
     def __init__(self, message: str, *, may_pass: bool = True) -> None:
         super().__init__(message, code=SERVER, error="unreachable")
@@ -47,7 +47,7 @@ class Unreachable(Failure):
 
 
 def code_for(status: int) -> int:
-    """The exit code that stands for an HTTP status."""
+    """Return the exit code of an HTTP status."""
     if status >= 500 or status < 400:
         return SERVER
     return {401: AUTH, 403: AUTH, 404: NOT_FOUND, 429: RATE_LIMITED}.get(

@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class Status(StrEnum):
-    """What `--status` takes."""
+    """The values of `--status`."""
 
     started = "started"
     completed = "completed"
@@ -171,7 +171,7 @@ def _post(
     try:
         return focus.client.post(path, body, key=key)
     except Unreachable as failure:
-        # The request may have arrived and only its answer got lost.
+        # The request may have arrived, and only its response may be lost.
         failure.message += f" To repeat it safely, add: --idempotency-key {key}"
         raise
 
@@ -183,7 +183,7 @@ def _pages(
         page = focus.client.get("/api/jobs", _without_none(**wanted))
         yield page
         following = page.get("next_cursor")
-        # The same cursor again would go round for ever.
+        # A server that repeats a cursor must not cause an endless loop.
         if not everything or not following or following == wanted["cursor"]:
             return
         wanted = {**wanted, "cursor": following}
@@ -220,9 +220,9 @@ def _left(answer: dict[str, Any]) -> str:
 
 
 def _outcome(answer: dict[str, Any]) -> str:
-    told = [f"{show.credits_text(answer.get('charged'))} charged"]
+    parts = [f"{show.credits_text(answer.get('charged'))} charged"]
     if answer.get("refunded"):
-        told.append(f"{show.number(answer['refunded'])} given back")
+        parts.append(f"{show.number(answer['refunded'])} given back")
     if answer.get("uncovered"):
-        told.append(f"{show.number(answer['uncovered'])} not covered")
-    return ", ".join([*told, _left(answer)])
+        parts.append(f"{show.number(answer['uncovered'])} not covered")
+    return ", ".join([*parts, _left(answer)])

@@ -1,4 +1,4 @@
-"""Files that only their owner can read, written whole or not at all."""
+"""Files that only their owner can read. A write replaces the whole file, or fails."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from focus.cli.failure import Failure
 
 _POSIX = os.name == "posix"
-# Absent on Windows, where a link needs a right that other users don't have.
+# Absent on Windows, where other users lack the right to create links.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 def read(path: Path) -> bytes | None:
-    """The file's bytes, or None where there is no such file."""
+    """Return the file's bytes, or None if there is no such file."""
     refuse_link(path)
     try:
         with open(os.open(path, os.O_RDONLY | _NOFOLLOW), "rb") as file:
@@ -29,7 +29,7 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace the file in one step, mode 0600 from its first byte on."""
+    """Replace the file atomically. The new file has mode 0600 from the start."""
     refuse_link(path)
     spare = path.with_name(f".{secrets.token_hex(8)}.new")
     try:
@@ -45,7 +45,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file; a link goes, what it points to stays."""
+    """Remove the file, if it exists. Of a link, only the link is removed."""
     try:
         path.unlink(missing_ok=True)
     except NotADirectoryError:
@@ -55,7 +55,10 @@ def remove(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """A directory of our own, 0700, that we can write to; else a Failure now."""
+    """Create a directory with mode 0700, and check that we can write to it.
+
+    Raises `Failure` if the directory is not ours or others can write to it.
+    """
     refuse_link(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,14 +81,14 @@ def _require_ours(path: Path) -> None:
             f"Others can write to {path}. Run: chmod 700 {path}",
             error="unsafe_directory",
         )
-    # One that was made for us is tightened; a shared one (say, $HOME) is left as it
-    # is, since the files in it are 0600 anyway.
+    # An empty directory becomes 0700. A shared one, such as $HOME, keeps its mode:
+    # the files in it are 0600 anyway.
     if found.st_mode & 0o077 and not any(path.iterdir()):
         path.chmod(0o700)
 
 
 def refuse_link(path: Path) -> None:
-    """A link could make us write, or send, something that is not ours."""
+    """Raise `Failure` for a link: an attacker could redirect our reads and writes."""
     if path.is_symlink():
         raise Failure(
             f"{path} is a symbolic link, which is not followed. Remove it, or set "
@@ -95,6 +98,7 @@ def refuse_link(path: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> Failure:
+    """Return the failure of a path that cannot be written."""
     return Failure(
         f"Can't write to {path}: {error.strerror}. Set FOCUS_CONFIG_DIR to a directory "
         "you can write to, or use FOCUS_TOKEN.",

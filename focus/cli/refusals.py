@@ -1,4 +1,4 @@
-"""Bad answers in plain words: what happened, and what to do about it."""
+"""Failures for error responses and network errors: the cause, and the next step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IS_IT_UP = "Is it running, and is --server or FOCUS_SERVER right?"
 
 
 def refusal(answer: Answer, server: str, credential: Credential | None) -> Failure:
-    """The Failure that an answer other than 2xx stands for."""
+    """Return the failure of a response other than 2xx."""
     return Failure(
         _line(answer, server, credential),
         code=code_for(answer.status),
@@ -33,10 +33,12 @@ def refusal(answer: Answer, server: str, credential: Credential | None) -> Failu
 
 
 def not_signed_in(login: str) -> Failure:
+    """Return the failure of a run without a token. `login` is the command to run."""
     return Failure(f"Not signed in. Run: {login}", code=AUTH, error="not_signed_in")
 
 
 def not_focus(server: str) -> Failure:
+    """Return the failure of a response that no Focus server would send."""
     return Failure(
         f"{server} did not answer like a Focus server. {WHERE}",
         code=SERVER,
@@ -73,7 +75,10 @@ def _line(answer: Answer, server: str, credential: Credential | None) -> str:
 
 
 def why_unreachable(server: str, error: requests.RequestException) -> Unreachable:
-    """Name the cause; `may_pass` says whether another try could help."""
+    """Return the failure of a request without a response.
+
+    Its `may_pass` says whether a retry may help.
+    """
     if isinstance(error, requests.exceptions.SSLError):
         if (unusable := _unusable_bundle()) is not None:
             return unusable
@@ -108,14 +113,14 @@ def why_unreachable(server: str, error: requests.RequestException) -> Unreachabl
 
 
 def why_not_sent(error: OSError) -> Unreachable:
-    """Name the cause of an error of this machine, from before anything was sent."""
+    """Return the failure of a local error that happened before the request was sent."""
     return _unusable_bundle() or Unreachable(
         f"Nothing was sent: {error.strerror or error}.", may_pass=False
     )
 
 
 def _unusable_bundle() -> Unreachable | None:
-    """What is wrong with the CA bundle that the environment names, if anything is."""
+    """Return the failure of the CA bundle that the environment names, if it is bad."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(name)
         if not path:

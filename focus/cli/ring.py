@@ -1,4 +1,4 @@
-"""The system's keyring, where there is a real one."""
+"""The keyring of the operating system, if there is a real one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
 SERVICE = "focus-cli"
-# They store nothing, or store it in the clear: then our own 0600 file is safer.
+# These store nothing, or store clear text. Our own 0600 file is safer then.
 _NOT_REAL = ("keyring.backends.fail", "keyring.backends.null", "keyrings.alt")
 
 
 def name() -> str | None:
-    """What the person calls it, or None where there is no real keyring."""
+    """Return the keyring's name for the user, or None without a real keyring."""
     backend = _backend()
     return str(backend.name) if backend else None
 
 
 def get(server: str) -> str | None:
+    """Return the token of a server, or None. Raises `Failure` if the keyring fails."""
     try:
         return _required().get_password(SERVICE, server)
     except Failure:
@@ -30,7 +31,7 @@ def get(server: str) -> str | None:
 
 
 def put(server: str, token: str) -> None:
-    """Store the token and read it back: some backends drop it silently."""
+    """Store the token, and read it back, because some backends drop it silently."""
     try:
         backend = _required()
         backend.set_password(SERVICE, server, token)
@@ -44,7 +45,7 @@ def put(server: str, token: str) -> None:
 
 
 def drop(server: str) -> None:
-    """Forget the token; one that is not there is forgotten already."""
+    """Delete the token, if there is one."""
     from keyring.errors import PasswordDeleteError
 
     try:
@@ -56,7 +57,7 @@ def drop(server: str) -> None:
 
 
 def _backend() -> KeyringBackend | None:
-    # Imported late: looking for backends takes longer than most commands.
+    # Imported late, because the search for backends takes longer than most commands.
     try:
         import keyring
         from keyring.backends.chainer import ChainerBackend
@@ -84,7 +85,7 @@ def _required() -> KeyringBackend:
 
 
 def _refused(error: Exception) -> Failure:
-    # Only the kind: a backend's message could quote what it was given.
+    # Only the error's type: a backend's message could quote the token.
     return Failure(
         f"The keyring refused ({type(error).__name__}). Unlock it, or run: "
         "focus login --storage file",

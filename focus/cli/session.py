@@ -1,4 +1,4 @@
-"""What all commands share: the common options, the client, how failures end."""
+"""Shared by all commands: common options, the client, and exit codes of failures."""
 
 from __future__ import annotations
 
@@ -45,30 +45,30 @@ class Options:
     allow_http: bool = False
 
 
-# Those given before the command's name: `focus --server URL whoami`.
+# The options before the command's name: `focus --server URL whoami`.
 _leading: ContextVar[Options] = ContextVar("leading_options")
 
 
 def remember(options: Options) -> None:
+    """Keep the options that came before the command's name for `session`."""
     _leading.set(options)
 
 
 class Session:
-    """One command's run: its server, its store, its credential."""
+    """One run of a command: its server, its token store, its credential."""
 
     def __init__(self, options: Options) -> None:
         self.as_json = options.as_json
         self.store = Store()
         wanted = address.requested(options.server)
-        # Not looked up where something beats it: an unreadable directory must not
-        # stop a run that needs none.
+        # Read only if it is needed: an unreadable directory must not stop other runs.
         stored = None if wanted else self.store.current_server()
         self.server = address.choose(wanted, stored)
-        address.require_private_line(self.server, allow_http=options.allow_http)
+        address.require_encryption(self.server, allow_http=options.allow_http)
 
     @functools.cached_property
     def credential(self) -> Credential:
-        """FOCUS_TOKEN, else the token stored for this server."""
+        """FOCUS_TOKEN, else the token stored for this server. Raises `Failure`."""
         found = from_environment() or self.store.find(self.server)
         if found is None:
             current = self.store.current_server()
@@ -80,7 +80,7 @@ class Session:
         return Client(self.server, self.credential)
 
     def say(self, line: str, data: dict[str, object]) -> None:
-        """The result: a line for a person, or the JSON that was asked for."""
+        """Print the result: `line`, or `data` as JSON with --json."""
         if self.as_json:
             show.as_json(data)
         else:
@@ -89,7 +89,7 @@ class Session:
 
 @contextmanager
 def session(server: str | None, as_json: bool, allow_http: bool) -> Iterator[Session]:
-    """Run a command's body; a Failure in it becomes a line and an exit code."""
+    """Run a command's body. A `Failure` in it prints a line and sets the exit code."""
     leading = _leading.get(Options())
     options = replace(
         leading,

@@ -1,4 +1,4 @@
-"""What people and scripts see: lines, tables, JSON."""
+"""Output: lines, tables and JSON, cleaned of control characters."""
 
 from __future__ import annotations
 
@@ -19,36 +19,39 @@ _HARMLESS = {"Cc": " ", "Cf": "", "Cs": "?", "Zl": " ", "Zp": " "}
 
 
 def out(line: str = "") -> None:
+    """Print a line to stdout."""
     typer.echo(clean(line))
 
 
 def err(line: str = "") -> None:
+    """Print a line to stderr."""
     typer.echo(clean(line), err=True)
 
 
 def as_json(data: object) -> None:
+    """Print JSON to stdout."""
     typer.echo(exact.dumps(data, indent=2))
 
 
 def clean(text: str) -> str:
-    """Text from elsewhere stays on its line and can't steer the terminal."""
+    """Replace control characters, so that server texts cannot control the terminal."""
     return "".join(_HARMLESS.get(unicodedata.category(c), c) for c in text)
 
 
 def credits_text(value: object) -> str:
-    """`1 credit`, `0.01 credits`; a number that is missing reads `? credits`."""
+    """Return `1 credit` or `0.01 credits`, and `? credits` for None."""
     return "1 credit" if value == 1 else f"{number(value)} credits"
 
 
 def number(value: object) -> str:
-    """An amount without an exponent: 0.000001, not 1E-6."""
+    """Format an amount without an exponent: 0.000001, not 1E-6."""
     if value is None:
         return "?"
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def moment(text: object, *, absent: str = "never") -> str:
-    """An ISO time in the reader's own zone."""
+    """Format an ISO time in the local time zone."""
     if not text:
         return absent
     try:
@@ -58,7 +61,7 @@ def moment(text: object, *, absent: str = "never") -> str:
 
 
 def pairs(rows: Mapping[str, str]) -> None:
-    """`name  value` lines, the values under each other."""
+    """Print lines of name and value, with aligned values."""
     width = max(map(len, rows))
     for name, value in rows.items():
         out(f"{name:<{width}}  {value}".rstrip())
@@ -69,14 +72,14 @@ def is_terminal() -> bool:
 
 
 def fields(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Tab separated, no header: made for cut and awk."""
+    """Print tab-separated rows without a header, for cut and awk."""
     for row in rows:
         out_fields = (_field(row.get(column)) for column in columns)
         typer.echo("\t".join(out_fields))
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """For eyes; as wide as the terminal."""
+    """Print a table as wide as the terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -85,14 +88,14 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     for column in columns:
         drawn.add_column(column.replace("_", " "), no_wrap=column == "job_id")
     for row in rows:
-        # Text, not str: a partner's "[red]" is data and no markup.
+        # Text and not str: "[red]" in a partner's text must not be markup.
         drawn.add_row(*(Text(_cell(column, row.get(column))) for column in columns))
     Console().print(drawn)
 
 
 @contextmanager
 def waiting(line: str) -> Iterator[None]:
-    """A spinner where somebody watches, else the line once."""
+    """Show a spinner on a terminal; elsewhere print the line once."""
     if sys.stderr is None or not sys.stderr.isatty():
         err(line)
         yield

@@ -1,4 +1,4 @@
-"""`focus login`, `logout` and `print-token`: a token's life on this machine."""
+"""`focus login`, `logout` and `print-token`: store, revoke and print a token."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def login(
         client = Client(focus.server)
         label = name or f"Focus CLI on {platform.node() or 'this machine'}"
         challenge = device.start(client, client_name=label, scope=scope)
-        with device.giving_back(client, challenge):
+        with device.cancelled_on_exit(client, challenge):
             show.err(f"Your code: {challenge.user_code}")
             show.err(f"Approve it at: {challenge.url_with_code}")
             if not no_browser and device.open_browser(challenge.url_with_code):
@@ -66,7 +66,10 @@ def login(
 def _keep(
     focus: Session, grant: device.Grant, keyring: str | None, storage: Storage
 ) -> str:
-    """Store the token as announced; a keyring that refuses gives way to the file."""
+    """Store the token, and return the place. If the keyring refuses, use the file.
+
+    If nothing can store the token, revoke it and raise `Failure`.
+    """
     server, path = focus.server, str(focus.store.path(focus.server))
     try:
         try:
@@ -80,7 +83,7 @@ def _keep(
         focus.store.save(server, grant.token, grant.expires_at, None)
         return path
     except Failure:
-        # Nobody holds it now: better dead than alive for 90 days.
+        # A token that is stored nowhere would stay valid for 90 days.
         _revoke(server, Credential(grant.token, "memory", ""))
         raise
 
@@ -126,7 +129,10 @@ def _nothing_stored(focus: Session, from_env: bool) -> None:
 
 
 def _revoke(server: str, credential: Credential) -> Failure | None:
-    """Revoke on the server; a token it does not know is revoked already."""
+    """Revoke a token on the server. An unknown token counts as revoked.
+
+    Returns the failure, if there is one.
+    """
     try:
         Client(server, credential).call("DELETE", "/api/tokens/current")
     except Failure as failure:

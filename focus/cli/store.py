@@ -1,4 +1,4 @@
-"""Where tokens live: one record per server, the token in it or in the keyring."""
+"""The token store: one record per server, with the token in it or in the keyring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from focus.cli.failure import AUTH, Failure
 
 
 class Storage(StrEnum):
-    """What `--storage` takes."""
+    """The values of `--storage`."""
 
     auto = "auto"
     keyring = "keyring"
@@ -26,7 +26,7 @@ class Storage(StrEnum):
 
 @dataclass(frozen=True)
 class Credential:
-    """A token and where it came from."""
+    """A token, the place that it is stored in, and advice for renewing it."""
 
     token: str = field(repr=False)
     place: str
@@ -35,6 +35,7 @@ class Credential:
 
 
 def from_environment() -> Credential | None:
+    """Return the token of FOCUS_TOKEN, or None. Raises `Failure` if it is malformed."""
     token = os.environ.get("FOCUS_TOKEN", "").strip()
     if not token:
         return None
@@ -49,12 +50,12 @@ def from_environment() -> Credential | None:
 
 
 def is_token(text: object) -> bool:
-    """Fit for a header line: visible ASCII and nothing else."""
+    """Whether `text` fits into a header: visible ASCII characters only."""
     return isinstance(text, str) and bool(text) and all("!" <= c <= "~" for c in text)
 
 
 class Store:
-    """The records in one directory. Reading never creates it."""
+    """The records in one directory. Reading never creates the directory."""
 
     def __init__(self) -> None:
         self._directory = _directory()
@@ -69,14 +70,14 @@ class Store:
         return self._directory
 
     def current_server(self) -> str | None:
-        """The server of the last login."""
+        """Return the server of the last login, or None."""
         if self._directory is None:
             return None
         text = private.read(self._current) or b""
         return text.decode(errors="replace").strip() or None
 
     def find(self, server: str) -> Credential | None:
-        """The stored token of exactly this server."""
+        """Return the stored token of this server, or None."""
         if self._directory is None:
             return None
         record = self._record(server)
@@ -92,7 +93,7 @@ class Store:
         return Credential(str(token), place, renewal, str(expiry) if expiry else None)
 
     def prepare(self, server: str, storage: Storage) -> str | None:
-        """Make sure that a token can be stored; the keyring's name, or None."""
+        """Check that a token can be stored. Returns the keyring's name, or None."""
         if storage is Storage.file:
             keyring = None
         else:
@@ -109,7 +110,7 @@ class Store:
     def save(
         self, server: str, token: str, expires_at: str | None, keyring: str | None
     ) -> None:
-        """Keep the token in the keyring of that name, or in our own file."""
+        """Store the token in the keyring, or in a file if `keyring` is None."""
         record = {"server": server, "expires_at": expires_at}
         if keyring:
             ring.put(server, token)
@@ -123,6 +124,7 @@ class Store:
             ring.drop(server)
 
     def remove(self, server: str) -> None:
+        """Delete the token and the record of a server."""
         if self._is_in_ring(server):
             ring.drop(server)
         private.remove(self.path(server))
@@ -139,7 +141,7 @@ class Store:
     def _is_in_ring(self, server: str) -> bool:
         try:
             record = self._record(server) or {}
-        except Failure:  # a damaged record: nothing to find there
+        except Failure:  # a damaged record names no keyring
             return False
         return record.get("storage") == Storage.keyring
 
@@ -162,6 +164,7 @@ class Store:
 
 
 def login_command(server: str, current: str | None) -> str:
+    """Return the login command that the user should run for this server."""
     usual = choose(requested(None), current) == server
     return "focus login" if usual else f"focus login --server {server}"
 

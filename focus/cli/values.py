@@ -1,4 +1,4 @@
-"""Option values of the jobs commands: checked before anything is sent."""
+"""Option values of the jobs commands, checked before a request is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from focus.cli import exact
 
 
 def amount(text: str) -> Decimal:
-    """Credits, as a parser for options."""
+    """Parse an option's amount of credits."""
     try:
         return exact.amount(text)
     except ValueError as error:
@@ -20,7 +20,7 @@ def amount(text: str) -> Decimal:
 
 
 def merged(metadata: str | None, meta: list[str] | None) -> dict[str, Any] | None:
-    """--meta adds to --metadata; where neither is given nothing is sent."""
+    """Return --metadata with the entries of --meta, or None without both."""
     if metadata is None and not meta:
         return None
     pairs = (entry.split("=", 1) for entry in meta or [])

@@ -1,4 +1,4 @@
-"""`python -m focus.server`: the web server, as WEB_HOST, PORT and their like say."""
+"""`python -m focus.server`: run the web server on WEB_HOST and PORT, or WEB_SOCKET."""
 
 import resource
 import signal
@@ -17,8 +17,8 @@ def main() -> None:
     from focus.server.protocol import Connection
 
     _allow_many_connections()
-    # uvicorn raises the signal again when it has ended everything in good order.
-    signal.signal(signal.SIGTERM, _leave)
+    # uvicorn raises the signal again after its own graceful shutdown.
+    signal.signal(signal.SIGTERM, _exit)
     uvicorn.run(
         "focus.server.application:application",
         host=settings.WEB_HOST,
@@ -29,10 +29,10 @@ def main() -> None:
         ws="none",
         lifespan="off",
         interface="asgi3",
-        # The settings' own logging; the bridge writes the access log.
+        # The settings configure logging, and the bridge writes the access log.
         log_config=None,
         access_log=False,
-        # Whose address counts is TRUSTED_PROXIES' to say, and not uvicorn's.
+        # TRUSTED_PROXIES decides which X-Forwarded headers count, and not uvicorn.
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=30,
@@ -40,7 +40,7 @@ def main() -> None:
     )
 
 
-def _leave(_number: int, _frame: Any) -> None:
+def _exit(_number: int, _frame: Any) -> None:
     sys.exit(0)
 
 

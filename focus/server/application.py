@@ -1,4 +1,4 @@
-"""What uvicorn loads in each of its processes."""
+"""The ASGI application that uvicorn loads in each of its processes."""
 
 from django.conf import settings
 

@@ -1,7 +1,7 @@
-"""`wsgi.input`: the body as it arrives, within its deadlines.
+"""`wsgi.input`: a request body while it arrives, within its deadlines.
 
-Django reads it when a view asks for it. So a request that is refused for its address,
-its credential or its rate is refused before its body is read.
+Django reads the body when a view asks for it. A request that is refused for its
+address, credential or rate is therefore refused before its body is read.
 """
 
 import asyncio
@@ -11,19 +11,19 @@ from typing import Any
 from focus.bodies.unread import TooBusy, TooSlow, Unread
 from focus.server.threads import Busy, Slots
 
-# The longest silence.
+# The longest time between two pieces.
 IDLE_SECONDS = 10.0
-# The longest a body may take: this, and its length at the slowest rate.
+# The deadline of a body: this, plus its length at the slowest rate.
 BASE_SECONDS = 30.0
 SLOWEST_BYTES_PER_SECOND = 4 * 1024
 MOST_SECONDS = 4 * 3600.0
-# What is left of a body after an early answer is read for so long and so far.
+# After an early response, the limits of reading the rest of the body.
 DRAIN_BYTES = 64 * 1024 * 1024
 DRAIN_SECONDS = 10.0
 DRAIN_IDLE_SECONDS = 5.0
-# A body that has arrived within this time costs its thread no waiting.
+# How long the event loop waits for a body before it takes a thread.
 PROMPT_SECONDS = 0.02
-# A request that waits longer than this returns its database connection meanwhile.
+# A request that waits longer than this closes its database connections meanwhile.
 BRIEF_SECONDS = 0.05
 
 Message = dict[str, Any]
@@ -41,7 +41,7 @@ class Body:
         slots: Slots,
         before_waiting: Callable[[], None],
     ) -> None:
-        """`length` is None for a body in chunks, and 0 where there is none."""
+        """`length` is None for a chunked body, and 0 for a request without a body."""
         self._receive, self._slots, self._address = receive, slots, address
         self._before_waiting = before_waiting
         self._loop = asyncio.get_running_loop()
@@ -55,8 +55,10 @@ class Body:
     # --- in a WSGI thread -------------------------------------------------------
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return `size` bytes, or all that is left. Raises `Unread`, an OSError,
-        for a client that is gone or too slow.
+        """Return `size` bytes, or the rest of the body.
+
+        Waits for the client. Raises `Unread`, an OSError, if the client disconnects or
+        is too slow.
         """
         wanted = -1 if size is None else size
         while not self._arrived and (wanted < 0 or len(self._buffer) < wanted):
@@ -96,14 +98,14 @@ class Body:
 
     # --- in the event loop ------------------------------------------------------
 
-    async def look(self) -> None:
-        """Wait a moment for what is about to arrive, before a thread is needed."""
+    async def prefetch(self) -> None:
+        """Wait up to PROMPT_SECONDS for the first piece, before a thread is needed."""
         if not self._arrived:
             self._given = asyncio.ensure_future(self._take())
             await asyncio.wait((self._given,), timeout=PROMPT_SECONDS)
 
     async def _arrive(self) -> None:
-        """Take the next piece, without a slot while it is on its way."""
+        """Receive the next piece, and hold no slot meanwhile."""
         try:
             self._slots.begin_waiting(self._address)
         except Busy:
@@ -141,10 +143,10 @@ class Body:
         return self._arrived
 
     async def drain(self) -> None:
-        """Read on and forget, so that a client that still sends gets its answer.
+        """Read and discard the rest, so that a client that still sends gets a response.
 
-        A socket that is closed with unread bytes resets the connection, and the answer
-        is lost on the way.
+        Closing a socket with unread bytes resets the connection, and the client loses
+        the response.
         """
         end = self._loop.time() + DRAIN_SECONDS
         read = 0
@@ -160,7 +162,7 @@ class Body:
             self._buffer.clear()
 
     def abandon(self) -> None:
-        """Stop what still waits for the client."""
+        """Cancel the pending read, if there is one."""
         if self._given is not None:
             self._given.add_done_callback(_forget)
             self._given.cancel()

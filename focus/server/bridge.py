@@ -1,10 +1,10 @@
 """One request: from uvicorn, through a thread that runs Django, and back.
 
-1. The head is judged: too long is 414 or 431 and costs nothing more.
-2. The request waits for a slot and runs Django in a thread. The body is read when a
-   view asks for it (`focus.server.body`).
-3. The answer is sent at once, also while the client still sends its body. What is left
-   of the body is read and forgotten, up to a limit; then the connection is closed.
+1. Check the head: a head that is too long gets 414 or 431, and no thread.
+2. Wait for a slot and run Django in a thread. The body is read when a view asks for it
+   (`focus.server.body`).
+3. Send the response at once, even while the client still sends its body. Read and
+   discard the rest of the body, up to a limit; then close the connection.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from focus.server.body import Body, Message
 from focus.server.threads import Busy, Pool, Slots
 from focus.wsgi import application
 
-# What a thread hands over at a time.
+# How many bytes of a streamed response a thread hands over at a time.
 PIECE_BYTES = 64 * 1024
 
 Receive = Callable[[], Awaitable[Message]]
@@ -45,7 +45,7 @@ class Bridge:
 
     @property
     def slots(self) -> Slots:
-        # Made in the loop that it belongs to.
+        # Created here, because a semaphore belongs to the running event loop.
         if self._slots is None:
             self._slots = Slots(self._threads)
         return self._slots
@@ -55,7 +55,7 @@ class Bridge:
         exchange = Exchange(self, scope, receive, send)
         await exchange.run()
         if settings.WEB_ACCESS_LOG:
-            # Never the query, where tokens are; and as it was sent, on one line.
+            # Without the query, which may hold tokens; encoded, so on one line.
             access.info(
                 "%s %s %s %.0f ms",
                 scope["method"],
@@ -66,32 +66,35 @@ class Bridge:
 
 
 @dataclass
-class Answer:
+class AppResponse:
+    """Django's response. `rest` is not sent yet: all of it, unless it is streamed."""
+
     status: int
     headers: Headers
-    # What is left to send; all of it, unless the answer was streamed.
     rest: bytes
     begun: bool = False
 
 
 class Exchange:
-    """One request and its answer. Methods without `async` run in a WSGI thread."""
+    """One request and its response. Methods without `async` run in a WSGI thread."""
 
-    def __init__(self, house: Bridge, scope: Any, receive: Receive, send: Send) -> None:
-        self._house, self._scope, self._send = house, scope, send
+    def __init__(
+        self, bridge: Bridge, scope: Any, receive: Receive, send: Send
+    ) -> None:
+        self._bridge, self._scope, self._send = bridge, scope, send
         self._loop = asyncio.get_running_loop()
         headers = dict(scope["headers"])
         self._expects = b"expect" in headers
         self._request_id = headers.get(b"x-request-id", b"").decode("latin-1")
-        self._environ = environ.of(scope)
+        self._environ = environ.from_scope(scope)
         client = addresses.client(self._environ)
         self._address = addresses.neighbourhood(client)
         self._body = self._environ["wsgi.input"] = Body(
             receive=receive,
             length=_length(headers),
             address=self._address,
-            slots=house.slots,
-            before_waiting=_lend_connections_out,
+            slots=bridge.slots,
+            before_waiting=_close_idle_connections,
         )
         self.status = 0
 
@@ -102,14 +105,15 @@ class Exchange:
         finally:
             self._body.abandon()
 
-    async def _answer(self) -> Answer:
-        problem = self._scope.get("focus.problem") or refusals.of_head(self._scope)
+    async def _answer(self) -> AppResponse:
+        problem = self._scope.get("focus.problem")
+        problem = problem or refusals.problem_of_head(self._scope)
         if problem is not None:
             return self._refusal(problem)
-        # A client that asked whether it may send is answered when a view reads.
+        # A client that sent Expect gets 100 Continue when a view reads the body.
         if not self._expects:
-            await self._body.look()
-        slots = self._house.slots
+            await self._body.prefetch()
+        slots = self._bridge.slots
         try:
             await slots.take()
         except Busy:
@@ -121,20 +125,20 @@ class Exchange:
             return self._refusal(refusals.SERVER_ERROR)
         finally:
             slots.give()
-        problem = refusals.of_body(self._body.refusal)
+        problem = refusals.problem_of_body(self._body.refusal)
         if problem is None or answer.begun or answer.status in (problem.status, 200):
             return answer
-        # Django's own words for it would be a missing CSRF token, or a 500.
+        # Django would report an unread body as a missing CSRF token, or as a 500.
         return self._refusal(problem)
 
-    def _refusal(self, problem: Problem) -> Answer:
-        said = refusals.answer(problem, self._scope["path"], self._request_id)
-        return Answer(said.status_code, said.items(), said.content)
+    def _refusal(self, problem: Problem) -> AppResponse:
+        response = refusals.answer(problem, self._scope["path"], self._request_id)
+        return AppResponse(response.status_code, response.items(), response.content)
 
     # --- sending ----------------------------------------------------------------
 
-    async def _finish(self, answer: Answer) -> None:
-        """Send what is left of the answer, and read what is left of the request."""
+    async def _finish(self, answer: AppResponse) -> None:
+        """Send the rest of the response, and read the rest of the request."""
         body = self._body
         if not answer.begun:
             unread = not body.has_arrived
@@ -146,7 +150,7 @@ class Exchange:
                 await body.drain()
         await self._piece(answer.rest, more=False)
 
-    async def _begin(self, answer: Answer, *, hang_up: bool = False) -> None:
+    async def _begin(self, answer: AppResponse, *, hang_up: bool = False) -> None:
         self.status = answer.status
         answer.begun = True
         headers = [
@@ -162,9 +166,9 @@ class Exchange:
         message = {"type": "http.response.body", "body": data, "more_body": more}
         await self._send(message)
 
-    async def _stream(self, answer: Answer, data: bytes) -> None:
-        """Send one piece, without a slot while the client takes its time."""
-        slots = self._house.slots
+    async def _stream(self, answer: AppResponse, data: bytes) -> None:
+        """Send one piece, and hold no slot while the client reads it."""
+        slots = self._bridge.slots
         slots.begin_waiting(self._address)
         slots.give()
         try:
@@ -177,10 +181,10 @@ class Exchange:
 
     # --- in a thread ------------------------------------------------------------
 
-    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
-        done: asyncio.Future[Answer] = self._loop.create_future()
+    async def _in_thread(self, work: Callable[[], AppResponse]) -> AppResponse:
+        done: asyncio.Future[AppResponse] = self._loop.create_future()
 
-        def tell(answer: Answer | None, broken: Exception | None) -> None:
+        def resolve(answer: AppResponse | None, broken: Exception | None) -> None:
             if done.done():
                 return
             if answer is not None:
@@ -196,12 +200,12 @@ class Exchange:
                 broken = exception
             except BaseException as exception:  # such as SystemExit in a view
                 broken = RuntimeError(repr(exception))
-            self._loop.call_soon_threadsafe(tell, answer, broken)
+            self._loop.call_soon_threadsafe(resolve, answer, broken)
 
-        self._house.pool.submit(run)
+        self._bridge.pool.submit(run)
         return await done
 
-    def _run_django(self) -> Answer:
+    def _run_django(self) -> AppResponse:
         begun: list[Any] = []
 
         def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
@@ -211,7 +215,7 @@ class Exchange:
         try:
             pieces = _pieces(chunks)
             first = next(pieces, b"")
-            answer = Answer(begun[0], begun[1], first)
+            answer = AppResponse(begun[0], begun[1], first)
             for piece in pieces:
                 self._push(answer, answer.rest)
                 answer.rest = piece
@@ -221,13 +225,13 @@ class Exchange:
             if close is not None:
                 close()
 
-    def _push(self, answer: Answer, data: bytes) -> None:
+    def _push(self, answer: AppResponse, data: bytes) -> None:
         sent = self._stream(answer, data)
         asyncio.run_coroutine_threadsafe(sent, self._loop).result()
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces that are worth handing over."""
+    """Join small chunks to pieces of PIECE_BYTES, to hand over fewer of them."""
     held = bytearray()
     for chunk in chunks:
         held += chunk
@@ -239,14 +243,14 @@ def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _length(headers: dict[bytes, bytes]) -> int | None:
-    """The body's length; None where only its end will tell."""
+    """Return the body's length, or None for a chunked body."""
     if b"transfer-encoding" in headers:
         return None
     return int(headers.get(b"content-length", b"0"))
 
 
-def _lend_connections_out() -> None:
-    """A request that waits for its client must not keep a database connection."""
+def _close_idle_connections() -> None:
+    """Close database connections while a request waits for its client."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

@@ -4,16 +4,16 @@ import sys
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-# CGI's own names for these two.
+# CGI names these two headers without HTTP_ (RFC 3875).
 _BARE = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 
 
-def of(scope: Any) -> dict[str, Any]:
-    """Make the environment out of an ASGI scope, without its `wsgi.input`.
+def from_scope(scope: Any) -> dict[str, Any]:
+    """Build the environment of an ASGI scope, without `wsgi.input`.
 
-    A header with an underscore in its name is left out. In the environment it would be
-    the same as the one with a hyphen, so that a client could add to what a proxy
-    writes: `X_Forwarded_For` beside `X-Forwarded-For`.
+    Headers with an underscore in their names are dropped. In the environment they would
+    equal those with a hyphen, so a client could add to a header that a proxy writes:
+    `X_Forwarded_For` beside `X-Forwarded-For`.
     """
     host, port = (*(scope.get("server") or ()), None, None)[:2]
     client = scope.get("client")

@@ -1,8 +1,8 @@
-"""A connection: uvicorn's own, with limits on what it may cost.
+"""A connection: uvicorn's class, with limits.
 
 uvicorn hands complete heads and arriving bodies to the bridge. This subclass adds what
 uvicorn leaves to a proxy: a cap on the connections of one address, a deadline and a
-size for heads, refusals as JSON, and the end of clients that do not read.
+size limit for heads, refusals as JSON, and a timeout for clients that do not read.
 """
 
 # ruff: noqa: I001 - in a new process this module comes first, and Django with it
@@ -20,20 +20,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from focus.limiting import addresses
 from focus.server import refusals
 
-# From the connection, or the answer before, to the end of the next head.
+# From the connection, or the previous response, to the end of the next head.
 HEAD_SECONDS = 10.0
-# How long a client may leave its answer unread.
+# How long a client may leave its response unread.
 UNREAD_SECONDS = 60.0
-# How long a refused client may still send, so that its answer is not lost.
+# How long a refused client may still send, so that it does not lose its response.
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 1024 * 1024
 _HEAD_BYTES = refusals.MOST_TARGET_BYTES + refusals.MOST_HEADER_BYTES + 8 * 1024
-# Descriptors that connections leave to everything else.
+# File descriptors that stay free for everything but connections.
 _SPARE_DESCRIPTORS = 200
 
 
 class Connection(HttpToolsProtocol):
-    # Shared by all of the process's connections.
+    """One client connection. All connections of a process share the counter `_open`."""
+
     _open: ClassVar[Counter[str]] = Counter()
 
     def connection_made(self, transport: Any) -> None:
@@ -78,7 +79,7 @@ class Connection(HttpToolsProtocol):
             line, end, rest = data.partition(b"\n")
             self._in_line = not end
             if not line.isascii():
-                # Browsers encode what is not ASCII; some clients send it as it is.
+                # Browsers percent-encode other characters than ASCII; some clients not.
                 data = _encoded(line) + end + rest
         super().data_received(data)
         if self._in_head and self._head_bytes > _HEAD_BYTES:
@@ -93,13 +94,13 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._stop_timer()
         if self.url.startswith(b"//"):
-            # Or the first part of the path would be taken for a host.
+            # Otherwise the URL parser takes the first part of the path for a host.
             self.url = b"http://localhost" + self.url
         if self._over:
             scope: Any = self.scope
             scope["focus.problem"] = refusals.TOO_MANY_CONNECTIONS
         super().on_headers_complete()
-        # After an upgrade that is not granted the parser reads no further request.
+        # After an upgrade that is not granted, the parser reads no further request.
         if self._over or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
@@ -108,34 +109,34 @@ class Connection(HttpToolsProtocol):
         self._in_line = True
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls for a head or a chunk that it cannot parse."""
+        """Refuse a head or a chunk that uvicorn cannot parse. uvicorn calls this."""
         self._refuse(refusals.MALFORMED)
 
     def _refuse(self, problem: Any) -> None:
-        """Answer without the application, and close when the client has read it."""
+        """Respond without the application, and close after the client has read it."""
         if self._lingering:
             return
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy and self.cycle.response_started:
-            # A second answer in the middle of the first would be read as its part.
+            # The client would read a second response as part of the first.
             self.transport.close()
             return
         url = getattr(self, "url", b"") or b"/"
         if len(url) > refusals.MOST_TARGET_BYTES:
             problem = refusals.URI_TOO_LONG
         path = unquote(url.partition(b"?")[0].decode("latin-1"))
-        said = refusals.answer(problem, path)
-        status = f"HTTP/1.1 {said.status_code} {said.reason_phrase}\r\n"
-        headers = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+        response = refusals.answer(problem, path)
+        status = f"HTTP/1.1 {response.status_code} {response.reason_phrase}\r\n"
+        headers = "".join(f"{name}: {value}\r\n" for name, value in response.items())
         head = f"{status}{headers}Connection: close\r\n\r\n".encode("latin-1")
-        self.transport.write(head + said.content)
+        self.transport.write(head + response.content)
         if busy:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._linger()
 
     def _linger(self) -> None:
-        """Close our side and read on for a while: see `focus.server.body.drain`."""
+        """Close our side and read on for a while: see `Body.drain`."""
         self._lingering = True
         self.flow.resume_reading()
         if self.transport.can_write_eof():
@@ -151,7 +152,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.more_body and self.cycle.response_complete:
-            # The bridge has read as much of the body as it may.
+            # The bridge has reached its limit for the rest of the body.
             self._close()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -173,7 +174,7 @@ class Connection(HttpToolsProtocol):
     # --- timers -----------------------------------------------------------------
 
     def _close(self) -> None:
-        """Close when everything is sent, or without that after a while."""
+        """Close after everything is sent, or abort after LINGER_SECONDS."""
         if not self.transport.is_closing():
             self.transport.close()
         self._start_timer(LINGER_SECONDS, self.transport.abort)
@@ -192,7 +193,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _capped(client: tuple[str, int] | None) -> str:
-    """Whose connections this one counts among; nothing for a trusted proxy."""
+    """Return the address that this connection counts for; empty for a trusted proxy."""
     meta = {"REMOTE_ADDR": client[0] if client else ""}
     if addresses.is_trusted_proxy(meta):
         return ""
@@ -200,9 +201,9 @@ def _capped(client: tuple[str, int] | None) -> str:
 
 
 def _send_at_once(transport: Any) -> None:
-    """Set TCP_NODELAY: asyncio forgets it on sockets that uvicorn shares by processes.
+    """Set TCP_NODELAY, which asyncio omits on sockets that several processes share.
 
-    Without it a body waits 40 ms for the client to acknowledge the head.
+    Without TCP_NODELAY a body waits 40 ms until the client acknowledges the head.
     """
     link = transport.get_extra_info("socket")
     if link is not None and link.family in (socket.AF_INET, socket.AF_INET6):

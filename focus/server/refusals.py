@@ -1,7 +1,7 @@
-"""The answers that no view gives: what is wrong with the head, the pace or the number.
+"""Responses that no view writes: for bad heads, slow bodies and too many requests.
 
-Each is JSON in the dialect of its path. Outside the guides' paths it is the page that a
-person reads, except for a head that no browser sends: that is refused in JSON, too.
+Each is JSON in the contract of its path. Outside the guides' paths it is an HTML page,
+except for a head that no browser sends: that is refused in JSON, too.
 """
 
 from collections.abc import Iterable
@@ -34,8 +34,8 @@ TOO_MANY_CONNECTIONS = Problem(
 _OF_PROGRAMS = {400, 414, 431}
 
 
-def of_head(scope: Any) -> Problem | None:
-    """What is wrong with the request's first line or headers, if anything."""
+def problem_of_head(scope: Any) -> Problem | None:
+    """Return the problem of a request line or headers that are too long, else None."""
     if len(scope["raw_path"]) + len(scope["query_string"]) > MOST_TARGET_BYTES:
         return URI_TOO_LONG
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
@@ -45,15 +45,15 @@ def of_head(scope: Any) -> Problem | None:
     return None
 
 
-def of_body(unread: Unread | None) -> Problem | None:
-    """Why the body was not read, where the server and not the client gave up."""
+def problem_of_body(unread: Unread | None) -> Problem | None:
+    """Return the problem of a body that the server stopped reading, else None."""
     if isinstance(unread, TooSlow):
         return TOO_SLOW
     return BUSY if isinstance(unread, TooBusy) else None
 
 
 def answer(problem: Problem, path: str, request_id: str = "") -> HttpResponse:
-    """`problem` with all the headers that our own answers have. Asks no database."""
+    """Build the response of `problem`, with all headers of ours. Runs no query."""
     request = HttpRequest()
     request.path = request.path_info = path
     request.META["HTTP_X_REQUEST_ID"] = request_id
@@ -65,7 +65,7 @@ def answer(problem: Problem, path: str, request_id: str = "") -> HttpResponse:
         if contract is None:
             response = fallback.page(problem)
         else:
-            response = fallback.spoken(contract, problem)
+            response = fallback.json_refusal(contract, problem)
             standing = limits.tally_of(request).tightest()
             for name, value in contract.limit_headers(standing).items():
                 response.headers.setdefault(name, value)

@@ -1,8 +1,8 @@
-"""Threads that run requests, and places for requests that wait for a slow client.
+"""Threads that run requests, and the limits for requests that wait for slow clients.
 
 A request holds one of a few *slots* while Django works on it. While it waits for its
-client it holds no slot, only its thread, and at most `MOST_WAITING` requests do so. So
-slow clients never take the slots of the others.
+client it holds its thread and no slot, and at most `MOST_WAITING` requests wait. Slow
+clients therefore never take the slots of the others.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from queue import SimpleQueue
 
-# Requests of this process that wait for a slow client: each keeps a thread.
+# Requests of this process that may wait for slow clients: each keeps a thread.
 MOST_WAITING = 256
-# Of them, those of one address.
+# The same for one address.
 MOST_WAITING_PER_ADDRESS = 64
-# Requests that wait for a slot. Beyond that the answer is 503.
+# Requests that may wait for a slot. Further ones get 503.
 MOST_QUEUED = 512
 
 
@@ -24,7 +24,7 @@ class Busy(Exception):
 
 
 class Slots:
-    """The requests that run at once. Belongs to the event loop's thread."""
+    """Limits how many requests run at once. Only the event loop's thread may use it."""
 
     def __init__(self, count: int) -> None:
         self._free = asyncio.Semaphore(count)
@@ -32,13 +32,13 @@ class Slots:
         self._waiting: Counter[str] = Counter()
 
     async def take(self) -> None:
-        """Wait for a slot. Raises `Busy` where too many wait before this one."""
+        """Wait for a slot. Raises `Busy` if too many requests wait already."""
         if self._queued >= MOST_QUEUED:
             raise Busy
         await self.take_back()
 
     async def take_back(self) -> None:
-        """Wait for a slot, however many others do."""
+        """Wait for a slot without a limit, for a request that had one before."""
         self._queued += 1
         try:
             await self._free.acquire()
@@ -49,7 +49,7 @@ class Slots:
         self._free.release()
 
     def begin_waiting(self, address: str) -> None:
-        """Note a request that waits for its client. Raises `Busy` beyond the limits."""
+        """Count a request that waits for its client. Raises `Busy` above the limits."""
         if self._waiting.total() >= MOST_WAITING:
             raise Busy
         if self._waiting[address] >= MOST_WAITING_PER_ADDRESS:
@@ -63,9 +63,9 @@ class Slots:
 
 
 class Pool:
-    """Daemon threads: as many as there is work, and `keep` of them between requests.
+    """Daemon threads: one for each task at once; `keep` of them stay while idle.
 
-    `at_end` runs in each thread that ends, to close what the thread had open.
+    `at_end` runs in each thread that ends, to close the thread's connections.
     """
 
     def __init__(self, keep: int, at_end: Callable[[], None]) -> None:

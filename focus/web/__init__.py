@@ -1,1 +1,1 @@
-"""Around every view: middleware, fallback answers, and unbuilt addresses."""
+"""Around every view: middleware, fallback responses, and paths without a view yet."""

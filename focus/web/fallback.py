@@ -1,8 +1,8 @@
-"""400 to 503 where no view answered, in the envelope that the path's guide promises.
+"""Responses from 400 to 503 without a view, in the envelope of the path's guide.
 
-Outside the contracts' territory a person is looking, so the answer is a page. None
-of it touches the database or the session (but for a credential sent to an address that
-is not built yet): it must work when they do not.
+Outside the contracts' paths the response is an HTML page. No response needs the
+database or the session, because either may be down. The exception is a credential that
+is sent to a path without a view yet.
 """
 
 import logging
@@ -42,7 +42,7 @@ TERRITORY: list[tuple[str, type[Contract]]] = [
     (r"/api/(v1|checkout)(/|$)", OneSub),
     (r"/api/v2(/|$)|/health/?$|/api/auth/(register|login|refresh)/?$", Cosmiv),
     (r"/api/(auth|restorations|credits|health|schema)(/|$)", Reviv),
-    # Reviv's own three among Focus's paths; the slash tells the two docs apart.
+    # Reviv's own three among Focus's paths; the slash distinguishes the two docs.
     (r"/api/?$|/api/docs/$|/api/redoc/?$", Reviv),
     (r"/api/", TheFocus),
 ]
@@ -55,7 +55,7 @@ FORBIDDEN = Problem(403, "forbidden", "You may not do this.")
 CSRF_FAILED = Problem(
     403, "forbidden", "The form's security token is missing or out of date."
 )
-# Status: title and advice of the page.
+# The title and the advice of the page of each status.
 ADVICE = {
     400: (
         "This request is not valid",
@@ -93,20 +93,20 @@ ADVICE = {
 
 
 def contract_of(path: str) -> type[Contract] | None:
-    """The contract whose guide covers `path`; None where people, not programs, go."""
-    # Also for a base address with a slash too many, or in capitals.
+    """Return the contract that covers `path`, or None for the paths of HTML pages."""
+    # A client's base URL may have a slash too many, or capitals.
     plain = _SLASHES.sub("/", path).lower()
     return next((c for pattern, c in _TERRITORY if pattern.match(plain)), None)
 
 
 def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """`problem` as the caller of this path expects to read it."""
+    """Return `problem` in the contract of the request's path, or as an HTML page."""
     contract = contract_of(request.path)
-    return page(problem) if contract is None else spoken(contract, problem)
+    return page(problem) if contract is None else json_refusal(contract, problem)
 
 
-def spoken(contract: type[Contract], problem: Problem) -> HttpResponse:
-    """`problem` in the words of `contract`."""
+def json_refusal(contract: type[Contract], problem: Problem) -> HttpResponse:
+    """Return `problem` as JSON in the envelope of `contract`."""
     headers = contract.refusal_headers(problem)
     body = encode(contract.refusal(problem))
     return HttpResponse(
@@ -115,7 +115,7 @@ def spoken(contract: type[Contract], problem: Problem) -> HttpResponse:
 
 
 def page(problem: Problem) -> HttpResponse:
-    """What a person reads: what happened, and what to do next."""
+    """Return an HTML page that says what happened, and what to do next."""
     title, advice = ADVICE.get(problem.status, ADVICE[400])
     if problem.status == 429:
         # The message says how long to wait.
@@ -137,12 +137,14 @@ def page(problem: Problem) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400. Also the response to an unknown Host."""
     if isinstance(exception, DisallowedHost):
         return answer(request, BAD_HOST)
     return answer(request, Contract.problem(exception) or BAD_REQUEST)
 
 
 def refused(request: HttpRequest, refusal: DomainError) -> HttpResponse:
+    """Return the response of a domain error that middleware raised."""
     return answer(request, Contract.problem(refusal) or BAD_REQUEST)
 
 
@@ -156,6 +158,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Any = None) -> HttpResponseBase:
+    """Django's handler404. Paths of hosted work answer 401 without a credential."""
     contract = contract_of(request.path)
     if contract is not None and unbuilt.is_hosted(request.path):
         return unbuilt.answer(request, contract)
@@ -163,8 +166,8 @@ def not_found(request: HttpRequest, exception: Any = None) -> HttpResponseBase:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    # Middleware that met a lost database ends here too: Django has caught it before
-    # any of ours could.
+    # A lost database in middleware arrives here too: Django catches the error before
+    # our middleware sees it.
     gone = sys.exc_info()[1]
     if isinstance(gone, OperationalError | InterfaceError):
         return unavailable(request, gone)
@@ -172,5 +175,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def unavailable(request: HttpRequest, reason: Exception) -> HttpResponse:
+    """Return the 503 of a lost database, and log the reason."""
     log.error("Answered 503: %s: %s", type(reason).__name__, reason)
     return answer(request, UNAVAILABLE)

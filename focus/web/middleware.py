@@ -1,4 +1,4 @@
-"""What every answer carries: an id, the security headers, and a clean 503."""
+"""Middleware for every response: request id, rate limits, security headers, 503."""
 
 import os
 import re
@@ -18,12 +18,12 @@ from focus.web import fallback
 
 Next = Callable[[HttpRequest], HttpResponseBase]
 
-# The promise of CONTRACTS 0: the caller's own id comes back if it looks like this.
+# Contracts, section 0: a caller's own id of this form is returned.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 
 class RequestId:
-    """X-Request-ID on every answer, and the same id on every log line meanwhile."""
+    """Sets X-Request-ID on every response, and the same id on all its log lines."""
 
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response
@@ -39,17 +39,17 @@ class RequestId:
             logs.request_id.reset(before)
         headers = response.headers
         headers["X-Request-ID"] = ours
-        # Known now and not at the web server, which would fall back to chunks.
+        # The web server does not know the length, and would send the body chunked.
         if isinstance(response, HttpResponse) and response.status_code != 204:
             headers["Content-Length"] = str(len(response.content))
         return response
 
 
 class RateLimits:
-    """Says on every answer of a contract's path what is left, whoever made it.
+    """Sets the rate limit headers on every response of a contract's path.
 
-    What no view has counted counts against its address here: a stray path, a wrong
-    method, an unreadable request.
+    A failed request that no view counted counts for its address here: an unknown path,
+    a wrong method, an unreadable request.
     """
 
     def __init__(self, get_response: Next) -> None:
@@ -74,7 +74,7 @@ class RateLimits:
     def process_view(
         self, request: HttpRequest, view: object, _args: object, _kwargs: object
     ) -> HttpResponseBase | None:
-        """Refuse a form whose limit is spent before the CSRF check reads it."""
+        """Refuse a form above its rate limit, before the CSRF check reads the body."""
         policies = getattr(view, "refuses_unread", ())
         if request.method != "POST" or not policies:
             return None
@@ -93,7 +93,7 @@ class RateLimits:
             tally.count((limits.GENERAL,))
         except limits.Limited as spent:
             problem = Contract.problem(spent)
-            # That something broke is the news, and not whether it may be asked again.
+            # A 5xx stays: a 429 would hide that the server failed.
             if problem is not None and response.status_code < 500:
                 refused = fallback.answer(request, problem)
                 for name, value in response.headers.items():
@@ -103,8 +103,8 @@ class RateLimits:
 
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# The admin's theme runs on Alpine, which compiles attributes with `new Function`
-# and writes inline styles. Nothing inline that is a script, in any policy.
+# The admin's theme uses Alpine, which compiles attributes with `new Function` and
+# writes inline styles. No policy allows inline scripts.
 ADMIN_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; "
@@ -113,8 +113,10 @@ ADMIN_POLICY = (
 
 
 def page_policy(*form_targets: str) -> str:
-    """The policy of our own pages. A form that ends in a redirect to another origin
-    needs that origin named: browsers apply form-action to the redirect as well.
+    """Return the Content-Security-Policy of our HTML pages.
+
+    `form_targets` are the origins that a form may redirect to: browsers apply
+    form-action to redirects as well.
     """
     targets = " ".join(("'self'", *form_targets))
     return (
@@ -126,14 +128,14 @@ def page_policy(*form_targets: str) -> str:
 
 PAGE_POLICY = page_policy()
 PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
-# Health checks come from inside, by whatever name the container has.
+# Health checks come from inside, under any host name that the container has.
 _ANY_HOST = {"/health", "/health/", "/api/health", "/api/health/"}
 
 
 class SecurityHeaders:
-    """Refuses an unknown Host, and tells browsers to trust as little as works.
+    """Refuses an unknown Host, and sets strict security headers.
 
-    A view may set a header of its own; these are only the defaults.
+    A view may set a policy of its own; these are the defaults.
     """
 
     def __init__(self, get_response: Next) -> None:
@@ -154,7 +156,10 @@ class SecurityHeaders:
 
 
 def harden(path: str, response: HttpResponseBase) -> None:
-    """Give an answer from `path` the headers that it does not have yet."""
+    """Set the security headers of a response from `path`.
+
+    A Content-Security-Policy or Cache-Control that the view set stays.
+    """
     headers = response.headers
     headers["X-Frame-Options"] = "DENY"
     headers.setdefault("Cache-Control", "no-store")
@@ -170,11 +175,10 @@ def _policy(path: str, headers: Mapping[str, str]) -> str:
 
 
 class RefuseNul:
-    """Refuses U+0000 wherever a request may hold it: PostgreSQL's text has none.
+    """Refuses U+0000 anywhere in a request, because PostgreSQL's text cannot hold it.
 
-    Path, query, headers and cookies (quoted ones have octal escapes) are checked here,
-    and the forms of pages. A contract's bodies are checked by its parsers, which read
-    them after the caller is known.
+    Checks path, query, headers and cookies (quoted ones have octal escapes), and the
+    forms of pages. Contracts check JSON bodies in their parsers, after authentication.
     """
 
     def __init__(self, get_response: Next) -> None:
@@ -211,14 +215,16 @@ def _holds_nul(value: Any) -> bool:
         return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
     if isinstance(value, list):
         return any(map(_holds_nul, value))
-    # An uploaded file: its name and type are the client's words.
-    said = (getattr(value, "name", ""), getattr(value, "content_type", ""))
-    return any("\x00" in word for word in said if word)
+    # An uploaded file: the client chooses its name and type.
+    texts = (getattr(value, "name", ""), getattr(value, "content_type", ""))
+    return any("\x00" in text for text in texts if text)
 
 
 class WrongMethod:
-    """Gives a page's 405 a body. Django's has none, and browsers then show an error of
-    their own: a reload after a form, or an address typed by hand, would end there.
+    """Gives the 405 of a page a body.
+
+    Django's 405 has none, so browsers show an error of their own, for example after the
+    user types the address of a form's target.
     """
 
     def __init__(self, get_response: Next) -> None:
@@ -236,10 +242,10 @@ class WrongMethod:
 
 
 class DatabaseGone:
-    """Turns a lost database into a 503 that says so, where a page's view met it.
+    """Turns a lost database in the view of a page into a 503.
 
-    API views answer by themselves; what middleware meets ends in `handler500`, which
-    looks for the same two errors.
+    API views return their own 503. Errors of middleware reach `handler500`, which looks
+    for the same two exceptions.
     """
 
     def __init__(self, get_response: Next) -> None:

@@ -1,4 +1,4 @@
-"""Routes that answer with and without a trailing slash."""
+"""Routes that work with and without a trailing slash."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,10 @@ ALIAS = "alias"
 
 
 def either_slash(route: str, view: Callable[..., Any]) -> list[URLPattern]:
-    """`route` as its guide spells it, and the other spelling: a POST can't redirect."""
+    """Return URL patterns of `route` with and without its last slash.
+
+    Both run the view, because a redirect would drop the body of a POST. OpenAPI shows
+    the given spelling only.
+    """
     other = route[:-1] if route.endswith("/") else f"{route}/"
     return [path(route, view), path(other, view, {}, name=ALIAS)]

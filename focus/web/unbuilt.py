@@ -1,6 +1,7 @@
-"""Addresses of the guides' hosted work, before there is any: 401, and then 404.
+"""Paths of the guides' hosted work that have no view yet: 401, or 404.
 
-A client that is not signed in must learn that first, as it will when they are built.
+A caller without a valid credential gets 401, as from the views to come. Any other
+caller gets 404.
 """
 
 import re
@@ -14,8 +15,8 @@ from rest_framework.views import APIView
 from accounts.credentials.access import Access, Bound
 from accounts.credentials.principals import Kind
 
-# What needs a credential. The public ones (styles, weekly montages, share-redirect)
-# are 404 for every caller until they are there.
+# The paths that need a credential. The public ones (styles, weekly montages,
+# share-redirect) are 404 for every caller.
 _PATHS = """
 /api/restorations/upload  /api/restorations/history
 /api/restorations/:id  /api/restorations/:id/status  /api/restorations/:id/unlock
@@ -40,7 +41,7 @@ def is_hosted(path: str) -> bool:
 
 
 def answer(request: HttpRequest, contract: Any) -> HttpResponseBase:
-    """The contract's 401 for a stranger, its 404 for every other caller."""
+    """Return the contract's 401 without a valid credential, else its 404."""
     refused: HttpResponseBase = _view(contract)(request)
     return refused
 

@@ -91,10 +91,10 @@ def test_an_installation_says_how_far_it_is():
         "  Downloading tiny-1-py3-none-any.whl (500 kB)\n",
         "  Downloading playwright-1.65-py3-none-any.whl (53.5 MB)\n",
     ):
-        progress.hear(line)
+        progress.read(line)
     assert "found 2 of up to 136 packages, 62 of about" in progress.line()
     assert progress.line().endswith("MB, now playwright")
-    progress.hear("Installing collected packages: django, tiny, playwright\n")
+    progress.read("Installing collected packages: django, tiny, playwright\n")
     installed[0] = 5
     assert progress.line().endswith("unpacked 2 of 3 packages")
 
