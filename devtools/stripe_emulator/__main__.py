@@ -1,5 +1,4 @@
-"""python -m devtools.stripe_emulator: refuses to run anywhere but on a developer's
-machine, and beside a live key."""
+"""python -m devtools.stripe_emulator: run the emulator, in local mode only."""
 
 import argparse
 import os
@@ -17,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def reason_not_to_run(environment: dict[str, str]) -> str | None:
+    """Return why the emulator must not run: no local mode, or a live key; else None."""
     var = Path(environment.get("FOCUS_VAR") or ROOT / "var")
     if not (var / "env").exists():
         return "these are not a developer's settings (./dev run makes var/env)"
@@ -29,10 +29,10 @@ def reason_not_to_run(environment: dict[str, str]) -> str | None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="stripe_emulator")
     parser.add_argument("--port", type=int, default=12111)
-    parser.add_argument("--file", type=Path, help="where its objects survive a restart")
+    parser.add_argument("--file", type=Path, help="the file that keeps its objects")
     parser.add_argument("--webhook-url", default="")
     parser.add_argument(
-        "--check", action="store_true", help="check its own answers too"
+        "--check", action="store_true", help="check responses by Stripe's document"
     )
     options = parser.parse_args()
     if reason := reason_not_to_run(dict(os.environ)):

@@ -1,4 +1,4 @@
-"""One request to Stripe's API, from its bytes to its answer."""
+"""Requests to Stripe's API: authentication, idempotency keys, faults and responses."""
 
 import base64
 import binascii
@@ -21,13 +21,17 @@ REMEMBERED = 2000
 
 @dataclass
 class Answer:
+    """A response. `lost` cuts the connection instead, after the request was done."""
+
     status: int
     body: Obj
     headers: dict[str, str] = field(default_factory=dict)
-    lost: bool = False  # done, and the connection is cut before saying so
+    lost: bool = False
 
 
 class Api:
+    """Answers requests. `check` validates each response by Stripe's document."""
+
     def __init__(self, state: State, *, check: bool = False) -> None:
         self.state = state
         self.check = check
@@ -42,7 +46,7 @@ class Api:
         body: str,
         headers: Mapping[str, str],
     ) -> Answer:
-        """Never raises a refusal: it is the answer then."""
+        """Return the response to a request. A refusal is a response too."""
         record: Obj = {
             "id": new_id("req_", 14),
             "method": method,
@@ -109,7 +113,7 @@ class Api:
         return {}
 
     def _once(self, record: Obj, path: str, names: list[str], params: Obj) -> Answer:
-        """The same key and parameters get the same answer, for a day."""
+        """Return the same response to the same key and parameters, for a day."""
         key = record["idempotency_key"]
         if len(key) > 255:
             raise Refused("Idempotency keys have at most 255 characters.")
@@ -194,7 +198,7 @@ class Api:
 
 
 def _check(method: str, path: str, made: Answer) -> None:
-    """In tests, an answer that is not Stripe's is a failure of the emulator."""
+    """Raise `Refused` for a response that Stripe's document does not describe."""
     from .spec import answers
 
     if made.status == 200:

@@ -1,4 +1,4 @@
-"""Products and prices."""
+"""Products and Prices."""
 
 from typing import Any
 
@@ -25,7 +25,10 @@ def create_product(state: State, params: Obj) -> Obj:
         attributes=[],
         **fields,
     )
-    for unknown in ("type", "attributes"):  # Stripe sends them, its document does not
+    for unknown in (
+        "type",
+        "attributes",
+    ):  # Stripe sends them, and its document does not name them
         product.pop(unknown)
     emit(state, "product.created", product)
     return product
@@ -104,7 +107,7 @@ def _new_price(state: State, params: Obj, product: Obj, active: bool = True) -> 
 
 
 def inline_price(state: State, data: Obj, where: str) -> Obj:
-    """A price made for one checkout. Stripe makes them inactive."""
+    """Create an inactive Price for one checkout, as Stripe does."""
     if "unit_amount" not in data:
         raise Refused(
             "Missing required param: unit_amount.",

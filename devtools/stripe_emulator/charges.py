@@ -1,4 +1,4 @@
-"""Charging a payment intent: what succeeds, what is refused, what is asked."""
+"""Charges of payment intents: success, decline, or a request to authenticate."""
 
 from .errors import Refused, declined
 from .events import emit
@@ -15,30 +15,36 @@ MESSAGES = {
 
 
 def unexpected(intent: Obj, what: str, why: str) -> Refused:
+    """Return Stripe's refusal of an operation that the intent's status forbids."""
     return Refused(
         f"You cannot {what} this PaymentIntent {why}.",
-        code="payment_intentunexpected_state",
+        code="payment_intent_unexpected_state",
         payment_intent=dict(intent),
     )
 
 
-def outlook(state: State, method: Obj, *, away: bool) -> str:
-    """What a charge would meet: ok, processing, authentication_required, a decline."""
+def outlook(state: State, method: Obj, *, off_session: bool) -> str:
+    """Return a charge's result: ok, processing, authentication_required, a decline."""
     note = state.note(method)
-    return str(note.get("next") or note.get("later" if away else "now") or "ok")
+    return str(note.get("next") or note.get("later" if off_session else "now") or "ok")
 
 
 def pay(
-    state: State, intent: Obj, method: Obj, *, away: bool, authenticated: bool = False
+    state: State,
+    intent: Obj,
+    method: Obj,
+    *,
+    off_session: bool,
+    authenticated: bool = False,
 ) -> Refused | None:
-    """Try to charge. A decline is returned, for what it leaves behind must stay."""
-    result = outlook(state, method, away=away)
+    """Charge an intent. Returns a decline, because a raise would undo its objects."""
+    result = outlook(state, method, off_session=off_session)
     state.note(method).pop("next", None)
     intent["last_payment_error"] = None
     if result == "authentication_required" and authenticated:
         result = "ok"
-    if result == "authentication_required" and not away:
-        _ask(state, intent, method)
+    if result == "authentication_required" and not off_session:
+        _require_action(state, intent, method)
         return None
     if result == "processing":
         charge = _charge(state, intent, method, "pending")
@@ -58,7 +64,7 @@ def pay(
     return _failed(state, intent, method, charge, result)
 
 
-def _ask(state: State, intent: Obj, method: Obj) -> None:
+def _require_action(state: State, intent: Obj, method: Obj) -> None:
     intent.update(
         status="requires_action",
         payment_method=method["id"],
@@ -216,12 +222,12 @@ def refusal(
 
 
 def authenticate(state: State, intent: Obj, *, passed: bool) -> None:
-    """The person answered their bank's question."""
+    """Complete or fail the bank's authentication of an intent."""
     if intent["status"] != "requires_action":
         raise unexpected(intent, "authenticate", f"when it is {intent['status']}")
     method = state.objects[intent["payment_method"]]
     if passed:
-        pay(state, intent, method, away=False, authenticated=True)
+        pay(state, intent, method, off_session=False, authenticated=True)
         return
     refused = declined(
         "payment_intent_authentication_failure",
@@ -242,7 +248,7 @@ def authenticate(state: State, intent: Obj, *, passed: bool) -> None:
 
 
 def settle(state: State, intent: Obj, *, paid: bool) -> None:
-    """A bank debit that was under way arrives, or comes back."""
+    """Let a pending bank debit succeed (`paid`), or fail."""
     if intent["status"] != "processing":
         raise unexpected(intent, "settle", f"when it is {intent['status']}")
     charge = state.objects[intent["latest_charge"]]

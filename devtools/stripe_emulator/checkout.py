@@ -1,4 +1,4 @@
-"""Checkout Sessions: made by the product, finished by a person on the hosted page."""
+"""Checkout Sessions: the API creates them, the hosted page completes them."""
 
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ def create(state: State, params: Obj) -> Obj:
     mode = params.get("mode")
     if mode not in ("payment", "subscription"):
         raise Refused(
-            "The emulator speaks the modes payment and subscription.", param="mode"
+            "The emulator supports the modes payment and subscription.", param="mode"
         )
     _check(state, mode, params)
     before = set(state.objects)
@@ -102,7 +102,7 @@ def _check(state: State, mode: str, params: Obj) -> None:
         )
     checked_metadata(params.get("metadata"))
     at = params.get("expires_at")
-    # Stripe measures from its own clock, and lets a second or two pass.
+    # Stripe measures by its own clock, and tolerates a second or two.
     if at is not None and at < state.now() + HALF_HOUR - 5:
         raise Refused(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout "
@@ -245,7 +245,7 @@ def expire(state: State, name: str) -> Obj:
     return session
 
 
-# --- what the person does ---------------------------------------------------------
+# --- the hosted page --------------------------------------------------------------
 
 
 def submit(
@@ -257,10 +257,10 @@ def submit(
     name: str = "",
     authenticated: bool | None = None,
 ) -> Refused | None:
-    """Pay with a test card, or by bank debit where `card` is None.
+    """Pay with a test card, or by bank debit if `card` is None.
 
-    A refusal is what the page shows. `authenticated` answers the bank's question;
-    while that is open the session's `asks` note is set.
+    Returns a refusal for the page to show. `authenticated` is the result of the bank's
+    authentication; while the bank waits for it, the session's note `asks` is set.
     """
     if session["status"] != "open":
         return Refused(f"This session is {session['status']}.")
@@ -276,7 +276,9 @@ def submit(
             return refused
         note.update(method=method["id"], email=email, name=name)
     method = state.objects[note["method"]]
-    asked = charges.outlook(state, method, away=False) == "authentication_required"
+    asked = (
+        charges.outlook(state, method, off_session=False) == "authentication_required"
+    )
     if asked and authenticated is None and session["amount_total"]:
         note["asks"] = True
         return None
@@ -320,7 +322,7 @@ def _pay_once(state: State, session: Obj, method: Obj) -> Refused | None:
             payment_method_types=session["payment_method_types"],
         )
         note["intent"] = intent["id"]
-    refused = charges.pay(state, intent, method, away=False, authenticated=True)
+    refused = charges.pay(state, intent, method, off_session=False, authenticated=True)
     if refused:
         return refused
     session["payment_intent"] = intent["id"]
@@ -330,8 +332,8 @@ def _pay_once(state: State, session: Obj, method: Obj) -> Refused | None:
 
 
 def _subscribe(state: State, session: Obj, method: Obj) -> Refused | None:
-    """Like Stripe's page, it starts nothing for a card that is refused."""
-    result = charges.outlook(state, method, away=False)
+    """Start a subscription. A declined card starts none, as on Stripe's page."""
+    result = charges.outlook(state, method, off_session=False)
     total = session["amount_total"]
     if total and result not in ("ok", "processing", "authentication_required"):
         state.note(method).pop("next", None)
@@ -372,7 +374,7 @@ def _complete(state: State, session: Obj, payment_status: str) -> None:
 
 
 def settle(state: State, session: Obj, *, paid: bool) -> None:
-    """The bank debit of a completed, unpaid session arrives, or comes back."""
+    """Let the bank debit of a completed, unpaid session succeed (`paid`), or fail."""
     if session["status"] != "complete" or session["payment_status"] != "unpaid":
         raise Refused("Only a completed, unpaid session has something under way.")
     if session["mode"] == "payment":
@@ -388,12 +390,14 @@ def settle(state: State, session: Obj, *, paid: bool) -> None:
 
 
 def success_address(session: Obj) -> str:
+    """Return the success_url with the session's id filled in."""
     return str(session["success_url"]).replace(
         "{CHECKOUT_SESSION_ID}", str(session["id"])
     )
 
 
 def expire_due(state: State) -> None:
+    """Expire the open sessions that are past their expires_at."""
     for session in list(state.each("checkout.session", status="open")):
         if session["expires_at"] <= state.now():
             expire(state, session["id"])

@@ -1,4 +1,7 @@
-"""/_emulator/: what only an emulator can do. docs/stripe.md lists it for people."""
+"""/_emulator/: the control API for tests and developers. See docs/stripe.md.
+
+A docstring begins with the members that a request may have.
+"""
 
 import re
 import time
@@ -16,6 +19,7 @@ ACTIONS: list[tuple[str, re.Pattern[str], Action]] = []
 
 
 def does(method: str, path: str) -> Callable[[Action], Action]:
+    """Register a function for a method and a path, in which `*` matches an id."""
     pattern = re.compile("/_emulator" + path.replace("*", "([A-Za-z0-9_]+)") + "$")
 
     def keep(action: Action) -> Action:
@@ -28,6 +32,7 @@ def does(method: str, path: str) -> Callable[[Action], Action]:
 def answer(
     state: State, deliverer: Deliverer, method: str, address: str, given: Obj
 ) -> Any:
+    """Run the action of a request, and return its JSON. Raises `Refused`."""
     for verb, pattern, action in ACTIONS:
         if verb == method and (match := pattern.match(address)):
             with state.lock:
@@ -42,9 +47,9 @@ def answer(
 
 @does("post", "/checkout/*/pay")
 def pay(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{card?, email?, name?, sepa_debit?, authenticated?}: as the person on the page.
+    """{card?, email?, name?, sepa_debit?, authenticated?}: pay as on the hosted page.
 
-    A bank's question is answered with yes, unless `authenticated` is false.
+    The bank's authentication succeeds, unless `authenticated` is false.
     """
     session = state.get("checkout.session", names[0])
     email = given.get("email") or session["customer_email"] or _email(state, session)
@@ -76,7 +81,7 @@ def expire(state: State, _: Deliverer, names: list[str], _given: Obj) -> Obj:
 
 @does("post", "/checkout/*/settle")
 def settle(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{paid}: the bank debit of a completed, unpaid session arrives or comes back."""
+    """{paid}: let the bank debit of a completed, unpaid session succeed or fail."""
     session = state.get("checkout.session", names[0])
     checkout.settle(state, session, paid=bool(given.get("paid", True)))
     return session
@@ -87,7 +92,7 @@ def settle(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
 
 @does("post", "/charges/*/refund")
 def refund(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{amount?}: as if by hand in Stripe's dashboard. A payment intent's id will do."""
+    """{amount?}: refund a charge or payment intent, as by Stripe's dashboard."""
     kind = "payment_intent" if names[0].startswith("pi_") else "charge"
     params: Obj = {kind: names[0]}
     if given.get("amount"):
@@ -104,7 +109,7 @@ def fail_refund(state: State, _: Deliverer, names: list[str], _given: Obj) -> Ob
 
 @does("post", "/charges/*/dispute")
 def dispute(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{amount?, reason?, inquiry?}. A payment intent's id will do."""
+    """{amount?, reason?, inquiry?}: dispute a charge or payment intent."""
     return disputes.open_dispute(
         state,
         names[0],
@@ -129,7 +134,7 @@ def lose(state: State, _: Deliverer, names: list[str], _given: Obj) -> Obj:
 
 @does("post", "/subscriptions/*/renew")
 def renew(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{outcome?: ok | authentication_required | a decline code}: its time has come."""
+    """{outcome?: ok | authentication_required | a decline code}: renew it now."""
     subscription = state.get("subscription", names[0])
     outcome = given.get("outcome", "ok")
     customer = state.objects[subscription["customer"]]
@@ -149,7 +154,7 @@ def end(state: State, _: Deliverer, names: list[str], _given: Obj) -> Obj:
 
 @does("post", "/subscriptions/*/status")
 def status(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{status}: what dunning, a pause or a first payment that failed leads to."""
+    """{status}: set the status, as after dunning, a pause or a failed first payment."""
     subscription = state.get("subscription", names[0])
     kind = "customer.subscription.updated"
     changed(state, kind, subscription, status=given["status"])
@@ -158,7 +163,7 @@ def status(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
 
 @does("post", "/objects/*/set")
 def set_members(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{member: value}: it is told so from now on, whether it makes sense or not."""
+    """{member: value}: change members of an object, without any check."""
     found = state.objects[names[0]]
     found.update(given)
     return found
@@ -166,20 +171,20 @@ def set_members(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj
 
 @does("post", "/objects/*/restore")
 def restore(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{the object}: what was forgotten is there again."""
+    """{the object}: put an object back that was forgotten."""
     state.objects[names[0]] = given
     return given
 
 
 @does("post", "/objects/*/forget")
 def forget(state: State, _: Deliverer, names: list[str], _given: Obj) -> Obj:
-    """It is gone without a word: deleted test data, or another account's object."""
+    """Remove an object without an event, as when test data is deleted."""
     return state.objects.pop(names[0])
 
 
 @does("post", "/invoices/*/pay")
 def pay_invoice(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{outcome?}: Stripe tries an open invoice again."""
+    """{outcome?}: retry the payment of an open invoice."""
     invoice = state.get("invoice", names[0])
     if invoice["status"] != "open":
         raise Refused(f"This invoice is {invoice['status']}.")
@@ -193,7 +198,7 @@ def pay_invoice(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj
 
 @does("post", "/payment_methods/*/next")
 def next_charge(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{outcome}: what the next charge of this one meets. {always: true} keeps it so."""
+    """{outcome, always?}: set the result of the next charge, or of every charge."""
     method = state.get("payment_method", names[0])
     if given.get("always"):
         state.note(method).update(now=given["outcome"], later=given["outcome"])
@@ -227,7 +232,7 @@ def deliveries(state: State, _: Deliverer, _n: list[str], _given: Obj) -> Obj:
 
 @does("get", "/events/*/signed")
 def signed(state: State, deliverer: Deliverer, names: list[str], _given: Obj) -> Obj:
-    """The very bytes and header of a delivery, for a test that posts them itself."""
+    """Return the body and the signature of a delivery, for a test that posts them."""
     state.get("event", names[0])
     body = payload(state, names[0])
     return {"body": body, "headers": {"Stripe-Signature": deliverer.signed(body, {})}}
@@ -235,8 +240,10 @@ def signed(state: State, deliverer: Deliverer, names: list[str], _given: Obj) ->
 
 @does("post", "/events/*/resend")
 def resend(state: State, _: Deliverer, names: list[str], given: Obj) -> Obj:
-    """{copies?, delay_seconds?, wrong_secret?, age_seconds?, tamper?}: also while
-    others are held."""
+    """{copies?, delay_seconds?, wrong_secret?, age_seconds?, tamper?}: send it again.
+
+    A resent event is delivered even while others are held.
+    """
     event = state.get("event", names[0])
     how = _how(given)
     delay = how.pop("delay_seconds", 0)
@@ -261,7 +268,8 @@ def _how(given: Obj) -> Obj:
 @does("post", "/deliveries/faults")
 def delivery_fault(state: State, _: Deliverer, _n: list[str], given: Obj) -> Obj:
     """{events: type or *, count, copies | delay_seconds | drop | wrong_secret |
-    age_seconds | tamper}: how the next such events are delivered."""
+    age_seconds | tamper}: deliver the next such events with a fault.
+    """
     fault = {
         "events": given.get("events", "*"),
         "count": int(given.get("count", 1)),
@@ -273,16 +281,16 @@ def delivery_fault(state: State, _: Deliverer, _n: list[str], given: Obj) -> Obj
 
 @does("post", "/deliveries/hold")
 def hold(state: State, _: Deliverer, _n: list[str], _given: Obj) -> Obj:
-    """Keep all events back until they are released."""
+    """Hold all events until they are released."""
     state.holding = True
     return {"holding": True}
 
 
 @does("post", "/deliveries/release")
 def release(state: State, _: Deliverer, _n: list[str], given: Obj) -> Obj:
-    """{order?: "given" | "reversed" | [event ids]}: deliver what was held, so ordered.
+    """{order?: "given" | "reversed" | [event ids]}: deliver held events in this order.
 
-    Of a list only the named ones go, and the rest stays held.
+    With a list only the named events are delivered; the others stay held.
     """
     state.holding = False
     order = given.get("order", "given")
@@ -302,7 +310,7 @@ def release(state: State, _: Deliverer, _n: list[str], given: Obj) -> Obj:
 
 @does("post", "/deliveries/retry")
 def retry(state: State, _: Deliverer, _n: list[str], _given: Obj) -> Obj:
-    """What waits for its next attempt is due now."""
+    """Make every waiting delivery due now."""
     for delivery in state.deliveries:
         if delivery["state"] == "waiting":
             delivery["due_at"] = time.time()
@@ -314,8 +322,11 @@ def retry(state: State, _: Deliverer, _n: list[str], _given: Obj) -> Obj:
 
 @does("post", "/api/faults")
 def api_fault(state: State, _: Deliverer, _n: list[str], given: Obj) -> Obj:
-    """{path, method?, count, status? | seconds? | lose_answer?}: how the next requests
-    to a path go: refused with a status, slow, or done with the answer lost."""
+    """{path, method?, count, status? | seconds? | lose_answer?}: fail the next
+    requests.
+
+    They get a status, are slow, or are done while their response is lost.
+    """
     fault = {"path": "/v1/", "count": 1, **given}
     state.api_faults.append(fault)
     return fault
@@ -330,7 +341,7 @@ def no_faults(state: State, _: Deliverer, _n: list[str], _given: Obj) -> Obj:
 
 @does("get", "/requests")
 def requests(state: State, _: Deliverer, _n: list[str], _given: Obj) -> Obj:
-    """What the product asked of Stripe: method, path, params, status, keys."""
+    """List the API requests: method, path, params, status, keys."""
     return {"data": state.requests}
 
 
@@ -344,20 +355,21 @@ def request(state: State, _: Deliverer, names: list[str], _given: Obj) -> Obj:
 
 @does("post", "/clock")
 def clock(state: State, _: Deliverer, _n: list[str], given: Obj) -> Obj:
-    """{advance_seconds}: Stripe's time moves; sessions expire, periods end."""
+    """{advance_seconds}: move Stripe's clock on. Sessions expire and periods end."""
     state.clock_offset += int(given["advance_seconds"])
     pass_time(state)
     return {"now": state.now()}
 
 
 def pass_time(state: State) -> None:
+    """Expire sessions and renew subscriptions that are due."""
     checkout.expire_due(state)
     subscriptions.renew_due(state)
 
 
 @does("post", "/webhooks")
 def webhooks(_state: State, deliverer: Deliverer, _n: list[str], given: Obj) -> Obj:
-    """{url?, secrets?}: where events go from now on, and what signs them."""
+    """{url?, secrets?}: set the URL of webhooks, and the secrets that sign them."""
     if "url" in given:
         deliverer.url = given["url"]
     if "secrets" in given:

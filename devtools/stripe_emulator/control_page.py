@@ -1,4 +1,4 @@
-"""The page at /_emulator/: what there is, what was told, and buttons for the rest."""
+"""The page at /_emulator/: objects, deliveries, and buttons for the control API."""
 
 import datetime as dt
 from html import escape

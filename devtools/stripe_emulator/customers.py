@@ -1,4 +1,4 @@
-"""Customers, and what they pay with."""
+"""Customers and their payment methods."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from .events import changed, emit
 from .spec.document import skeleton
 from .state import Obj, State, checked_metadata, merge_metadata, new_id
 
-# Stripe's test cards: what a charge meets with the person there (`now`), and later
-# without them (`later`).
+# Stripe's test cards: the result of a charge on-session (`now`), and off-session
+# (`later`).
 CARDS: dict[str, Obj] = {
     "4242424242424242": {"brand": "visa"},
     "5555555555554444": {"brand": "mastercard"},
@@ -56,7 +56,7 @@ def create(state: State, params: Obj) -> Obj:
         invoice_settings=skeleton("invoice_setting_customer_setting"),
     )
     for hidden in ("sources", "subscriptions", "tax", "tax_ids", "cash_balance"):
-        customer.pop(hidden, None)  # there only for those who expand them
+        customer.pop(hidden, None)  # present only if a request expands them
     emit(state, "customer.created", customer)
     return customer
 
@@ -106,7 +106,7 @@ def live(state: State, name: str, *, param: str | None = None) -> Obj:
 
 
 def new_card(state: State, number: str, *, email: str | None = None) -> Obj:
-    """The payment method a test card makes. Refused for a number that is none."""
+    """Create the payment method of a test card. Raises `Refused` for other numbers."""
     digits = "".join(c for c in number if c.isdigit())
     manner = CARDS.get(digits)
     if manner is None:
@@ -140,7 +140,7 @@ def new_card(state: State, number: str, *, email: str | None = None) -> Obj:
 
 
 def new_sepa_debit(state: State, *, email: str | None = None) -> Obj:
-    """One that is paid or refused days later, when the control API says which."""
+    """Create a bank debit, which stays pending until the control API settles it."""
     debit = skeleton("payment_method_sepa_debit")
     debit.update(
         bank_code=SEPA[4:12],
@@ -173,7 +173,7 @@ def _new_method(
 
 
 def method(state: State, name: str, *, param: str | None = "payment_method") -> Obj:
-    """The payment method, or a new one where Stripe's test names ask for one."""
+    """Return a payment method, or a new one for a test name such as pm_card_visa."""
     if name in TOKENS:
         return new_card(state, TOKENS[name])
     return state.get("payment_method", name, param=param)
@@ -221,6 +221,6 @@ def detach(state: State, name: str) -> Obj:
 
 
 def default_method(state: State, customer: Obj, own: Any = None) -> Obj | None:
-    """What an invoice is charged to: the subscription's own, else the customer's."""
+    """Return an invoice's payment method: the subscription's, else the customer's."""
     name = own or (customer.get("invoice_settings") or {}).get("default_payment_method")
     return state.objects.get(name) if name else None

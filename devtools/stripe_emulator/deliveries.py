@@ -1,4 +1,4 @@
-"""Telling the product: signed, retried, and as badly as a test asks for."""
+"""Deliveries of webhooks: signed, retried, and with faults on request."""
 
 import copy
 import hashlib
@@ -13,25 +13,26 @@ from urllib.parse import urlsplit
 from .reading import first_pages
 from .state import Obj, State
 
-# Seconds to wait after each failed attempt; then it gives up.
+# Seconds to wait after each failed attempt. After the last one the delivery ends.
 WAITS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 TIMEOUT = 20.0
 IDLE = 0.03
 
 
 def signature(payload: str, secrets: list[str], timestamp: int) -> str:
-    """The Stripe-Signature header; several secrets while one replaces another."""
+    """Return the Stripe-Signature header. Several secrets serve their rotation."""
     signed = f"{timestamp}.{payload}".encode()
     marks = (hmac.new(s.encode(), signed, hashlib.sha256).hexdigest() for s in secrets)
     return f"t={timestamp}," + ",".join(f"v1={mark}" for mark in marks)
 
 
 def payload(state: State, event_id: str) -> str:
+    """Return the body of a delivery."""
     return json.dumps(first_pages(copy.deepcopy(state.objects[event_id])), indent=2)
 
 
 class Deliverer:
-    """One thread: events arrive in the order they happened, unless asked otherwise."""
+    """One thread that delivers events in their order, unless a fault changes it."""
 
     def __init__(self, state: State, url: str, secrets: list[str]) -> None:
         self.state = state
@@ -54,7 +55,7 @@ class Deliverer:
     def _next(self) -> tuple[Obj, str] | None:
         with self.state.lock:
             waiting = [d for d in self.state.deliveries if d["state"] == "waiting"]
-            # The longest due first: what is tried again must not starve what is new.
+            # The longest due first: retries must not starve new events.
             for delivery in sorted(waiting, key=lambda d: d["due_at"]):
                 if delivery["due_at"] > time.time():
                     break
@@ -90,7 +91,7 @@ class Deliverer:
                 event["pending_webhooks"] = 0
             return
         tries = delivery["tries"] = delivery.get("tries", 0) + 1
-        # A wrong signature or an old timestamp spoils the first attempt only.
+        # A wrong signature or an old timestamp affects the first attempt only.
         for fault in ("wrong_secret", "age_seconds", "tamper"):
             delivery.pop(fault, None)
         delivery["copies"] = 1
@@ -100,7 +101,7 @@ class Deliverer:
             delivery.update(state="waiting", due_at=time.time() + WAITS[tries - 1])
 
     def signed(self, body: str, how: Obj) -> str:
-        """The signature header for a body, spoiled as `how` says."""
+        """Return the signature header of a body, with the faults in `how`."""
         secrets = ["whsec_wrong"] if how.get("wrong_secret") else self.secrets
         at = int(time.time()) - how.get("age_seconds", 0)
         return signature(body, secrets, at)

@@ -1,4 +1,4 @@
-"""Disputes: the bank takes a charge back, and sometimes returns it."""
+"""Disputes: the bank withdraws a charge, and reinstates it if the shop wins."""
 
 from . import charges
 from .errors import Refused
@@ -18,7 +18,10 @@ def open_dispute(
     reason: str = "fraudulent",
     inquiry: bool = False,
 ) -> Obj:
-    """Against a charge, or a payment intent's. An inquiry takes no money yet."""
+    """Dispute a charge, by its id or its payment intent's.
+
+    An inquiry withdraws no money.
+    """
     found = state.objects.get(name, {})
     if found.get("object") == "payment_intent":
         name = found["latest_charge"]
@@ -81,7 +84,7 @@ def _must_be_open(dispute: Obj) -> None:
 
 
 def close(state: State, dispute: Obj, *, won: bool) -> Obj:
-    """The bank's decision. A won inquiry is closed, a lost one a chargeback."""
+    """Decide a dispute. A won inquiry is closed; a lost one becomes a chargeback."""
     _must_be_open(dispute)
     inquiry = dispute["status"].startswith("warning")
     if inquiry and not won:

@@ -1,10 +1,10 @@
-"""How Stripe says no."""
+"""Stripe's error responses."""
 
 from typing import Any
 
 
 class Refused(Exception):
-    """One of Stripe's error answers.
+    """One of Stripe's error responses.
 
     `facts` are further members of the error object (decline_code, payment_intent).
     """
@@ -30,14 +30,14 @@ class Refused(Exception):
 
 
 def missing(kind: str, name: str, *, param: str, status: int = 404) -> Refused:
-    """404 where the address names it, 400 where a parameter does."""
+    """Return the error of an unknown id: 404 in a path, 400 in a parameter."""
     return Refused(
         f"No such {kind}: '{name}'", status=status, code="resource_missing", param=param
     )
 
 
 def required(params: dict[str, Any], name: str) -> Any:
-    """The parameter, where the document does not say that it must be there."""
+    """Return a parameter that Stripe requires, though its document does not say so."""
     if name not in params:
         raise Refused(
             f"Missing required param: {name}.", code="parameter_missing", param=name
@@ -46,6 +46,7 @@ def required(params: dict[str, Any], name: str) -> Any:
 
 
 def declined(code: str, decline_code: str, message: str, **facts: Any) -> Refused:
+    """Return the 402 of a declined card."""
     return Refused(
         message,
         status=402,

@@ -1,4 +1,4 @@
-"""What happened, as Stripe tells it."""
+"""Events: written with a copy of their object, and scheduled for delivery."""
 
 import copy
 import time
@@ -9,7 +9,7 @@ from .state import Obj, State
 
 
 def emit(state: State, kind: str, obj: Obj, before: Obj | None = None) -> Obj:
-    """Write an event with the object as it is now, and put it up for delivery."""
+    """Write an event with a copy of the object, and schedule its delivery."""
     data: Obj = {"object": copy.deepcopy(obj)}
     if before:
         data["previous_attributes"] = before
@@ -26,7 +26,7 @@ def emit(state: State, kind: str, obj: Obj, before: Obj | None = None) -> Obj:
 
 
 def changed(state: State, kind: str, obj: Obj, **changes: Any) -> Obj:
-    """Change an object, and tell what it was where that made a difference."""
+    """Change an object, and emit an event with the previous values, if any differ."""
     before = state.change(obj, **changes)
     if before:
         emit(state, kind, obj, before)
@@ -34,7 +34,7 @@ def changed(state: State, kind: str, obj: Obj, **changes: Any) -> Obj:
 
 
 def schedule(state: State, event: Obj, how: Obj | None = None) -> Obj:
-    """Put an event up for delivery: as `how` says, else as the next fault says."""
+    """Schedule a delivery of an event, with the faults in `how`, or the next fault."""
     delivery = {
         "event": event["id"],
         "type": event["type"],

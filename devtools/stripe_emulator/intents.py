@@ -1,4 +1,4 @@
-"""Payment intents, as the API makes and changes them."""
+"""Payment intents: the operations of the API."""
 
 from typing import Any
 
@@ -59,6 +59,7 @@ def create(state: State, params: Obj) -> Obj:
 
 
 def new(state: State, **fields: Any) -> Obj:
+    """Create an intent without checks, and emit its event."""
     intent = state.add(
         "payment_intent",
         amount_received=0,
@@ -77,7 +78,7 @@ def new(state: State, **fields: Any) -> Obj:
 
 
 def _usable(state: State, customer: str | None, name: str) -> None:
-    """One that belongs to a customer can be used for that customer only."""
+    """Refuse a payment method that belongs to another customer."""
     if name in customers.TOKENS:
         return
     owner = state.get("payment_method", name, param="payment_method")["customer"]
@@ -117,8 +118,8 @@ def confirm(state: State, name: str, params: Obj) -> Obj:
 
 def _confirmed(state: State, intent: Obj, params: Obj) -> Obj:
     method = customers.method(state, params["payment_method"])
-    away = params.get("off_session") not in (None, False, "false")
-    refused = charges.pay(state, intent, method, away=away)
+    off_session = params.get("off_session") not in (None, False, "false")
+    refused = charges.pay(state, intent, method, off_session=off_session)
     if refused:
         raise refused
     if intent["status"] == "requires_action" and params.get("error_on_requires_action"):

@@ -1,4 +1,4 @@
-"""Invoices of subscriptions: made, finalised, charged."""
+"""Invoices of subscriptions: drafts, finalisation and payment."""
 
 import copy
 
@@ -58,7 +58,7 @@ def line(
 
 
 def create(state: State, subscription: Obj, reason: str, lines: list[Obj]) -> Obj:
-    """A draft, with a total that may be negative: that is kept for the next invoice."""
+    """Create a draft. A negative total is credited to the customer's balance."""
     customer = state.objects[subscription["customer"]]
     total = sum(row["amount"] for row in lines)
     balance = customer["balance"]
@@ -164,7 +164,7 @@ def intent_of(state: State, invoice: Obj) -> Obj:
 def pay(
     state: State, invoice: Obj, method: Obj | None, *, present: bool
 ) -> Refused | None:
-    """Charge it. What comes back is why that failed; the invoice then stays open."""
+    """Charge an invoice. Returns the refusal, after which the invoice stays open."""
     if not invoice["amount_due"]:
         _paid(state, invoice)
         return None
@@ -177,7 +177,7 @@ def pay(
             code="resource_missing",
         )
     else:
-        refused = charges.pay(state, intent, method, away=not present)
+        refused = charges.pay(state, intent, method, off_session=not present)
     if intent["status"] == "succeeded":
         _paid(state, invoice)
     elif intent["status"] != "processing":
@@ -216,7 +216,7 @@ def _paid(state: State, invoice: Obj) -> None:
 
 
 def settle(state: State, invoice: Obj, *, paid: bool) -> None:
-    """A bank debit that was under way arrives, or comes back."""
+    """Let the bank debit of an invoice succeed (`paid`), or fail."""
     charges.settle(state, intent_of(state, invoice), paid=paid)
     if paid:
         _paid(state, invoice)

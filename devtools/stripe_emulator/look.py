@@ -1,4 +1,4 @@
-"""HTML of the hosted pages. No scripts: what is shown is what the server knows."""
+"""HTML of the hosted pages, without scripts."""
 
 import datetime as dt
 from html import escape
@@ -222,7 +222,7 @@ def _subscription(state: State, subscription: Obj) -> str:
 
 
 def confirmation(state: State, session: Obj) -> str:
-    """What the person is asked to confirm: from which price to which."""
+    """Return the page that confirms a change from one Price to another."""
     wish = session["flow"]["subscription_update_confirm"]
     item = state.objects[wish["subscription"]]["items"]["data"][0]
     before, after = item["price"], state.objects[wish["items"][0]["price"]]

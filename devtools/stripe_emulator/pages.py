@@ -11,6 +11,8 @@ from .state import Obj, State
 
 @dataclass
 class Page:
+    """A response: HTML, or a redirect to `location`."""
+
     html: str = ""
     status: int = 200
     location: str = ""
@@ -117,7 +119,7 @@ def _pay(state: State, session: Obj, form: Obj) -> Refused | None:
 
 
 def _flow(state: State, session: Obj, method: str, form: Obj) -> Page:
-    """One change to be confirmed, and nothing else."""
+    """Show or confirm the one change that the portal session was opened for."""
     if session["flow"] is None:
         raise Refused("There is no such page.", status=404)
     if state.note(session).get("done"):

@@ -30,7 +30,7 @@ def create(state: State, params: Obj) -> Obj:
 
 def _flow(state: State, customer: Obj, given: Obj) -> Obj:
     if given["type"] != CONFIRM:
-        raise Refused(f"The emulator speaks the flow {CONFIRM}.", param="flow_data")
+        raise Refused(f"The emulator supports the flow {CONFIRM}.", param="flow_data")
     wish = given.get(CONFIRM)
     if wish is None:
         raise Refused(
@@ -70,7 +70,7 @@ def _flow(state: State, customer: Obj, given: Obj) -> Obj:
 
 
 def _check(state: State, customer: Obj, wish: Obj) -> None:
-    """What Stripe's portal does not offer to confirm."""
+    """Refuse a change that Stripe's portal does not offer to confirm."""
     where = f"flow_data[{CONFIRM}]"
     found = state.get(
         "subscription", wish["subscription"], param=f"{where}[subscription]"
@@ -107,7 +107,7 @@ def _check(state: State, customer: Obj, wish: Obj) -> None:
 
 
 def confirm(state: State, session: Obj) -> str:
-    """Make the change that the flow is about; where the person goes then."""
+    """Make the flow's change, and return the URL to redirect to."""
     flow = session["flow"]
     wish = flow[CONFIRM]
     [item] = wish["items"]
@@ -127,6 +127,7 @@ def confirm(state: State, session: Obj) -> str:
 
 
 def by_secret(state: State, secret: str) -> Obj:
+    """Return the portal session of a link. Raises `Refused` after an hour."""
     for session in state.each("billing_portal.session"):
         if state.note(session)["secret"] == secret:
             if session["created"] < state.now() - HOUR:

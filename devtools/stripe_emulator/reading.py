@@ -1,4 +1,4 @@
-"""Answering with objects: lists, pages, and what is expanded."""
+"""Responses with objects: lists, pagination and expansion."""
 
 import copy
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from .errors import Refused, missing
 from .state import Obj, State
 
-# How much of a list stands inside another object. The rest has pages of its own.
+# How many objects of an embedded list are included. The list's own URL has the rest.
 EMBEDDED = 10
-# Members that are there only for those who ask.
+# Members that exist only if a request expands them.
 COMPUTED = {
     ("checkout.session", "line_items"),
     ("charge", "refunds"),
@@ -22,7 +22,7 @@ def listed(data: list[Obj], url: str, has_more: bool = False) -> Obj:
 
 
 def page(state: State, rows: list[Obj], params: Obj, url: str) -> Obj:
-    """One page of rows that are in the order of the answer, newest first."""
+    """Return one page of `rows`, which are sorted newest first."""
     rows = [row for row in rows if _in_range(row, params.get("created"))]
     limit = params.get("limit", 10)
     if not 1 <= limit <= 100:
@@ -63,7 +63,7 @@ def _in_range(row: Obj, wanted: Any) -> bool:
 
 
 def answer(state: State, obj: Obj, params: Obj) -> Obj:
-    """A copy to send, with what `expand` names put in the place of its id."""
+    """Return a copy to send, in which `expand` replaces ids by their objects."""
     made = copy.deepcopy(obj)
     for path in params.get("expand") or []:
         parts = path.split(".")
@@ -82,7 +82,7 @@ def answer(state: State, obj: Obj, params: Obj) -> Obj:
 
 
 def first_pages(made: Obj) -> Obj:
-    """Cut the lists inside an answer to their first page, in place."""
+    """Cut embedded lists to their first page, in place."""
     for value in made.values():
         _cut(value)
     return made

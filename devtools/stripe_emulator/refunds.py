@@ -101,7 +101,7 @@ def update(state: State, name: str, params: Obj) -> Obj:
 
 
 def fail(state: State, refund: Obj) -> None:
-    """The customer's bank sends it back: the money is the merchant's again."""
+    """Fail a refund that the customer's bank returns. The money is the shop's again."""
     if refund["status"] != "succeeded":
         raise Refused(f"This refund is {refund['status']}.")
     row = charges.balance_row(state, refund, refund["amount"], "refund_failure")

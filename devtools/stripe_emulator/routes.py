@@ -1,4 +1,4 @@
-"""Which address does what: Stripe's paths, as its document writes them."""
+"""Stripe's paths, in the spelling of its document, and the function of each."""
 
 import re
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def one(kind: str) -> Action:
 
 
 def listing(kind: str, *filters: str, **by_default: Any) -> Action:
-    """All of a kind that equal what the request names."""
+    """Return an action that lists a kind of object, filtered by equal members."""
 
     def action(state: State, _names: list[str], params: Obj) -> Obj:
         equal = {name: params[name] for name in filters if name in params}
@@ -284,7 +284,7 @@ PATTERNS = [
 
 
 def find(method: str, address: str) -> tuple[str, list[str]]:
-    """The document's path for an address, and the names in it."""
+    """Return the document's path of a request's path, and the ids in it."""
     for verb, pattern, path in PATTERNS:
         if verb == method and (match := pattern.match(address)):
             return path, list(match.groups())

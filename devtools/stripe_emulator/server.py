@@ -18,6 +18,8 @@ NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Server(ThreadingHTTPServer):
+    """The HTTP server on 127.0.0.1, with a clock that lets time pass."""
+
     daemon_threads = True
     request_queue_size = 64
 
@@ -30,7 +32,7 @@ class Server(ThreadingHTTPServer):
         threading.Thread(target=self._clock, daemon=True).start()
 
     def _clock(self) -> None:
-        """Sessions expire and periods end without being asked."""
+        """Expire sessions and end periods once a second."""
         while not self.ended.wait(1.0):
             with self.state.lock:
                 events = len(self.state.deliveries)
@@ -56,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer("delete")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Only what went wrong is worth a line; the control page lists the rest."""
+        """Print nothing: the control page lists the requests."""
 
     def _answer(self, method: str) -> None:
         parts = urlsplit(self.path)
@@ -92,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(length)).decode(errors="replace")
 
     def _guard(self, method: str) -> None:
-        """Other sites must not press our buttons, nor read us by another name."""
+        """Refuse another Host (DNS rebinding), and forms of other origins (CSRF)."""
         host = self.headers.get("Host", "").rsplit(":", 1)[0]
         if host not in NAMES:
             raise Refused("The emulator answers to localhost only.", status=421)

@@ -1,4 +1,4 @@
-"""Every object, by id, and the file they survive in."""
+"""The emulator's state: all objects by id, and the file that keeps them."""
 
 import copy
 import json
@@ -43,7 +43,7 @@ def new_id(prefix: str, length: int = 24) -> str:
 
 
 class State:
-    """Whoever reads or writes it holds `lock`."""
+    """All objects, deliveries and faults. Hold `lock` to read or write them."""
 
     def __init__(self, *, base_url: str, file: Path | None = None) -> None:
         self.lock = threading.RLock()
@@ -56,7 +56,7 @@ class State:
 
     def clear(self) -> None:
         self.objects: dict[str, Obj] = {}
-        # What Stripe knows of an object and does not show.
+        # What Stripe knows about an object without showing it in the API.
         self.notes: dict[str, Obj] = {}
         self.answers: dict[str, Obj] = {}
         self.deliveries: list[Obj] = []
@@ -78,13 +78,13 @@ class State:
         draft.replace(self.file)
 
     def now(self) -> int:
-        """Stripe's time: the machine's, plus what the control API has moved it by."""
+        """Return Stripe's time: this machine's, plus the control API's offset."""
         return int(time.time()) + self.clock_offset
 
     # --- objects ----------------------------------------------------------------
 
     def make(self, kind: str, *, id: str | None = None, **fields: Any) -> Obj:  # noqa: A002
-        """A new object, complete by Stripe's document except for what is given here."""
+        """Return a new object with all members that Stripe's document requires."""
         made = skeleton(kind)
         made["id"] = id or new_id(PREFIXES[kind])
         made["object"] = kind
@@ -102,7 +102,7 @@ class State:
         return made
 
     def get(self, kind: str, name: Any, *, param: str | None = None) -> Obj:
-        """The object, or Stripe's refusal: 400 where `param` named it, else 404."""
+        """Return an object. Raises Stripe's 404, or 400 if `param` named the id."""
         found = self.objects.get(name)
         if found is None or found["object"] != kind:
             status = 400 if param else 404
@@ -113,19 +113,19 @@ class State:
         return self.notes.setdefault(obj["id"], {})
 
     def each(self, kind: str, **equal: Any) -> Iterator[Obj]:
-        """Newest first."""
+        """Yield the objects of a kind with equal members, newest first."""
         for obj in reversed(list(self.objects.values())):
             if obj["object"] == kind and all(obj.get(k) == v for k, v in equal.items()):
                 yield obj
 
     def forget_since(self, before: set[str]) -> None:
-        """Undo what a request made before it was refused."""
+        """Remove the objects that a refused request has created."""
         for name in set(self.objects) - before:
             del self.objects[name]
         self.deliveries = [d for d in self.deliveries if d["event"] in self.objects]
 
     def change(self, obj: Obj, **changes: Any) -> Obj:
-        """Change members; the answer holds what they were, for an event to tell."""
+        """Change members, and return the previous values of those that differ."""
         before = {
             name: copy.deepcopy(obj.get(name))
             for name, value in changes.items()
@@ -136,7 +136,7 @@ class State:
 
 
 def merge_metadata(obj: Obj, given: Any) -> Obj:
-    """Stripe merges: an empty value removes a key, an empty text all of them."""
+    """Merge metadata as Stripe does: "" as a value removes its key, "" alone all."""
     if given == "":
         return {}
     merged = {**obj.get("metadata", {}), **(given or {})}

@@ -1,4 +1,4 @@
-"""Subscriptions, as the API makes and changes them."""
+"""Subscriptions: the operations of the API."""
 
 import copy
 from typing import Any
@@ -14,7 +14,7 @@ MOST_ITEMS = 20
 
 def create(state: State, params: Obj) -> Obj:
     customer = customers.live(state, required(params, "customer"), param="customer")
-    _spoken(params)
+    _refuse_unsupported(params)
     if (
         params.get("collection_method", "charge_automatically")
         != "charge_automatically"
@@ -60,11 +60,11 @@ def create(state: State, params: Obj) -> Obj:
     return subscription
 
 
-def _spoken(params: Obj) -> None:
+def _refuse_unsupported(params: Obj) -> None:
     behaviour = params.get("payment_behavior", "allow_incomplete")
     if behaviour not in ("allow_incomplete", "error_if_incomplete"):
         raise Refused(
-            "The emulator speaks allow_incomplete and error_if_incomplete.",
+            "The emulator supports allow_incomplete and error_if_incomplete.",
             param="payment_behavior",
         )
 
@@ -97,7 +97,7 @@ def update(state: State, name: str, params: Obj) -> Obj:
             "A canceled subscription can only update its cancellation_details and "
             "metadata.",
         )
-    _spoken(params)
+    _refuse_unsupported(params)
     before = copy.deepcopy(subscription)
     if own := params.get("default_payment_method"):
         customers.of_customer(
@@ -140,7 +140,7 @@ def _at_period_end(state: State, subscription: Obj, params: Obj) -> Obj:
 
 
 def _change_items(state: State, subscription: Obj, params: Obj) -> Refused | None:
-    """One item's price or quantity. The difference is charged as proration says."""
+    """Change one item's price or quantity, and prorate the difference."""
     data = subscription["items"]["data"]
     given = params["items"]
     if len(given) != 1 or len(data) != 1 or given[0].get("deleted"):
@@ -207,7 +207,7 @@ def _rhythm(price: Obj) -> tuple[str, int]:
 def _prorations(
     state: State, subscription: Obj, old: Obj, item: Obj, new_cycle: bool
 ) -> list[Obj]:
-    """What is unused of the old price, and what is left to use of the new."""
+    """Return lines for the unused time of the old price, and the rest of the new."""
     now = state.now()
     begin, end = old["current_period_start"], old["current_period_end"]
     share = max(0, end - max(now, begin)) / (end - begin)

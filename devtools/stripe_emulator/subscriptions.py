@@ -1,4 +1,4 @@
-"""Subscriptions: begun, renewed, changed, past due, ended."""
+"""Subscriptions: their life from the first invoice to the end."""
 
 import copy
 import datetime as dt
@@ -13,7 +13,7 @@ DAYS = {"day": 1, "week": 7}
 
 
 def period_end(start: int, recurring: Obj) -> int:
-    """A month later is the same day of the month, or its last."""
+    """Return the end of a period: after a month the same day, or the month's last."""
     count: int = recurring["interval_count"]
     interval = recurring["interval"]
     if interval in DAYS:
@@ -38,7 +38,10 @@ def start(
     present: bool,
     cancel_at_period_end: bool = False,
 ) -> Obj:
-    """Make it, and charge its first invoice. A refused charge leaves it incomplete."""
+    """Create a subscription and charge its first invoice.
+
+    A declined charge leaves the subscription incomplete.
+    """
     now = state.now()
     subscription = state.make(
         "subscription",
@@ -86,7 +89,7 @@ def _item(state: State, subscription: Obj, price: Obj, quantity: int, at: int) -
 
 
 def cycle(state: State, subscription: Obj) -> list[Obj]:
-    """Lines for the period that the items are in."""
+    """Return the invoice lines of the items' current period."""
     lines = []
     for item in subscription["items"]["data"]:
         price = item["price"]
@@ -113,7 +116,7 @@ def method_of(state: State, subscription: Obj) -> Obj | None:
 
 
 def renew(state: State, subscription: Obj) -> Obj:
-    """The next period begins, as if its time had come, and is charged."""
+    """Begin the next period now, and charge it."""
     if subscription["status"] not in ("active", "past_due", "trialing"):
         raise Refused(
             f"A subscription that is {subscription['status']} has no renewal."
@@ -141,7 +144,7 @@ def renew(state: State, subscription: Obj) -> Obj:
 def charge_invoice(
     state: State, invoice: Obj, method: Obj | None = None, *, present: bool = False
 ) -> Refused | None:
-    """Try an open invoice, and bring its subscription's status in line."""
+    """Charge an open invoice, and update its subscription's status."""
     parent = invoice["parent"]["subscription_details"]
     subscription = state.objects[parent["subscription"]]
     method = method or method_of(state, subscription)
@@ -166,14 +169,14 @@ def _is_refused(state: State, invoice: Obj) -> bool:
 
 
 def settle(state: State, invoice: Obj, *, paid: bool) -> None:
-    """The bank debit for an invoice arrives, or comes back."""
+    """Let the bank debit of an invoice succeed (`paid`), or fail."""
     invoices.settle(state, invoice, paid=paid)
     parent = invoice["parent"]["subscription_details"]
     _follow(state, state.objects[parent["subscription"]], invoice)
 
 
 def end(state: State, subscription: Obj, params: Obj | None = None) -> Obj:
-    """Over, now. Nothing is paid back."""
+    """End a subscription now, without a refund."""
     if subscription["status"] in ENDED:
         raise Refused(
             f"No such subscription: '{subscription['id']}'",
@@ -203,6 +206,7 @@ def end(state: State, subscription: Obj, params: Obj | None = None) -> Obj:
 
 
 def renew_due(state: State) -> None:
+    """Renew the subscriptions of which the period has ended."""
     for subscription in list(state.each("subscription")):
         if subscription["status"] not in ("active", "past_due"):
             continue

@@ -55,16 +55,18 @@ def test_a_key_of_ones_own_keeps_the_emulator_away(
 ) -> None:
     for name in ("STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
-    ours = chosen.settled({"SECRET_KEY": "x"}, 8000)
+    ours = chosen.with_emulator({"SECRET_KEY": "x"}, 8000)
     assert ours["STRIPE_API_BASE"] == "http://localhost:12000"
-    assert chosen.settled(ours, 9000)["STRIPE_API_BASE"] == "http://localhost:13000"
+    assert (
+        chosen.with_emulator(ours, 9000)["STRIPE_API_BASE"] == "http://localhost:13000"
+    )
     by_hand = {**ours, "STRIPE_SECRET_KEY": "sk_test_real"}
-    assert chosen.settled(by_hand, 8000) == {
+    assert chosen.with_emulator(by_hand, 8000) == {
         "SECRET_KEY": "x",
         "STRIPE_SECRET_KEY": "sk_test_real",
     }
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_real")
-    assert chosen.settled(ours, 8000) == {"SECRET_KEY": "x"}
+    assert chosen.with_emulator(ours, 8000) == {"SECRET_KEY": "x"}
     assert chosen.environment(ours) == {}
 
 
@@ -78,7 +80,9 @@ class TestSecretsOfTheDevelopersOwn:
             monkeypatch.delenv(f"{name}_FILE", raising=False)
 
     def secrets(self, known: dict[str, str]) -> str:
-        return chosen.environment(chosen.settled(known, 8000))["STRIPE_WEBHOOK_SECRET"]
+        return chosen.environment(chosen.with_emulator(known, 8000))[
+            "STRIPE_WEBHOOK_SECRET"
+        ]
 
     def test_none(self) -> None:
         assert self.secrets({}) == "whsec_emulator"
@@ -91,14 +95,14 @@ class TestSecretsOfTheDevelopersOwn:
         (tmp_path / "secret").write_text("whsec_mine\n")
         monkeypatch.setenv("STRIPE_WEBHOOK_SECRET_FILE", str(tmp_path / "secret"))
         assert self.secrets({}) == "whsec_mine,whsec_emulator"
-        told = chosen.environment(chosen.settled({}, 8000))
+        told = chosen.environment(chosen.with_emulator({}, 8000))
         assert told["STRIPE_WEBHOOK_SECRET_FILE"] == ""
 
     def test_in_var_env_it_stays_there(self) -> None:
-        once = chosen.settled({"STRIPE_WEBHOOK_SECRET": "whsec_mine"}, 8000)
-        again = chosen.settled(once, 8000)
+        once = chosen.with_emulator({"STRIPE_WEBHOOK_SECRET": "whsec_mine"}, 8000)
+        again = chosen.with_emulator(once, 8000)
         assert again["STRIPE_WEBHOOK_SECRET"] == "whsec_mine,whsec_emulator"
-        real = chosen.settled({**again, "STRIPE_SECRET_KEY": "sk_test_1"}, 8000)
+        real = chosen.with_emulator({**again, "STRIPE_SECRET_KEY": "sk_test_1"}, 8000)
         assert real["STRIPE_WEBHOOK_SECRET"] == "whsec_mine"
 
     def test_a_key_without_it_is_refused_in_words(

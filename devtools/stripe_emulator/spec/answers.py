@@ -1,4 +1,4 @@
-"""Holding what the emulator says against Stripe's document."""
+"""Validates the emulator's responses by Stripe's document."""
 
 from functools import cache
 from typing import Any
@@ -9,9 +9,9 @@ from .document import Schema, document
 
 
 def problems(name: str, answer: Any) -> list[str]:
-    """Why this is not such an object of Stripe's; [] when it is one.
+    """Return why `answer` is no object of this kind, or [].
 
-    Stricter than the document: a member it does not name is a problem too.
+    Stricter than the document: members that the document does not name are problems.
     """
     return _said(_validator(f"#/components/schemas/{name}"), answer)
 
@@ -47,7 +47,7 @@ def _everything() -> dict[str, Any]:
 
 
 def _strict(schema: Any) -> Any:
-    """OpenAPI 3.0 in JSON Schema's words; nothing beyond what is named."""
+    """Translate OpenAPI 3.0 to JSON Schema, without additional properties."""
     if isinstance(schema, list):
         return [_strict(item) for item in schema]
     if not isinstance(schema, dict):

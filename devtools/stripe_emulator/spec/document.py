@@ -1,4 +1,4 @@
-"""Stripe's published document: what its objects look like."""
+"""Stripe's published document: the schemas of its objects."""
 
 import json
 from functools import cache
@@ -17,7 +17,7 @@ def document() -> dict[str, Any]:
 
 
 def version() -> str:
-    """The API version the document describes, and events are in."""
+    """Return the API version of the document, which events have too."""
     return str(document()["version"])
 
 
@@ -28,8 +28,7 @@ def resolved(schema: Schema) -> Schema:
 
 
 def skeleton(name: str) -> dict[str, Any]:
-    """The least an object of this kind can be: what is required, and null for the rest
-    that may be null."""
+    """Return the smallest valid object of a kind: required members, and nulls."""
     made: dict[str, Any] = _least({"$ref": PREFIX + name})
     return made
 

@@ -1,10 +1,10 @@
-"""Cut Stripe's published OpenAPI document down to what the emulator speaks.
+"""Cut Stripe's published OpenAPI document down to the part that the emulator supports.
 
     python -m devtools.stripe_emulator.spec.prune spec3.json
 
-Where spec3.json comes from is said in LICENSE beside this file. What is left out of a
-request is still listed by name (`x-left-out`), so that a parameter Stripe knows and the
-emulator does not is told apart from a misspelt one.
+LICENSE beside this file names the source of spec3.json. The parameters that are left
+out stay listed by name (`x-left-out`). So the emulator can tell a parameter that it
+does not support from a misspelt one.
 """
 
 import json
@@ -32,7 +32,7 @@ DROPPED = {
     "explode",
 }
 PREFIX = "#/components/schemas/"
-# Objects that may stand in the place of their id.
+# Objects that a request may expand in place of their id.
 RESOURCES = {
     "balance_transaction",
     "billing_portal.session",
@@ -55,8 +55,8 @@ RESOURCES = {
     "subscription_item",
 }
 OTHERS = {"error"}
-# Kinds of payment. Of Stripe's sixty these two are emulated: one that answers at once
-# and one that answers days later.
+# The two kinds of payment, of Stripe's sixty, that are emulated: one that settles at
+# once, and one that settles days later.
 KINDS = {"card", "sepa_debit"}
 OPERATIONS = {
     "/v1/balance_transactions": "get",
@@ -100,8 +100,8 @@ OPERATIONS = {
     "/v1/subscriptions/{subscription_exposed_id}": "get post delete",
 }
 EVERYWHERE = {"expand", "metadata"}
-# What each request may say here; everything for the ones that are not named.
-SPOKEN: dict[str, str] = {
+# The supported parameters of a request; all of them for a request that is not listed.
+SUPPORTED: dict[str, str] = {
     "/v1/billing_portal/sessions": "customer flow_data return_url locale",
     "/v1/charges/{charge}": "description receipt_email",
     "/v1/checkout/sessions": (
@@ -143,7 +143,7 @@ SPOKEN: dict[str, str] = {
         "invoice_now items off_session payment_behavior proration_behavior prorate"
     ),
 }
-SPOKEN_INSIDE = {
+SUPPORTED_INSIDE = {
     "automatic_payment_methods": "allow_redirects enabled",
     "automatic_tax": "enabled",
     "cancellation_details": "comment feedback",
@@ -164,7 +164,7 @@ SPOKEN_INSIDE = {
 
 
 def plain(node: Any) -> Any:
-    """Without prose, and with references only to what is kept."""
+    """Return a schema without prose, and without references to dropped schemas."""
     if isinstance(node, list):
         return [plain(item) for item in node]
     if not isinstance(node, dict):
@@ -183,7 +183,7 @@ def plain(node: Any) -> Any:
             for name, schema in node["properties"].items()
             if schema is not None and _is_wanted(schema)
         }
-        # A property may be called like a word of the schema language.
+        # A property may have the name of a JSON Schema keyword.
         rest = {key: value for key, value in node.items() if key != "properties"}
         return {**plain(rest), "properties": node["properties"]}
     return {key: plain(value) for key, value in node.items() if key not in DROPPED}
@@ -200,7 +200,7 @@ def _is_foreign_resource(ref: str | None) -> bool:
 
 
 def _is_wanted(schema: dict[str, Any]) -> bool:
-    """Not what only says how one of the sixty kinds of payment was made."""
+    """Whether a property is kept: not the details of kinds that are not emulated."""
     refs = [schema.get("$ref", "")]
     refs += [option.get("$ref", "") for option in schema.get("anyOf", [])]
     for ref in refs:
@@ -238,18 +238,18 @@ def closure(roots: set[str]) -> dict[str, Any]:
     return kept
 
 
-def spoken(schema: Any, wanted: str | None) -> Any:
-    """The part of a request's schema that is emulated, and the names of the rest."""
+def supported(schema: Any, wanted: str | None) -> Any:
+    """Return the supported part of a request's schema, and the names of the rest."""
     if "anyOf" in schema:
-        return {**schema, "anyOf": [spoken(s, wanted) for s in schema["anyOf"]]}
+        return {**schema, "anyOf": [supported(s, wanted) for s in schema["anyOf"]]}
     if "items" in schema:
-        return {**schema, "items": spoken(schema["items"], wanted)}
+        return {**schema, "items": supported(schema["items"], wanted)}
     properties = schema.get("properties")
     if not properties:
         return schema
     names = set(properties) if wanted is None else EVERYWHERE | set(wanted.split())
     kept = {
-        name: spoken(value, SPOKEN_INSIDE.get(name))
+        name: supported(value, SUPPORTED_INSIDE.get(name))
         for name, value in properties.items()
         if name in names
     }
@@ -271,7 +271,7 @@ def operation(path: str, method: str, source: dict[str, Any]) -> dict[str, Any]:
             "additionalProperties": False,
         }
     else:
-        form = spoken(form, SPOKEN.get(path))
+        form = supported(form, SUPPORTED.get(path))
     return {"request": plain(form), "response": plain(answer)}
 
 
@@ -292,7 +292,7 @@ def prune(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(pruned: dict[str, Any], path: Path) -> None:
-    """One path or schema a line: small, and a change of it can be read."""
+    """Write one path or schema per line, so that a diff is readable."""
     lines = [f'{{"version": {json.dumps(pruned["version"])}']
     for part in ("paths", "schemas"):
         rows = [

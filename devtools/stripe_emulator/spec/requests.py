@@ -1,4 +1,4 @@
-"""Reading a request as Stripe does: bracketed fields, held against the document."""
+"""Parses requests as Stripe does: bracketed fields, typed by the document."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ def operation(path: str, method: str) -> dict[str, Any]:
 
 
 def read(path: str, method: str, encoded: str) -> Params:
-    """The parameters of a request, typed; Refused where Stripe would refuse them."""
+    """Return the typed parameters of a request. Raises `Refused` as Stripe would."""
     raw = unfold(encoded)
     schema = operation(path, method)["request"]
     return {} if not schema and not raw else _object(raw, schema, "")
@@ -64,8 +64,8 @@ def _object(raw: Any, schema: Schema, where: str) -> Params:
             found[name] = typed(value, known[name], inner)
         elif name in schema.get("x-left-out", []):
             raise Refused(
-                f"The emulator does not speak the parameter {inner}; Stripe does."
-                " devtools/stripe_emulator/spec/prune.py lists the ones it speaks.",
+                f"The emulator does not support the parameter {inner}; Stripe does."
+                " devtools/stripe_emulator/spec/prune.py lists the supported ones.",
                 code="parameter_not_emulated",
                 param=inner,
             )
@@ -89,7 +89,7 @@ def _object(raw: Any, schema: Schema, where: str) -> Params:
 
 
 def typed(raw: Any, schema: Schema, where: str) -> Any:
-    """The value that Stripe would understand by this text."""
+    """Convert a text to the type that the schema names."""
     if "anyOf" in schema:
         return _one_of(raw, schema["anyOf"], where)
     kind = schema.get("type")
@@ -139,7 +139,7 @@ def _scalar(raw: str, schema: Schema, where: str) -> Any:
 
 
 def _one_of(raw: Any, options: list[Schema], where: str) -> Any:
-    """The first that fits; else what the one of the same shape says."""
+    """Convert by the first schema that fits. Raises the error of the closest one."""
     said: list[tuple[bool, Refused]] = []
     for option in options:
         shape = option.get("type") == "object" or "properties" in option
