@@ -1,4 +1,4 @@
-"""The Stripe emulator in its own process, and its client for tests."""
+"""The Stripe emulator in its own process, and a client for tests."""
 
 import json
 import urllib.request
@@ -16,7 +16,7 @@ WEBHOOK_SECRET = "whsec_emulator"
 
 
 class Emulator:
-    """The emulator. `client` is Stripe's SDK, `control` its own control API."""
+    """`client` is Stripe's SDK; `control` calls the emulator's control API."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -25,51 +25,51 @@ class Emulator:
         )
 
     def control(self, path: str, /, **given: Any) -> Any:
-        """POST to /_emulator/PATH. docs/stripe.md lists the paths."""
-        return self._ask("POST", f"/_emulator/{path}", given)
+        """POST /_emulator/PATH. docs/stripe.md lists the paths."""
+        return self.call("POST", f"/_emulator/{path}", given)
 
     def look(self, path: str) -> Any:
-        """GET /_emulator/PATH and return the JSON."""
-        return self._ask("GET", f"/_emulator/{path}")
+        """GET /_emulator/PATH."""
+        return self.call("GET", f"/_emulator/{path}")
 
-    def _ask(self, method: str, path: str, given: Any = None) -> Any:
+    def call(self, method: str, path: str, given: Any = None) -> Any:
         body = None if given is None else json.dumps(given).encode()
         request = urllib.request.Request(self.url + path, body, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
     def pay(self, session_id: str, **how: Any) -> Any:
-        """Pay on the hosted page; `error` in the answer is the page's error."""
+        """Pay on the hosted page. The result's `error` is the page's message."""
         return self.control(f"checkout/{session_id}/pay", **how)
 
     def events(self, *types: str) -> list[Any]:
-        """Return the events, oldest first."""
+        """Return all events, or those of some types, oldest first."""
         params: Any = {"limit": 100, **({"types": list(types)} if types else {})}
         found = list(self.client.v1.events.list(params).auto_paging_iter())
         return found[::-1]
 
     def signed(self, event_id: str) -> tuple[str, dict[str, str]]:
-        """Return body and headers of an event's delivery, for the test to post."""
+        """Return the body and headers of a delivery, for the test to post."""
         made = self.look(f"events/{event_id}/signed")
         return made["body"], made["headers"]
 
     def deliver_to(self, url: str) -> None:
-        """Deliver further events to this URL; with "", deliver none."""
+        """Deliver events to this URL from now on, or nowhere if it is empty."""
         self.control("webhooks", url=url)
 
-    def settled(self) -> None:
-        """Wait until every due delivery has succeeded or failed for good."""
+    def wait_until_delivered(self) -> None:
+        """Wait until no delivery is due."""
         processes.until(lambda: self.look("deliveries")["quiet"])
 
     def requests(self, path: str = "/v1/") -> list[Any]:
-        """Return the requests to Stripe, oldest first."""
+        """Return the requests of the product to Stripe, oldest first."""
         asked = self.look("requests")["data"]
         return [one for one in asked if one["path"].startswith(path)]
 
 
 @contextmanager
 def emulator(folder: Path, *options: str, **environment: str) -> Iterator[Emulator]:
-    """Start an emulator that checks its answers against Stripe's OpenAPI document."""
+    """Run an emulator that validates each of its responses by Stripe's document."""
     port = processes.free_port()
     command = ("devtools.stripe_emulator", "--port", str(port), "--check", *options)
     more = {"STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET, **environment}

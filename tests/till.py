@@ -1,6 +1,6 @@
-"""Purchases at the Stripe emulator, and the delivery of its events.
+"""Purchases at the Stripe emulator, and the delivery of their events.
 
-The test posts the events, so it decides when, how often and in which order.
+The test posts the events itself, so it decides when, how often and in which order.
 """
 
 import json
@@ -24,18 +24,20 @@ WEBHOOK = "/api/credits/webhook/"
 
 
 class Till:
+    """Buys packs and plans for users, and posts Stripe's events to the webhook."""
+
     def __init__(self, stripe_: Emulator) -> None:
         self.stripe = stripe_
-        self.told: set[str] = {event.id for event in stripe_.events()}
+        self.seen: set[str] = {event.id for event in stripe_.events()}
 
     def buy(self, user: User, **how: Any) -> str:
-        """Buy a PACK_5 on Stripe's page; return the session's id."""
+        """Pay a PACK_5 on Stripe's page. Returns the session's id."""
         opened = packs.buy(account=user, sku="PACK_5").purchase.stripe_session_id
         assert self.stripe.pay(str(opened), **how)["error"] is None
         return str(opened)
 
     def subscribe(self, user: User, plan: str = "pro", **how: Any) -> str:
-        """Subscribe to a plan on Stripe's page; return the subscription's id."""
+        """Pay a plan on Stripe's page. Returns the subscription's id."""
         way = choosing.choose(account=user, slug=plan)
         assert self.stripe.pay(way.session_id, **how)["error"] is None
         return str(gateway.session(session_id=way.session_id).subscription)
@@ -43,7 +45,7 @@ class Till:
     def top_up(
         self, user: User, *, threshold: int = 8, ceiling_cents: int = 5000, **how: Any
     ) -> None:
-        """Enable automatic top-up with PACK_5 by a first payment on Stripe's page."""
+        """Set automatic top-up by PACK_5, and pay the first pack on Stripe's page."""
         way = topup_setup.set_up(
             account=user,
             sku="PACK_5",
@@ -59,7 +61,7 @@ class Till:
         assert topup_setup.save_cards() == 1
 
     def move(self, subscription: str, item: str, plan: str) -> None:
-        """Change the plan at once, as the customer portal does after confirmation."""
+        """Change the plan at once, as the portal does after the confirmation."""
         price = plan_prices.price_of(plan=Plan.objects.get(slug=plan))
         change: Any = {
             "items": [{"id": item, "price": price}],
@@ -70,27 +72,29 @@ class Till:
     def intent(self, session_id: str) -> str:
         return str(gateway.session(session_id=session_id).payment_intent)
 
-    def news(self, *types: str) -> list[Any]:
+    def new_events(self, *types: str) -> list[Any]:
         """Return the events since the last call, oldest first."""
-        fresh = [it for it in self.stripe.events() if it.id not in self.told]
+        fresh = [it for it in self.stripe.events() if it.id not in self.seen]
         wanted = [it for it in fresh if not types or it.type in types]
-        self.told |= {it.id for it in wanted}
+        self.seen |= {it.id for it in wanted}
         return wanted
 
-    def tell(self, events: list[Any], *, age: int = 0, secret: str = "") -> list[int]:
-        """Post events as Stripe does; return the statuses of the answers."""
+    def post_events(
+        self, events: list[Any], *, age: int = 0, secret: str = ""
+    ) -> list[int]:
+        """Post events as Stripe does. Returns the statuses of the responses."""
         return [
             post(json.dumps(it.to_dict(), default=str), age=age, secret=secret)
             for it in events
         ]
 
     def fault(self, path: str, **how: Any) -> None:
-        """Make Stripe's next answers at a path fail; see the emulator."""
-        self.stripe._ask("POST", "/_emulator/api/faults", {"path": path, **how})
+        """Let the emulator fail its next responses at a path."""
+        self.stripe.call("POST", "/_emulator/api/faults", {"path": path, **how})
 
     def catch_up(self) -> None:
-        """Deliver all new events and handle them."""
-        assert set(self.tell(self.news())) <= {200}
+        """Post all new events, and handle them."""
+        assert set(self.post_events(self.new_events())) <= {200}
         inbox.handle_due()
 
 

@@ -1,4 +1,4 @@
-"""Run automatic top-up as beat does, and read its results."""
+"""Helpers for tests of automatic top-up: run its task, and read its outcome."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ INTENTS = "/v1/payment_intents"
 
 
 def run() -> None:
-    """Run the tasks that beat runs."""
+    """Run the steps of the task `payments.top_up`."""
     topup_setup.save_cards()
     charging.begin_due()
     charging.charge_due()
@@ -25,8 +25,8 @@ def statuses() -> list[str]:
     return list(rows.values_list("status", flat=True))
 
 
-def soon() -> None:
-    """End the cool-down, the back-off and the wait of each attempt."""
+def make_due() -> None:
+    """End every cool-down and back-off, and make pending attempts due."""
     TopUpRule.objects.update(not_before=timezone.now())
     TopUpAttempt.objects.filter(status="pending").update(due_at=timezone.now())
 
@@ -37,7 +37,7 @@ def next_charge(till: Till, outcome: str, **how: Any) -> None:
 
 
 def charged(till: Till) -> int:
-    """Return the number of successful automatic charges at Stripe."""
+    """Count the automatic charges that succeeded at Stripe."""
     intents = till.stripe.client.v1.payment_intents.list({"limit": 100}).data
     return sum(
         it.status == "succeeded" and it.metadata["focus"] == "top_up"
@@ -46,6 +46,6 @@ def charged(till: Till) -> int:
     )
 
 
-def letters() -> list[str]:
+def mail_subjects() -> list[str]:
     found = Mail.objects.filter(subject__icontains="top").order_by("pk")
     return list(found.values_list("subject", flat=True))

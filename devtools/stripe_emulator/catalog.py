@@ -25,10 +25,8 @@ def create_product(state: State, params: Obj) -> Obj:
         attributes=[],
         **fields,
     )
-    for unknown in (
-        "type",
-        "attributes",
-    ):  # Stripe sends them, and its document does not name them
+    # Stripe sends these members, but its document does not describe them.
+    for unknown in ("type", "attributes"):
         product.pop(unknown)
     emit(state, "product.created", product)
     return product

@@ -40,4 +40,4 @@ def test_a_checkout_session_is_created_once_read_and_expired(settings: Any) -> N
     gateway.expire_session(session_id=made.id)
     assert gateway.session(session_id=made.id).status == "expired"
     with pytest.raises(gateway.Missing):
-        gateway.session(session_id="cs_test_nobody")
+        gateway.session(session_id="cs_test_unknown")

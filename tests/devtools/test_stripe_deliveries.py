@@ -76,7 +76,7 @@ def test_all_that_happens_is_told_in_order_and_signed(
 ) -> None:
     session = stripe_emulator.client.v1.checkout.sessions.create(pack())
     stripe_emulator.pay(session.id)
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     assert product.ids() == [event.id for event in stripe_emulator.events()]
     assert all(map(is_genuine, product.received))
     assert {e.pending_webhooks for e in stripe_emulator.events()} == {0}
@@ -84,7 +84,7 @@ def test_all_that_happens_is_told_in_order_and_signed(
 
 def test_the_sdk_signs_the_same(stripe_emulator: Emulator, product: Product) -> None:
     expired(stripe_emulator)
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     body, header = product.received[-1]
     at = int(header.split(",")[0].removeprefix("t="))
     sign = stripe.WebhookSignature.generate_signature_header
@@ -97,7 +97,7 @@ def test_two_secrets_sign_while_one_replaces_another(
     stripe_emulator.control("webhooks", secrets=["whsec_new", WEBHOOK_SECRET])
     try:
         expired(stripe_emulator)
-        stripe_emulator.settled()
+        stripe_emulator.wait_until_delivered()
         body, header = product.received[-1]
         for secret in ("whsec_new", WEBHOOK_SECRET):
             assert stripe.WebhookSignature.verify_header(body, header, secret, 300)
@@ -114,7 +114,7 @@ def test_a_refused_delivery_comes_again(
     stripe_emulator.control("deliveries/release", order=[event])
     while len(product.received) < 3:
         stripe_emulator.control("deliveries/retry")
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     assert product.ids() == [event] * 3
     (delivery,) = [
         one
@@ -129,13 +129,13 @@ def test_events_can_be_reordered_and_resent(
 ) -> None:
     stripe_emulator.control("deliveries/hold")
     first, second = expired(stripe_emulator), expired(stripe_emulator)
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     assert product.received == []
     stripe_emulator.control("deliveries/release", order=[second, first])
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     assert product.ids() == [second, first]
     stripe_emulator.control(f"events/{first}/resend", copies=3)
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     assert product.ids() == [second, first, first, first, first]
 
 
@@ -148,11 +148,11 @@ def test_a_delivery_can_be_spoilt_once(
     kind = "checkout.session.expired"
     stripe_emulator.control("deliveries/faults", events=kind, **fault)
     event = expired(stripe_emulator)
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     (spoilt,) = [one for one in product.received if event in one[0]]
     assert not is_genuine(spoilt)
     stripe_emulator.control(f"events/{event}/resend")
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     assert is_genuine(product.received[-1])
 
 
@@ -164,7 +164,7 @@ def test_a_delivery_can_be_lost_or_doubled(
     lost = expired(stripe_emulator)
     stripe_emulator.control("deliveries/faults", events=kind, copies=2)
     doubled = expired(stripe_emulator)
-    stripe_emulator.settled()
+    stripe_emulator.wait_until_delivered()
     assert lost not in product.ids()
     assert product.ids().count(doubled) == 2
     # What was lost can still be found, as in life.

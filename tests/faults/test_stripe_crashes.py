@@ -106,7 +106,7 @@ def test_a_worker_killed_between_storing_and_applying(
     till: Till, alice: User, tmp_path: Path
 ) -> None:
     session = till.buy(alice)
-    till.tell(till.news("checkout.session.completed"))
+    till.post_events(till.new_events("checkout.session.completed"))
     # The worker has claimed the event and waits for Stripe's answer when it dies.
     till.fault(f"/v1/checkout/sessions/{session}", method="get", seconds=4, count=1)
     killed_when(

@@ -1,4 +1,4 @@
-"""Cosmiv guide, "Billing API", and reviv's purchase, with Stripe beside them."""
+"""Cosmiv guide, "Billing API", and reviv's purchase, with the Stripe emulator."""
 
 from typing import Any
 
@@ -100,15 +100,15 @@ def test_refusals(till: Till, as_cosmiv: APIClient) -> None:
         assert code(as_cosmiv.post(path)) == (404, "NOT_SUBSCRIBED"), path
 
 
-def test_nobody_subscribes_twice(till: Till, alice: User, as_cosmiv: APIClient) -> None:
+def test_no_second_subscription(till: Till, alice: User, as_cosmiv: APIClient) -> None:
     first = as_cosmiv.post(CHECKOUT, {"plan": "pro"}).json()
     assert as_cosmiv.post(CHECKOUT, {"plan": "pro"}).json() == first
     other = as_cosmiv.post(CHECKOUT, {"plan": "creator"}).json()
-    # The first page is closed at Stripe: nobody can pay for both.
+    # The first checkout is closed at Stripe, so the user cannot pay for both.
     assert gateway.session(session_id=first["session_id"]).status == "expired"
     assert till.stripe.pay(first["session_id"])["error"] is not None
     assert till.stripe.pay(other["session_id"])["error"] is None
-    # Before a word of it has reached us:
+    # Before any event has arrived:
     assert code(as_cosmiv.post(CHECKOUT, {"plan": "creator"})) == (
         409,
         "ALREADY_SUBSCRIBED",
@@ -146,7 +146,7 @@ def test_an_upgrade_brings_the_rest_of_the_month_in_proportion(
     live = gateway.subscription(subscription_id=subscription)
     till.move(subscription, live.items[0].id, "creator")
     till.catch_up()
-    # At once: a month of 25 less a month of 10.
+    # A full month of 25 credits less a full month of 10.
     assert Subscription.objects.get().plan.slug == "creator"
     assert 24 < credits_of(alice) <= 25
 
@@ -175,7 +175,7 @@ class TestPurchase:
         other = as_cosmiv.post(PURCHASE, {"sku": "NOPE"}, headers=key)
         assert other.status_code == 422
 
-    def test_a_lost_answer_of_stripes_makes_no_second_session(
+    def test_a_lost_response_of_stripe_creates_no_second_session(
         self, till: Till, as_cosmiv: APIClient
     ) -> None:
         till.fault(SESSIONS, count=1, lose_answer=True)
@@ -185,7 +185,7 @@ class TestPurchase:
         assert len({one["idempotency_key"] for one in asked}) == 1
         assert len(till.stripe.client.v1.checkout.sessions.list().data) == 1
 
-    def test_a_purchase_that_stripe_refused_goes_on_with_the_same_key(
+    def test_a_purchase_that_stripe_refused_continues_under_the_same_key(
         self, till: Till, as_cosmiv: APIClient
     ) -> None:
         key = {"Idempotency-Key": "k2"}
@@ -193,12 +193,12 @@ class TestPurchase:
         down = as_cosmiv.post(PURCHASE, {"sku": "PACK_5"}, headers=key)
         assert code(down) == (503, "SERVICE_UNAVAILABLE")
         assert down["Retry-After"] == "5"
-        till.stripe._ask("DELETE", "/_emulator/faults")
+        till.stripe.call("DELETE", "/_emulator/faults")
         up = as_cosmiv.post(PURCHASE, {"sku": "PACK_5"}, headers=key)
         assert up.status_code == 200
         assert Purchase.objects.count() == 1
 
-    def test_where_stripe_sends_people_back_to(
+    def test_stripe_returns_the_payer_to_the_frontend(
         self, till: Till, as_cosmiv: APIClient, settings: Any
     ) -> None:
         as_cosmiv.post(PURCHASE, {"sku": "PACK_5"})

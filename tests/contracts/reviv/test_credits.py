@@ -1,4 +1,4 @@
-"""reviv guide, "Credits / Payments": packs, transactions, the receiver's door."""
+"""reviv guide, "Credits / Payments": packs, transactions, and Stripe's webhook."""
 
 import json
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def as_reviv(alice: User) -> APIClient:
 
 
 class TestPacks:
-    def test_the_guides_own_answer(self, as_reviv: APIClient) -> None:
+    def test_the_guides_example(self, as_reviv: APIClient) -> None:
         answer = as_reviv.get(PACKS)
         assert answer.status_code == 200
         [pack] = answer.json()
@@ -50,7 +50,7 @@ class TestPacks:
 
 
 class TestTransactions:
-    def test_what_changed_what_can_be_spent(
+    def test_changes_of_the_available_credits_are_listed(
         self, as_reviv: APIClient, alice: User, video: App, give: Any
     ) -> None:
         give(alice, 5, source="purchase", category="paid")
@@ -119,10 +119,10 @@ class TestPurchaseWithoutStripe:
             }
         }
 
-    def test_a_stripe_that_does_not_answer(
+    def test_a_stripe_that_does_not_respond_is_503(
         self, as_reviv: APIClient, settings: Any
     ) -> None:
-        settings.STRIPE_SECRET_KEY = "sk_test_nobody"
+        settings.STRIPE_SECRET_KEY = "sk_test_unused"
         settings.STRIPE_API_BASE = "http://127.0.0.1:9"
         answer = as_reviv.post(PURCHASE, {"sku": "PACK_5"})
         assert answer.status_code == 503
@@ -183,7 +183,7 @@ class TestReceiver:
             assert send(path, body, signed(body)).status_code == 200
         assert StripeEvent.objects.count() == 1
 
-    def test_what_is_not_stripes_word_is_400_and_kept_only_where_it_is_signed(
+    def test_a_bad_request_is_400_and_stored_only_if_its_signature_is_right(
         self, path: str
     ) -> None:
         body = event()
@@ -259,7 +259,7 @@ class TestReceiver:
             assert answer.json()["error"]["code"] == "INVALID_SIGNATURE"
         row = StripeEvent.objects.get()
         assert (row.state, row.due_at) == ("refused", None)
-        # The real event with the id that it claimed is still taken.
+        # A real event with the same id is still accepted.
         assert send(path, event(), signed(event())).status_code == 200
 
     @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ class TestReceiver:
         assert send(path, body, signed(body)).status_code == 400
         assert StripeEvent.objects.get().state == "refused"
 
-    def test_without_a_secret_nothing_is_believed(
+    def test_without_a_secret_no_event_is_accepted(
         self, path: str, settings: Any
     ) -> None:
         settings.STRIPE_WEBHOOK_SECRETS = []

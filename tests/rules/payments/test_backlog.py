@@ -1,4 +1,4 @@
-"""A backlog of events keeps no payment waiting: turns by lane, patient retries."""
+"""A backlog of events does not delay payments: lanes take turns, retries back off."""
 
 import uuid
 from datetime import timedelta
@@ -16,7 +16,7 @@ PLENTY = 300
 
 
 def backlog(kind: str, *, tries: int = 0, count: int = PLENTY) -> None:
-    """Signed events about objects that our key cannot see, due long ago."""
+    """Write due events about objects that Stripe does not have."""
     now = timezone.now()
     lanes = StripeEvent.Lane
     payment = kind in inbox.PAYMENT_TYPES
@@ -43,7 +43,7 @@ def backlog(kind: str, *, tries: int = 0, count: int = PLENTY) -> None:
 
 @pytest.fixture(autouse=True)
 def _any_turn() -> None:
-    """Wherever the turns stand, the promise holds."""
+    """Start at a random turn: the tests must pass at any of them."""
     for _ in range(uuid.uuid4().int % len(inbox.TURNS)):
         next(inbox._turns)
 
@@ -61,23 +61,23 @@ def test_a_purchase_passes_a_backlog(
 ) -> None:
     backlog(kind, tries=tries)
     till.buy(alice)
-    till.tell(till.news("checkout.session.completed"))
+    till.post_events(till.new_events("checkout.session.completed"))
     before = asked(till)
     assert inbox.handle_due(limit=len(inbox.TURNS)) >= 1
     assert credits_of(alice) == 5
     assert asked(till) - before <= 2 * len(inbox.TURNS)
 
 
-def test_the_oldest_is_not_forgotten_over_the_newest(till: Till, alice: User) -> None:
+def test_old_events_do_not_starve_behind_new_ones(till: Till, alice: User) -> None:
     till.buy(alice)
-    till.tell(till.news("checkout.session.completed"))
+    till.post_events(till.new_events("checkout.session.completed"))
     StripeEvent.objects.update(due_at=timezone.now() - timedelta(hours=2))
     backlog("checkout.session.completed")
     inbox.handle_due(limit=len(inbox.TURNS))
     assert credits_of(alice) == 5
 
 
-def test_retries_get_their_turns_while_news_keep_coming(till: Till) -> None:
+def test_retries_get_their_turns_while_new_events_arrive(till: Till) -> None:
     backlog("customer.subscription.updated")
     backlog("customer.subscription.updated", tries=3)
     inbox.handle_due(limit=2 * len(inbox.TURNS))
@@ -85,7 +85,7 @@ def test_retries_get_their_turns_while_news_keep_coming(till: Till) -> None:
     assert StripeEvent.objects.filter(tries=1).count() == 10
 
 
-def test_what_came_at_once_does_not_come_again_at_once(till: Till) -> None:
+def test_events_that_came_together_are_retried_at_different_times(till: Till) -> None:
     backlog("customer.subscription.updated", count=40)
     inbox.handle_due(limit=40)
     again = StripeEvent.objects.filter(lane=StripeEvent.Lane.OTHER_AGAIN)
@@ -94,7 +94,7 @@ def test_what_came_at_once_does_not_come_again_at_once(till: Till) -> None:
     assert max(times) - min(times) > timedelta(seconds=1)
 
 
-def test_an_event_handled_again_by_staff_is_new_again(till: Till) -> None:
+def test_an_event_that_staff_retry_has_no_earlier_tries(till: Till) -> None:
     backlog("invoice.paid", tries=30, count=1)
     row = StripeEvent.objects.get()
     StripeEvent.objects.update(state="failed", due_at=None)
@@ -117,7 +117,7 @@ def test_a_stalled_worker_writes_no_outcome_after_staff_handle_it_again(
     assert inbox._claim(0) is not None
 
 
-def test_an_event_whose_workers_all_died_is_given_up(till: Till) -> None:
+def test_an_event_is_given_up_after_its_workers_all_died(till: Till) -> None:
     backlog("customer.subscription.updated", tries=inbox.TRIES, count=1)
     before = asked(till)
     assert inbox.handle_due() == 0
@@ -127,7 +127,7 @@ def test_an_event_whose_workers_all_died_is_given_up(till: Till) -> None:
     assert asked(till) == before
 
 
-def test_what_was_refused_is_never_handled(db: None) -> None:
+def test_a_refused_event_is_never_handled(db: None) -> None:
     row = StripeEvent.objects.create(
         stripe_id="refused:1",
         type="unreadable",
@@ -140,11 +140,11 @@ def test_what_was_refused_is_never_handled(db: None) -> None:
     assert (row.state, row.due_at) == ("refused", None)
 
 
-def test_quick_work_never_stands_behind_slow_work(settings: Any) -> None:
-    """Only these two may share a queue with nothing else: they ask PostgreSQL alone."""
+def test_quick_tasks_have_a_queue_without_slow_tasks(settings: Any) -> None:
+    """Only these two call no service but PostgreSQL."""
     queues: dict[str, set[str]] = {}
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         queues.setdefault(entry["options"]["queue"], set()).add(entry["task"])
     assert queues["celery"] == {"jobs.expire_due", "wallet.expire_grants"}
-    # A thread for each kind of slow work, and each kind takes one at a time.
+    # The slow worker has 16 threads, and each task runs once at a time.
     assert len(queues["slow"]) <= 16

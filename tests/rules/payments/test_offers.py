@@ -52,11 +52,11 @@ class TestPacks:
         assert not SecurityEvent.objects.filter(kind="pack_created").exists()
 
     @pytest.mark.parametrize("role", ["viewer", "support"])
-    def test_lesser_roles_add_no_pack_at_all(self, role: str) -> None:
+    def test_viewers_and_support_add_no_pack(self, role: str) -> None:
         fair = {"sku": "FAIR", "credits": 5, "price_cents": 499, "active": "on"}
         assert browser(in_role(role)).post(ADD, fair).status_code == 403
 
-    def test_a_superuser_adds_one(self) -> None:
+    def test_a_superuser_adds_a_pack_below_the_floor(self) -> None:
         answer = browser(in_role("superuser")).post(ADD, {**CHEAP, "active": "on"})
         assert answer.status_code == 302
         assert Pack.objects.get(sku="CHEAP").credits == 1_000_000_000
@@ -93,7 +93,7 @@ class TestPacks:
         assert not cheap.active
         assert save_pack(in_role("superuser"), cheap, active="on").status_code == 302
 
-    def test_another_floor_is_a_setting(self, settings: Any) -> None:
+    def test_the_floor_is_a_setting(self, settings: Any) -> None:
         settings.STAFF_MOST_CREDITS_PER_DOLLAR = 2_000_000_000
         answer = browser(in_role("finance")).post(ADD, {**CHEAP, "active": "on"})
         assert answer.status_code == 302
@@ -120,17 +120,18 @@ class TestPlans:
         plan.refresh_from_db()
         assert (plan.credits, plan.price_cents) == (10, 900)
 
-    def test_a_superuser_may(self) -> None:
+    def test_a_superuser_lowers_a_plan_below_the_floor(self) -> None:
         plan = Plan.objects.get(slug="pro")
         assert save_plan(in_role("superuser"), plan, credits=91).status_code == 302
         plan.refresh_from_db()
         assert plan.credits == 91
 
-    def test_the_free_plan_brings_nothing_so_its_credits_are_free(self) -> None:
+    def test_the_free_plan_has_no_floor(self) -> None:
+        """It has no invoices, so its credits are never granted."""
         plan = Plan.objects.get(slug="free")
         assert save_plan(in_role("finance"), plan, credits=91).status_code == 302
 
-    def test_a_changed_name_needs_no_further_right(self) -> None:
+    def test_a_changed_name_of_a_cheap_plan_needs_no_further_right(self) -> None:
         plan = Plan.objects.get(slug="pro")
         Plan.objects.filter(pk=plan.pk).update(credits=5000)
         plan.refresh_from_db()

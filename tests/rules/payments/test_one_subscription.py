@@ -1,6 +1,4 @@
-"""An account pays for one subscription: with any status at Stripe, and when several
-checkouts are asked for at once.
-"""
+"""An account pays for one subscription, at any status and under concurrent requests."""
 
 import contextlib
 from typing import Any
@@ -33,7 +31,7 @@ def opened(till: Till) -> int:
 
 @pytest.mark.parametrize("status", ["past_due", "unpaid", "paused"])
 @pytest.mark.parametrize("slug", ["pro", "creator"])
-def test_what_is_owed_leads_to_the_portal(
+def test_a_subscription_with_an_unpaid_invoice_leads_to_the_portal(
     till: Till, alice: User, status: str, slug: str
 ) -> None:
     subscription = till.subscribe(alice)
@@ -47,7 +45,9 @@ def test_what_is_owed_leads_to_the_portal(
     assert standing(till, alice) == [status]
 
 
-def test_one_whose_first_payment_failed_is_replaced(till: Till, alice: User) -> None:
+def test_a_subscription_without_its_first_payment_is_replaced(
+    till: Till, alice: User
+) -> None:
     subscription = till.subscribe(alice)
     till.catch_up()
     till.stripe.control(f"subscriptions/{subscription}/status", status="incomplete")
@@ -57,10 +57,10 @@ def test_one_whose_first_payment_failed_is_replaced(till: Till, alice: User) -> 
     assert plan_catalog.plan_of(account_id=alice.pk) == "creator"
 
 
-def test_one_whose_first_payment_is_under_way_is_waited_for(
+def test_no_plan_is_chosen_while_a_first_payment_is_processing(
     till: Till, alice: User
 ) -> None:
-    """A bank debit takes days. A second subscription would be paid beside it."""
+    """A bank debit takes days. A second subscription would be paid in addition."""
     customer = Customer.objects.create(account=alice)
     made = till.stripe.client.v1.customers.create({"email": "alice@example.com"})
     Customer.objects.filter(pk=customer.pk).update(stripe_customer_id=made.id)
@@ -85,7 +85,7 @@ def test_one_whose_first_payment_is_under_way_is_waited_for(
 
 
 def test_a_checkout_paid_while_another_plan_is_chosen(till: Till, alice: User) -> None:
-    """Paid, and no event has told of it yet: the second choice is a change."""
+    """The first is paid, and its event has not arrived: the second is a change."""
     first = choosing.choose(account=alice, slug="pro")
     assert till.stripe.pay(first.session_id)["error"] is None
     way = choosing.choose(account=alice, slug="creator")
@@ -103,7 +103,7 @@ def test_no_two_checkouts_can_be_paid(till: Till, alice: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("slow", [0, 1])
-def test_of_many_choices_at_once_one_can_be_paid(
+def test_of_concurrent_choices_one_can_be_paid(
     till: Till, alice: User, slow: int
 ) -> None:
     choosing.choose(account=alice, slug="pro")
@@ -125,7 +125,7 @@ def test_of_many_choices_at_once_one_can_be_paid(
     assert PlanCheckout.objects.filter(closed_at=None).count() <= 1
 
 
-def test_a_subscription_that_ended_at_stripe_is_no_plan_to_cancel(
+def test_a_subscription_that_ended_at_stripe_cannot_be_cancelled(
     till: Till, alice: User
 ) -> None:
     from payments.plans import subscriptions
@@ -151,7 +151,7 @@ class TestConfirmation:
         assert confirm["items"][0]["price"] == price("creator")
 
     @pytest.mark.parametrize("status", [400, 404])
-    def test_where_stripe_offers_none_the_portal_opens(
+    def test_without_a_confirmation_page_the_portal_opens(
         self, till: Till, alice: User, status: int
     ) -> None:
         till.subscribe(alice)
@@ -162,10 +162,10 @@ class TestConfirmation:
         assert not way.url.endswith("/flow")
 
 
-def test_a_session_that_came_while_its_checkout_was_closed_is_expired(
+def test_closing_a_checkout_expires_a_session_attached_meanwhile(
     till: Till, alice: User
 ) -> None:
-    """The race of two plans: the row was read before the other request wrote to it."""
+    """A race: the row was read before the other request attached its session."""
     plan = Plan.objects.get(slug="pro")
     stale = PlanCheckout.objects.create(account=alice, plan=plan)
     way = choosing.choose(account=alice, slug="pro")

@@ -1,4 +1,4 @@
-"""Money that goes back: exactness, debt, refund and dispute on one charge, races."""
+"""Refunds and disputes: exact shares, debt, both on one charge, races."""
 
 import json
 import threading
@@ -59,7 +59,7 @@ def spend(user: User, app: App, amount: int) -> None:
 
 @pytest.mark.django_db
 class TestSpent:
-    def test_what_was_spent_is_owed_and_later_payments_repay_it_first(
+    def test_spent_credits_become_debt_that_later_payments_repay_first(
         self, till: Till, alice: User, video: App
     ) -> None:
         session = till.buy(alice)
@@ -73,7 +73,7 @@ class TestSpent:
         assert credits_of(alice) == 1
         assert invariants.violations() == []
 
-    def test_a_dispute_that_is_won_forgives_the_debt_it_made(
+    def test_a_won_dispute_removes_its_debt(
         self, till: Till, alice: User, video: App
     ) -> None:
         session = till.buy(alice)
@@ -95,7 +95,7 @@ class TestSpent:
         }
         assert invariants.violations() == []
 
-    def test_what_a_job_has_reserved_stays_the_jobs(
+    def test_a_refund_leaves_reserved_credits_with_their_job(
         self, till: Till, alice: User, video: App
     ) -> None:
         session = till.buy(alice)
@@ -116,7 +116,7 @@ class TestSpent:
 
 @pytest.mark.django_db
 class TestOthers:
-    def test_payments_of_others_on_the_same_stripe_account_are_left_alone(
+    def test_payments_of_other_products_on_the_stripe_account_are_ignored(
         self, till: Till, alice: User
     ) -> None:
         intents = till.stripe.client.v1.payment_intents
@@ -141,7 +141,7 @@ class TestOthers:
         body = {
             "id": "evt_new",
             "object": "event",
-            "type": "robot.dreamt",
+            "type": "robot.created",
             "created": 1,
             "data": {"object": {"id": "rb_1", "object": "robot"}},
         }
@@ -150,12 +150,12 @@ class TestOthers:
         row = StripeEvent.objects.get()
         assert (row.state, row.due_at) == ("ignored", None)
 
-    def test_while_stripe_is_down_events_wait_and_only_one_asks(
+    def test_while_stripe_is_down_events_wait_after_one_request(
         self, till: Till, alice: User
     ) -> None:
         till.buy(alice)
         till.buy(alice)
-        till.tell(till.news("checkout.session.completed"))
+        till.post_events(till.new_events("checkout.session.completed"))
         till.fault("/v1/checkout/sessions/", method="get", count=3, status=503)
         assert inbox.handle_due() == 0
         assert sorted(StripeEvent.objects.values_list("tries", flat=True)) == [0, 1]
@@ -164,18 +164,18 @@ class TestOthers:
         assert inbox.handle_due() == 1
         assert credits_of(alice) == 10
 
-    def test_no_secret_of_a_payment_is_kept(self, till: Till, alice: User) -> None:
+    def test_stored_events_have_no_client_secret(self, till: Till, alice: User) -> None:
         till.buy(alice)
-        till.tell(till.news("payment_intent.succeeded"))
+        till.post_events(till.new_events("payment_intent.succeeded"))
         body = StripeEvent.objects.get().body
         assert '"client_secret": "***"' in body
 
-    def test_another_amount_than_asked_is_nobodys_credit(
+    def test_a_payment_of_a_wrong_amount_grants_no_credits(
         self, till: Till, alice: User
     ) -> None:
         till.buy(alice)
         Purchase.objects.update(price_cents=500)
-        till.tell(till.news())
+        till.post_events(till.new_events())
         inbox.handle_due()
         row = StripeEvent.objects.get(type="checkout.session.completed")
         assert row.state == "pending"
@@ -191,7 +191,9 @@ class TestOthers:
 
 @pytest.mark.django_db
 class TestReconciling:
-    def test_our_book_without_stripes_is_listed(self, till: Till, alice: User) -> None:
+    def test_a_payment_that_stripe_does_not_have_is_listed(
+        self, till: Till, alice: User
+    ) -> None:
         session = till.buy(alice)
         till.catch_up()
         Payment.objects.update(amount_cents=100)
@@ -199,7 +201,7 @@ class TestReconciling:
         assert (drift.kind, drift.subject) == ("not_paid", session)
         assert reconciliation.reconcile().drifts == [drift]
 
-    def test_a_refund_nobody_told_of_is_made_good(
+    def test_a_refund_without_an_event_is_repaired(
         self, till: Till, alice: User
     ) -> None:
         session = till.buy(alice)
@@ -210,7 +212,7 @@ class TestReconciling:
         assert credits_of(alice) == 0
         assert reconciliation.reconcile().healed == []
 
-    def test_what_was_not_looked_at_is_not_healed(
+    def test_a_difference_that_was_not_compared_stays_open(
         self, till: Till, alice: User
     ) -> None:
         session = till.buy(alice)
@@ -226,7 +228,7 @@ class TestReconciling:
         assert reconciliation.reconcile(days=25).drifts == []
         assert Drift.objects.get().healed_at is not None
 
-    def test_a_status_that_nobody_knows_stops_nothing_else(
+    def test_an_unknown_status_does_not_stop_the_comparison(
         self, till: Till, alice: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         intent = till.intent(till.buy(alice))
@@ -235,7 +237,7 @@ class TestReconciling:
         [drift] = reconciliation.reconcile().drifts
         assert (drift.kind, drift.subject) == ("reversal", intent)
 
-    def test_a_month_whose_payment_was_not_told_can_still_be_refunded(
+    def test_an_invoice_without_a_known_payment_intent_can_be_refunded(
         self, till: Till, alice: User
     ) -> None:
         till.subscribe(alice)
@@ -253,7 +255,7 @@ class TestRaces:
         self, till: Till, alice: User
     ) -> None:
         till.buy(alice)
-        events = till.news("checkout.session.completed")
+        events = till.new_events("checkout.session.completed")
         body = json.dumps(events[0].to_dict(), default=str)
         statuses = at_once(16, [lambda: post(body)] * 200)
         assert statuses == [200] * 200
@@ -262,7 +264,7 @@ class TestRaces:
         assert Entry.objects.count() == 1
         assert credits_of(alice) == 5
 
-    def test_workers_who_handle_the_same_facts_at_once_move_them_once(
+    def test_concurrent_workers_move_the_credits_of_one_payment_once(
         self, till: Till, alice: User
     ) -> None:
         session = till.buy(alice)
@@ -274,7 +276,7 @@ class TestRaces:
             try:
                 return refunds.apply_reversals(payment_intent=intent)
             except refunds.PaymentContended:
-                return "outrun"
+                return "contended"
 
         at_once(8, [work] * 8)
         refunds.apply_reversals(payment_intent=intent)
@@ -286,6 +288,7 @@ class TestRaces:
 
 
 def at_once(threads: int, calls: list[Any]) -> list[Any]:
+    """Run the calls in so many threads, which start together. Returns their results."""
     gate = threading.Barrier(min(threads, len(calls)), timeout=20)
     first = threading.local()
 

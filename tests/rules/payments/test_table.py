@@ -1,7 +1,7 @@
-"""Every fact that Stripe can tell, told in every way: the credits that move.
+"""Each fact at Stripe, in each order and way of its events: the credits that move.
 
-What happens at Stripe is the row; how we hear of it is the column. The answer depends
-on the row alone.
+The rows are facts at Stripe; the columns are the ways in which their events arrive. The
+credits depend on the row alone.
 """
 
 import time
@@ -62,7 +62,7 @@ def down_and_up_again(till: Till, user: User) -> None:
     item = gateway.subscription(subscription_id=subscription).items[0].id
     for _ in range(2):
         till.move(subscription, item, "pro")
-        # Paid out of what the step down had left at Stripe.
+        # The customer's balance from the step down pays this.
         till.move(subscription, item, "creator")
 
 
@@ -160,63 +160,63 @@ FACTS: dict[str, tuple[Fact, Any]] = {
 
 
 def once(till: Till) -> None:
-    assert set(till.tell(till.news())) <= {200}
+    assert set(till.post_events(till.new_events())) <= {200}
 
 
 def each_as_it_happens_and_again(till: Till) -> None:
-    events = till.news()
+    events = till.new_events()
     for event in events:
-        assert till.tell([event, event]) == [200, 200]
+        assert till.post_events([event, event]) == [200, 200]
         inbox.handle_due()
     for row in StripeEvent.objects.all():
         inbox.handle_again(event_id=row.pk)
 
 
 def before_its_cause(till: Till) -> None:
-    for event in reversed(till.news()):
-        till.tell([event])
+    for event in reversed(till.new_events()):
+        till.post_events([event])
         inbox.handle_due()
 
 
-def told_of_nothing(till: Till) -> None:
-    """Every event was lost; the comparison with Stripe finds what they were about."""
+def without_events(till: Till) -> None:
+    """Every event was lost; reconciliation finds them."""
     report = reconciliation.reconcile()
     assert report.drifts == []
-    assert {event.id for event in till.news() if event.type in inbox.HANDLERS} == {
-        row.stripe_id for row in StripeEvent.objects.all()
-    }
+    assert {
+        event.id for event in till.new_events() if event.type in inbox.HANDLERS
+    } == {row.stripe_id for row in StripeEvent.objects.all()}
 
 
 def a_day_late(till: Till) -> None:
-    events = till.news()
+    events = till.new_events()
     with time_machine.travel(time.time() + 86_400, tick=True):
-        assert set(till.tell(events)) <= {200}
+        assert set(till.post_events(events)) <= {200}
         inbox.handle_due()
 
 
 def forged(till: Till) -> None:
-    assert set(till.tell(till.news(), secret="whsec_forged")) <= {400}
+    assert set(till.post_events(till.new_events(), secret="whsec_forged")) <= {400}
 
 
 def wrong_secret(till: Till) -> None:
-    assert set(till.tell(till.news(), secret="whsec_other")) <= {400}
+    assert set(till.post_events(till.new_events(), secret="whsec_other")) <= {400}
 
 
 def old_timestamp(till: Till) -> None:
-    assert set(till.tell(till.news(), age=301)) <= {400}
+    assert set(till.post_events(till.new_events(), age=301)) <= {400}
 
 
-BELIEVED = [
+ACCEPTED = [
     once,
     each_as_it_happens_and_again,
     before_its_cause,
-    told_of_nothing,
+    without_events,
     a_day_late,
 ]
 REFUSED = [forged, wrong_secret, old_timestamp]
 
 
-@pytest.mark.parametrize("way", BELIEVED, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", ACCEPTED, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("fact", FACTS)
 def test_the_credits_that_move(
     till: Till, alice: User, fact: str, way: Callable[[Till], None]
@@ -232,19 +232,19 @@ def test_the_credits_that_move(
 
 
 @pytest.mark.parametrize("fact", FACTS)
-def test_what_is_not_believed_moves_nothing(till: Till, alice: User, fact: str) -> None:
+def test_refused_events_move_no_credits(till: Till, alice: User, fact: str) -> None:
     FACTS[fact][0](till, alice)
     for way in REFUSED:
-        known = set(till.told)
+        known = set(till.seen)
         way(till)
-        till.told = known
+        till.seen = known
     inbox.handle_due()
     assert not StripeEvent.objects.exists()
     assert not Entry.objects.exists()
 
 
 def top_up(till: Till, user: User) -> str:
-    """Charged, and the answer lost: only what Stripe tells can credit it."""
+    """Charge a card, and lose the response: only Stripe's events can credit it."""
     till.top_up(user)
     till.fault("/v1/payment_intents", method="post", count=3, lose_answer=True)
     charging.begin_due()
@@ -275,10 +275,10 @@ def compared(_till: Till) -> None:
 
 
 @pytest.mark.parametrize(
-    "way", [*BELIEVED[:3], compared, a_day_late], ids=lambda way: way.__name__
+    "way", [*ACCEPTED[:3], compared, a_day_late], ids=lambda way: way.__name__
 )
 @pytest.mark.parametrize("fact", TOP_UPS)
-def test_an_automatic_one_moves_the_same(
+def test_automatic_top_ups_move_the_same_credits(
     till: Till, alice: User, fact: str, way: Callable[[Till], None]
 ) -> None:
     happens, left = TOP_UPS[fact]

@@ -1,4 +1,4 @@
-"""Automatic top-up: how it is set, what begins a charge, and what stops one."""
+"""Automatic top-up: setting it, the start of a charge, and refusals."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,15 @@ from payments.topups import charging
 from payments.topups import setup as topup_setup
 from tests.rules.payments.test_refunds import spend
 from tests.till import Till, credits_of
-from tests.top_ups import INTENTS, charged, letters, next_charge, run, soon, statuses
+from tests.top_ups import (
+    INTENTS,
+    charged,
+    mail_subjects,
+    make_due,
+    next_charge,
+    run,
+    statuses,
+)
 from wallet import invariants
 
 
@@ -31,7 +39,7 @@ class TestSetting:
         }
         return topup_setup.set_up(**{**given, **more})
 
-    def test_nobody_is_charged_who_never_asked(self, till: Till, alice: User) -> None:
+    def test_without_a_rule_no_card_is_charged(self, till: Till, alice: User) -> None:
         till.buy(alice)
         till.catch_up()
         run()
@@ -47,7 +55,7 @@ class TestSetting:
             {"ceiling_cents": 100_000_000},
         ],
     )
-    def test_settings_that_cannot_be(
+    def test_thresholds_and_ceilings_out_of_range_are_refused(
         self, till: Till, alice: User, wrong: dict[str, int]
     ) -> None:
         with pytest.raises(topup_setup.BadTopUp):
@@ -68,12 +76,14 @@ class TestSetting:
         ]
         assert "setup_future_usage" not in str(asked["params"])
 
-    def test_until_it_is_paid_it_is_off(self, till: Till, alice: User) -> None:
+    def test_the_rule_is_off_until_its_checkout_is_paid(
+        self, till: Till, alice: User
+    ) -> None:
         self.set_up(alice)
         run()
         assert not TopUpRule.objects.get().enabled
 
-    def test_paying_keeps_the_card_and_switches_it_on(
+    def test_paying_saves_the_card_and_switches_the_rule_on(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -81,7 +91,7 @@ class TestSetting:
         assert (rule.enabled, rule.card) == (True, "visa ending in 4242")
         assert topup_setup.save_cards() == 0
 
-    def test_switched_off_before_it_was_paid_it_stays_off(
+    def test_a_rule_switched_off_before_the_payment_stays_off(
         self, till: Till, alice: User
     ) -> None:
         way = self.set_up(alice)
@@ -93,7 +103,7 @@ class TestSetting:
         assert (rule.enabled, rule.off_because) == (False, "person")
         assert not TopUpAttempt.objects.exists()
 
-    def test_with_a_card_it_is_changed_and_switched_at_once(
+    def test_with_a_saved_card_the_rule_changes_at_once(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -104,7 +114,7 @@ class TestSetting:
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.threshold_micro) == (True, 3_000_000)
 
-    def test_a_forgotten_card_is_gone_at_stripe_too(
+    def test_a_forgotten_card_is_detached_at_stripe_too(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -131,12 +141,12 @@ class TestCharging:
         till.top_up(alice)
         run()
         assert (statuses(), credits_of(alice), charged(till)) == (["paid"], 10, 1)
-        # The webhook and the comparison tell the same fact again.
+        # The webhook and the reconciliation report the same payment again.
         till.catch_up()
         assert reconciliation.reconcile().drifts == []
         run()
         assert (Payment.objects.count(), credits_of(alice)) == (2, 10)
-        assert letters() == ["Your credits were topped up"]
+        assert mail_subjects() == ["Your credits were topped up"]
         assert invariants.violations() == []
 
     def test_at_the_threshold_nothing_is_bought(self, till: Till, alice: User) -> None:
@@ -144,7 +154,7 @@ class TestCharging:
         run()
         assert statuses() == []
 
-    def test_attempts_keep_their_distance(
+    def test_attempts_respect_the_cool_down(
         self, till: Till, alice: User, video: App
     ) -> None:
         till.top_up(alice)
@@ -152,11 +162,11 @@ class TestCharging:
         spend(alice, video, 9)
         run()
         assert statuses() == ["paid"]
-        soon()
+        make_due()
         run()
         assert statuses() == ["paid", "paid"]
 
-    def test_spending_while_one_is_pending_begins_no_other(
+    def test_spending_while_an_attempt_is_pending_begins_no_other(
         self, till: Till, alice: User, video: App
     ) -> None:
         till.top_up(alice)
@@ -166,18 +176,20 @@ class TestCharging:
         TopUpRule.objects.update(not_before=timezone.now())
         charging.begin_due()
         assert statuses() == ["pending"]
-        soon()
+        make_due()
         charging.charge_due()
         assert (statuses(), credits_of(alice), charged(till)) == (["paid"], 5, 1)
 
-    def test_a_bank_debit_under_way_is_counted(self, till: Till, alice: User) -> None:
+    def test_a_pending_bank_debit_counts_as_credits(
+        self, till: Till, alice: User
+    ) -> None:
         till.top_up(alice)
         till.buy(alice, sepa_debit=True)
         till.catch_up()
         run()
         assert statuses() == []
 
-    def test_who_owes_credits_is_not_charged(
+    def test_an_account_in_debt_is_not_charged(
         self, till: Till, alice: User, video: App
     ) -> None:
         till.top_up(alice)
@@ -201,7 +213,7 @@ class TestCharging:
         assert topup_setup.forget_unowned_cards() == 0
         assert TopUpRule.objects.get().stripe_payment_method_id == ""
 
-    def test_who_takes_an_account_over_gets_no_card_with_it(
+    def test_a_new_owner_of_an_account_does_not_get_its_card(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -216,7 +228,7 @@ class TestCharging:
         methods = till.stripe.client.v1.payment_methods
         assert methods.retrieve(card).customer is None
 
-    def test_a_card_that_is_gone_before_it_was_kept_keeps_nobody_waiting(
+    def test_a_card_that_cannot_be_saved_delays_no_other_account(
         self, till: Till, alice: User, bob: User
     ) -> None:
         till.top_up(bob)
@@ -230,7 +242,7 @@ class TestCharging:
         assert credits_of(bob) == 10
 
     @pytest.mark.parametrize("change", [{"price_cents": 599}, {"active": False}])
-    def test_another_price_is_asked_for_anew(
+    def test_a_changed_pack_switches_the_rule_off(
         self, till: Till, alice: User, change: dict[str, Any]
     ) -> None:
         till.top_up(alice)
@@ -238,9 +250,9 @@ class TestCharging:
         run()
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.off_because, statuses()) == (False, "pack", [])
-        assert letters() == ["Automatic top-up was switched off"]
+        assert mail_subjects() == ["Automatic top-up was switched off"]
 
-    def test_switched_off_before_stripe_heard_of_it(
+    def test_a_rule_switched_off_before_the_charge_cancels_it(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -249,7 +261,7 @@ class TestCharging:
         charging.charge_due()
         assert (statuses(), charged(till)) == (["cancelled"], 0)
 
-    def test_after_a_day_of_silence_stripe_is_not_asked_again(
+    def test_after_a_day_without_a_response_no_charge_is_retried(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -260,7 +272,9 @@ class TestCharging:
         charging.charge_due()
         assert (statuses(), charged(till)) == (["cancelled"], 0)
 
-    def test_two_pending_cannot_even_be_written(self, till: Till, alice: User) -> None:
+    def test_the_database_refuses_two_pending_attempts(
+        self, till: Till, alice: User
+    ) -> None:
         till.top_up(alice)
         charging.begin_due()
         row = TopUpAttempt.objects.get()
@@ -268,9 +282,9 @@ class TestCharging:
         with pytest.raises(IntegrityError, match="one_pending_top_up_per_account"):
             row.save(force_insert=True)
 
-    def test_who_is_due_is_found_by_an_index(self, till: Till, alice: User) -> None:
+    def test_due_rules_are_found_by_an_index(self, till: Till, alice: User) -> None:
         with connection.cursor() as cursor:
-            # Of next to no rows any plan will do; these two would not do for many.
+            # With few rows the planner may scan or sort; both would be slow for many.
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_sort = off")
         assert "top_ups_on" in charging._due_rules().explain()
@@ -278,7 +292,7 @@ class TestCharging:
 
 @pytest.mark.django_db
 class TestRefusals:
-    def test_a_decline_waits_an_hour_then_a_day_then_ends_it(
+    def test_declines_back_off_an_hour_then_a_day_then_end_the_rule(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -290,23 +304,23 @@ class TestRefusals:
             assert rule.enabled
             assert before + wait <= rule.not_before <= timezone.now() + wait
             run()
-            soon()
+            make_due()
         run()
         assert statuses() == ["declined"] * 3
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.off_because) == (False, "declined")
-        assert letters() == [
+        assert mail_subjects() == [
             "Your automatic top-up was declined",
             "Your automatic top-up was declined",
             "Automatic top-up was switched off",
         ]
-        soon()
+        make_due()
         run()
         assert (len(statuses()), credits_of(alice)) == (3, 5)
         till.catch_up()
         assert credits_of(alice) == 5
 
-    def test_a_card_that_no_bank_takes_again_ends_it_at_once(
+    def test_an_expired_card_switches_the_rule_off_at_once(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -314,18 +328,18 @@ class TestRefusals:
         run()
         assert not TopUpRule.objects.get().enabled
 
-    def test_a_charge_that_goes_through_forgives_the_declines(
-        self, till: Till, alice: User
-    ) -> None:
+    def test_a_paid_charge_resets_the_declines(self, till: Till, alice: User) -> None:
         till.top_up(alice)
         next_charge(till, "insufficient_funds")
         run()
-        soon()
+        make_due()
         run()
         assert statuses() == ["declined", "paid"]
         assert TopUpRule.objects.get().declines == 0
 
-    def test_a_card_taken_away_at_stripe_ends_it(self, till: Till, alice: User) -> None:
+    def test_a_card_removed_at_stripe_switches_it_off(
+        self, till: Till, alice: User
+    ) -> None:
         till.top_up(alice)
         card = TopUpRule.objects.get().stripe_payment_method_id
         till.stripe.client.v1.payment_methods.detach(card)
@@ -334,7 +348,7 @@ class TestRefusals:
         rule = TopUpRule.objects.get()
         assert (rule.off_because, statuses()) == ("card", ["cancelled"])
 
-    def test_the_bank_asks_for_the_person_who_finishes_at_the_till(
+    def test_a_charge_that_needs_authentication_continues_in_a_checkout(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice, card="4000 0027 6000 3184")
@@ -344,11 +358,11 @@ class TestRefusals:
         assert (rule.enabled, rule.off_because) == (False, "authentication")
         letter = Mail.objects.get(subject="Your top-up needs your confirmation")
         assert "/credits" in letter.body
-        # Nobody can pay that one any more.
+        # The old intent can no longer be paid.
         intent = TopUpAttempt.objects.get().stripe_payment_intent_id
         intents = till.stripe.client.v1.payment_intents
         assert intents.retrieve(str(intent)).status == "canceled"
-        soon()
+        make_due()
         run()
         assert len(statuses()) == 1
         way = topup_setup.set_up(

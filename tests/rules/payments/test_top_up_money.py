@@ -1,6 +1,4 @@
-"""Automatic top-up's money: once by whatever way we hear of it, within the month's
-limit, under races, and back out.
-"""
+"""The money of automatic top-ups: credited once, within the ceiling, and refunded."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +15,7 @@ from payments.stripe_objects import Intent
 from payments.topups import charging, outcomes
 from tests.rules.payments.test_refunds import at_once, spend
 from tests.till import Till, credits_of
-from tests.top_ups import INTENTS, charged, letters, run, soon, statuses
+from tests.top_ups import INTENTS, charged, mail_subjects, make_due, run, statuses
 from wallet import invariants
 from wallet.models import Entry
 
@@ -25,7 +23,7 @@ from wallet.models import Entry
 @pytest.mark.django_db
 class TestMoneyBack:
     @pytest.mark.parametrize("how", ["refund", "dispute"])
-    def test_it_takes_its_credits_along_and_is_not_fetched_again(
+    def test_a_reversal_takes_the_credits_and_ends_the_rule(
         self, till: Till, alice: User, how: str
     ) -> None:
         till.top_up(alice)
@@ -34,17 +32,17 @@ class TestMoneyBack:
         till.stripe.control(f"charges/{payment.stripe_payment_intent_id}/{how}")
         till.catch_up()
         assert credits_of(alice) == 5
-        soon()
+        make_due()
         run()
         rule = TopUpRule.objects.get()
         assert (rule.off_because, statuses()) == ("reversed", ["paid"])
         assert invariants.violations() == []
 
     @pytest.mark.parametrize("left", ["above the threshold", "in debt"])
-    def test_it_is_off_at_once_whatever_the_balance(
+    def test_a_reversal_switches_the_rule_off_at_any_balance(
         self, till: Till, alice: User, video: App, give: Any, left: str
     ) -> None:
-        """Its owner must not read "on" of a rule that never charges again."""
+        """The owner must not see "on" for a rule that never charges again."""
         till.top_up(alice)
         run()
         if left == "above the threshold":
@@ -57,13 +55,13 @@ class TestMoneyBack:
         run()
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.off_because) == (False, "reversed")
-        assert letters()[-1] == "Automatic top-up was switched off"
+        assert mail_subjects()[-1] == "Automatic top-up was switched off"
         [attempt] = charging.latest_attempts(account_id=alice.pk)
         assert attempt.refunded
         run()
-        assert letters().count("Automatic top-up was switched off") == 1
+        assert mail_subjects().count("Automatic top-up was switched off") == 1
 
-    def test_a_changed_pack_ends_it_at_once_whatever_the_balance(
+    def test_a_changed_pack_switches_the_rule_off_at_any_balance(
         self, till: Till, alice: User, give: Any
     ) -> None:
         till.top_up(alice)
@@ -74,16 +72,16 @@ class TestMoneyBack:
         rule = TopUpRule.objects.get()
         assert (rule.enabled, rule.off_because) == (False, "pack")
 
-    def test_a_refund_heard_of_before_its_payment(
+    def test_a_refund_event_before_its_payment_event(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
         till.fault(INTENTS, method="post", count=3, lose_answer=True)
         run()
-        [intent] = till.news("payment_intent.succeeded")[-1:]
+        [intent] = till.new_events("payment_intent.succeeded")[-1:]
         till.stripe.control(f"charges/{intent.data.object.id}/refund")
-        for event in reversed(till.news()):
-            till.tell([event])
+        for event in reversed(till.new_events()):
+            till.post_events([event])
             inbox.handle_due()
         assert (statuses(), credits_of(alice)) == (["paid"], 5)
 
@@ -91,14 +89,14 @@ class TestMoneyBack:
 @pytest.mark.django_db
 class TestHearing:
     def lost(self, till: Till, alice: User) -> None:
-        """Stripe charged, and its answers were lost."""
+        """Charge the card, and lose Stripe's response."""
         till.top_up(alice)
         till.fault(INTENTS, method="post", count=3, lose_answer=True)
         run()
         assert (statuses(), charged(till), credits_of(alice)) == (["pending"], 1, 5)
 
     def once(self, till: Till, alice: User) -> None:
-        soon()
+        make_due()
         run()
         till.catch_up()
         assert reconciliation.reconcile().drifts == []
@@ -111,20 +109,22 @@ class TestHearing:
         assert credits_of(alice) == 10
         self.once(till, alice)
 
-    def test_by_comparison(self, till: Till, alice: User) -> None:
+    def test_by_reconciliation(self, till: Till, alice: User) -> None:
         self.lost(till, alice)
         reconciliation.reconcile()
         assert credits_of(alice) == 10
         self.once(till, alice)
 
-    def test_by_looking_for_it(self, till: Till, alice: User) -> None:
+    def test_by_looking_up_the_intent(self, till: Till, alice: User) -> None:
         self.lost(till, alice)
-        soon()
+        make_due()
         charging.charge_due()
         assert credits_of(alice) == 10
         self.once(till, alice)
 
-    def test_our_book_beside_stripes(self, till: Till, alice: User) -> None:
+    def test_a_wrong_amount_in_our_books_is_listed(
+        self, till: Till, alice: User
+    ) -> None:
         till.top_up(alice)
         run()
         Payment.objects.filter(top_up__isnull=False).update(amount_cents=100)
@@ -148,7 +148,7 @@ class TestCeiling:
             status=status, due_at=None, ended_at=timezone.now()
         )
 
-    def test_a_month_takes_no_more_than_was_allowed(
+    def test_charges_of_a_month_stay_within_the_ceiling(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice, ceiling_cents=1000)
@@ -164,7 +164,7 @@ class TestCeiling:
         with self.at("2026-11-01 00:00"):
             assert self.begin() == 1
 
-    def test_one_that_spans_the_months_end_counts_in_both(
+    def test_a_charge_that_spans_two_months_counts_in_both(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice, ceiling_cents=499)
@@ -177,14 +177,16 @@ class TestCeiling:
         with self.at("2026-12-01 00:00"):
             assert self.begin() == 1
 
-    def test_what_was_declined_is_not_counted(self, till: Till, alice: User) -> None:
+    def test_declined_charges_do_not_count(self, till: Till, alice: User) -> None:
         till.top_up(alice, ceiling_cents=499)
         with self.at("2026-10-15 12:00"):
             assert self.begin() == 1
             self.end("declined")
             assert self.begin() == 1
 
-    def test_the_year_ends_too(self, till: Till, alice: User) -> None:
+    def test_after_december_the_rule_waits_for_january(
+        self, till: Till, alice: User
+    ) -> None:
         till.top_up(alice, ceiling_cents=499)
         with self.at("2026-12-31 12:00"):
             assert self.begin() == 1
@@ -200,7 +202,7 @@ class TestStalledWorkers:
         till.top_up(alice)
         charging.begin_due()
         stalled = charging.QUEUE.claim()
-        soon()
+        make_due()
         second = charging.QUEUE.claim()
         assert stalled is not None
         assert second is not None
@@ -235,7 +237,7 @@ class TestStalledWorkers:
 
 @pytest.mark.django_db(transaction=True)
 class TestRaces:
-    def test_eight_workers_never_begin_two_nor_pass_the_ceiling(
+    def test_concurrent_workers_begin_one_attempt_within_the_ceiling(
         self, till: Till, alice: User, video: App
     ) -> None:
         till.top_up(alice, threshold=1000, ceiling_cents=12 * 499)
@@ -247,7 +249,7 @@ class TestRaces:
 
         begun = []
         for _ in range(20):
-            soon()
+            make_due()
             begun.append(sum(at_once(8, [work] * 8)))
             assert TopUpAttempt.objects.filter(status="pending").count() <= 1
         charging.charge_due()
@@ -258,15 +260,15 @@ class TestRaces:
         assert (Payment.objects.count(), credits_of(alice)) == (13, 65)
         assert invariants.violations() == []
 
-    def test_worker_webhook_and_comparison_at_once_credit_once(
+    def test_worker_webhook_and_reconciliation_at_once_credit_once(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
         charging.begin_due()
         till.fault(INTENTS, method="post", count=3, lose_answer=True)
         charging.charge_due()
-        till.tell(till.news())
-        soon()
+        till.post_events(till.new_events())
+        make_due()
         calls: list[Any] = [
             charging.charge_due,
             inbox.handle_due,

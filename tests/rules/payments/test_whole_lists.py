@@ -1,5 +1,6 @@
-"""Stripe's lists come in pages, its plans among other prices, and its objects broken:
-nothing of that hides a payment, a plan, or the rest of a comparison.
+"""Paged lists, plans among other prices, lost and malformed objects at Stripe.
+
+None of these hides a payment, a plan, or the rest of a reconciliation.
 """
 
 import json
@@ -40,7 +41,7 @@ def customer_with_card(till: Till, user: User) -> tuple[str, str]:
 
 
 def subscribe_by_hand(till: Till, user: User, *prices: str) -> str:
-    """As staff do in Stripe's dashboard."""
+    """Subscribe an account as staff may in Stripe's dashboard."""
     customer, card = customer_with_card(till, user)
     wanted: Any = {
         "customer": customer,
@@ -51,7 +52,7 @@ def subscribe_by_hand(till: Till, user: User, *prices: str) -> str:
 
 
 class TestPages:
-    def test_an_invoice_of_thirteen_lines_brings_its_month(
+    def test_an_invoice_of_thirteen_lines_grants_its_month(
         self, till: Till, alice: User
     ) -> None:
         subscription = till.subscribe(alice, "creator")
@@ -97,7 +98,7 @@ class TestPages:
 
 
 class TestPlansAmongOthers:
-    def test_an_add_on_before_the_plan_hides_and_blocks_nothing(
+    def test_an_add_on_before_the_plan_does_not_hide_the_plan(
         self, till: Till, alice: User
     ) -> None:
         support = monthly(till.stripe, 500, "Support").id
@@ -135,16 +136,16 @@ class TestPaidAndNoCredits:
         reconciliation.reconcile()
         assert listed("no_credits") == [invoice]
 
-    def test_reconciliation_lists_it_where_no_event_came(
+    def test_reconciliation_lists_it_without_an_event(
         self, till: Till, alice: User
     ) -> None:
         subscribe_by_hand(till, alice, monthly(till.stripe, 500, "Support").id)
-        till.news()
+        till.new_events()
         StripeEvent.objects.all().delete()
         report = reconciliation.reconcile()
         assert "no_credits" in {drift.kind for drift in report.drifts}
 
-    def test_what_staff_settled_is_not_listed_again(
+    def test_a_difference_that_staff_settled_is_not_listed_again(
         self, till: Till, alice: User
     ) -> None:
         from payments import drifts
@@ -158,12 +159,12 @@ class TestPaidAndNoCredits:
 
 
 class TestOneBadThing:
-    """Each of these stopped the whole comparison."""
+    """One failure does not stop the rest of the reconciliation."""
 
     def lost(self, till: Till, user: User) -> None:
-        """A pack that was paid, and no event told of it."""
+        """Buy a pack, and lose its events."""
         till.buy(user)
-        till.news()
+        till.new_events()
 
     def healed(self, user: User) -> bool:
         return bool(credits_of(user) == 5)
@@ -195,7 +196,7 @@ class TestOneBadThing:
         self, till: Till, alice: User, page: str, status: int
     ) -> None:
         self.lost(till, alice)
-        # The SDK asks three times where it is told that Stripe fails.
+        # The SDK sends a request three times if Stripe fails.
         till.fault(page, method="get", count=3, status=status)
         reconciliation.reconcile()
         assert listed("unread") != []
@@ -214,7 +215,7 @@ class TestOneBadThing:
         assert plan_catalog.plan_of(account_id=alice.pk) == "free"
         assert self.healed(bob)
 
-    def test_a_stripe_that_never_answers_ends_it_soon(
+    def test_a_stripe_that_never_responds_ends_the_run_soon(
         self, till: Till, alice: User
     ) -> None:
         till.fault("/v1/", method="get", count=1000, status=503)
@@ -225,9 +226,9 @@ class TestOneBadThing:
 
 
 class TestLost:
-    """Objects that Stripe deleted, or never had under this key."""
+    """Objects that Stripe deleted, or that another account has."""
 
-    def test_a_deleted_customer_is_made_anew(self, till: Till, alice: User) -> None:
+    def test_a_deleted_customer_is_replaced(self, till: Till, alice: User) -> None:
         till.subscribe(alice)
         till.catch_up()
         old = str(Customer.objects.get().stripe_customer_id)
@@ -247,7 +248,7 @@ class TestLost:
         till.stripe.client.v1.customers.delete(old)
         assert choosing.manage(account=alice).url
 
-    def test_the_invoices_of_the_old_customer_are_still_the_accounts(
+    def test_invoices_of_the_old_customer_still_credit_the_account(
         self, till: Till, alice: User
     ) -> None:
         till.subscribe(alice)
@@ -272,7 +273,7 @@ class TestLost:
         assert len(seen) == 3
 
     @pytest.mark.parametrize("how", ["forget", "archive"])
-    def test_a_price_is_made_anew_and_keeps_its_subscribers(
+    def test_a_lost_price_is_replaced_and_keeps_its_subscribers(
         self, till: Till, alice: User, bob: User, how: str
     ) -> None:
         subscription = till.subscribe(alice)
@@ -292,13 +293,17 @@ class TestLost:
             assert plan_catalog.plan_of(account_id=alice.pk) == "pro"
             assert credits_of(alice) == 20
 
-    def test_a_typed_price_of_another_account(self, till: Till, alice: User) -> None:
+    def test_an_entered_price_of_another_stripe_account_is_replaced(
+        self, till: Till, alice: User
+    ) -> None:
         Plan.objects.filter(slug="pro").update(stripe_price_id="price_foreign")
         till.subscribe(alice)
         till.catch_up()
         assert plan_catalog.plan_of(account_id=alice.pk) == "pro"
 
-    def test_a_checkout_that_stripe_lost(self, till: Till, alice: User) -> None:
+    def test_a_checkout_that_stripe_lost_is_replaced(
+        self, till: Till, alice: User
+    ) -> None:
         first = choosing.choose(account=alice, slug="pro")
         till.stripe.control(f"objects/{first.session_id}/forget")
         again = choosing.choose(account=alice, slug="pro")
@@ -309,7 +314,7 @@ class TestLost:
     def test_a_refusal_is_not_repeated_once_its_cause_is_gone(
         self, till: Till, alice: User
     ) -> None:
-        """Stripe keeps an answer under its idempotency key, also a refusal."""
+        """Stripe keeps a response under its idempotency key, also a refusal."""
         from payments import packs
 
         purchase = packs.begin_purchase(account=alice, sku="PACK_5", once=None)
@@ -320,10 +325,10 @@ class TestLost:
         alice.email = alices_email
         assert packs.open_checkout(purchase=purchase).url
 
-    def test_a_kept_refusal_is_asked_again_under_another_key(
+    def test_a_replayed_refusal_is_retried_under_another_key(
         self, till: Till, alice: User
     ) -> None:
-        """The very same request: a price that is missing, and then is there."""
+        """The same request: its price is missing first, and exists later."""
         params: Any = {"mode": "subscription", "success_url": "https://a.example/"}
         pro = price("pro")
         kept = till.stripe.control(f"objects/{pro}/forget")
@@ -333,7 +338,7 @@ class TestLost:
         till.stripe.control(f"objects/{pro}/restore", **kept)
         assert gateway.create_session(params=params, key="k-1").url
 
-    def test_a_card_that_went_with_its_customer_is_asked_for_anew(
+    def test_a_card_lost_with_its_customer_needs_a_new_checkout(
         self, till: Till, alice: User
     ) -> None:
         till.top_up(alice)
@@ -345,7 +350,7 @@ class TestLost:
         till.top_up(alice, threshold=12)
         assert TopUpRule.objects.get().enabled
         assert Customer.objects.get().stripe_customer_id != old
-        top_ups.soon()
+        top_ups.make_due()
         top_ups.run()
         assert top_ups.statuses() == ["cancelled", "paid"]
         assert credits_of(alice) == 15
