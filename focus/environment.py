@@ -337,7 +337,7 @@ def email(name: str, default: str) -> str:
 
 
 def backend(name: str, default: str) -> str:
-    """Return the dotted name of a class whose module exists."""
+    """Return the dotted name of a class. Its module must exist."""
     text = env(name, default)
     module, _, _ = text.rpartition(".")
     try:

@@ -15,26 +15,27 @@ from .family import Argv, Family
 from .places import ROOT, fingerprint
 from .say import Trouble
 
-SYSTEM = Path("/var/lib/focus-dev")  # for root, when `nobody` cannot enter the clone
+SERVER_USER = "nobody"  # PostgreSQL refuses to run as root
+SYSTEM = Path("/var/lib/focus-dev")  # for root, if SERVER_USER cannot enter the clone
 LONGEST_SOCKET = 100  # bytes; Linux allows 107, macOS 103
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "TZ": "UTC", "LC_ALL": "C"}
 
 
 def server_user() -> dict[str, Any]:
-    """Return Popen's options for PostgreSQL's user: `nobody` if we are root.
+    """Return Popen's options for PostgreSQL's user: SERVER_USER if we are root.
 
     PostgreSQL refuses to run as root.
     """
     if os.geteuid():
         return {}
     try:
-        nobody = pwd.getpwnam("nobody")
+        user = pwd.getpwnam(SERVER_USER)
     except KeyError:
         raise Trouble(
-            "PostgreSQL cannot run as root and there is no user nobody here: "
+            f"PostgreSQL cannot run as root and there is no user {SERVER_USER} here: "
             "use another user, or set DATABASE_URL to a server."
         ) from None
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def our_name() -> str:
@@ -58,7 +59,7 @@ def can_run(argv: Argv) -> bool:
         return False
     except (OSError, subprocess.SubprocessError):
         raise Trouble(
-            "root cannot become user nobody here, and PostgreSQL cannot run as root: "
+            f"root cannot become {SERVER_USER}, and PostgreSQL cannot run as root: "
             "use another user, or set DATABASE_URL to a server."
         ) from None
     return outcome.returncode == 0

@@ -111,7 +111,7 @@ class Postgres:
             )
 
     def _copied_binaries(self) -> Path:
-        """Copy the wheel's files to where `nobody` can read them, once per version."""
+        """Copy the wheel's files for SERVER_USER to read, once per version."""
         package = self.binaries.parent
         facts = (self.binaries / "bin" / "postgres").stat()
         copy = system_folder() / f"postgres-{facts.st_size}-{facts.st_mtime_ns}"

@@ -245,9 +245,6 @@ def expire(state: State, name: str) -> Obj:
     return session
 
 
-# --- the hosted page --------------------------------------------------------------
-
-
 def submit(
     state: State,
     session: Obj,
@@ -391,9 +388,8 @@ def settle(state: State, session: Obj, *, paid: bool) -> None:
 
 def success_address(session: Obj) -> str:
     """Return the success_url with the session's id filled in."""
-    return str(session["success_url"]).replace(
-        "{CHECKOUT_SESSION_ID}", str(session["id"])
-    )
+    url = str(session["success_url"])
+    return url.replace("{CHECKOUT_SESSION_ID}", str(session["id"]))
 
 
 def expire_due(state: State) -> None:

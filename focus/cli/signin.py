@@ -115,7 +115,7 @@ def logout(
 
 
 def _nothing_stored(focus: Session, from_env: bool) -> None:
-    # Also clears a record whose keyring entry is gone.
+    # Also clears a record without its keyring entry.
     focus.store.remove(focus.server)
     if from_env:
         raise Failure(

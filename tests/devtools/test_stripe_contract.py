@@ -1,7 +1,7 @@
-"""Every kind of object and event the emulator makes is what Stripe's document says.
+"""Every kind of object and event of the emulator is valid by Stripe's document.
 
-Beyond this file, the emulator of the tests holds each of its answers against the
-document (`--check`), and refuses what the document does not let a client say.
+In all tests the emulator also validates each of its responses (`--check`), and refuses
+parameters that the document does not have.
 """
 
 import json
@@ -16,7 +16,7 @@ from devtools.stripe_emulator.state import PREFIXES
 from tests.devtools.test_stripe_walks import monthly, pack, subscribe
 from tests.stripe import Emulator
 
-TOLD = {
+EVENT_TYPES = {
     "charge.dispute.closed",
     "charge.dispute.created",
     "charge.dispute.funds_reinstated",
@@ -62,7 +62,8 @@ TOLD = {
 }
 
 
-def everything_happens(emulator: Emulator) -> None:
+def cause_every_event(emulator: Emulator) -> None:
+    """Use every operation, so that the emulator emits each of EVENT_TYPES."""
     client, control = emulator.client.v1, emulator.control
     sessions = client.checkout.sessions
     ids = [sessions.create(pack(customer_creation="always")).id for _ in range(3)]
@@ -90,7 +91,7 @@ def everything_happens(emulator: Emulator) -> None:
     renew = f"subscriptions/{subscription.id}/renew"
     for outcome in ("ok", "generic_decline", "authentication_required"):
         control(renew, outcome=outcome)
-    client.customers.update(customer, {"name": "Somebody"})
+    client.customers.update(customer, {"name": "Alice"})
     client.billing_portal.sessions.create({"customer": customer})
 
     asks = client.payment_methods.attach("pm_card_visa", {"customer": customer})
@@ -110,8 +111,8 @@ def everything_happens(emulator: Emulator) -> None:
     client.customers.delete(customer)
 
 
-def test_every_event_and_object_is_stripes(stripe_emulator: Emulator) -> None:
-    everything_happens(stripe_emulator)
+def test_every_event_and_object_is_valid(stripe_emulator: Emulator) -> None:
+    cause_every_event(stripe_emulator)
     seen, wrong = set(), []
     for event in stripe_emulator.events():
         body = json.loads(str(event))
@@ -121,7 +122,7 @@ def test_every_event_and_object_is_stripes(stripe_emulator: Emulator) -> None:
         kind = found["object"]
         wrong += [(event.type, p) for p in answers.problems(kind, found)]
     assert wrong == []
-    assert seen == TOLD
+    assert seen == EVENT_TYPES
 
 
 def test_every_kind_of_object_starts_out_valid() -> None:
@@ -130,14 +131,14 @@ def test_every_kind_of_object_starts_out_valid() -> None:
 
 
 @pytest.mark.parametrize("spoilt", [{"mode": "bogus"}, {"colour": "red"}])
-def test_a_wrong_object_is_noticed(spoilt: Any) -> None:
+def test_an_invalid_object_has_problems(spoilt: Any) -> None:
     made = skeleton("checkout.session")
     assert answers.problems("checkout.session", made) == []
     assert answers.problems("checkout.session", {**made, **spoilt})
     assert answers.problems("checkout.session", {"id": "cs_test_1"})
 
 
-def test_the_document_has_what_the_routes_answer() -> None:
+def test_the_document_describes_every_route() -> None:
     described = {
         (method, path)
         for path, methods in document()["paths"].items()

@@ -1,4 +1,4 @@
-"""Events reach the product signed, are tried again, and misbehave when asked to."""
+"""Deliveries of events: signed, retried, and with faults on request."""
 
 import http.server
 import json
@@ -14,7 +14,7 @@ from tests.stripe import WEBHOOK_SECRET, Emulator
 
 
 class Product(http.server.ThreadingHTTPServer):
-    """Receives events as the product does, and answers what it is told to."""
+    """Receives events as the product does. `statuses` are its next responses."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Receiver)
@@ -57,7 +57,7 @@ def product(stripe_emulator: Emulator) -> Iterator[Product]:
 
 
 def expired(emulator: Emulator) -> str:
-    """Something happens that Stripe tells; the event's id."""
+    """Expire a session. Returns the id of the event."""
     sessions = emulator.client.v1.checkout.sessions
     sessions.expire(sessions.create(pack()).id)
     return str(emulator.events("checkout.session.expired")[-1].id)
@@ -71,7 +71,7 @@ def is_genuine(received: tuple[str, str]) -> bool:
     return True
 
 
-def test_all_that_happens_is_told_in_order_and_signed(
+def test_all_events_are_delivered_in_order_and_signed(
     stripe_emulator: Emulator, product: Product
 ) -> None:
     session = stripe_emulator.client.v1.checkout.sessions.create(pack())
@@ -91,7 +91,7 @@ def test_the_sdk_signs_the_same(stripe_emulator: Emulator, product: Product) -> 
     assert header == sign(body, WEBHOOK_SECRET, at)
 
 
-def test_two_secrets_sign_while_one_replaces_another(
+def test_two_secrets_sign_during_a_rotation(
     stripe_emulator: Emulator, product: Product
 ) -> None:
     stripe_emulator.control("webhooks", secrets=["whsec_new", WEBHOOK_SECRET])
@@ -105,7 +105,7 @@ def test_two_secrets_sign_while_one_replaces_another(
         stripe_emulator.control("webhooks", secrets=[WEBHOOK_SECRET])
 
 
-def test_a_refused_delivery_comes_again(
+def test_a_failed_delivery_is_retried(
     stripe_emulator: Emulator, product: Product
 ) -> None:
     stripe_emulator.control("deliveries/hold")
@@ -142,7 +142,7 @@ def test_events_can_be_reordered_and_resent(
 @pytest.mark.parametrize(
     "fault", [{"wrong_secret": True}, {"age_seconds": 3600}, {"tamper": True}]
 )
-def test_a_delivery_can_be_spoilt_once(
+def test_a_delivery_can_have_a_bad_signature_once(
     stripe_emulator: Emulator, product: Product, fault: Any
 ) -> None:
     kind = "checkout.session.expired"
@@ -167,5 +167,5 @@ def test_a_delivery_can_be_lost_or_doubled(
     stripe_emulator.wait_until_delivered()
     assert lost not in product.ids()
     assert product.ids().count(doubled) == 2
-    # What was lost can still be found, as in life.
+    # The API still returns a lost event, as Stripe does.
     assert stripe_emulator.client.v1.events.retrieve(lost).type == kind

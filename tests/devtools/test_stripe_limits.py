@@ -1,4 +1,4 @@
-"""Limits that Stripe documents and clients run into: types, pages, portal flows."""
+"""Documented limits of Stripe: event types, pages, portal flows."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ def refusal(call: Any) -> stripe.InvalidRequestError:
     return refused.value
 
 
-def test_events_are_asked_for_by_at_most_twenty_types(
+def test_events_are_listed_by_at_most_twenty_types(
     stripe_emulator: Emulator,
 ) -> None:
     listed = stripe_emulator.client.v1.events.list
@@ -75,7 +75,7 @@ def test_an_invoice_embeds_ten_lines_and_pages_the_rest(
     assert made.latest_invoice == invoice.id
 
 
-def test_what_is_expanded_is_a_first_page_too(stripe_emulator: Emulator) -> None:
+def test_an_expanded_list_is_a_first_page_too(stripe_emulator: Emulator) -> None:
     began = subscribe(stripe_emulator, monthly(stripe_emulator, 900, "Pro").id)
     v1 = stripe_emulator.client.v1
     charge = v1.charges.list().data[0].id
@@ -106,14 +106,16 @@ class TestPortalFlow:
             },
         }
 
-    def test_it_says_what_is_to_be_confirmed(self, stripe_emulator: Emulator) -> None:
+    def test_the_session_names_the_change_to_confirm(
+        self, stripe_emulator: Emulator
+    ) -> None:
         began = subscribe(stripe_emulator, monthly(stripe_emulator, 900, "Pro").id)
         other = monthly(stripe_emulator, 1900, "Creator").id
         portal = stripe_emulator.client.v1.billing_portal.sessions
         made: Any = portal.create(self.flow(began, other))
         assert made.flow.subscription_update_confirm.items[0].price == other
 
-    def test_what_cannot_be_confirmed_is_refused(
+    def test_a_change_that_cannot_be_confirmed_is_refused(
         self, stripe_emulator: Emulator
     ) -> None:
         pro = monthly(stripe_emulator, 900, "Pro").id
@@ -133,7 +135,9 @@ class TestPortalFlow:
         late = self.flow(began, other)
         assert refusal(lambda: portal.create(late)).param == f"{param}[subscription]"
 
-    def test_several_items_are_not_updatable(self, stripe_emulator: Emulator) -> None:
+    def test_a_subscription_of_several_items_is_refused(
+        self, stripe_emulator: Emulator
+    ) -> None:
         began = with_items(stripe_emulator, 2)
         other = monthly(stripe_emulator, 1900, "Creator").id
         portal = stripe_emulator.client.v1.billing_portal.sessions
@@ -141,7 +145,7 @@ class TestPortalFlow:
         assert said.param == "flow_data[subscription_update_confirm][items]"
 
 
-def test_a_deleted_customer_has_no_card_and_takes_no_checkout(
+def test_a_deleted_customer_has_no_card_and_no_portal(
     stripe_emulator: Emulator,
 ) -> None:
     v1 = stripe_emulator.client.v1
@@ -155,7 +159,7 @@ def test_a_deleted_customer_has_no_card_and_takes_no_checkout(
     assert (said.code, said.param) == ("resource_missing", "customer")
 
 
-def test_what_is_forgotten_is_gone_without_a_word(stripe_emulator: Emulator) -> None:
+def test_a_forgotten_object_is_gone_without_an_event(stripe_emulator: Emulator) -> None:
     began = subscribe(stripe_emulator, monthly(stripe_emulator, 900, "Pro").id)
     told = len(stripe_emulator.events())
     stripe_emulator.control(f"objects/{began.id}/forget")

@@ -1,9 +1,9 @@
-"""What can be walked without a browser, against Stripe's own test mode.
+"""Operations without a browser, against Stripe's own test mode and the emulator.
 
     STRIPE_LIVE_TEST_KEY=sk_test_… ./dev test tests/devtools/test_stripe_live.py
 
-Skipped, and reported as skipped, without a key. The same walk runs against the emulator
-beside it, so that a difference between the two is a failure of one.
+The tests of Stripe are skipped without a key. The emulator must give the same results,
+so a difference between the two fails a test.
 """
 
 import os
@@ -20,7 +20,7 @@ KEY = os.environ.get("STRIPE_LIVE_TEST_KEY", "")
 
 
 def refusals(client: stripe.StripeClient) -> list[Any]:
-    """How each of these is refused: status, code, parameter."""
+    """Return the error, status, code and parameter of each refused request."""
     sessions, refunds = client.v1.checkout.sessions, client.v1.refunds
     paid = client.v1.payment_intents.create(card("pm_card_visa"))
     open_session = sessions.create(pack())
@@ -56,7 +56,7 @@ def refused_as(act: Callable[[], Any]) -> tuple[Any, ...]:
 
 
 def walk(client: stripe.StripeClient) -> list[Any]:
-    """One purchase's life, as far as the API alone can lead it; what was seen."""
+    """Use the API from a checkout to a subscription's end. Returns what it showed."""
     seen: list[Any] = []
     sessions = client.v1.checkout.sessions
     made = sessions.create(pack())
@@ -121,24 +121,24 @@ REFUSED = [
 @pytest.fixture
 def live() -> stripe.StripeClient:
     if not KEY:
-        pytest.skip("STRIPE_LIVE_TEST_KEY is not given: Stripe itself is not asked")
+        pytest.skip("STRIPE_LIVE_TEST_KEY is not set: no request to Stripe itself")
     assert KEY.startswith("sk_test_"), "only a test key"
     return stripe.StripeClient(KEY)
 
 
 @pytest.mark.stripe_live
-def test_stripe_walks_so(live: stripe.StripeClient) -> None:
+def test_stripe_gives_these_results(live: stripe.StripeClient) -> None:
     assert walk(live) == SEEN
 
 
 @pytest.mark.stripe_live
-def test_stripe_refuses_so(live: stripe.StripeClient) -> None:
+def test_stripe_gives_these_refusals(live: stripe.StripeClient) -> None:
     assert refusals(live) == REFUSED
 
 
-def test_the_emulator_walks_so(stripe_emulator: Emulator) -> None:
+def test_the_emulator_gives_these_results(stripe_emulator: Emulator) -> None:
     assert walk(stripe_emulator.client) == SEEN
 
 
-def test_the_emulator_refuses_so(stripe_emulator: Emulator) -> None:
+def test_the_emulator_gives_these_refusals(stripe_emulator: Emulator) -> None:
     assert refusals(stripe_emulator.client) == REFUSED

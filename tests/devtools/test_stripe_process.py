@@ -1,4 +1,4 @@
-"""Where the emulator refuses to run, and what a restart leaves."""
+"""The emulator's process: where it refuses to run, and its state after a restart."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ from tests.stripe import emulator
         ({"STRIPE_SECRET_KEY": "rk_live_1"}, "a live key"),
     ],
 )
-def test_it_refuses_to_run_beside_real_money(
+def test_it_refuses_to_run_in_production_or_with_a_live_key(
     environment: dict[str, str], said: str
 ) -> None:
     run = subprocess.run(
@@ -35,7 +35,7 @@ def test_it_refuses_to_run_beside_real_money(
     assert said in run.stderr
 
 
-def test_a_restart_keeps_what_there_was(tmp_path: Path) -> None:
+def test_a_restart_keeps_objects_and_idempotency_keys(tmp_path: Path) -> None:
     kept = ("--file", str(tmp_path / "stripe.json"))
     with emulator(tmp_path, *kept) as before:
         session = before.client.v1.checkout.sessions.create(
@@ -50,7 +50,7 @@ def test_a_restart_keeps_what_there_was(tmp_path: Path) -> None:
     assert (tmp_path / "stripe.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_key_of_ones_own_keeps_the_emulator_away(
+def test_a_stripe_key_of_the_developer_replaces_the_emulator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY_FILE"):
@@ -71,7 +71,7 @@ def test_a_key_of_ones_own_keeps_the_emulator_away(
 
 
 class TestSecretsOfTheDevelopersOwn:
-    """STRIPE_WEBHOOK_SECRET without a key is used; a key without it is refused."""
+    """STRIPE_WEBHOOK_SECRET without a key is used. A key without it is refused."""
 
     @pytest.fixture(autouse=True)
     def _bare_shell(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +95,8 @@ class TestSecretsOfTheDevelopersOwn:
         (tmp_path / "secret").write_text("whsec_mine\n")
         monkeypatch.setenv("STRIPE_WEBHOOK_SECRET_FILE", str(tmp_path / "secret"))
         assert self.secrets({}) == "whsec_mine,whsec_emulator"
-        told = chosen.environment(chosen.with_emulator({}, 8000))
-        assert told["STRIPE_WEBHOOK_SECRET_FILE"] == ""
+        variables = chosen.environment(chosen.with_emulator({}, 8000))
+        assert variables["STRIPE_WEBHOOK_SECRET_FILE"] == ""
 
     def test_in_var_env_it_stays_there(self) -> None:
         once = chosen.with_emulator({"STRIPE_WEBHOOK_SECRET": "whsec_mine"}, 8000)
@@ -105,14 +105,14 @@ class TestSecretsOfTheDevelopersOwn:
         real = chosen.with_emulator({**again, "STRIPE_SECRET_KEY": "sk_test_1"}, 8000)
         assert real["STRIPE_WEBHOOK_SECRET"] == "whsec_mine"
 
-    def test_a_key_without_it_is_refused_in_words(
+    def test_a_key_without_a_webhook_secret_is_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         chosen.check({})
         with pytest.raises(Trouble, match="without STRIPE_WEBHOOK_SECRET"):
             chosen.check({"STRIPE_SECRET_KEY": "sk_test_1"})
         monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_1")
-        # The emulator's own secret signs nothing that Stripe sends.
+        # Stripe does not sign with the emulator's secret.
         with pytest.raises(Trouble, match="without STRIPE_WEBHOOK_SECRET"):
             chosen.check({"STRIPE_WEBHOOK_SECRET": "whsec_emulator"})
         monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", "whsec_mine")

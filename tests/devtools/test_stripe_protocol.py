@@ -1,4 +1,4 @@
-"""Keys, forms, idempotency, errors, pages of lists: as Stripe has them."""
+"""The protocol: API keys, forms, idempotency, errors and pagination, as Stripe's."""
 
 import threading
 import urllib.error
@@ -12,9 +12,10 @@ from tests.devtools.test_stripe_walks import pack
 from tests.stripe import Emulator
 
 
-def ask(
+def send(
     emulator: Emulator, path: str, body: str | None = None, **headers: str
 ) -> tuple[int, str]:
+    """Send a request without the SDK. Returns the status and the body."""
     given = {"Authorization": "Bearer sk_test_x"}
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
     data = None if body is None else body.encode()
@@ -36,13 +37,15 @@ def ask(
         ("Bearer pk_test_1234", "Invalid API Key"),
     ],
 )
-def test_only_test_keys_open(stripe_emulator: Emulator, key: str, said: str) -> None:
-    status, text = ask(stripe_emulator, "/v1/events", Authorization=key)
+def test_only_test_keys_are_accepted(
+    stripe_emulator: Emulator, key: str, said: str
+) -> None:
+    status, text = send(stripe_emulator, "/v1/events", Authorization=key)
     assert status == 401
     assert said in text
 
 
-def test_one_key_one_answer(stripe_emulator: Emulator) -> None:
+def test_a_repeated_key_returns_the_same_response(stripe_emulator: Emulator) -> None:
     sessions = stripe_emulator.client.v1.checkout.sessions
     once: Any = {"idempotency_key": "k1"}
     first = sessions.create(pack(), once)
@@ -57,7 +60,7 @@ def test_one_key_one_answer(stripe_emulator: Emulator) -> None:
     assert len(sessions.list().data) == 1
 
 
-def test_what_was_refused_before_it_began_is_not_remembered(
+def test_a_refused_parameter_does_not_use_up_the_key(
     stripe_emulator: Emulator,
 ) -> None:
     sessions = stripe_emulator.client.v1.checkout.sessions
@@ -69,7 +72,7 @@ def test_what_was_refused_before_it_began_is_not_remembered(
 
 
 def test_the_same_key_at_the_same_time(stripe_emulator: Emulator) -> None:
-    """Ten at once: one acts, and the rest get its answer or are told to wait."""
+    """Of ten concurrent requests one acts; the others get its response or a 409."""
     made, refused = [], []
 
     def create() -> None:
@@ -124,14 +127,14 @@ def test_a_wrong_request_leaves_nothing_behind(
     assert stripe_emulator.events() == []
 
 
-def test_what_is_not_there_is_404(stripe_emulator: Emulator) -> None:
+def test_an_unknown_object_or_path_is_404(stripe_emulator: Emulator) -> None:
     with pytest.raises(stripe.InvalidRequestError) as missing:
         stripe_emulator.client.v1.checkout.sessions.retrieve("cs_test_none")
     assert (missing.value.http_status, missing.value.code) == (404, "resource_missing")
-    assert ask(stripe_emulator, "/v1/tokens")[0] == 404
+    assert send(stripe_emulator, "/v1/tokens")[0] == 404
 
 
-def test_a_list_is_walked_in_pages(stripe_emulator: Emulator) -> None:
+def test_a_list_has_pages(stripe_emulator: Emulator) -> None:
     customers = stripe_emulator.client.v1.customers
     made = [customers.create({"email": f"{n}@example.com"}).id for n in range(7)]
     first = customers.list({"limit": 3})
@@ -147,7 +150,7 @@ def test_a_list_is_walked_in_pages(stripe_emulator: Emulator) -> None:
             customers.list(wrong)  # type: ignore[arg-type]
 
 
-def test_only_what_can_be_expanded_is(stripe_emulator: Emulator) -> None:
+def test_a_member_that_cannot_be_expanded_is_refused(stripe_emulator: Emulator) -> None:
     sessions = stripe_emulator.client.v1.checkout.sessions
     made = sessions.create(pack())
     assert "line_items" not in made
@@ -160,8 +163,8 @@ def test_only_what_can_be_expanded_is(stripe_emulator: Emulator) -> None:
     assert [row.id for row in sessions.list().data] == [made.id]
 
 
-def test_an_answer_can_be_lost_late_or_an_error(stripe_emulator: Emulator) -> None:
-    """What a test needs of an unreliable Stripe; the SDK's retries are off here."""
+def test_a_response_can_be_an_error_or_lost(stripe_emulator: Emulator) -> None:
+    """Faults for tests of an unreliable Stripe; the SDK's retries are off here."""
     sessions = stripe_emulator.client.v1.checkout.sessions
     path = "/v1/checkout/sessions"
     stripe_emulator.control("api/faults", path=path, status=500)
@@ -175,13 +178,13 @@ def test_an_answer_can_be_lost_late_or_an_error(stripe_emulator: Emulator) -> No
     assert sessions.create(pack(), {"idempotency_key": "lost"}).id == found[0].id
 
 
-def test_other_sites_cannot_press_its_buttons(stripe_emulator: Emulator) -> None:
+def test_requests_of_other_sites_are_refused(stripe_emulator: Emulator) -> None:
     for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
-        status, _ = ask(stripe_emulator, "/_emulator/reset", "", **headers)
+        status, _ = send(stripe_emulator, "/_emulator/reset", "", **headers)
         assert status in (403, 421)
 
 
-def test_what_was_asked_is_on_record(stripe_emulator: Emulator) -> None:
+def test_requests_are_recorded(stripe_emulator: Emulator) -> None:
     stripe_emulator.client.v1.checkout.sessions.create(pack())
     (asked,) = stripe_emulator.requests("/v1/checkout/sessions")
     assert (asked["method"], asked["status"]) == ("post", 200)
@@ -207,4 +210,4 @@ def test_what_was_asked_is_on_record(stripe_emulator: Emulator) -> None:
 def test_a_broken_form_is_refused(stripe_emulator: Emulator, body: str) -> None:
     kind = "application/x-www-form-urlencoded"
     for path in ("/v1/subscriptions", "/v1/billing_portal/sessions"):
-        assert ask(stripe_emulator, path, body, Content_Type=kind)[0] == 400
+        assert send(stripe_emulator, path, body, Content_Type=kind)[0] == 400

@@ -1,7 +1,6 @@
-"""The official SDK, unchanged, against the emulator: what the product relies on.
+"""The official SDK against the emulator: the operations that the product relies on.
 
-The same walks run against Stripe's own test mode where STRIPE_LIVE_TEST_KEY is given;
-see test_stripe_live.py.
+test_stripe_live.py compares some of them with Stripe's own test mode.
 """
 
 from typing import Any
@@ -144,7 +143,7 @@ def test_a_subscription_renews(stripe_emulator: Emulator) -> None:
     )
 
 
-def test_an_event_is_signed_for_whoever_knows_the_secret(
+def test_the_signature_of_an_event_verifies_with_the_secret(
     stripe_emulator: Emulator,
 ) -> None:
     client = stripe_emulator.client
@@ -182,7 +181,7 @@ def test_no_more_is_refunded_than_was_paid(stripe_emulator: Emulator) -> None:
     assert [refund.amount for refund in listed] == [299, 200]
 
 
-def test_a_refund_that_fails_gives_the_money_back_to_the_shop(
+def test_a_failed_refund_returns_the_money_to_the_shop(
     stripe_emulator: Emulator,
 ) -> None:
     client = stripe_emulator.client
@@ -219,7 +218,7 @@ def test_a_dispute_is_decided_once(stripe_emulator: Emulator, won: bool) -> None
         client.v1.disputes.close(opened["id"])
 
 
-def test_a_saved_card_is_charged_without_its_owner(stripe_emulator: Emulator) -> None:
+def test_a_saved_card_is_charged_off_session(stripe_emulator: Emulator) -> None:
     client = stripe_emulator.client
     paid = bought(
         stripe_emulator, payment_intent_data={"setup_future_usage": "off_session"}
@@ -246,7 +245,7 @@ def test_a_saved_card_is_charged_without_its_owner(stripe_emulator: Emulator) ->
 
 
 @pytest.mark.parametrize("paid", [True, False])
-def test_a_bank_debit_answers_days_later(stripe_emulator: Emulator, paid: bool) -> None:
+def test_a_bank_debit_is_settled_later(stripe_emulator: Emulator, paid: bool) -> None:
     sessions = stripe_emulator.client.v1.checkout.sessions
     made = sessions.create(pack(payment_method_types=["sepa_debit"]))
     assert stripe_emulator.pay(made.id, sepa_debit=True)["error"] is None
@@ -277,7 +276,7 @@ def test_a_failed_renewal_is_past_due_until_it_is_paid(
     assert client.v1.invoices.retrieve(invoice).status == "open"
     assert client.v1.invoices.pay(invoice).status == "paid"
     assert client.v1.subscriptions.retrieve(began.id).status == "active"
-    # Which invoice a charge was for is found by way of its payment.
+    # A charge's invoice is found by its payment.
     payment: Any = client.v1.invoice_payments.list({"invoice": invoice}).data[0]
     intent = payment.payment.payment_intent
     found: Any = client.v1.invoice_payments.list(

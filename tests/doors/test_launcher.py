@@ -1,4 +1,4 @@
-"""./dev, with real processes, in small checkouts of its own."""
+"""./dev, with real processes, in small checkouts."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from tests.doors.checkout import Checkout, descendants, gone, named, wait_until
 
 @pytest.fixture
 def folder():
-    # Not tmp_path: its parents are closed to PostgreSQL's user when this is root.
+    # Not tmp_path: PostgreSQL's user cannot enter its parents if this runs as root.
     with tempfile.TemporaryDirectory(prefix="focus-mini-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -28,14 +28,14 @@ def folder():
 
 @pytest.fixture
 def checkout(folder):
-    if not python.is_current():  # or its ./dev would set out to install
+    if not python.is_current():  # otherwise its ./dev would install packages
         pytest.skip("Needs the .venv that ./dev makes.")
     made = Checkout(folder)
     yield made
     made.close()
 
 
-# --- What it says -------------------------------------------------------------------
+# --- Output -------------------------------------------------------------------------
 
 
 def test_help_names_every_command(checkout):
@@ -52,7 +52,7 @@ def test_an_unknown_command_is_one_line(checkout):
     assert said == "dev: there is no command 'fly'. ./dev help lists them.\n"
 
 
-def test_arguments_that_mean_nothing_are_one_line(checkout):
+def test_unknown_arguments_are_one_line(checkout):
     status, said = checkout.run("run", "--fast")
     assert status == 2
     assert said == "dev: run takes no arguments. ./dev help lists the commands.\n"
@@ -68,7 +68,7 @@ def test_a_port_in_use_is_one_line(checkout):
     ]
 
 
-def test_a_port_that_is_none_is_one_line(checkout):
+def test_an_invalid_port_is_one_line(checkout):
     status, said = checkout.run("run", PORT="http")
     assert (status, len(said.splitlines())) == (1, 1)
     assert "PORT=http is not a port number" in said
@@ -81,7 +81,7 @@ def test_no_python_is_one_line(checkout):
     assert said == "dev: FOCUS_PYTHON=/bin/false is not a Python 3.11 or newer.\n"
 
 
-def test_an_installation_says_how_far_it_is():
+def test_an_installation_shows_its_progress():
     installed = [3]
     progress = python.Progress(136, lambda: installed[0])
     for line in (
@@ -99,8 +99,8 @@ def test_an_installation_says_how_far_it_is():
     assert progress.line().endswith("unpacked 2 of 3 packages")
 
 
-def test_a_silent_pip_is_spoken_for(capsys, tmp_path):
-    """It unpacks for minutes without a word; the person must see that it works."""
+def test_progress_is_shown_while_pip_prints_nothing(capsys, tmp_path):
+    """pip unpacks for minutes without output; the developer must see progress."""
 
     def lines():
         yield "Installing collected packages: django\n"
@@ -138,7 +138,9 @@ def test_a_full_disk_is_one_line():
 
 def test_a_run_from_start_to_sigkill_and_back(checkout):
     launcher = checkout.up()
-    wait_until(lambda: len(descendants(launcher.pid)) >= 17)  # the pools are up too
+    wait_until(
+        lambda: len(descendants(launcher.pid)) >= 17
+    )  # the workers' pools run too
     status, said = checkout.run("run")
     assert (status, len(said.splitlines())) == (1, 1)
     assert f"already up in this folder (process {launcher.pid})" in said
@@ -158,9 +160,9 @@ def test_a_run_from_start_to_sigkill_and_back(checkout):
     assert secrets.read_text() == before
 
 
-def test_a_dead_service_comes_back_and_ctrl_c_ends_all(checkout):
+def test_a_killed_service_restarts_and_ctrl_c_ends_all(checkout):
     def working() -> int:
-        """The worker with its pool, or 0."""
+        """Return the process id of the worker once it has its pool, else 0."""
         with contextlib.suppress(ValueError):
             worker = named(descendants(launcher.pid), " worker -Q celery")
             return worker if len(descendants(worker)) > 1 else 0
@@ -182,13 +184,13 @@ def test_a_dead_service_comes_back_and_ctrl_c_ends_all(checkout):
 
 
 def test_three_deaths_end_the_run_and_name_the_service(checkout):
-    checkout.write("focus/server.py", "raise RuntimeError('no such luck')\n")
+    checkout.write("focus/server.py", "raise RuntimeError('broken')\n")
     launcher = checkout.start("run")
     said, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 1
     end = said[said.index("dev: ") :]
     assert end.startswith("dev: web died 3 times within a minute")
-    assert "RuntimeError: no such luck" in end
+    assert "RuntimeError: broken" in end
 
 
 def test_a_postmaster_pid_of_another_process_is_no_obstacle(checkout):
@@ -201,7 +203,7 @@ def test_a_postmaster_pid_of_another_process_is_no_obstacle(checkout):
 # --- ./dev test ---------------------------------------------------------------------
 
 
-def test_the_tests_get_engines_and_secrets_of_their_own(checkout):
+def test_tests_have_their_own_engines_and_secrets(checkout):
     status, said = checkout.run("test", "-q", "-p", "no:xdist", SECRET_KEY="mine")
     assert status == 0, said
     assert not (checkout.folder / "var").exists()
@@ -237,7 +239,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can set this u
 
 
 @as_root
-def test_root_in_a_folder_that_nobody_can_enter(folder):
+def test_root_in_a_folder_that_postgresqls_user_cannot_enter(folder):
     folder.chmod(0o700)
     inner = folder / "inner"
     inner.mkdir()
@@ -257,10 +259,10 @@ def test_a_user_id_without_a_name_is_one_line(monkeypatch):
         ground.our_name()
 
 
-# --- Its parts ----------------------------------------------------------------------
+# --- Parts --------------------------------------------------------------------------
 
 
-def test_the_guard_kills_what_ignores_it(monkeypatch):
+def test_the_guard_kills_a_process_that_ignores_sigterm(monkeypatch):
     monkeypatch.setitem(guard.PATIENCE, "service", 0.3)
     stubborn = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     child = subprocess.Popen(
@@ -290,11 +292,11 @@ def test_a_private_file_is_never_readable_by_others(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["env"]
 
 
-def test_the_locks_are_in_step_with_what_they_lock():
+def test_the_lock_files_fit_their_sources():
     assert locks.problems(ROOT) == []
 
 
-def test_a_lock_out_of_step_is_found(tmp_path):
+def test_a_lock_file_that_does_not_fit_has_problems(tmp_path):
     files = {
         "requirements.in": "django~=5.2.19\nceleryx[redis]==2.0  # why\n",
         "requirements.txt": "django==5.2.20 \\\n    # via -r requirements.in\n"

@@ -1,4 +1,4 @@
-"""The web server as `./dev run` starts it, on the test's database."""
+"""The web server, as `./dev run` starts it, on the test's database."""
 
 from collections.abc import Iterator
 

@@ -1,5 +1,5 @@
-// Posts a body that the server refuses before it has read it, with Node's own fetch.
-// node early.mjs URL BYTES TRIES [HEADERS as JSON]: prints how often which outcome came.
+// Posts a body that the server refuses before it has read the body, with Node's fetch.
+// node early.mjs URL BYTES TRIES [HEADERS as JSON]: prints the count of each outcome.
 const [url, bytes, tries, headers = '{}'] = process.argv.slice(2);
 const seen = {};
 for (let i = 0; i < Number(tries); i++) {

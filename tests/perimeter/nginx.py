@@ -1,4 +1,4 @@
-"""The real nginx, with the very configuration that docker-compose.yml mounts."""
+"""The real nginx, with the configuration that docker-compose.yml mounts."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ LOCATIONS = ("nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx")
 
 
 def binary() -> str:
-    """Where nginx is. CI installs it, so there its absence is a failure."""
+    """Return nginx's path. Without nginx the test skips, and fails in CI."""
     found = next(filter(None, map(shutil.which, LOCATIONS)), None)
     if found is None:
         if os.environ.get("CI") or os.environ.get("FOCUS_CI"):
@@ -40,9 +40,9 @@ class Proxy:
 def proxy(
     folder: Path, web: int, *, listen: str = "http", files: dict[str, str] | None = None
 ) -> Iterator[Proxy]:
-    """nginx in front of the web server at port `web`.
+    """Run nginx in front of the web server at port `web`.
 
-    Only what names ports, addresses and secret files is put in place of its own.
+    Only ports, addresses and secret files differ from the configuration in deploy/.
     """
     nginx = binary()
     home = folder / "etc"

@@ -1,4 +1,4 @@
-"""Requests byte by byte, for what no HTTP library would send."""
+"""Requests byte by byte, for heads and bodies that no HTTP library sends."""
 
 import socket
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import msgspec
 
 
 @dataclass
-class Heard:
+class RawResponse:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -25,8 +25,8 @@ def head(line: str, *headers: str) -> bytes:
     return "\r\n".join([line, "Host: localhost", *headers, "", ""]).encode("latin-1")
 
 
-def heard(link: socket.socket) -> Heard:
-    """The next answer, read up to the length that it announces."""
+def read_response(link: socket.socket) -> RawResponse:
+    """Read the next response, up to its Content-Length."""
     said = link.makefile("rb")
     status = int(said.readline().split()[1])
     headers = {}
@@ -35,10 +35,10 @@ def heard(link: socket.socket) -> Heard:
         headers[name.lower()] = value.strip()
     length = "0" if status == 204 else headers.get("content-length")
     body = said.read(int(length)) if length is not None else said.read()
-    return Heard(status, headers, body)
+    return RawResponse(status, headers, body)
 
 
-def ask(port: int, sent: bytes, *, timeout: float = 30) -> Heard:
+def send(port: int, sent: bytes, *, timeout: float = 30) -> RawResponse:
     with connect(port, timeout=timeout) as link:
         link.sendall(sent)
-        return heard(link)
+        return read_response(link)

@@ -43,7 +43,7 @@ def nowhere(tmp_path: Path) -> Iterator[nginx.Proxy]:
         yield proxy
 
 
-# A path of each dialect, and the shape of its refusals.
+# A path of each contract, and the keys of its refusals.
 SHAPES = [
     ("/api/wallet", {"error", "message"}),
     ("/api/v1/credits/consume", {"error", "message"}),
@@ -62,7 +62,7 @@ def in_shape(answer: Any, keys: set[str]) -> None:
     assert len(answer.headers["X-Request-ID"]) == 32
 
 
-def test_an_answer_of_web_passes_unchanged(front: nginx.Proxy, web: int) -> None:
+def test_a_response_of_web_passes_unchanged(front: nginx.Proxy, web: int) -> None:
     for path in ("/api/openapi.json", "/api/wallet", "/api/nothing", "/v1/projects"):
         there = requests.get(f"http://127.0.0.1:{web}{path}", timeout=10)
         here = requests.get(front.url + path, timeout=10)
@@ -79,7 +79,7 @@ def test_a_large_body_is_413(front: nginx.Proxy, path: str, keys: set[str]) -> N
 
 
 @every_dialect
-def test_without_web_it_is_503_in_kind(
+def test_without_web_each_contract_refuses_with_502(
     nowhere: nginx.Proxy, path: str, keys: set[str]
 ) -> None:
     answer = requests.post(nowhere.url + path, json={}, timeout=10)
@@ -89,10 +89,10 @@ def test_without_web_it_is_503_in_kind(
 
 
 @every_dialect
-def test_a_full_disk_is_503_in_kind(
+def test_on_a_full_disk_each_contract_refuses_with_503(
     nowhere: nginx.Proxy, path: str, keys: set[str]
 ) -> None:
-    # A folder that is gone, for a disk that has no room.
+    # A missing folder stands for a full disk.
     shutil.rmtree(nowhere.log.parent / "run" / "bodies")
     answer = requests.post(nowhere.url + path, data=b"x" * 100_000, timeout=10)
     assert answer.status_code == 503
@@ -101,23 +101,23 @@ def test_a_full_disk_is_503_in_kind(
 
 
 @every_dialect
-def test_what_nginx_does_not_speak_is_refused_in_kind(
+def test_unsupported_http_is_refused_as_the_contract_says(
     nowhere: nginx.Proxy, path: str, keys: set[str]
 ) -> None:
     for sent, status in (
         (raw.head(f"TRACE {path} HTTP/1.1"), 405),
         (raw.head(f"POST {path} HTTP/1.1", "Transfer-Encoding: gzip"), 400),
     ):
-        answer = raw.ask(nowhere.port, sent)
+        answer = raw.send(nowhere.port, sent)
         assert answer.status == status
         assert set(answer.json()) == keys
-    # Without a version that it knows, nginx does not read the path.
-    answer = raw.ask(nowhere.port, raw.head(f"GET {path} HTTP/3.0"))
+    # nginx reads no path after an unknown HTTP version.
+    answer = raw.send(nowhere.port, raw.head(f"GET {path} HTTP/3.0"))
     assert answer.status == 400
     assert set(answer.json()) == {"error", "message"}
 
 
-def test_a_person_reads_a_page(nowhere: nginx.Proxy) -> None:
+def test_outside_the_contracts_the_refusal_is_a_page(nowhere: nginx.Proxy) -> None:
     answer = requests.get(f"{nowhere.url}/signin", timeout=10)
     assert answer.status_code == 502
     assert answer.headers["Content-Type"] == "text/html"
@@ -126,14 +126,14 @@ def test_a_person_reads_a_page(nowhere: nginx.Proxy) -> None:
 
 def test_headers_that_are_too_large_are_431(front: nginx.Proxy) -> None:
     for path, keys in SHAPES:
-        answer = raw.ask(
+        answer = raw.send(
             front.port, raw.head(f"GET {path} HTTP/1.1", f"X: {'a' * 9000}")
         )
         assert answer.status == 431
         assert set(answer.json()) == keys
 
 
-def test_nonsense_is_400_and_a_long_address_414_with_a_body(
+def test_malformed_requests_are_400_and_long_urls_414_with_a_body(
     front: nginx.Proxy,
 ) -> None:
     long = f"GET /api/wallet?{'a' * 9000} HTTP/1.1"
@@ -142,7 +142,7 @@ def test_nonsense_is_400_and_a_long_address_414_with_a_body(
         (raw.head("GET /api/wallet HTTP/1.1", "Host: b"), 400),
         (raw.head(long), 414),
     ):
-        answer = raw.ask(front.port, sent)
+        answer = raw.send(front.port, sent)
         assert answer.status == status
         assert set(answer.json()) == {"error", "message"}
 
@@ -156,20 +156,20 @@ def test_half_a_body_never_reaches_web(front: nginx.Proxy) -> None:
         for _ in range(5):
             answer = requests.get(f"{front.url}/api/openapi.json", timeout=5)
             assert answer.status_code == 200
-        # nginx lets them go, each after ten seconds, and says nothing.
+        # nginx closes each connection after ten seconds, without a response.
         assert [link.recv(1) for link in links] == [b""] * 60
     finally:
         for link in links:
             link.close()
 
 
-def test_half_a_head_is_let_go(front: nginx.Proxy) -> None:
+def test_a_connection_with_half_a_head_is_closed(front: nginx.Proxy) -> None:
     with raw.connect(front.port) as link:
         link.sendall(b"GET / HTTP/1.1\r\n")
         link.makefile("rb").read()
 
 
-def test_an_address_has_so_much_under_way(front: nginx.Proxy) -> None:
+def test_the_connections_of_an_address_are_limited(front: nginx.Proxy) -> None:
     half = raw.head("POST /v1/auth/login HTTP/1.1", "Content-Length: 100")
     links = [raw.connect(front.port) for _ in range(130)]
     for link in links:
@@ -180,7 +180,7 @@ def test_an_address_has_so_much_under_way(front: nginx.Proxy) -> None:
             if link.recv(1, socket.MSG_PEEK) == b"":
                 statuses[0] += 1
                 continue
-            answer = raw.heard(link)
+            answer = raw.read_response(link)
         statuses[answer.status] += 1
         assert answer.headers["retry-after"] == "1"
         assert answer.json()["statusCode"] == 429
@@ -201,7 +201,7 @@ def test_an_address_has_so_much_under_way(front: nginx.Proxy) -> None:
         ),
     ],
 )
-def test_node_reads_every_early_answer(
+def test_node_reads_every_early_response(
     front: nginx.Proxy, size: int, path: str, outcomes: set[str]
 ) -> None:
     script = str(HERE / "early.mjs")
@@ -213,7 +213,7 @@ def test_node_reads_every_early_answer(
 
 
 def test_large_bodies_pass_only_where_the_guides_upload(front: nginx.Proxy) -> None:
-    """What web answers shows that nginx let the body through: 401, 404 or its 413."""
+    """A response of web (401, 404 or its own 413) shows that nginx passed the body."""
     bearer = {"Authorization": "Bearer x"}
     large = b"x" * 1_200_000
     for path, headers, ours in (
@@ -234,7 +234,7 @@ def test_large_bodies_pass_only_where_the_guides_upload(front: nginx.Proxy) -> N
     link = raw.connect(front.port)
     head = "POST /api/restorations/upload/ HTTP/1.1"
     link.sendall(raw.head(head, *(f"{name}: {value}" for name, value in huge.items())))
-    refused = raw.heard(link)
+    refused = raw.read_response(link)
     link.close()
     assert refused.status == 413
     assert refused.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
@@ -243,12 +243,12 @@ def test_large_bodies_pass_only_where_the_guides_upload(front: nginx.Proxy) -> N
 def test_an_upload_without_a_credential_is_refused_unread(front: nginx.Proxy) -> None:
     with raw.connect(front.port, timeout=5) as link:
         link.sendall(raw.head("POST /api/v2/jobs HTTP/1.1", "Content-Length: 900000"))
-        answer = raw.heard(link)
+        answer = raw.read_response(link)
     assert answer.status == 401
     assert answer.json()["error"]["code"] == "AUTHENTICATION_REQUIRED"
 
 
-@pytest.mark.usefixtures("real_limits")  # Tests before this one signed in, too.
+@pytest.mark.usefixtures("real_limits")  # earlier tests signed in, too
 def test_the_limit_counts_clients_and_not_the_proxy(
     transactional_db: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -277,7 +277,7 @@ def test_no_log_holds_a_query(front: nginx.Proxy, nowhere: nginx.Proxy) -> None:
         assert "s3cr3t" not in proxy.log.read_text()
 
 
-def test_the_dialects_of_nginx_are_the_dialects_of_the_product(
+def test_nginx_and_the_product_map_paths_to_the_same_contracts(
     nowhere: nginx.Proxy,
 ) -> None:
     shapes = {
@@ -322,7 +322,7 @@ def test_the_dialects_of_nginx_are_the_dialects_of_the_product(
         "/healthy",
         "/admin/",
     ):
-        answer = raw.ask(nowhere.port, raw.head(f"GET {path}?x=/v1/ HTTP/1.1"))
+        answer = raw.send(nowhere.port, raw.head(f"GET {path}?x=/v1/ HTTP/1.1"))
         contract = contract_of(path)
         shape = shapes[contract.slug if contract else None]
         json_keys = None

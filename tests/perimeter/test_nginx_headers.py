@@ -1,4 +1,4 @@
-"""What nginx tells the web server of a request, with and without TLS."""
+"""The headers that nginx passes to the web server, with and without TLS."""
 
 import contextlib
 import datetime
@@ -15,7 +15,7 @@ from tests.perimeter import nginx, raw
 
 
 class Echo:
-    """A web server that says what reached it, header by header."""
+    """A web server that returns the headers of the request that it received."""
 
     def __init__(self) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -24,7 +24,7 @@ class Echo:
     def close(self) -> None:
         self.socket.close()
 
-    def heard(self) -> dict[str, str]:
+    def received(self) -> dict[str, str]:
         link, _ = self.socket.accept()
         with link:
             said = link.makefile("rb")
@@ -51,15 +51,15 @@ FORGED = (
 )
 
 
-def test_what_the_client_says_of_its_address_ends_at_nginx(tmp_path: Path) -> None:
+def test_nginx_overwrites_forwarding_headers_of_the_client(tmp_path: Path) -> None:
     with (
         contextlib.closing(Echo()) as echo,
         nginx.proxy(tmp_path, echo.port) as proxy,
         raw.connect(proxy.port) as link,
     ):
         link.sendall(raw.head("GET /api/wallet HTTP/1.1", *FORGED))
-        found = echo.heard()
-        assert raw.heard(link).status == 204
+        found = echo.received()
+        assert raw.read_response(link).status == 204
     assert found["x-forwarded-for"] == "127.0.0.1"
     assert found["x-forwarded-proto"] == "http"
     assert found["host"] == "localhost"
@@ -72,7 +72,7 @@ def test_what_the_client_says_of_its_address_ends_at_nginx(tmp_path: Path) -> No
 
 
 def certificate(folder: Path) -> dict[str, str]:
-    """A key and a certificate for localhost that it signed itself."""
+    """Write a key and a self-signed certificate for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -104,7 +104,7 @@ def certificate(folder: Path) -> dict[str, str]:
     }
 
 
-def test_tls_ends_here_and_web_is_told(tmp_path: Path) -> None:
+def test_nginx_terminates_tls_and_names_the_scheme(tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with (
         contextlib.closing(Echo()) as echo,
@@ -114,9 +114,9 @@ def test_tls_ends_here_and_web_is_told(tmp_path: Path) -> None:
         plain = raw.connect(proxy.port)
         with trusting.wrap_socket(plain, server_hostname="localhost") as link:
             link.sendall(raw.head("GET / HTTP/1.1", "X-Forwarded-Proto: http"))
-            assert echo.heard()["x-forwarded-proto"] == "https"
-            assert raw.heard(link).status == 204
-        # Plain HTTP on the TLS port is sent to https, and told no more.
-        lost = raw.ask(proxy.port, raw.head("GET /signin?x=1 HTTP/1.1"))
+            assert echo.received()["x-forwarded-proto"] == "https"
+            assert raw.read_response(link).status == 204
+        # Plain HTTP on the TLS port is redirected to https.
+        lost = raw.send(proxy.port, raw.head("GET /signin?x=1 HTTP/1.1"))
         assert lost.status == 308
         assert lost.headers["location"] == "https://localhost/signin?x=1"

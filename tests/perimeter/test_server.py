@@ -1,4 +1,4 @@
-"""The web server itself: heads, slow bodies, early answers, many connections."""
+"""The web server: heads, slow bodies, early responses, many connections."""
 
 import json
 import shutil
@@ -34,14 +34,14 @@ def healthy(port: int) -> bool:
 # --- slow bodies ------------------------------------------------------------------
 
 
-def test_half_sent_bodies_keep_no_other_request_waiting(port: int) -> None:
+def test_half_sent_bodies_delay_no_other_request(port: int) -> None:
     links = [raw.connect(port) for _ in range(40)]
     for link in links:
         link.sendall(half_sent("/signin", FORM, CSRF))
     try:
-        # Forty are ten times the threads: any of them would wait for ten seconds.
+        # Forty are ten times the threads, and each waits for ten seconds.
         assert [healthy(port) for _ in range(5)] == [True] * 5
-        answers = [raw.heard(link) for link in links]
+        answers = [raw.read_response(link) for link in links]
         assert Counter(answer.status for answer in answers) == {408: 40}
         assert b"That took too long" in answers[0].body
     finally:
@@ -49,25 +49,25 @@ def test_half_sent_bodies_keep_no_other_request_waiting(port: int) -> None:
             link.close()
 
 
-def test_a_slow_body_is_408_in_the_words_of_its_guide(port: int) -> None:
+def test_a_slow_body_is_408_as_its_guide_says(port: int) -> None:
     with raw.connect(port) as link:
         link.sendall(half_sent("/api/auth/login", JSON_BODY))
-        answer = raw.heard(link)
+        answer = raw.read_response(link)
         assert link.recv(1) == b""
     assert answer.status == 408
     assert answer.headers["connection"] == "close"
     assert answer.json()["error"]["code"] == "REQUEST_TIMEOUT"
 
 
-def test_a_body_that_drips_has_an_end_as_well(port: int) -> None:
-    """Each byte is in time; all of them together are not."""
+def test_a_body_that_drips_ends_at_its_deadline(port: int) -> None:
+    """Each byte is in time, but the whole body is not."""
     assert body.BASE_SECONDS + 100 / body.SLOWEST_BYTES_PER_SECOND < 31
     with raw.connect(port, timeout=3) as link:
         link.sendall(half_sent("/api/auth/login", JSON_BODY))
         answer = None
         for _ in range(15):
             try:
-                answer = raw.heard(link)
+                answer = raw.read_response(link)
                 break
             except TimeoutError:
                 link.sendall(b" ")
@@ -75,12 +75,12 @@ def test_a_body_that_drips_has_an_end_as_well(port: int) -> None:
         assert answer.status == 408
 
 
-def test_an_address_may_keep_so_many_requests_waiting(port: int) -> None:
+def test_the_waiting_requests_of_an_address_are_limited(port: int) -> None:
     most = threads.MOST_WAITING_PER_ADDRESS
     links = [raw.connect(port) for _ in range(most + 20)]
     for link in links:
         link.sendall(half_sent("/api/auth/login", JSON_BODY))
-    answers = [raw.heard(link) for link in links]
+    answers = [raw.read_response(link) for link in links]
     for link in links:
         link.close()
     assert Counter(answer.status for answer in answers) == {408: most, 503: 20}
@@ -89,7 +89,7 @@ def test_an_address_may_keep_so_many_requests_waiting(port: int) -> None:
     assert busy.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
 
 
-def test_a_client_that_hangs_up_in_its_body_costs_nothing(port: int) -> None:
+def test_clients_that_disconnect_in_their_body_hold_no_thread(port: int) -> None:
     for _ in range(20):
         with raw.connect(port) as link:
             link.sendall(half_sent("/api/auth/login", JSON_BODY) + b"{")
@@ -105,7 +105,7 @@ def test_a_body_in_pieces_is_read_whole(port: int) -> None:
         link.sendall(head)
         for byte in sent:
             link.sendall(bytes([byte]))
-        answer = raw.heard(link)
+        answer = raw.read_response(link)
     assert answer.status == 400
     assert answer.json()["error"]["data"] == {"password": ["This field is required."]}
 
@@ -127,21 +127,21 @@ def test_a_body_in_pieces_is_read_whole(port: int) -> None:
 def test_a_refusal_does_not_wait_for_the_body(
     port: int, line: str, status: int
 ) -> None:
-    """The answer is there while not one byte of the body is."""
+    """The response arrives before any byte of the body."""
     for length in ("Content-Length: 100", "Transfer-Encoding: chunked"):
         with raw.connect(port, timeout=4) as link:
             link.sendall(raw.head(line, JSON_BODY, length))
-            assert raw.heard(link).status == status
+            assert raw.read_response(link).status == status
 
 
 def test_a_spent_limit_refuses_before_the_body(
     tmp_path_factory: pytest.TempPathFactory, django_db_setup: None
 ) -> None:
     for port in serving(tmp_path_factory, RATE_LIMIT_SCALE="0.3"):
-        spent = [raw.ask(port, half_sent("/api/auth/login") + b"x" * 100).status]
+        spent = [raw.send(port, half_sent("/api/auth/login") + b"x" * 100).status]
         while spent[-1] != 429:
             spent.append(
-                raw.ask(port, half_sent("/api/auth/login") + b"x" * 100).status
+                raw.send(port, half_sent("/api/auth/login") + b"x" * 100).status
             )
             assert len(spent) < 20
         for path, headers in (
@@ -155,7 +155,7 @@ def test_a_spent_limit_refuses_before_the_body(
         ):
             with raw.connect(port, timeout=4) as link:
                 link.sendall(half_sent(path, *headers))
-                answer = raw.heard(link)
+                answer = raw.read_response(link)
             assert answer.status == 429
             assert int(answer.headers["retry-after"]) >= 1
 
@@ -175,7 +175,7 @@ def test_a_spent_limit_refuses_before_the_body(
         ),
     ],
 )
-def test_node_reads_every_early_answer(
+def test_node_reads_every_early_response(
     port: int, size: int, path: str, headers: dict[str, str], outcomes: set[str]
 ) -> None:
     url = f"http://127.0.0.1:{port}{path}"
@@ -193,23 +193,23 @@ def test_a_drained_connection_serves_the_next_request(port: int) -> None:
     with raw.connect(port) as link:
         for _ in range(3):
             link.sendall(head + sent)
-            assert raw.heard(link).status == 404
+            assert raw.read_response(link).status == 404
 
 
 def test_a_drain_ends(port: int) -> None:
-    """A client that is refused and sends nothing more is let go."""
+    """The server closes the connection of a refused client that sends nothing more."""
     head = raw.head("POST /api/nothing HTTP/1.1", "Content-Length: 100000")
     with raw.connect(port) as link:
         link.sendall(head + b"x")
-        assert raw.heard(link).status == 404
+        assert raw.read_response(link).status == 404
         assert link.recv(1) == b""
 
 
-def test_a_client_that_asks_first_need_not_send(port: int) -> None:
+def test_expect_continue_is_answered_before_the_body(port: int) -> None:
     expects = ("Expect: 100-continue", "Content-Length: 5000000", JSON_BODY)
     with raw.connect(port, timeout=4) as link:
         link.sendall(raw.head("POST /api/jobs HTTP/1.1", *expects))
-        answer = raw.heard(link)
+        answer = raw.read_response(link)
         assert link.recv(1) == b""
     assert answer.status in (401, 413)
     sent = b'{"email": "alice@example.com"}'
@@ -220,7 +220,7 @@ def test_a_client_that_asks_first_need_not_send(port: int) -> None:
         )
         assert link.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         link.sendall(sent)
-        assert raw.heard(link).status == 400
+        assert raw.read_response(link).status == 400
 
 
 # --- heads ------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_the_servers_own_refusals_are_json(port: int) -> None:
         (raw.head("GET /api/wallet HTTP/1.1", large * 20), 431),
         (raw.head("GET /api/wallet HTTP/1.1", *many), 431),
     ):
-        answer = raw.ask(port, sent)
+        answer = raw.send(port, sent)
         assert answer.status == status, sent[:60]
         assert answer.headers["content-type"] == "application/json"
         assert len(answer.headers["x-request-id"]) == 32
@@ -249,7 +249,7 @@ def test_the_servers_own_refusals_are_json(port: int) -> None:
         assert answer.json()["error"]
 
 
-def test_the_servers_own_refusals_speak_their_guide(port: int) -> None:
+def test_the_servers_own_refusals_follow_their_guide(port: int) -> None:
     large = f"X-Large: {'a' * refusals.MOST_HEADER_BYTES}"
     for path, keys in (
         ("/api/wallet", {"error", "message"}),
@@ -258,13 +258,13 @@ def test_the_servers_own_refusals_speak_their_guide(port: int) -> None:
         ("/api/v2/jobs", {"success", "error"}),
         ("/v1/projects", {"statusCode", "message", "error"}),
     ):
-        answer = raw.ask(port, raw.head(f"GET {path} HTTP/1.1", large))
+        answer = raw.send(port, raw.head(f"GET {path} HTTP/1.1", large))
         assert answer.status == 431
         assert set(answer.json()) == keys
         assert "x-ratelimit-limit" in answer.headers
 
 
-def test_a_head_that_never_ends_is_let_go(port: int) -> None:
+def test_a_connection_with_an_endless_head_is_closed(port: int) -> None:
     with raw.connect(port) as link:
         link.sendall(b"GET / HTTP/1.1\r\n")
         assert link.recv(1) == b""
@@ -272,10 +272,10 @@ def test_a_head_that_never_ends_is_let_go(port: int) -> None:
         assert link.recv(1) == b""
 
 
-def test_a_query_that_is_not_ascii_is_read_as_if_it_were_encoded(port: int) -> None:
+def test_a_query_that_is_not_ascii_is_percent_encoded(port: int) -> None:
     for query in ("caf\u00e9", "%ff"):
         sent = f"GET /api/v1/nothing?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        assert raw.ask(port, sent.encode()).status == 404
+        assert raw.send(port, sent.encode()).status == 404
 
 
 def test_an_upgrade_that_is_not_granted_is_answered_in_http_1(port: int) -> None:
@@ -287,7 +287,7 @@ def test_an_upgrade_that_is_not_granted_is_answered_in_http_1(port: int) -> None
     sent = b'{"email": "a@example.com"}'
     length = f"Content-Length: {len(sent)}"
     head = raw.head("POST /api/auth/login HTTP/1.1", JSON_BODY, length, *upgrade)
-    answer = raw.ask(port, head + sent)
+    answer = raw.send(port, head + sent)
     assert answer.status == 400
     assert answer.headers["connection"] == "close"
 
@@ -295,19 +295,19 @@ def test_an_upgrade_that_is_not_granted_is_answered_in_http_1(port: int) -> None
 # --- header names with underscores ------------------------------------------------
 
 
-def test_a_header_with_an_underscore_is_nobodys(port: int) -> None:
-    """As a proxy passes it on: its own header, and behind it the client's other one."""
+def test_a_header_with_an_underscore_is_dropped(port: int) -> None:
+    """Otherwise a client could add to the header of a proxy."""
     length = "Content-Length: 0"
-    plain = raw.ask(port, raw.head("POST /api/jobs HTTP/1.1", length, "X_Api_Key: x"))
+    plain = raw.send(port, raw.head("POST /api/jobs HTTP/1.1", length, "X_Api_Key: x"))
     assert plain.status == 401
     assert plain.json()["message"] == "Sign in or send a credential."
     hyphened = raw.head("POST /api/jobs HTTP/1.1", length, "X-Api-Key: x")
-    assert raw.ask(port, hyphened).json()["message"] != plain.json()["message"]
+    assert raw.send(port, hyphened).json()["message"] != plain.json()["message"]
     mixed = "Content_Length: 9999999999"
-    assert raw.ask(port, raw.head("GET /health HTTP/1.1", mixed)).status in (200, 503)
+    assert raw.send(port, raw.head("GET /health HTTP/1.1", mixed)).status in (200, 503)
 
 
-def test_an_underscore_does_not_make_an_address_up(
+def test_an_underscore_does_not_forge_an_address(
     tmp_path_factory: pytest.TempPathFactory, transactional_db: None
 ) -> None:
     trusted = {"TRUSTED_PROXIES": "127.0.0.0/8", "RATE_LIMIT_SCALE": "1"}
@@ -330,7 +330,7 @@ def test_an_underscore_does_not_make_an_address_up(
 # --- many connections -------------------------------------------------------------
 
 
-def test_an_address_has_so_many_connections(
+def test_the_connections_of_an_address_are_limited(
     tmp_path_factory: pytest.TempPathFactory, django_db_setup: None
 ) -> None:
     for port in serving(tmp_path_factory, WEB_CONNECTIONS_PER_ADDRESS="20"):
@@ -338,15 +338,15 @@ def test_an_address_has_so_many_connections(
         statuses: Counter[int] = Counter()
         for link in links:
             link.sendall(raw.head("GET /v1/nothing HTTP/1.1"))
-            statuses[raw.heard(link).status] += 1
+            statuses[raw.read_response(link).status] += 1
         assert statuses == {404: 20, 429: 10}
         for link in links:
             link.close()
         processes.until(partial(healthy, port))
 
 
-def test_a_client_that_does_not_read_keeps_no_thread(port: int) -> None:
-    """Twenty ask for a large file, and read nothing of it."""
+def test_clients_that_do_not_read_hold_no_thread(port: int) -> None:
+    """Twenty clients request a large file, and read nothing of it."""
     links = []
     for _ in range(20):
         link = socket.socket()
@@ -356,6 +356,6 @@ def test_a_client_that_does_not_read_keeps_no_thread(port: int) -> None:
         link.sendall(raw.head(f"GET {path} HTTP/1.1"))
         links.append(link)
     assert [healthy(port) for _ in range(5)] == [True] * 5
-    assert raw.heard(links[0]).status == 200
+    assert raw.read_response(links[0]).status == 200
     for link in links:
         link.close()

@@ -1,1 +1,1 @@
-"""The `focus` command as people and scripts meet it: a real process every time."""
+"""Tests of the `focus` command, each in a real process."""

@@ -1,4 +1,4 @@
-"""A command with an empty home, and servers that say what they are told."""
+"""A command with an empty home, and servers with scripted responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any answer and any terminal: exit codes, one clear line, nothing sent twice."""
+"""Any response and any terminal: exit codes, one line, and no repeated effects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from tests.doors.cli.tools import (
 )
 
 
-def test_a_lost_answer_is_asked_for_again(cli: Cli, scripted: Scripted) -> None:
+def test_a_request_with_a_lost_response_is_retried(
+    cli: Cli, scripted: Scripted
+) -> None:
     scripted.answers = ["hang up", (503, {}), (201, JOB)]
     create = ("jobs", "create", "--app", "video", "--action", "render")
     done = cli.run(*create, "--cost", "0.01", server=scripted.url, token=TOKEN)
@@ -68,17 +70,17 @@ def test_exit_codes(
     expected = answer[1] if answer[0] != 200 and isinstance(answer[1], dict) else None
     assert expected is None or ended.json() == expected
     assert "error" in ended.json()
-    assert len(scripted.seen) == 1, "only a passing trouble is worth a second try"
+    assert len(scripted.seen) == 1, "only 502 to 504 and lost responses are retried"
 
 
-def test_pages_that_go_round(cli: Cli, scripted: Scripted) -> None:
+def test_a_repeated_cursor_ends_the_list(cli: Cli, scripted: Scripted) -> None:
     scripted.answers = [(200, {"jobs": [JOB], "next_cursor": "same"})]
     listed = cli.run("jobs", "list", "--all", server=scripted.url, token=TOKEN)
     assert listed.returncode == 0
     assert len(listed.stdout.splitlines()) == len(scripted.seen) == 2
 
 
-def test_nobody_listens(cli: Cli) -> None:
+def test_a_refused_connection(cli: Cli) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         server = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -116,7 +118,7 @@ def test_not_signed_in(cli: Cli) -> None:
     assert ended.returncode == 3
     assert ended.stderr == "Not signed in. Run: focus login\n"
     assert ended.json()["error"] == "not_signed_in"
-    assert not cli.directory.exists(), "a look must not leave a trace"
+    assert not cli.directory.exists(), "reading must not create the directory"
 
 
 @pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
@@ -136,7 +138,7 @@ def test_old_encodings_and_hostile_text(
     assert "\x1b[2J" not in table
 
 
-def test_a_reader_that_goes_away(cli: Cli, scripted: Scripted) -> None:
+def test_a_closed_pipe(cli: Cli, scripted: Scripted) -> None:
     jobs = [JOB | {"action": "x" * 1000}] * 200
     scripted.answers = [(200, {"jobs": jobs, "next_cursor": None})]
     with cli.start("jobs", "list", server=scripted.url, token=TOKEN) as process:
@@ -167,7 +169,7 @@ def test_ctrl_c_is_quiet(cli: Cli, scripted: Scripted) -> None:
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("answer", [(200, {"ok": True}), (404, "<html>"), "hang up"])
-def test_a_stopped_login_gives_its_code_back(
+def test_a_stopped_login_cancels_its_code(
     cli: Cli, scripted: Scripted, kind: signal.Signals, answer: Any
 ) -> None:
     scripted.answers = [(200, START), answer, answer]
@@ -191,7 +193,7 @@ def test_help_version_and_leading_options(cli: Cli, scripted: Scripted) -> None:
     assert cli.run(*leading, token=TOKEN).json() == {"jobs": [], "next_cursor": None}
 
 
-def test_it_knows_nothing_of_the_server() -> None:
+def test_the_command_imports_nothing_of_the_server() -> None:
     code = (
         "import sys, focus.cli.app; "
         "sys.exit(str({m.partition('.')[0] for m in sys.modules} & "
@@ -212,7 +214,7 @@ def test_it_knows_nothing_of_the_server() -> None:
         ("HTTPS_PROXY", "http://:::", "The proxy's address can't be used"),
     ],
 )
-def test_a_fault_of_this_machine_is_named(
+def test_a_local_misconfiguration_is_named(
     cli: Cli, name: str, value: str, words: str
 ) -> None:
     server = "https://account.example.com"

@@ -1,4 +1,4 @@
-"""What the server promises, on the real one."""
+"""The command against a real server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_login_to_logout(cli: Cli, live_server: Any, video: Any) -> None:
     assert not cli.record_of(live_server.url).exists()
     assert cli.run("whoami", server=live_server.url).returncode == 3
     spent = cli.run("whoami", server=live_server.url, token=token)
-    assert spent.returncode == 3, "the server must not know the token any more"
+    assert spent.returncode == 3, "the server must have revoked the token"
 
 
 def test_login_denied(cli: Cli, live_server: Any) -> None:
@@ -77,7 +77,7 @@ def test_a_job_from_reserve_to_settle(cli: Cli, live_server: Any, video: Any) ->
     assert cli.run("jobs", "list", "--status", "started").stdout == ""
 
 
-def test_refusals_have_their_codes(cli: Cli, live_server: Any, video: Any) -> None:
+def test_refusals_have_exit_codes(cli: Cli, live_server: Any, video: Any) -> None:
     cli.sign_in(live_server.url)
     create = ("jobs", "create", "--app", "video", "--action", "render", "--cost")
     poor = cli.run(*create, "1000", "--json")
@@ -94,7 +94,9 @@ def test_refusals_have_their_codes(cli: Cli, live_server: Any, video: Any) -> No
     assert "FOCUS_TOKEN" in strange.stderr
 
 
-def test_a_key_repeats_nothing(cli: Cli, live_server: Any, video: Any) -> None:
+def test_a_repeated_idempotency_key_starts_no_second_job(
+    cli: Cli, live_server: Any, video: Any
+) -> None:
     cli.sign_in(live_server.url)
     create = ("jobs", "create", "--app", "video", "--action", "render", "--cost", "3")
     first = cli.run(*create, "--idempotency-key", "order-17", "--json").json()

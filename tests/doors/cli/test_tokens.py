@@ -1,4 +1,4 @@
-"""A token's life: how it comes, where it is kept, whom it is shown, how it ends."""
+"""A token from login to logout: storage, use and revocation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from tests.doors.cli.tools import (
 )
 
 
-def test_polling_keeps_the_pace_and_proves_itself(cli: Cli, scripted: Scripted) -> None:
+def test_polls_keep_the_servers_pace_and_send_the_verifier(
+    cli: Cli, scripted: Scripted
+) -> None:
     scripted.answers = [
         (200, START),
         (202, {"status": "pending", "interval": 1}),
@@ -48,7 +50,7 @@ def test_polling_keeps_the_pace_and_proves_itself(cli: Cli, scripted: Scripted) 
     assert not any("Authorization" in request.headers for request in scripted.seen)
 
 
-def test_a_code_runs_out(cli: Cli, scripted: Scripted) -> None:
+def test_a_code_expires(cli: Cli, scripted: Scripted) -> None:
     scripted.answers = [(200, START | {"expires_in": 1, "interval": 2})]
     assert cli.run("login", server=scripted.url).returncode == 3
     scripted.answers = [(200, START), (400, {"error": "expired_token"})]
@@ -66,7 +68,7 @@ def test_the_file_is_private_and_announced(cli: Cli, scripted: Scripted) -> None
     first_line = cli.last.stderr.splitlines()[0]
     assert first_line.startswith("The token will be stored in: ")
     assert str(record) in first_line
-    assert not list(cli.directory.glob(".*")), "no half-written file may stay"
+    assert not list(cli.directory.glob(".*")), "no temporary file may stay"
 
 
 def test_links_are_not_followed(cli: Cli, scripted: Scripted, tmp_path: Path) -> None:
@@ -78,11 +80,13 @@ def test_links_are_not_followed(cli: Cli, scripted: Scripted, tmp_path: Path) ->
     assert refused.returncode == 1
     assert "symbolic link" in refused.stderr
     assert target.read_text() == "theirs"
-    assert not scripted.seen, "nobody should approve a token that can't be stored"
+    assert not scripted.seen, "no code may be requested if no token can be stored"
 
 
 @pytest.mark.parametrize("where", ["/dev/null/focus", "/proc/focus"])
-def test_no_place_for_a_token(cli: Cli, scripted: Scripted, where: str) -> None:
+def test_an_unwritable_directory_stops_the_login(
+    cli: Cli, scripted: Scripted, where: str
+) -> None:
     refused = cli.run("login", server=scripted.url, env={"FOCUS_CONFIG_DIR": where})
     assert refused.returncode == 1
     assert one_line(refused.stderr).startswith(f"Can't write to {where}")
@@ -105,7 +109,7 @@ def test_a_keyring_is_preferred(cli: Cli, scripted: Scripted, tmp_path: Path) ->
     assert TOKEN not in (tmp_path / "ring.json").read_text()
 
 
-def test_a_move_leaves_no_second_copy(
+def test_a_move_to_the_file_deletes_the_keyrings_copy(
     cli: Cli, scripted: Scripted, tmp_path: Path
 ) -> None:
     cli.use_keyring(tmp_path)
@@ -134,7 +138,7 @@ def test_a_keyring_that_fails(
     assert revoked.headers["Authorization"] == f"Bearer {TOKEN}"
 
 
-def test_a_browser_opens_for_a_person_only(
+def test_a_browser_opens_in_a_terminal_only(
     cli: Cli, scripted: Scripted, tmp_path: Path
 ) -> None:
     opened = tmp_path / "opened"
@@ -181,14 +185,14 @@ def test_logout_leaves_the_environment_alone(cli: Cli, scripted: Scripted) -> No
     assert cli.run("logout", token="focus_pat_other").returncode == 1
 
 
-def test_the_environment_beats_the_store(cli: Cli, scripted: Scripted) -> None:
+def test_focus_token_overrides_the_store(cli: Cli, scripted: Scripted) -> None:
     cli.log_in(scripted)
     assert cli.run("print-token", token="focus_pat_other").stdout == "focus_pat_other\n"
     assert cli.run("print-token", token="").stdout == f"{TOKEN}\n"
     assert cli.run("print-token", token="two words").returncode == 3
 
 
-def test_a_token_stays_with_its_server(
+def test_a_token_is_sent_to_its_own_server_only(
     cli: Cli, scripted: Scripted, stranger: Scripted
 ) -> None:
     cli.log_in(scripted)

@@ -1,4 +1,4 @@
-"""Runs the command; the answers a good server never gives come from `Scripted`."""
+"""Runs the command. `Scripted` gives responses that a good server never gives."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Cli:
         return self.last
 
     def in_terminal(self, *arguments: str, answers: Scripted, **how: Any) -> str:
-        """Run where stdout and stderr are a terminal; everything it showed."""
+        """Run with a terminal as stdout and stderr. Returns everything it showed."""
         if arguments[0] == "login":
             answers.answers = [(200, START), (200, GRANT)]
         ours, theirs = pty.openpty()
@@ -103,7 +103,7 @@ class Cli:
         assert done.returncode == 0, done.stderr
 
     def sign_in(self, server: str) -> None:
-        """A real token with the app's 20 starter credits, as FOCUS_TOKEN."""
+        """Set FOCUS_TOKEN to a real token with the app's 20 starter credits."""
         access = register(server)
         device = requests.post(
             f"{server}/api/device/start", json={"client_name": "test"}, timeout=30
@@ -117,7 +117,7 @@ class Cli:
         self.env |= {"FOCUS_TOKEN": poll.json()["token"], "FOCUS_SERVER": server}
 
     def use_keyring(self, place: Path, *, fault: str = "") -> None:
-        """A keyring of our own; `fault` is what it does instead of storing."""
+        """Use a test keyring. `fault` is code that runs instead of storing."""
         source = RING.format(place=str(place), fault=fault or "pass")
         (place / "testring.py").write_text(source)
         self.env["PYTHON_KEYRING_BACKEND"] = "testring.Ring"
@@ -142,7 +142,7 @@ class Ring(KeyringBackend):
 
 
 class Seen:
-    """A request that came in."""
+    """A received request."""
 
     def __init__(self, handler: BaseHTTPRequestHandler) -> None:
         self.at = time.monotonic()
@@ -153,7 +153,7 @@ class Seen:
 
 
 class Scripted(ThreadingHTTPServer):
-    """Gives its answers in order, the last one again and again."""
+    """A server that gives `answers` in order, and then repeats the last one."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -170,7 +170,7 @@ class Scripted(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Every method alike."""
+    """Gives the next answer to a request of any method."""
 
     server: Scripted
 
@@ -192,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = answer  # noqa: N815 - http.server calls these
 
     def log_message(self, *args: object) -> None:
-        """Quiet."""
+        """Print nothing."""
 
 
 def register(server: str) -> str:
@@ -221,7 +221,7 @@ def read_code(process: subprocess.Popen[str]) -> str:
 
 def read_all(terminal: int) -> str:
     shown = b""
-    with contextlib.suppress(OSError):  # how Linux says that the other end closed
+    with contextlib.suppress(OSError):  # Linux raises it when the other end closes
         while chunk := os.read(terminal, 4096):
             shown += chunk
     os.close(terminal)

@@ -198,7 +198,7 @@ class TestCeiling:
 @pytest.mark.django_db
 class TestStalledWorkers:
     def claims(self, till: Till, alice: User) -> list[TopUpAttempt]:
-        """A worker's claim whose lease has ended, and the claim after it."""
+        """Return a worker's claim after its lease has ended, and the next claim."""
         till.top_up(alice)
         charging.begin_due()
         stalled = charging.QUEUE.claim()
