@@ -140,6 +140,7 @@ def session_paid_by(*, payment_intent: str) -> CheckoutSession | None:
 def sessions_between(
     since: datetime, until: datetime
 ) -> Iterator[CheckoutSession | UnreadableObject]:
+    """List the Checkout sessions that were created in this time."""
     listed = v1().checkout.sessions.list
     yield from _each(
         CheckoutSession.of, list_all(listed, created=_between(since, until))
@@ -177,6 +178,7 @@ def intent(*, intent_id: str) -> Intent:
 def intents_of_customer(
     *, customer: str, since: datetime
 ) -> Iterator[Intent | UnreadableObject]:
+    """List a customer's payment intents that were created since then."""
     listed = v1().payment_intents.list
     wanted = {"created": {"gte": int(since.timestamp())}, "customer": customer}
     yield from _each(Intent.of, list_all(listed, **wanted))
@@ -185,6 +187,7 @@ def intents_of_customer(
 def intents_between(
     since: datetime, until: datetime
 ) -> Iterator[Intent | UnreadableObject]:
+    """List the payment intents that were created in this time."""
     listed = v1().payment_intents.list
     yield from _each(Intent.of, list_all(listed, created=_between(since, until)))
 
@@ -342,6 +345,7 @@ def refunded_between(
 def disputed_between(
     since: datetime, until: datetime
 ) -> Iterator[str | UnreadableObject]:
+    """As `refunded_between`, for disputes."""
     listed = v1().disputes.list
     yield from _each(_intent_of, list_all(listed, created=_between(since, until)))
 

@@ -25,12 +25,14 @@ def _unless_off(work: Callable[[], object]) -> None:
 @shared_task(name="payments.handle_events")
 @sweeps.one_at_a_time
 def handle_events(**_newer: object) -> None:
+    """Handle Stripe's events that are due."""
     inbox.handle_due()
 
 
 @shared_task(name="payments.top_up")
 @sweeps.one_at_a_time
 def top_up(**_newer: object) -> None:
+    """Save cards, then begin and charge the automatic top-ups that are due."""
     sweeps.run_steps(
         "payments.top_up", save_cards, charging.begin_due, charging.charge_due
     )
@@ -44,6 +46,7 @@ def save_cards() -> None:
 @shared_task(name="payments.make_prices")
 @sweeps.one_at_a_time
 def make_prices(**_newer: object) -> None:
+    """Create or check the plans' Prices at Stripe that are due."""
     if gateway.is_on():
         plan_prices.make_due()
 
@@ -51,16 +54,19 @@ def make_prices(**_newer: object) -> None:
 @shared_task(name="payments.retire_top_ups")
 @sweeps.one_at_a_time
 def retire_top_ups(**_newer: object) -> None:
+    """Delete the cards of accounts that were closed or have a new owner."""
     _unless_off(topup_setup.forget_unowned_cards)
 
 
 @shared_task(name="payments.forget_bodies")
 @sweeps.one_at_a_time
 def forget_bodies(**_newer: object) -> None:
+    """Erase the bodies of old events that are done."""
     inbox.forget_bodies()
 
 
 @shared_task(name="payments.reconcile")
 @sweeps.one_at_a_time
 def reconcile(**_newer: object) -> None:
+    """Compare our books with Stripe's, and repair ours."""
     _unless_off(reconciliation.reconcile)

@@ -33,6 +33,7 @@ var/. DATABASE_URL and REDIS_URL replace the built-in PostgreSQL and Valkey.
 
 
 def main(argv: list[str]) -> int:
+    """Run a command and return its exit code. An expected failure prints one line."""
     _open_standard_streams()
     command, arguments = (argv[0], argv[1:]) if argv else ("help", [])
     action = COMMANDS.get(command)
@@ -66,6 +67,7 @@ def _open_standard_streams() -> None:
 
 
 def usage(_arguments: list[str]) -> int:
+    """Print the help."""
     say(USAGE.rstrip())
     return 0
 
@@ -74,6 +76,7 @@ def usage(_arguments: list[str]) -> int:
 
 
 def manage(arguments: list[str]) -> int:
+    """Run manage.py with the engines of ./dev run, or with engines of its own."""
     python.ensure()
     argv: Argv = [PYTHON, ROOT / "manage.py", *arguments]
     lock = Lock(VAR / "run.lock")
@@ -105,6 +108,7 @@ def _take_lock_or_wait(lock: Lock) -> bool:
 
 
 def test(arguments: list[str]) -> int:
+    """Run pytest with temporary engines and secrets."""
     python.ensure()
     if not any(map(shutil.which, BROWSERS)):
         say("No Chromium: browser tests are skipped (apt-get install chromium).")
@@ -193,6 +197,7 @@ def bench(arguments: list[str]) -> int:
 
 
 def check(_arguments: list[str]) -> int:
+    """Run all checks, with temporary engines."""
     python.ensure()
     with Family() as family:
         folder = ground.scratch(family)
@@ -202,6 +207,7 @@ def check(_arguments: list[str]) -> int:
 
 
 def fix(_arguments: list[str]) -> int:
+    """Format the code, and apply the linter's fixes."""
     python.ensure()
     with Family() as family:
         lint: Argv = [PYTHON, "-m", "ruff", "check", "--fix", ".", "dev"]
@@ -211,6 +217,7 @@ def fix(_arguments: list[str]) -> int:
 
 
 def lock(arguments: list[str]) -> int:
+    """Write the lock files again, with hashes, for every platform."""
     python.ensure()
     with Family() as family:
         for name in ("requirements", "requirements-dev"):
@@ -231,6 +238,7 @@ def lock(arguments: list[str]) -> int:
 
 
 def make_secrets(_arguments: list[str]) -> int:
+    """Write the secret files of docker-compose.yml that are missing."""
     python.ensure()
     with Family() as family:
         for name in localenv.compose_secrets(family, ROOT / "secrets"):

@@ -99,6 +99,7 @@ class Exchange:
         self.status = 0
 
     async def run(self) -> None:
+        """Answer the request, and read or discard its body."""
         try:
             answer = await self._answer()
             await self._finish(answer)

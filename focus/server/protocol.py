@@ -38,6 +38,7 @@ class Connection(HttpToolsProtocol):
     _open: ClassVar[Counter[str]] = Counter()
 
     def connection_made(self, transport: Any) -> None:
+        """Count the connection for its address, and abort it far above the cap."""
         super().connection_made(transport)
         _send_at_once(transport)
         self._address = _capped(self.client)
@@ -68,6 +69,7 @@ class Connection(HttpToolsProtocol):
     # --- heads ------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        """Enforce the head's size, and encode a request line that is not ASCII."""
         if self._lingering:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
@@ -91,6 +93,7 @@ class Connection(HttpToolsProtocol):
         self._expect_head()
 
     def on_headers_complete(self) -> None:
+        """Stop the head's timer, and mark a request above the cap as refused."""
         self._in_head = False
         self._stop_timer()
         if self.url.startswith(b"//"):
@@ -150,6 +153,7 @@ class Connection(HttpToolsProtocol):
     # --- the end of an answer ---------------------------------------------------
 
     def on_response_complete(self) -> None:
+        """Close the connection if the request's body was not read to its end."""
         super().on_response_complete()
         if self.cycle.more_body and self.cycle.response_complete:
             # The bridge has reached its limit for the rest of the body.
@@ -164,6 +168,7 @@ class Connection(HttpToolsProtocol):
             self._close()
 
     def pause_writing(self) -> None:
+        """Abort the connection if the client does not read for UNREAD_SECONDS."""
         super().pause_writing()
         self._start_timer(UNREAD_SECONDS, self.transport.abort)
 

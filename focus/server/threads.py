@@ -46,6 +46,7 @@ class Slots:
             self._queued -= 1
 
     def give(self) -> None:
+        """Release a slot."""
         self._free.release()
 
     def begin_waiting(self, address: str) -> None:
@@ -57,6 +58,7 @@ class Slots:
         self._waiting[address] += 1
 
     def end_waiting(self, address: str) -> None:
+        """Uncount a request that `begin_waiting` has counted."""
         self._waiting[address] -= 1
         if not self._waiting[address]:
             del self._waiting[address]
@@ -75,6 +77,7 @@ class Pool:
         self._idle = 0
 
     def submit(self, work: Callable[[], None]) -> None:
+        """Run `work` in an idle thread, or in a new one."""
         with self._lock:
             if self._idle:
                 self._idle -= 1

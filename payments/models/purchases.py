@@ -137,4 +137,5 @@ class Subscription(models.Model):
 
     @property
     def live(self) -> bool:
+        """Whether the subscription gives its plan."""
         return self.status in self.LIVE
