@@ -39,7 +39,9 @@ every_action = pytest.mark.parametrize(
 
 @pytest.fixture
 def callers(alice: User, video: App, settings: Any) -> dict[Kind, Caller]:
-    """A way to call as each kind, anew each time: an action may end its credential."""
+    """A new client for each kind of credential. New each time, because an action may
+    end its credential.
+    """
     settings.CLERK_ISSUER, settings.CLERK_JWT_KEY = ISSUER, public_pem(SIGNER)
     alice.clerk_id = "user_2ann"
     alice.save()
@@ -75,13 +77,13 @@ def callers(alice: User, video: App, settings: Any) -> dict[Kind, Caller]:
     }
 
 
-def test_the_table_is_whole(callers: dict[Kind, Caller]) -> None:
+def test_every_action_declares_its_access(callers: dict[Kind, Caller]) -> None:
     assert set(callers) == set(Kind)
     assert len(TABLE) > 30
 
 
 @every_action
-def test_each_kind_is_taken_or_refused_as_declared(
+def test_each_kind_of_credential_is_accepted_or_refused_as_declared(
     callers: dict[Kind, Caller], method: str, path: str, rule: Access
 ) -> None:
     for kind, caller in callers.items():
@@ -92,8 +94,8 @@ def test_each_kind_is_taken_or_refused_as_declared(
             assert answer.status_code != 401, kind
 
 
-# The whole list of what takes a credential that is bound to an app. A new action takes
-# none; one that should is named here, and keeps to the app by tests of its own.
+# All actions that accept a bound credential. A new action accepts none. To add one,
+# list it here, and test that it keeps to the app.
 TAKEN = {
     "get /api/sessionToken": Bound.APP,
     "get /api/wallet": Bound.APP,
@@ -109,7 +111,7 @@ TAKEN = {
 }
 
 
-def test_the_list_of_what_takes_bound_credentials_is_whole() -> None:
+def test_the_list_of_actions_that_accept_bound_credentials_is_complete() -> None:
     declared = {f"{m} {p}": rule.bound for m, p, rule in TABLE}
     taken = {name: bound for name, bound in declared.items() if bound != Bound.NONE}
     assert taken == TAKEN
@@ -119,7 +121,7 @@ def test_the_list_of_what_takes_bound_credentials_is_whole() -> None:
 def bound_callers(
     alice: User, video: App, callers: dict[Kind, Caller], settings: Any
 ) -> dict[str, tuple[App, Caller]]:
-    """Each way to hold a credential that is bound to an app, and that app."""
+    """Each kind of bound credential, with its app."""
     family = App.objects.create(
         slug="family", family=True, origins=["https://family.example.com"]
     )
@@ -141,7 +143,7 @@ def bound_callers(
 
     def cookie() -> APIClient:
         client = callers[Kind.SESSION]()
-        # Session tokens of the page's own: what a script there is handed.
+        # The session token that a script on the app's page gets.
         client.defaults |= {"HTTP_ORIGIN": video.origins[0]}
         return client
 
@@ -172,7 +174,7 @@ def bound_callers(
 
 
 @every_action
-def test_a_bound_credential_is_taken_or_refused_as_declared(
+def test_a_bound_credential_is_accepted_or_refused_as_declared(
     bound_callers: dict[str, tuple[App, Caller]], method: str, path: str, rule: Access
 ) -> None:
     for name, (app, caller) in bound_callers.items():
@@ -189,7 +191,7 @@ def test_a_bound_credential_is_taken_or_refused_as_declared(
 
 
 @every_action
-def test_a_stranger_is_told_to_sign_in(
+def test_a_caller_without_a_credential_is_401(
     as_stranger: APIClient, method: str, path: str, rule: Access
 ) -> None:
     answer = getattr(as_stranger, method)(path)
@@ -208,7 +210,7 @@ def _methods() -> dict[str, tuple[set[str], bool]]:
 
 
 @pytest.mark.parametrize(("path", "has"), _methods().items(), ids=list(_methods()))
-def test_a_method_that_a_path_does_not_have(
+def test_a_method_that_a_path_lacks_is_405(
     as_stranger: APIClient, as_alice: APIClient, path: str, has: tuple[set[str], bool]
 ) -> None:
     methods, public = has
@@ -221,7 +223,7 @@ def test_a_method_that_a_path_does_not_have(
 
 
 @every_action
-def test_a_bad_credential_is_never_passed_over(
+def test_a_bad_credential_is_401_at_every_protected_action(
     as_stranger: APIClient, method: str, path: str, rule: Access
 ) -> None:
     if rule is PUBLIC:

@@ -1,4 +1,4 @@
-"""Tokens that are handed to an app: what they carry, and what ends them."""
+"""Tokens that are bound to an app: what they can do, and what ends them."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,7 @@ JOB = {"app": "video", "action": "render", "cost_estimate": 5}
 
 @pytest.fixture
 def photo(db: None) -> App:
-    """Another app, which the token is not for."""
+    """Another app, which the token is not bound to."""
     return App.objects.create(
         slug="photo",
         name="Photo",
@@ -69,7 +69,7 @@ def test_session_token_on_an_apps_page_is_bound_to_the_app(browser: APIClient) -
     refused(answer, 403, "cross_site_request")
 
 
-def test_the_guides_walk_works_with_a_bound_token(handed: APIClient) -> None:
+def test_the_guides_samples_run_with_a_bound_token(handed: APIClient) -> None:
     wallet = handed.get("/api/wallet").json()
     assert (wallet["account"]["credits"], wallet["apps"]) == (0, [])
     wallet = handed.get("/api/wallet?app=video").json()
@@ -92,7 +92,7 @@ def test_the_guides_walk_works_with_a_bound_token(handed: APIClient) -> None:
 
 
 class TestAnotherApp:
-    def test_is_not_met_by_it(self, handed: APIClient, photo: App) -> None:
+    def test_is_refused(self, handed: APIClient, photo: App) -> None:
         body = refused(handed.get("/api/wallet?app=photo"), 403, "token_bound_to_app")
         assert body["app"] == "video"
         answer = handed.post("/api/jobs", {**JOB, "app": "photo"})
@@ -102,7 +102,7 @@ class TestAnotherApp:
         assert not Consent.objects.exists()
         assert not Grant.objects.exists()
 
-    def test_keeps_its_jobs_to_itself(
+    def test_has_jobs_that_the_token_cannot_see(
         self, handed: APIClient, as_alice: APIClient, photo: App, give: Any, alice: User
     ) -> None:
         give(alice, 10)
@@ -118,7 +118,7 @@ class TestAnotherApp:
         listed = handed.get("/api/jobs").json()["jobs"]
         assert [each["id"] for each in listed] == [own]
 
-    def test_of_another_person_is_not_there_at_all(
+    def test_of_another_user_answers_404(
         self, handed: APIClient, as_bob: APIClient, photo: App, give: Any, bob: User
     ) -> None:
         give(bob, 10)
@@ -138,7 +138,7 @@ class TestAnotherApp:
         slugs = {app["slug"] for app in as_alice.get("/api/wallet").json()["apps"]}
         assert slugs == {"video", "photo"}
 
-    def test_shares_no_idempotency_keys_with_it(
+    def test_shares_no_idempotency_keys_with_this_app(
         self, browser: APIClient, handed: APIClient, photo: App, give: Any, alice: User
     ) -> None:
         give(alice, 20)
@@ -149,7 +149,7 @@ class TestAnotherApp:
         other = bearer(token)
         theirs = other.post("/api/jobs", {**JOB, "app": "photo"}, headers=key)
         assert (own.status_code, theirs.status_code) == (201, 201)
-        # Nor does another app's key read the answer that names a job of video's.
+        # Another app's key cannot read the stored answer about a job of video either.
         second = {"Idempotency-Key": "2"}
         assert handed.post("/api/jobs", JOB, headers=second).status_code == 201
         answer = other.post("/api/jobs", JOB, headers=second)
@@ -160,7 +160,7 @@ class TestAnotherApp:
 
 
 class TestNoWayUp:
-    def test_by_no_token_key_or_device(self, handed: APIClient) -> None:
+    def test_creates_no_token_key_or_device_grant(self, handed: APIClient) -> None:
         for path, body in [
             ("/api/tokens", {"name": "x"}),
             ("/v1/api-keys", {"name": "x"}),
@@ -180,10 +180,10 @@ class TestNoWayUp:
         refused(answer, 403, "token_bound_to_app")
         refused(handed.delete("/api/apps/video"), 403, "token_bound_to_app")
 
-    def test_it_is_not_exchanged_for_another(self, handed: APIClient) -> None:
+    def test_is_not_exchanged_for_another_token(self, handed: APIClient) -> None:
         refused(handed.get("/api/sessionToken"), 403, "credential_not_accepted")
 
-    def test_each_guide_says_it_in_its_own_words(self, handed: APIClient) -> None:
+    def test_each_guide_refuses_in_its_own_format(self, handed: APIClient) -> None:
         said = "This credential was handed to the app video and only serves that app."
         assert handed.get("/v1/auth/me").json() == {
             "statusCode": 403,
@@ -247,7 +247,7 @@ class TestFamily:
 
 
 class TestItsEnd:
-    def test_with_the_apps_permission(
+    def test_when_the_user_revokes_the_app(
         self, browser: APIClient, handed: APIClient, alice: User, video: App
     ) -> None:
         handed.get("/api/wallet?app=video")
@@ -258,7 +258,7 @@ class TestItsEnd:
             handed.post("/api/jobs", JOB),
         ):
             refused(answer, 403, "app_not_granted")
-        # Nor does the app's page let the app in again by itself.
+        # The app's page cannot record a new consent by itself.
         for answer in (
             browser.get("/api/wallet?app=video", headers=PAGE),
             browser.post("/api/jobs", JOB, headers=PAGE),
@@ -268,11 +268,11 @@ class TestItsEnd:
         url = refused(answer, 401, "unauthenticated")["signin_url"]
         assert url.endswith("/signin?redirect_to=https%3A%2F%2Fvideo.example.com")
         assert Consent.objects.get().revoked_at is not None
-        # The person's own act does.
+        # The user's own act can.
         assert browser.get("/api/wallet?app=video").status_code == 200
         assert handed.post("/api/jobs", JOB).status_code == 201
 
-    def test_with_the_app(
+    def test_when_the_app_is_switched_off(
         self, browser: APIClient, handed: APIClient, video: App
     ) -> None:
         App.objects.update(active=False)
@@ -280,7 +280,7 @@ class TestItsEnd:
         answer = browser.get("/api/jobs", headers=PAGE)
         refused(answer, 403, "cross_site_request")
 
-    def test_with_the_account_and_the_sign_in(
+    def test_when_the_account_is_closed_or_the_session_ends(
         self, handed: APIClient, alice: User
     ) -> None:
         sessions.revoke_all(user=alice)
@@ -301,7 +301,9 @@ class TestClerk:
         refused(answer, 403, "token_bound_to_app")
         refused(client.get("/api/tokens"), 403, "token_bound_to_app")
 
-    def test_it_ends_with_the_apps_permission(self, video: App, alice: User) -> None:
+    def test_a_clerk_token_ends_when_the_user_revokes_the_app(
+        self, video: App, alice: User
+    ) -> None:
         consents.grant(user=alice, app_id=video.pk)
         consents.revoke(user=alice, app_id=video.pk)
         client = bearer(session_token(SIGNER, azp="https://video.example.com"))
@@ -312,7 +314,7 @@ class TestClerk:
     def test_the_cookie_of_another_app_gives_an_app_nothing(
         self, video: App, photo: App, origin: dict[str, str]
     ) -> None:
-        """The other app's server has the token, and can write any Origin."""
+        """The other app's server has the token and can send any Origin."""
         client = APIClient()
         theirs = session_token(SIGNER, azp="https://photo.example.com")
         client.cookies["__session"] = theirs
@@ -341,7 +343,7 @@ class TestClerk:
         for token in (first, second):
             claims = pyjwt.decode(token, options={"verify_signature": False})
             assert claims["azp"] == "video"
-        # One sign-in carries both, and ends soon.
+        # One session carries both tokens, and it ends soon.
         session = Session.objects.get()
         assert (session.client, session.methods) == ("video", ["clerk"])
         left = session.absolute_expires_at - timezone.now()
@@ -349,7 +351,7 @@ class TestClerk:
         assert bearer(first).get("/api/wallet?app=video").status_code == 200
         refused(bearer(first).get("/api/tokens"), 403, "token_bound_to_app")
 
-    def test_support_in_a_persons_place_gets_no_token_of_ours(self, video: App) -> None:
+    def test_impersonating_support_gets_no_token_of_ours(self, video: App) -> None:
         client = APIClient()
         client.cookies["__session"] = session_token(
             SIGNER, azp="http://localhost:8000", act={"sub": "user_admin"}
@@ -358,7 +360,7 @@ class TestClerk:
         refused(answer, 403, "read_only")
 
 
-def test_our_own_origin_is_ours_whatever_an_app_registered(
+def test_our_own_origin_stays_first_party_if_an_app_registers_it(
     alice: User, video: App
 ) -> None:
     App.objects.update(origins=["http://localhost:8000"])
@@ -367,8 +369,8 @@ def test_our_own_origin_is_ours_whatever_an_app_registered(
     assert bearer(token).get("/api/tokens").status_code == 200
 
 
-def test_a_pat_and_a_link_stay_what_they_are(alice: User, video: App) -> None:
-    """What is not handed to an app is not bound."""
+def test_personal_access_tokens_are_not_bound(alice: User, video: App) -> None:
+    """A token that no app received is not bound."""
     pat = tokens.issue(user=alice, name="x", scopes=["account:read"])
     assert bearer(pat.secret).get("/api/tokens").status_code == 200
     assert not linking.linked_accounts(user=alice).exists()

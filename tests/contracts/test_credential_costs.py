@@ -1,4 +1,4 @@
-"""What a credential costs the database: one query if known, none if it cannot be."""
+"""Queries of authentication: one for a known credential, none for a malformed one."""
 
 from typing import Any
 
@@ -24,14 +24,14 @@ def _by_pem(settings: Any) -> None:
 
 
 def believe(**headers: Any) -> tuple[Principal | None, int]:
-    """Whom our dispatcher believes, and by how many queries."""
+    """Return the authenticated principal and the number of queries."""
     request = Request(RequestFactory().get("/api/wallet", **headers))
     with statements() as asked:
         believed = Credentials().authenticate(request)
     return believed[1] if believed else None, len(asked)
 
 
-def test_somebody_known_costs_one_query(alice: User, video: App) -> None:
+def test_a_known_credential_costs_one_query(alice: User, video: App) -> None:
     alice.clerk_id = "user_2ann"
     alice.save()
     store = SessionStore()
@@ -57,18 +57,18 @@ def test_somebody_known_costs_one_query(alice: User, video: App) -> None:
     }
     assert set(shown) == set(Kind)
     for kind, headers in shown.items():
-        # The first use of a secret notes when it was; that is once a minute.
+        # The first use in a minute also records the time of use.
         believe(**headers)
         principal, queries = believe(**headers)
         assert principal is not None
         assert (principal.kind, queries) == (kind, 1)
-    # By Clerk's cookie it costs no more.
+    # Clerk's cookie costs the same.
     principal, queries = believe(HTTP_COOKIE=f"__session={vouched}")
     assert principal is not None
     assert (principal.kind, queries) == (Kind.CLERK, 1)
 
 
-def test_what_cannot_be_ours_costs_none(alice: User, video: App) -> None:
+def test_a_malformed_credential_costs_no_query(alice: User, video: App) -> None:
     def wrong(secret: str) -> str:
         return secret[:-1] + ("A" if secret[-1] != "A" else "B")
 

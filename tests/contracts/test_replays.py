@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same request again moves nothing and gets the same bytes."""
+"""`Idempotency-Key`: a repeated request moves no credits and gets the same bytes."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ def _credits(alice, video, give):
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_credits")
 class TestOneCaller:
-    def test_a_repeat_answers_the_same_bytes_and_moves_nothing(self, as_alice):
+    def test_a_repeat_returns_the_same_bytes_and_moves_no_credits(self, as_alice):
         first = keyed(as_alice, "/api/jobs", RENDER)
         again = keyed(as_alice, "/api/jobs", dict(reversed(RENDER.items())))
         assert (again.status_code, again.content) == (201, first.content)
@@ -78,18 +78,20 @@ class TestOneCaller:
             (RENDER | {"app": "nope"}, 404),
         ],
     )
-    def test_a_refusal_is_not_kept(self, as_alice, alice, give, wish, status):
+    def test_a_refusal_is_not_stored(self, as_alice, alice, give, wish, status):
         assert keyed(as_alice, "/api/jobs", wish).status_code == status
         assert not Replay.objects.exists()
         assert keyed(as_alice, "/api/jobs", RENDER).status_code == 201
 
-    def test_an_answer_that_changed_nothing_is_not_kept(self, as_alice):
+    def test_an_answer_that_changed_nothing_is_not_stored(self, as_alice):
         job_id = as_alice.post("/api/jobs", RENDER).json()["job_id"]
         as_alice.post("/api/jobs/complete", {"job_id": job_id})
         keyed(as_alice, "/api/jobs/complete", {"job_id": job_id})
         assert not Replay.objects.exists()
 
-    def test_the_key_is_the_accounts_not_the_tokens(self, as_alice, alice, caller):
+    def test_a_key_belongs_to_the_account_and_not_to_the_token(
+        self, as_alice, alice, caller
+    ):
         first = keyed(as_alice, "/api/jobs", RENDER)
         rotated = caller(alice)
         assert keyed(rotated, "/api/jobs", RENDER).content == first.content
@@ -115,7 +117,7 @@ class TestOneCaller:
         assert answer.status_code == 400
         assert answer.json()["error"] == "invalid_idempotency_key"
 
-    def test_answers_are_forgotten_after_30_days_and_not_before(self, as_alice):
+    def test_answers_are_deleted_after_30_days_and_not_before(self, as_alice):
         keyed(as_alice, "/api/jobs", RENDER, "old")
         keyed(as_alice, "/api/jobs", RENDER, "young")
         row = Replay.objects.get(key="old")
@@ -133,7 +135,7 @@ class TestOneCaller:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_credits")
 class TestManyCallers:
-    def test_twenty_twins_make_one_job(self, alice):
+    def test_twenty_concurrent_requests_with_one_key_make_one_job(self, alice):
         issued = tokens.issue(user=alice, name="test", scopes=scopes.DEFAULT)
         gate = threading.Barrier(20, timeout=20)
 
@@ -157,7 +159,7 @@ class TestManyCallers:
         assert {a.json()["error"] for a in busy} <= {"request_in_flight"}
         assert Job.objects.count() == 1
 
-    def test_a_first_try_that_dies_leaves_the_key_free(self, alice):
+    def test_a_key_is_free_after_its_first_request_crashed(self, alice):
         asked = KeyedRequest("s", "k", b"f")
 
         def dies():

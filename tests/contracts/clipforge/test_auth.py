@@ -1,4 +1,4 @@
-"""ClipForge guide, "Authentication": register, login, keys, and what they open."""
+"""ClipForge guide, "Authentication": registration, login and API keys."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -71,7 +71,7 @@ def row(key: UserKey) -> dict[str, Any]:
 
 class TestEntering:
     @pytest.mark.parametrize("slash", ["", "/"])
-    def test_register_log_in_and_be_somebody(
+    def test_register_log_in_and_read_the_account(
         self, as_stranger: APIClient, slash: str
     ) -> None:
         answer = as_stranger.post(REGISTER + slash, ADA)
@@ -142,7 +142,7 @@ class TestEntering:
         assert not User.objects.exists()
 
     @pytest.mark.parametrize(
-        "wrong", [{"password": "wrong password"}, {"email": "nobody@example.com"}]
+        "wrong", [{"password": "wrong password"}, {"email": "unknown@example.com"}]
     )
     def test_bad_credentials(self, as_stranger: APIClient, wrong: Any) -> None:
         as_stranger.post(REGISTER, ADA)
@@ -157,7 +157,7 @@ class TestEntering:
 
 
 class TestKeys:
-    def test_a_key_is_made_once_and_acts_as_its_maker(
+    def test_a_key_is_shown_once_and_acts_as_its_user(
         self, alice: User, alice_by_jwt: APIClient
     ) -> None:
         answer = alice_by_jwt.post(KEYS, {"name": "server", "expiresInDays": 30})
@@ -181,7 +181,9 @@ class TestKeys:
         assert body["key"] not in answer.content.decode()
         assert body["key"] not in Mail.objects.get().body
 
-    def test_nothing_need_be_said(self, alice_by_jwt: APIClient) -> None:
+    def test_every_field_of_a_new_key_is_optional(
+        self, alice_by_jwt: APIClient
+    ) -> None:
         for body in (None, {}, {"expiresInDays": None}):
             assert alice_by_jwt.post(KEYS, body).status_code == 201
         made = UserKey.objects.first()
@@ -201,21 +203,25 @@ class TestKeys:
             {"name": ["x"]},
         ],
     )
-    def test_bad_wishes(self, alice_by_jwt: APIClient, wrong: Any) -> None:
+    def test_invalid_key_requests_are_refused(
+        self, alice_by_jwt: APIClient, wrong: Any
+    ) -> None:
         refused(alice_by_jwt.post(KEYS, wrong), 400, "Bad Request")
         assert not UserKey.objects.exists()
 
-    def test_a_key_makes_and_ends_no_keys(self, key: user_keys.IssuedUserKey) -> None:
+    def test_a_key_cannot_create_or_delete_keys(
+        self, key: user_keys.IssuedUserKey
+    ) -> None:
         client = by_key(key.secret)
         refused(client.post(KEYS, {}), 403, "Forbidden")
         refused(client.delete(f"{KEYS}/{key.key.pk}"), 403, "Forbidden")
         assert UserKey.objects.filter(revoked_at=None).count() == 1
 
-    def test_a_bare_security_key_makes_none(self, alice: User) -> None:
+    def test_a_passkey_sign_in_without_pin_creates_no_key(self, alice: User) -> None:
         refused(by_jwt(alice, ("pop",)).post(KEYS, {}), 403, "Forbidden")
         assert by_jwt(alice, ("pop", "mfa")).post(KEYS, {}).status_code == 201
 
-    def test_the_list_is_one_s_own_newest_first(
+    def test_the_list_has_the_users_own_keys_newest_first(
         self, alice: User, bob: User, alice_by_jwt: APIClient
     ) -> None:
         older = user_keys.issue(user=alice, name="older").key
@@ -225,7 +231,7 @@ class TestKeys:
         newer = user_keys.issue(user=alice, name="newer", days=1).key
         assert alice_by_jwt.get(KEYS).json() == [row(newer), row(older)]
 
-    def test_deleting_answers_the_row(
+    def test_deleting_a_key_returns_its_row(
         self, bob: User, alice_by_jwt: APIClient, key: user_keys.IssuedUserKey
     ) -> None:
         theirs = user_keys.issue(user=bob, name="bob's").key
@@ -241,7 +247,7 @@ class TestKeys:
         events = SecurityEvent.objects.filter(kind="user_key_revoked")
         assert events.count() == 1
 
-    def test_expired_and_closed(self, alice: User) -> None:
+    def test_expired_keys_and_closed_accounts_are_refused(self, alice: User) -> None:
         with time_machine.travel(START, tick=False) as clock:
             issued = user_keys.issue(user=alice, name="x", days=1)
             lasting = user_keys.issue(user=alice, name="y")
@@ -255,7 +261,7 @@ class TestKeys:
         refused(by_key(lasting.secret).get(PROJECTS), 401, "Unauthorized")
 
 
-class TestBelieving:
+class TestAuthenticating:
     @pytest.mark.parametrize(
         "secret",
         [
@@ -268,7 +274,7 @@ class TestBelieving:
             "x" * 5000,
         ],
     )
-    def test_noise_costs_no_query(self, alice: User, secret: str) -> None:
+    def test_a_malformed_key_costs_no_query(self, alice: User, secret: str) -> None:
         with statements() as queries:
             answer = by_key(secret).get(PROJECTS)
         body = refused(answer, 401, "Unauthorized")
@@ -289,11 +295,13 @@ class TestBelieving:
         for secret in (pat, app_key):
             refused(by_key(secret).get(PROJECTS), 401, "Unauthorized")
 
-    def test_nor_is_an_api_key_a_bearer(self, key: user_keys.IssuedUserKey) -> None:
+    def test_an_api_key_is_not_accepted_as_a_bearer_token(
+        self, key: user_keys.IssuedUserKey
+    ) -> None:
         client = APIClient(headers={"Authorization": f"Bearer {key.secret}"})
         refused(client.get(PROJECTS), 401, "Unauthorized")
 
-    def test_two_credentials_must_be_one_person_s(
+    def test_two_credentials_must_belong_to_one_user(
         self, alice: User, bob: User, video: App, key: user_keys.IssuedUserKey
     ) -> None:
         def both(user: User) -> APIClient:
@@ -315,14 +323,16 @@ class TestBelieving:
         mixed = by_key("sk_live_x", Authorization="Bearer x")
         refused(mixed.get(PROJECTS), 401, "Unauthorized")
 
-    def test_focus_does_not_take_it(self, key: user_keys.IssuedUserKey) -> None:
+    def test_the_focus_guide_does_not_accept_an_api_key(
+        self, key: user_keys.IssuedUserKey
+    ) -> None:
         client = by_key(key.secret)
         for path in ("/api/wallet", "/api/jobs", "/api/tokens", "/api/sessions"):
             answer = client.get(path)
             assert answer.status_code == 403, path
             assert answer.json()["error"] == "credential_not_accepted"
 
-    def test_clipforge_takes_neither_pat_nor_app_key(
+    def test_clipforge_accepts_neither_personal_access_tokens_nor_app_keys(
         self, as_alice: APIClient, as_video: APIClient, as_stranger: APIClient
     ) -> None:
         for client in (as_alice, as_video):

@@ -77,7 +77,7 @@ def test_an_access_token_is_a_jwt_of_a_day(as_stranger: APIClient) -> None:
     claims = pyjwt.decode(token, options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 24 * 3600
     assert claims["amr"] == ["pwd"]
-    # It opens what takes a bearer.
+    # It authenticates as a bearer token.
     as_stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     assert as_stranger.get("/api/tokens").status_code == 200
 
@@ -94,7 +94,7 @@ def test_login_by_username_or_email(as_stranger: APIClient) -> None:
     "wrong",
     [
         {"password": "SecurePassword123?"},
-        {"email": "nobody@example.com"},
+        {"email": "unknown@example.com"},
         {"email": "no address"},
         {"password": "a" * 1024},
     ],
@@ -174,7 +174,7 @@ def test_invalid_registrations(
         (REFRESH, {"refresh_token": ""}, {"refresh_token"}),
     ],
 )
-def test_what_is_missing_is_named(
+def test_a_missing_field_is_named(
     as_stranger: APIClient, path: str, body: dict[str, str], missing: set[str]
 ) -> None:
     answer = as_stranger.post(path, body)
@@ -200,7 +200,9 @@ def test_a_nul_in_a_field_is_bad_input(as_stranger: APIClient, how: str) -> None
 
 
 @pytest.mark.parametrize("token", ["nonsense", "a.b.c", "", "é" * 40])
-def test_a_refresh_token_that_is_none(as_stranger: APIClient, token: str) -> None:
+def test_an_invalid_refresh_token_is_refused(
+    as_stranger: APIClient, token: str
+) -> None:
     with statements() as queries:
         answer = as_stranger.post(REFRESH, {"refresh_token": token})
     assert answer.status_code == (401 if token else 400)
@@ -231,7 +233,7 @@ def test_a_stolen_refresh_token_ends_the_sign_in(as_stranger: APIClient) -> None
             "data": {},
         },
     }
-    # The refusal is an answer; the revocation stands all the same.
+    # The revocation is committed although the answer is a refusal.
     assert Session.objects.get().revoked_at is not None
     answer = as_stranger.post(REFRESH, {"refresh_token": fourth["refresh_token"]})
     assert answer.status_code == 401
@@ -239,7 +241,7 @@ def test_a_stolen_refresh_token_ends_the_sign_in(as_stranger: APIClient) -> None
     assert as_stranger.get("/api/tokens").status_code == 401
 
 
-def test_an_old_bearer_does_not_keep_anybody_from_signing_in(
+def test_an_expired_bearer_header_does_not_prevent_a_login(
     as_stranger: APIClient,
 ) -> None:
     as_stranger.post(REGISTER, EVE)
@@ -248,7 +250,7 @@ def test_an_old_bearer_does_not_keep_anybody_from_signing_in(
 
 
 @pytest.mark.parametrize("path", [REGISTER, LOGIN, REFRESH])
-def test_other_methods_and_types_are_refused_in_cosmiv_s_words(
+def test_other_methods_and_types_are_refused_in_cosmivs_format(
     as_stranger: APIClient, path: str
 ) -> None:
     answer = as_stranger.get(path)

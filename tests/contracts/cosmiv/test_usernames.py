@@ -1,4 +1,4 @@
-"""Cosmiv: a username beside the email, and who it can and cannot open."""
+"""Cosmiv: usernames beside the email, and the accounts that they can open."""
 
 from threading import Barrier, Thread
 from typing import Any
@@ -55,7 +55,7 @@ def test_a_default_username_is_the_part_before_the_at(
     assert send(as_stranger, LOGIN, said, how).status_code == 401
 
 
-def test_the_own_email_as_username_is_no_username(as_stranger: APIClient) -> None:
+def test_a_username_equal_to_the_email_is_dropped(as_stranger: APIClient) -> None:
     said = EVE | {"username": "Eve@Example.com"}
     assert names(as_stranger.post(REGISTER, said)) == (201, "eve")
     login = {"username": "eve@example.com", "password": EVE["password"]}
@@ -83,7 +83,7 @@ def test_the_own_email_as_username_is_no_username(as_stranger: APIClient) -> Non
     ],
     ids=repr,
 )
-def test_no_username_looks_like_another_s_email(
+def test_an_invalid_username_is_refused(
     as_stranger: APIClient, alice: User, username: Any
 ) -> None:
     answer = as_stranger.post(REGISTER, EVE | {"username": username})
@@ -92,11 +92,11 @@ def test_no_username_looks_like_another_s_email(
     assert User.objects.count() == 1
 
 
-def test_whatever_is_planted_as_a_username_an_email_opens_its_own_account(
+def test_an_email_opens_its_own_account_despite_an_equal_username(
     as_stranger: APIClient, alice: User
 ) -> None:
     mallory = passwords.register(email="m@example.com", password="a long password")
-    # As if a later release had been less careful.
+    # Stored directly, as if a later release skipped the check.
     User.objects.filter(pk=mallory.pk).update(
         username="alice@example.com", username_key="alice@example.com"
     )
@@ -119,7 +119,7 @@ def test_a_taken_username(as_stranger: APIClient, again: str) -> None:
     assert User.objects.count() == 1
 
 
-def test_an_account_of_elsewhere_gets_its_username_at_its_first_login(
+def test_an_account_of_another_guide_gets_a_username_at_its_first_login(
     as_stranger: APIClient, alice: User
 ) -> None:
     login = {"username": "alice", "password": "alice's password"}
@@ -141,7 +141,9 @@ def test_an_account_without_an_email_is_not_opened_by_its_username(
     assert as_stranger.post(LOGIN, login).status_code == 401
 
 
-def test_who_am_i_of_a_cosmiv_login(as_stranger: APIClient, alice: User) -> None:
+def test_the_me_endpoint_of_a_cosmiv_login_has_id_and_username(
+    as_stranger: APIClient, alice: User
+) -> None:
     answer = as_stranger.post(REGISTER, EVE | {"username": "Owl"}).json()
     cosmivs = {"Authorization": f"Bearer {answer['access_token']}"}
     with_slash = as_stranger.get("/api/auth/me/", headers=cosmivs)
@@ -183,7 +185,7 @@ def racing(transactional_db: None) -> Any:
     return race
 
 
-def test_of_many_who_want_a_username_one_gets_it(racing: Any) -> None:
+def test_one_of_many_concurrent_requests_gets_a_username(racing: Any) -> None:
     done = racing(
         lambda nth: passwords.register(
             email=f"r{nth}@example.com", password="a long password", username="Prize"

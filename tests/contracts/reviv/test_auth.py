@@ -1,4 +1,4 @@
-"""reviv guide, "Auth" and "API Root": who am I, signing out, the map."""
+"""reviv guide, "Auth" and "API Root": the user, logout and the list of endpoints."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,7 @@ START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class TestMe:
-    def test_the_whole_person(self, alice: User, give: Any) -> None:
+    def test_every_field_of_the_user(self, alice: User, give: Any) -> None:
         User.objects.update(first_name="Alice", last_name="Liddell")
         give(alice, 4)
         answer = bearer(sign_in(alice).access_token).get(ME)
@@ -54,7 +54,7 @@ class TestMe:
             (12_345_678 * MICRO, "12345678.00"),
         ],
     )
-    def test_a_balance_has_two_places_at_least(
+    def test_a_balance_has_at_least_two_decimal_places(
         self, alice: User, micro: int, shown: str
     ) -> None:
         if micro:
@@ -68,7 +68,9 @@ class TestMe:
         answer = bearer(sign_in(alice).access_token).get(ME)
         assert answer.json()["credit_balance"] == shown
 
-    def test_who_is_nobody(self, as_stranger: APIClient, alice: User) -> None:
+    def test_requests_without_a_valid_bearer_are_401(
+        self, as_stranger: APIClient, alice: User
+    ) -> None:
         answer = as_stranger.get(ME)
         refused(answer, 401, "NOT_AUTHENTICATED")
         assert answer["WWW-Authenticate"] == "Bearer"
@@ -77,7 +79,7 @@ class TestMe:
 
 
 class TestLogout:
-    def test_everything_of_the_sign_in_dies(self, alice: User) -> None:
+    def test_logout_ends_every_token_of_the_session(self, alice: User) -> None:
         made, other = sign_in(alice), sign_in(alice)
         client = bearer(made.access_token)
         client.cookies["reviv_refresh"] = made.refresh_token
@@ -90,10 +92,10 @@ class TestLogout:
         refused(client.get(ME), 401, "TOKEN_NOT_VALID")
         body = {"refresh": made.refresh_token}
         refused(APIClient().post(REFRESH, body), 400, "INVALID_REFRESH")
-        # Other sign-ins are not concerned.
+        # Other sessions live on.
         assert bearer(other.access_token).get(ME).status_code == 200
 
-    def test_once_more_is_no_error(self, alice: User) -> None:
+    def test_a_second_logout_succeeds(self, alice: User) -> None:
         client = bearer(sign_in(alice).access_token)
         for _ in range(3):
             answer = client.post(LOGOUT)

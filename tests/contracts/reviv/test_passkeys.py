@@ -90,13 +90,13 @@ class TestAdding:
         assert add(alices, key, **name).json()["device_name"] == "Unnamed Device"
 
     @pytest.mark.parametrize("name", ["n" * 121, ["a"], {"a": 1}, None, 0, True])
-    def test_a_name_that_is_none(
+    def test_an_invalid_name_is_refused(
         self, alices: APIClient, key: Authenticator, name: Any
     ) -> None:
         assert refused(add(alices, key, name=name)) == "VALIDATION_ERROR"
         assert not Passkey.objects.exists()
 
-    def test_the_next_one_is_not_made_where_one_is_already(
+    def test_the_options_exclude_the_existing_passkeys(
         self, alices: APIClient, key: Authenticator
     ) -> None:
         options = begin(alices, ADD)
@@ -111,14 +111,14 @@ class TestAdding:
                 "type": "public-key",
                 "id": [*key.credential_id],
                 "id_b64": b64(key.credential_id),
-                # What the browser made up is not kept.
+                # Unknown transports are not stored.
                 "transports": ["hybrid", "internal"],
             }
         ]
         assert again["user"]["id"] == options["user"]["id"]
         assert again["challenge"] != options["challenge"]
 
-    def test_a_stranger_adds_nothing(self, as_stranger: APIClient) -> None:
+    def test_adding_needs_a_credential(self, as_stranger: APIClient) -> None:
         for step in ("begin", "complete"):
             answer = as_stranger.post(f"{ADD}/{step}/")
             assert answer.status_code == 401
@@ -133,7 +133,7 @@ class TestAdding:
                 assert answer.status_code == 403
                 assert answer.json()["error"]["code"] == "CREDENTIAL_NOT_ACCEPTED"
 
-    def test_what_is_missing_is_named_and_spends_nothing(
+    def test_a_missing_field_is_named_and_keeps_the_nonce(
         self, alices: APIClient, key: Authenticator
     ) -> None:
         options = begin(alices, ADD)
@@ -152,10 +152,10 @@ class TestAdding:
             "MISSING_CREDENTIAL"
         )
         assert alices.post(where, sent).status_code == 200
-        # And once it is spent, it is missing.
+        # A used nonce is unknown.
         assert refused(alices.post(where, sent)) == "REGISTRATION_MISSING"
 
-    def test_having_a_key_in_hand_is_not_enough_to_add_another(
+    def test_a_passkey_sign_in_without_pin_cannot_add_another(
         self, alices: APIClient, key: Authenticator
     ) -> None:
         add(alices, key)
@@ -199,7 +199,7 @@ class TestSigningIn:
         padded: bool,
     ) -> None:
         give(alice, 4)
-        # An id whose base64 needs padding, as 32 bytes do.
+        # The base64 of a 32-byte id needs padding.
         add(alices, key)
         client = APIClient()
         options = begin(client, SIGN_IN)
@@ -261,7 +261,7 @@ class TestSigningIn:
         event = SecurityEvent.objects.filter(kind="signed_in").latest("at")
         assert event.facts["methods"] == methods
 
-    def test_what_is_missing_is_named_and_spends_nothing(
+    def test_a_missing_field_is_named_and_keeps_the_nonce(
         self, alices: APIClient, key: Authenticator
     ) -> None:
         add(alices, key)
@@ -294,7 +294,7 @@ class TestSigningIn:
         assert mine == [
             {"type": "public-key", "id": [*key.credential_id], "id_b64": own}
         ]
-        for email in ("bob@example.com", "nobody@example.com"):
+        for email in ("bob@example.com", "unknown@example.com"):
             first = begin(client, SIGN_IN, email=email)["allowCredentials"]
             again = begin(client, SIGN_IN, email=email.upper())["allowCredentials"]
             assert first == again
@@ -304,7 +304,7 @@ class TestSigningIn:
                 assert b64(bytes(one["id"])) == one["id_b64"] != own
                 assert len(one["id"]) in (16, 20, 32)
 
-    def test_only_a_listed_passkey_answers_a_listed_question(
+    def test_only_a_listed_passkey_can_answer_a_challenge_with_a_list(
         self, alices: APIClient, bob: User, key: Authenticator
     ) -> None:
         add(alices, key)
@@ -319,7 +319,9 @@ class TestSigningIn:
         assert answer.status_code == 200
 
     @pytest.mark.parametrize("email", ["nonsense", 3, ["a@x.org"], "a@" + "x" * 400])
-    def test_an_email_that_is_none(self, as_stranger: APIClient, email: Any) -> None:
+    def test_an_invalid_email_is_refused(
+        self, as_stranger: APIClient, email: Any
+    ) -> None:
         answer = as_stranger.post(f"{SIGN_IN}/begin/", {"email": email})
         assert refused(answer) == "INVALID_EMAIL"
 
@@ -332,7 +334,7 @@ class TestOpening:
         assert answer.status_code == 200
         options = answer.json()
         assert options["user"]["name"] == "New@example.com"
-        # Nothing is made before the answer is there.
+        # No account exists before the answer is verified.
         assert not User.objects.exists()
         sent = {
             "registration_id": options["registration_id"],
@@ -368,13 +370,13 @@ class TestOpening:
             ("ä@example.com", "INVALID_EMAIL"),
         ],
     )
-    def test_an_email_that_is_none(
+    def test_an_invalid_email_is_refused(
         self, as_stranger: APIClient, email: Any, code: str
     ) -> None:
         answer = as_stranger.post(f"{OPEN}/begin/", {"email": email})
         assert refused(answer) == code
 
-    def test_whoever_came_by_a_provider_comes_by_it_again(
+    def test_the_email_of_a_provider_user_is_refused(
         self, alice: User, as_stranger: APIClient
     ) -> None:
         User.objects.update(clerk_id="user_2abc")

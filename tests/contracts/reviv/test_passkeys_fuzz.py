@@ -1,4 +1,4 @@
-"""Whatever a browser, an authenticator or a stranger may send: never a 500."""
+"""Arbitrary input of browsers, authenticators and attackers: never a 500."""
 
 import base64
 import json
@@ -68,10 +68,10 @@ TREES = strategies.recursive(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_whatever_is_sent_is_refused_and_never_a_500(
+def test_arbitrary_bodies_are_refused_and_never_a_500(
     alice: User, tree: Any, kept: set[str], bent: bool, spot: int
 ) -> None:
-    """Anything at all, anything beside what is right, and right with a byte bent."""
+    """Arbitrary bodies, extra fields, and correct answers with one changed byte."""
     key, client = Authenticator(), signed_in(alice)
     assert add(client, key).status_code == 200
     for where, field, answer in (
@@ -86,7 +86,7 @@ def test_whatever_is_sent_is_refused_and_never_a_500(
         sent = {field: options[field], "credential": wrong}
         status = client.post(f"{where}/complete/", sent).status_code
         whole = isinstance(wrong, dict) and right.items() <= wrong.items()
-        # A bent byte may be one that nobody has signed, such as the attested AAGUID.
+        # The changed byte may be unsigned, such as one of the attested AAGUID.
         assert status in ((200, 400) if whole or bent else (400,)), status
     Session.objects.all().delete()
     Passkey.objects.all().delete()
@@ -112,7 +112,7 @@ def _bent(right: dict[str, str], spot: int) -> dict[str, str]:
         json.dumps({"type": {}, "challenge": {}, "origin": {}}).encode(),
     ],
 )
-def test_client_data_that_is_none(alice: User, part: bytes) -> None:
+def test_invalid_client_data_is_refused(alice: User, part: bytes) -> None:
     client, added = signed_in(alice), Authenticator()
     assert add(client, added).status_code == 200
     options = begin(client, ADD)
@@ -138,7 +138,7 @@ def test_client_data_that_is_none(alice: User, part: bytes) -> None:
     ],
     ids=lambda part: part[:8].hex(),
 )
-def test_an_attestation_that_is_none(alice: User, part: bytes) -> None:
+def test_an_invalid_attestation_is_refused(alice: User, part: bytes) -> None:
     client = signed_in(alice)
     options = begin(client, ADD)
     wrong = Authenticator().create(options) | {"attestationObject": b64(part)}
@@ -147,7 +147,7 @@ def test_an_attestation_that_is_none(alice: User, part: bytes) -> None:
 
 
 @pytest.mark.parametrize("fmt", ["packed", "tpm", "apple", "fido-u2f", "android-key"])
-def test_an_attestation_that_proves_nothing(alice: User, fmt: str) -> None:
+def test_an_attestation_without_a_proof_is_refused(alice: User, fmt: str) -> None:
     client = signed_in(alice)
     options = begin(client, ADD)
     right = Authenticator().create(options)

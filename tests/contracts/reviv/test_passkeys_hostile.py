@@ -1,4 +1,4 @@
-"""Passkeys against those who lie: about origins, keys, counters, emails and nonces."""
+"""Attacks on passkeys: false origins, keys, counters, emails and nonces."""
 
 import os
 import struct
@@ -48,7 +48,7 @@ def added(alices: APIClient, key: Authenticator) -> Authenticator:
     return key
 
 
-# What a browser would say of a page that is not ours, or not the whole of the window.
+# The client data of pages that are not ours or are in a frame.
 ELSEWHERE: list[dict[str, Any]] = [
     {"origin": "https://evil.example"},
     {"origin": "http://localhost:8001"},
@@ -72,7 +72,7 @@ elsewhere = pytest.mark.parametrize("said", ELSEWHERE, ids=str)
 
 class TestRegistering:
     @elsewhere
-    def test_an_answer_that_is_not_to_our_question(
+    def test_an_answer_to_another_challenge_is_refused(
         self, alices: APIClient, key: Authenticator, said: dict[str, Any]
     ) -> None:
         options = begin(alices, ADD)
@@ -81,13 +81,13 @@ class TestRegistering:
             "credential": key.create(options, **said),
         }
         assert refused(alices.post(f"{ADD}/complete/", sent)) == FAILED
-        # The nonce is spent: there is no second guess at it.
+        # The nonce is used up, so there is no second try.
         sent["credential"] = key.create(options)
         answer = alices.post(f"{ADD}/complete/", sent)
         assert refused(answer) == "REGISTRATION_MISSING"
         assert not Passkey.objects.exists()
 
-    def test_a_sign_in_is_no_registration(
+    def test_a_sign_in_answer_does_not_register(
         self, alices: APIClient, key: Authenticator
     ) -> None:
         options = begin(alices, ADD)
@@ -108,19 +108,19 @@ class TestRegistering:
         ],
         ids=str,
     )
-    def test_an_authenticator_that_says_what_cannot_be(
+    def test_invalid_authenticator_data_is_refused(
         self, alices: APIClient, bent: dict[str, Any]
     ) -> None:
         assert refused(add(alices, Authenticator(**bent))) == FAILED
         assert not Passkey.objects.exists()
 
-    def test_the_longest_id_fits(self, alices: APIClient) -> None:
+    def test_the_longest_credential_id_is_stored(self, alices: APIClient) -> None:
         longest = Authenticator(credential_id=os.urandom(1023))
         assert add(alices, longest).status_code == 200
         assert sign_in(longest).status_code == 200
 
     @pytest.mark.parametrize("weak", ["short", "long", "exponent", "curve", "off"])
-    def test_a_key_that_is_weak_or_slow(
+    def test_weak_and_slow_keys_are_refused(
         self, alices: APIClient, key: Authenticator, weak: str
     ) -> None:
         options = begin(alices, ADD)
@@ -130,7 +130,7 @@ class TestRegistering:
         }
         assert refused(alices.post(f"{ADD}/complete/", sent)) == FAILED
 
-    def test_an_id_that_is_not_the_attested_one(
+    def test_an_id_other_than_the_attested_one_is_refused(
         self, alices: APIClient, key: Authenticator
     ) -> None:
         for name in ("id", "rawId"):
@@ -151,7 +151,7 @@ class TestRegistering:
         assert Passkey.objects.get().user == alice
         assert not User.objects.with_email("eve@example.com").exists()
 
-    def test_somebody_elses_registration(
+    def test_the_registration_of_another_user_is_refused(
         self, alices: APIClient, bob: User, key: Authenticator
     ) -> None:
         options = begin(alices, ADD)
@@ -163,7 +163,7 @@ class TestRegistering:
         assert refused(answer) == "REGISTRATION_MISMATCH"
         assert not Passkey.objects.exists()
 
-    def test_a_nonce_is_good_for_what_it_was_given_out_for(
+    def test_a_nonce_works_for_its_own_purpose_only(
         self, alices: APIClient, added: Authenticator
     ) -> None:
         new = Authenticator()
@@ -197,7 +197,7 @@ class TestRegistering:
 
 class TestSigningIn:
     @elsewhere
-    def test_an_answer_that_is_not_to_our_question(
+    def test_an_answer_to_another_challenge_is_refused(
         self, added: Authenticator, said: dict[str, Any]
     ) -> None:
         client = APIClient()
@@ -217,7 +217,7 @@ class TestSigningIn:
         ],
         ids=["rp", "signature", "backup eligibility"],
     )
-    def test_an_authenticator_that_is_not_the_one(
+    def test_the_signature_of_another_key_is_refused(
         self, added: Authenticator, bent: dict[str, Any]
     ) -> None:
         for name, value in bent.items():
@@ -227,19 +227,17 @@ class TestSigningIn:
         assert event.user is not None
         assert event.facts["method"] == "passkey"
 
-    def test_a_passkey_that_nobody_has(self, added: Authenticator) -> None:
+    def test_an_unknown_passkey_is_refused(self, added: Authenticator) -> None:
         assert refused(sign_in(Authenticator())) == "UNKNOWN_CREDENTIAL"
 
-    def test_a_passkey_that_comes_and_goes_between_devices(
-        self, alices: APIClient
-    ) -> None:
+    def test_a_changed_backup_state_is_recorded(self, alices: APIClient) -> None:
         key = Authenticator(bs=False)
         add(alices, key)
         key.bs = True
         assert sign_in(key).status_code == 200
         assert Passkey.objects.get().backed_up is True
 
-    def test_somebody_elses_handle(
+    def test_the_user_handle_of_another_user_is_refused(
         self, added: Authenticator, alice: User, bob: User
     ) -> None:
         begin(signed_in(bob), ADD)
@@ -253,27 +251,31 @@ class TestSigningIn:
             nested = added.nested(added.get(options))
             assert complete_sign_in(client, options, nested).status_code == status
 
-    def test_an_id_and_a_raw_id_that_differ(self, added: Authenticator) -> None:
+    def test_a_differing_id_and_raw_id_are_refused(self, added: Authenticator) -> None:
         client = APIClient()
         options = begin(client, SIGN_IN)
         credential = added.nested(added.get(options)) | {"rawId": b64(b"another")}
         answer = complete_sign_in(client, options, credential)
         assert refused(answer) == "AUTH_FAILED"
 
-    def test_a_closed_account(self, added: Authenticator, alice: User) -> None:
+    def test_a_closed_account_is_refused(
+        self, added: Authenticator, alice: User
+    ) -> None:
         closing.close(user=alice, actor="staff")
         assert refused(sign_in(added)) == "AUTH_FAILED"
 
 
 class TestCounters:
-    def test_a_counter_that_goes_backwards_is_a_copy(self, alices: APIClient) -> None:
+    def test_a_counter_that_goes_backwards_is_refused_and_flagged(
+        self, alices: APIClient
+    ) -> None:
         key = Authenticator(be=False, bs=False, step=1)
         add(alices, key)
         assert sign_in(key).status_code == 200
         assert sign_in(key).status_code == 200
         assert Passkey.objects.get().sign_count == 2
         key.step = 0
-        # The same once more, one that is less, and one that counts no longer.
+        # The same counter, a lower one, and 0.
         for back in (2, 1, 0):
             key.counter = back
             assert refused(sign_in(key)) == "REPLAY_DETECTED"
@@ -286,7 +288,7 @@ class TestCounters:
         key.counter, key.step = 2, 1
         assert sign_in(key).status_code == 200
 
-    def test_nobody_without_the_key_can_have_it_flagged(
+    def test_a_bad_signature_cannot_have_a_passkey_flagged(
         self, alices: APIClient
     ) -> None:
         key = Authenticator(counter=7)
@@ -295,7 +297,7 @@ class TestCounters:
         assert refused(sign_in(thief)) == "AUTH_FAILED"
         assert Passkey.objects.get().flagged_at is None
 
-    def test_a_counter_may_start_late(self, added: Authenticator) -> None:
+    def test_a_counter_may_start_after_uses_with_0(self, added: Authenticator) -> None:
         assert sign_in(added).status_code == 200
         added.step = 5
         assert sign_in(added).status_code == 200
@@ -303,7 +305,7 @@ class TestCounters:
 
 
 class TestOpening:
-    def test_nothing_is_planted_in_an_account_that_exists(
+    def test_an_existing_account_gets_no_passkey_and_one_mail(
         self, alice: User, key: Authenticator
     ) -> None:
         for _ in range(2):
@@ -314,10 +316,10 @@ class TestOpening:
         alice.refresh_from_db()
         assert alice.check_password("alice's password")
         assert SecurityEvent.objects.filter(kind="email_passkey_refused").count() == 2
-        # A flood of attempts is not a flood of letters.
+        # Many attempts send one mail.
         assert Mail.objects.get().to == "alice@example.com"
 
-    def test_an_account_that_came_to_be_in_between(
+    def test_an_account_opened_between_the_two_calls_gets_no_passkey(
         self, key: Authenticator, db: None
     ) -> None:
         client = APIClient()
@@ -331,12 +333,12 @@ class TestOpening:
         assert refused(client.post(f"{OPEN}/complete/", sent)) == FAILED
         assert bytes(Passkey.objects.get().credential_id) == other.credential_id
 
-    def test_of_an_existing_account_begin_shows_nothing(
+    def test_the_first_call_does_not_reveal_an_existing_account(
         self, added: Authenticator
     ) -> None:
         known, unknown = (
             begin(APIClient(), OPEN, email=email)
-            for email in ("alice@example.com", "nobody@example.com")
+            for email in ("alice@example.com", "unknown@example.com")
         )
         assert known["excludeCredentials"] == unknown["excludeCredentials"] == []
         handle = bytes(PasskeyOwner.objects.get().handle)
@@ -345,7 +347,7 @@ class TestOpening:
             assert len(body["user"]["id"]) == 64
 
 
-def test_without_redis_a_ceremony_waits(
+def test_without_redis_a_ceremony_is_503(
     alices: APIClient, added: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = begin(alices, SIGN_IN)

@@ -57,7 +57,9 @@ OURS = {"path": "/api/auth/", "domain": "", "httponly": True, "samesite": "Lax"}
 
 
 class TestRefresh:
-    def test_the_cookie_is_exchanged_for_access_alone(self, alice: User) -> None:
+    def test_the_cookie_is_exchanged_for_an_access_token_only(
+        self, alice: User
+    ) -> None:
         client = browser(sign_in(alice).refresh_token)
         answer = client.post(REFRESH, {})
         assert answer.status_code == 200
@@ -71,7 +73,7 @@ class TestRefresh:
         claims = pyjwt.decode(access, options={"verify_signature": False})
         assert claims["exp"] - claims["iat"] == 900
         assert bearer(access).get(ME).status_code == 200
-        # The browser goes on with what it was given.
+        # The browser keeps its cookie.
         assert client.post(REFRESH, {}).status_code == 200
 
     def test_over_https_the_cookie_is_secure(
@@ -108,7 +110,9 @@ class TestRefresh:
         assert again.status_code == 200
 
     @pytest.mark.parametrize("slash", ["", "/"])
-    def test_both_spellings(self, alice: User, slash: str) -> None:
+    def test_the_path_works_with_and_without_a_slash(
+        self, alice: User, slash: str
+    ) -> None:
         body = {"refresh": sign_in(alice).refresh_token}
         path = REFRESH.rstrip("/") + slash
         assert APIClient().post(path, body).status_code == 200
@@ -121,13 +125,15 @@ class TestRefresh:
         assert me["email"] == "alice@example.com"
 
     @pytest.mark.parametrize("body", [{}, {"refresh": ""}, {"refresh": None}, None])
-    def test_neither(self, as_stranger: APIClient, body: Any) -> None:
+    def test_a_request_without_cookie_and_body_is_refused(
+        self, as_stranger: APIClient, body: Any
+    ) -> None:
         refused(as_stranger.post(REFRESH, body), 400, "MISSING_REFRESH")
         as_stranger.cookies["reviv_refresh"] = ""
         refused(as_stranger.post(REFRESH, body), 400, "MISSING_REFRESH")
 
     @pytest.mark.parametrize("token", ["nonsense", "a.b.c", "x" * 4000])
-    def test_what_is_no_token_costs_no_query(
+    def test_a_malformed_token_costs_no_query(
         self, as_stranger: APIClient, token: str
     ) -> None:
         with statements() as queries:
@@ -144,11 +150,11 @@ class TestRefresh:
         assert answer.json()["error"]["code"] == "VALIDATION_ERROR"
         assert set(answer.json()["error"]["details"]) == {"refresh"}
 
-    def test_an_access_token_is_none(self, alice: User) -> None:
+    def test_an_access_token_does_not_refresh(self, alice: User) -> None:
         body = {"refresh": sign_in(alice).access_token}
         refused(APIClient().post(REFRESH, body), 400, "INVALID_REFRESH")
 
-    def test_idle_revoked_and_closed(self, alice: User) -> None:
+    def test_idle_revoked_and_closed_sessions_do_not_refresh(self, alice: User) -> None:
         idle, revoked = sign_in(alice), sign_in(alice)
         Session.objects.filter(pk=idle.session.pk).update(
             idle_expires_at=timezone.now()
@@ -181,7 +187,7 @@ class TestRefresh:
             refused(answer, 400, "INVALID_REFRESH")
             assert "reviv_refresh" not in answer.cookies
         assert not Session.objects.exclude(prev=None).exists()
-        # A name that only ends like it is another cookie.
+        # A cookie with a longer name is another cookie.
         header = f"xreviv_refresh={planted}; reviv_refresh={mine}"
         answer = APIClient().post(REFRESH, {}, HTTP_COOKIE=header)
         assert answer.status_code == 200
@@ -218,12 +224,14 @@ class TestRefresh:
             refused(answer, 403, "CROSS_SITE_REQUEST")
             assert Session.objects.get().tip == made.session.tip
             assert "reviv_refresh" not in answer.cookies
-        # The body is a secret that nobody sends by accident.
+        # A page of another site does not know the token for the body.
         body = {"refresh": made.refresh_token}
         answer = APIClient().post(REFRESH, body, headers=headers)
         assert answer.status_code == 200
 
-    def test_a_form_of_a_sibling_may_not(self, alice: User) -> None:
+    def test_a_form_of_a_sibling_subdomain_may_not_use_the_cookie(
+        self, alice: User
+    ) -> None:
         answer = browser(sign_in(alice).refresh_token).generic(
             "POST", REFRESH, "{}", content_type="text/plain", headers={"Origin": BASE}
         )
@@ -246,18 +254,18 @@ class TestRotation:
                 clock.shift(timedelta(days=1))
                 assert APIClient().post(REFRESH, first).status_code == 200
 
-    def test_a_lost_answer_costs_nothing(self, alice: User) -> None:
+    def test_a_lost_answer_can_be_repeated(self, alice: User) -> None:
         first = {"refresh": sign_in(alice).refresh_token}
         lost = APIClient().post(REFRESH, first).json()["refresh"]
         again = APIClient().post(REFRESH, first).json()["refresh"]
         assert _id(lost) == _id(again)
 
-    def test_a_thief_ends_the_family_and_that_stands(self, alice: User) -> None:
+    def test_a_stolen_token_ends_the_session_despite_the_401(self, alice: User) -> None:
         with time_machine.travel(START, tick=False) as clock:
             stolen = sign_in(alice).refresh_token
             second = APIClient().post(REFRESH, {"refresh": stolen}).json()
             third = APIClient().post(REFRESH, {"refresh": second["refresh"]}).json()
-            # Within ten seconds it may be an answer that was lost.
+            # Within ten seconds it may be a retry of a lost answer.
             lost = APIClient().post(REFRESH, {"refresh": stolen}).json()
             assert _id(lost["refresh"]) == _id(third["refresh"])
             clock.shift(11)
@@ -304,7 +312,7 @@ def test_eight_refreshes_at_once_neither_fork_nor_sign_out(alice: User) -> None:
         assert len({_id(token) for token in successors}) == 1
         for answer in answers:
             assert bearer(answer.json()["access"]).get(ME).status_code == 200
-        # And the family goes on from there.
+        # The session goes on with the new token.
         body = {"refresh": successors.pop()}
         assert APIClient().post(REFRESH, body).status_code == 200
     assert not SecurityEvent.objects.filter(kind="refresh_reused").exists()

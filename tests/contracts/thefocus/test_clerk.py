@@ -1,4 +1,4 @@
-"""Focus guide 1B and 2: a Clerk JWT or Clerk's cookie, wherever a person may call."""
+"""Focus guide 1B and 2: a Clerk JWT or Clerk's cookie at every user endpoint."""
 
 import time
 from typing import Any
@@ -41,7 +41,7 @@ def cookie(*pairs: str) -> Client:
     return Client(headers={"Cookie": "; ".join(pairs)})
 
 
-def test_the_guides_whole_walk_with_a_clerk_token(caplog: pytest.LogCaptureFixture):
+def test_the_guides_samples_run_with_a_clerk_token(caplog: pytest.LogCaptureFixture):
     as_ann = bearer(token())
     wallet = as_ann.get("/api/wallet?app=video").json()
     assert wallet["account"]["clerk_id"] == "user_2ann"
@@ -54,13 +54,13 @@ def test_the_guides_whole_walk_with_a_clerk_token(caplog: pytest.LogCaptureFixtu
         "/api/jobs/complete", {"job_id": job["job_id"], "actual_cost": 3}
     )
     assert done.json()["credits_remaining"] == 17
-    # Another token of the same person is the same account.
+    # Another token of the same Clerk user is the same account.
     again = bearer(token(sid="sess_2", azp=GONE)).get("/api/wallet").json()
     assert again["account"]["id"] == wallet["account"]["id"]
     assert User.objects.count() == 1
 
 
-def test_a_key_set_does_it_too(clerk: Clerk):
+def test_a_token_is_verified_by_the_key_set(clerk: Clerk):
     assert bearer(clerk.token(azp=PAGE)).get("/api/wallet").status_code == 200
 
 
@@ -85,7 +85,9 @@ def test_while_there_are_no_keys_at_all_it_is_503(clerk: Clerk):
         ({"sub": "org_1"}, "invalid_token"),
     ],
 )
-def test_a_wrong_token_is_401_and_makes_nobody(changes: dict[str, Any], error: str):
+def test_a_wrong_token_is_401_and_creates_no_account(
+    changes: dict[str, Any], error: str
+):
     answer = bearer(token(**changes)).get("/api/wallet")
     assert (answer.status_code, answer.json()["error"]) == (401, error)
     assert answer["WWW-Authenticate"] == "Bearer"
@@ -123,7 +125,7 @@ def test_a_token_is_made_by_a_clerk_token_of_our_own_page(settings: Any):
 
 
 class TestImpersonation:
-    def test_may_look_and_not_touch(self):
+    def test_may_read_and_not_write(self):
         support = bearer(token(act={"sub": "user_admin"}))
         assert support.get("/api/jobs").status_code == 200
         for path in ("/api/jobs", "/api/device/complete", "/api/tokens"):
@@ -135,7 +137,7 @@ class TestImpersonation:
         assert event.user is not None
         assert event.user.clerk_id == "user_2ann"
 
-    def test_takes_no_starter_credits_by_looking(self):
+    def test_reading_grants_no_starter_credits(self):
         support = bearer(token(act={"sub": "user_admin"}))
         wallet = support.get("/api/wallet?app=video").json()
         assert wallet["account"]["credits"] == 0
@@ -157,7 +159,7 @@ class TestCookie:
         )
         assert job.status_code == 201
 
-    def test_session_token_hands_clerks_own_token_over(self):
+    def test_session_token_returns_clerks_own_token(self):
         text = token()
         answer = cookie(f"__session={text}").get("/api/sessionToken", headers=FROM_PAGE)
         assert answer.status_code == 200
@@ -219,7 +221,9 @@ class TestCookie:
         ],
         ids=str,
     )
-    def test_a_stale_cookie_is_no_sign_in_and_shuts_no_public_door(self, stale: Any):
+    def test_a_stale_cookie_is_anonymous_and_public_endpoints_still_answer(
+        self, stale: Any
+    ):
         browser = cookie(f"__session={token(**stale)}")
         answer = browser.get("/api/sessionToken")
         assert answer.status_code == 401
@@ -231,7 +235,7 @@ class TestCookie:
         )
         assert registered.status_code in (200, 201)
 
-    def test_its_name_is_taken_exactly(self, settings: Any):
+    def test_only_cookies_with_clerks_exact_names_are_read(self, settings: Any):
         settings.CLERK_PUBLISHABLE_KEY = PUBLISHABLE_KEY
         good, other = token(), token(sub="user_other")
         suffixed = f"__session_{cookie_suffix(PUBLISHABLE_KEY)}"
@@ -257,7 +261,7 @@ class TestCookie:
             else:
                 assert answer.json()["account"]["clerk_id"] == who, pairs
 
-    def test_a_header_goes_before_it_and_is_never_backed_up_by_it(self, as_bob: Any):
+    def test_a_bad_header_is_401_despite_a_good_clerk_cookie(self, as_bob: Any):
         browser = cookie(f"__session={token()}")
         answer = browser.get(
             "/api/wallet", headers={"Authorization": "Bearer nonsense"}

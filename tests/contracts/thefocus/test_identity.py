@@ -22,7 +22,7 @@ BASE = "http://localhost:8000"
 
 @pytest.fixture
 def alice_in_browser(alice: User) -> APIClient:
-    """A client with alice's browser session, and nothing a browser adds."""
+    """A client with alice's browser session and none of a browser's headers."""
     return in_browser(alice)
 
 
@@ -65,7 +65,9 @@ class TestSessionToken:
         refused(client.get("/api/tokens"), 401, "invalid_token")
         refused(alice_in_browser.get("/api/sessionToken"), 401, "unauthenticated")
 
-    def test_a_stranger_is_told_where_to_sign_in(self, as_stranger: APIClient) -> None:
+    def test_a_401_has_the_address_of_the_sign_in_page(
+        self, as_stranger: APIClient
+    ) -> None:
         answer = as_stranger.get("/api/sessionToken")
         assert answer.status_code == 401
         assert answer.json() == {
@@ -93,7 +95,7 @@ class TestSessionToken:
             ({"Referer": f"{BASE}/device"}, None),
         ],
     )
-    def test_and_back_only_if_the_app_is_registered(
+    def test_the_sign_in_page_returns_only_to_registered_apps(
         self,
         as_stranger: APIClient,
         video: App,
@@ -121,7 +123,9 @@ class TestSessionToken:
         said = as_alice.get("/api/sessionToken").json()["message"]
         assert "A personal access token needs no session token" in said
 
-    def test_another_site_s_link_gets_none(self, alice_in_browser: APIClient) -> None:
+    def test_a_link_on_another_site_gets_no_token(
+        self, alice_in_browser: APIClient
+    ) -> None:
         for site, status in [
             ("cross-site", 403),
             ("same-site", 200),
@@ -193,7 +197,7 @@ class TestDevice:
         grant = DeviceGrant.objects.get()
         assert (grant.client_name, grant.scopes) == ("A device", scopes.DEFAULT)
 
-    def test_denied_expired_unknown(
+    def test_denied_expired_and_unknown_codes_have_their_own_errors(
         self, as_stranger: APIClient, alice_by_jwt: APIClient
     ) -> None:
         start = as_stranger.post("/api/device/start").json()
@@ -210,7 +214,7 @@ class TestDevice:
             refused(as_stranger.get(poll), 400, "invalid_device_code")
         refused(as_stranger.get("/api/device/poll"), 400, "invalid_device_code")
 
-    def test_a_stopped_login_gives_its_code_back(
+    def test_a_stopped_login_cancels_its_code(
         self, as_stranger: APIClient, alice_by_jwt: APIClient
     ) -> None:
         start = as_stranger.post("/api/device/start").json()
@@ -239,7 +243,7 @@ class TestDevice:
         answer = as_stranger.get(poll, headers={"X-Code-Verifier": proof})
         assert answer.status_code == 200
 
-    def test_bad_wishes(self, as_stranger: APIClient) -> None:
+    def test_invalid_device_requests_are_refused(self, as_stranger: APIClient) -> None:
         for wish, code in [
             ({"scope": "everything"}, "invalid_scope"),
             ({"code_challenge": "short"}, "invalid_code_challenge"),
@@ -278,7 +282,9 @@ class TestDevice:
         assert int(answer["Retry-After"]) >= 1
 
     @pytest.mark.parametrize("slash", ["", "/"])
-    def test_both_spellings(self, as_stranger: APIClient, slash: str) -> None:
+    def test_the_paths_work_with_and_without_a_slash(
+        self, as_stranger: APIClient, slash: str
+    ) -> None:
         start = as_stranger.post(f"/api/device/start{slash}").json()
         query = f"?device_code={start['device_code']}"
         assert as_stranger.get(f"/api/device/poll{slash}{query}").status_code == 202
@@ -307,7 +313,7 @@ class TestTokens:
         assert answer.json() == self.row(issued.token)
         assert issued.secret not in answer.content.decode()
 
-    def test_and_ends_itself(self, alice: User) -> None:
+    def test_a_token_can_revoke_itself(self, alice: User) -> None:
         issued = tokens.issue(user=alice, name="ci", scopes=[])
         client = APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
         answer = client.delete("/api/tokens/current")
@@ -323,7 +329,7 @@ class TestTokens:
             answer = client.get("/api/tokens/current")
             refused(answer, 403, "credential_not_accepted")
 
-    def test_the_list_is_one_s_own_newest_first(
+    def test_the_list_has_the_users_own_tokens_newest_first(
         self, alice: User, bob: User, alice_in_browser: APIClient
     ) -> None:
         older = tokens.issue(user=alice, name="older", scopes=["jobs:read"]).token

@@ -46,14 +46,16 @@ def backend(clerk: Clerk, settings: Any) -> Clerk:
 
 @pytest.fixture
 def as_ann(backend: Clerk, alice: User, as_alice: APIClient) -> APIClient:
-    """Alice, whom Clerk knows; by a personal access token."""
+    """Alice with a Clerk id, by a personal access token."""
     User.objects.filter(pk=alice.pk).update(clerk_id="user_2ann")
     backend.knows("user_2ann")
     return as_alice
 
 
 class TestProviderToken:
-    def test_the_token_that_clerk_keeps(self, backend: Clerk, as_ann: APIClient):
+    def test_the_answer_has_the_token_that_clerk_stores(
+        self, backend: Clerk, as_ann: APIClient
+    ):
         backend.linked("user_2ann", "x", [KEPT])
         backend.linked("user_2ann", "google", [{"token": "ya29.a0", "scopes": None}])
         answer = as_ann.get("/api/xToken")
@@ -94,7 +96,7 @@ class TestProviderToken:
             {"error": "not_linked", "message": "No x account is linked to yours."},
         )
 
-    def test_whoever_clerk_does_not_know_has_no_link(
+    def test_a_user_unknown_to_clerk_has_no_linked_account(
         self, backend: Clerk, as_bob: APIClient
     ):
         assert as_bob.get("/api/xToken").status_code == 404
@@ -103,7 +105,7 @@ class TestProviderToken:
     @pytest.mark.parametrize(
         "code", ["oauth_missing_refresh_token", "oauth_token_retrieval_error"]
     )
-    def test_consent_that_is_gone_is_409_with_where_to_go(
+    def test_withdrawn_consent_is_409_with_the_reconnect_address(
         self, backend: Clerk, as_ann: APIClient, code: str
     ):
         backend.linked("user_2ann", "x", code)
@@ -118,7 +120,7 @@ class TestProviderToken:
         )
 
     @pytest.mark.parametrize("mode", ["down", "garbage", "huge", "moved"])
-    def test_clerk_down_is_503_and_it_is_left_alone_for_five_seconds(
+    def test_clerk_down_is_503_and_is_not_asked_again_for_five_seconds(
         self, backend: Clerk, as_ann: APIClient, mode: str
     ):
         backend.linked("user_2ann", "x", [KEPT])
@@ -139,14 +141,14 @@ class TestProviderToken:
         "provider",
         ["X", "..", "x%2f..%2f..", "a" * 65, "x%0a", "é", "x.y"],
     )
-    def test_a_name_that_is_none_never_becomes_an_address(
+    def test_an_invalid_provider_name_never_reaches_clerk(
         self, backend: Clerk, as_ann: APIClient, provider: str
     ):
         answer = as_ann.get(f"/api/oauthToken/{provider}")
         assert answer.status_code == 404
         assert not backend.asked("/v1")
 
-    def test_an_account_linked_here_goes_before_clerks(
+    def test_an_account_linked_here_takes_precedence_over_clerks(
         self, backend: Clerk, as_ann: APIClient, alice: User
     ):
         backend.linked("user_2ann", "x", [KEPT])
@@ -157,7 +159,7 @@ class TestProviderToken:
         said = as_ann.get("/api/xToken").json()
         assert (said["token"], said["scopes"]) == ("linked-here", ["users.read"])
         assert not backend.asked("/v1")
-        # One that wants consent anew is not passed over for another.
+        # A link that needs new consent is not skipped in favour of Clerk's.
         Link.objects.update(is_active=False)
         answer = as_ann.get("/api/xToken")
         assert (answer.status_code, answer.json()["error"]) == (
@@ -174,7 +176,9 @@ class TestProviderToken:
             assert answer.json()["error"] == "insufficient_scope"
             assert answer.json()["required_scope"] == "oauth:read"
 
-    def test_an_impersonator_gets_none(self, backend: Clerk, as_ann: APIClient):
+    def test_impersonating_support_gets_no_token(
+        self, backend: Clerk, as_ann: APIClient
+    ):
         backend.linked("user_2ann", "x", [KEPT])
         base = "http://localhost:8000"
         for act, status in ((None, 200), ({"sub": "user_admin"}, 403)):
@@ -190,7 +194,7 @@ class TestXMe:
         bearer = {"Authorization": f"Bearer {token}"} | headers
         return Client().get(f"/api/xMe{query}", headers=bearer)
 
-    def test_passes_the_token_on_and_nothing_else(self, backend: Clerk, db: None):
+    def test_forwards_only_the_token_to_x(self, backend: Clerk, db: None):
         backend.x_knows(X_TOKEN, ANN)
         answer = self.ask(X_TOKEN, Cookie="__session=secret; a=b", Origin="https://a.b")
         assert (answer.status_code, answer.json()) == (200, ANN)
@@ -201,7 +205,7 @@ class TestXMe:
         assert "Cookie" not in asked["headers"]
         assert asked["query"] == {}
 
-    def test_fields_are_xs_own_words(self, backend: Clerk, db: None):
+    def test_field_names_are_those_of_x(self, backend: Clerk, db: None):
         backend.x_knows(X_TOKEN, ANN)
         fields = "created_at,public_metrics,created_at"
         assert self.ask(X_TOKEN, f"?user.fields={fields}&x=1").status_code == 200
@@ -214,7 +218,7 @@ class TestXMe:
             assert answer.json()["error"] == "invalid_request"
         assert len(backend.asked("/2")) == 1
 
-    def test_refuses_to_pass_on_what_is_ours(
+    def test_refuses_to_forward_our_own_tokens(
         self, backend: Clerk, alice: User, video: App
     ):
         jwt = sessions.begin(
@@ -267,7 +271,7 @@ class TestXMe:
             (500, 503, "service_unavailable"),
         ],
     )
-    def test_xs_refusals_are_told_in_this_guides_words(
+    def test_refusals_of_x_are_returned_in_this_guides_format(
         self, backend: Clerk, db: None, said: int, status: int, error: str
     ):
         backend.x_knows(X_TOKEN, {"title": "No", "detail": "<b>"}, said)

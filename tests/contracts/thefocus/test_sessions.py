@@ -1,4 +1,4 @@
-"""Beyond the Focus guide: where a person is signed in, listed and ended."""
+"""Beyond the Focus guide: listing and ending a user's sessions."""
 
 import uuid
 from datetime import datetime
@@ -40,7 +40,9 @@ def row(session: Session, current: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_one_s_own_the_last_used_first(alice: User, bob: User, slash: str) -> None:
+def test_the_list_has_the_users_own_sessions_last_used_first(
+    alice: User, bob: User, slash: str
+) -> None:
     sign_in(bob)
     gone = sign_in(alice)
     sessions.revoke(session=gone.session)
@@ -62,7 +64,7 @@ def test_a_browser_that_django_signed_out_is_not_listed(alice: User) -> None:
     assert [one["id"] for one in listed] == [str(made.session.pk)]
 
 
-def test_ending_one(alice: User, bob: User, alice_by_jwt: APIClient) -> None:
+def test_ending_a_session(alice: User, bob: User, alice_by_jwt: APIClient) -> None:
     phone, theirs = sign_in(alice), sign_in(bob)
     for unknown in (theirs.session.pk, uuid.uuid4()):
         answer = alice_by_jwt.delete(f"{SESSIONS}/{unknown}")
@@ -80,7 +82,7 @@ def test_ending_one(alice: User, bob: User, alice_by_jwt: APIClient) -> None:
     assert events.count() == 1
 
 
-def test_ending_a_browser_and_oneself(alice: User) -> None:
+def test_ending_a_browser_session_and_the_callers_own(alice: User) -> None:
     client = in_browser(alice)
     here = Session.objects.get()
     answer = client.delete(f"{SESSIONS}/{here.pk}")
@@ -89,7 +91,7 @@ def test_ending_a_browser_and_oneself(alice: User) -> None:
     assert not BrowserSession.objects.exists()
 
 
-def test_another_site_ends_none(alice: User) -> None:
+def test_another_site_cannot_end_a_session(alice: User) -> None:
     client = in_browser(alice)
     here = Session.objects.get()
     headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
@@ -98,7 +100,7 @@ def test_another_site_ends_none(alice: User) -> None:
     assert sessions.live(user=alice).exists()
 
 
-def test_only_who_is_there_may(
+def test_long_lived_credentials_cannot_list_or_end_sessions(
     as_alice: APIClient, as_video: APIClient, as_stranger: APIClient
 ) -> None:
     for client in (as_alice, as_video):

@@ -1,4 +1,4 @@
-"""Beyond the Focus guide: tokens made, rotated and reported as exposed."""
+"""Beyond the Focus guide: tokens created, rotated and reported as exposed."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -101,14 +101,14 @@ class TestMaking:
         assert secret not in alice_by_jwt.get(TOKENS).content.decode()
         assert secret not in Mail.objects.get().body
 
-    def test_a_browser_makes_one_too(self, alice: User) -> None:
+    def test_a_browser_session_can_create_a_token(self, alice: User) -> None:
         answer = in_browser(alice).post(TOKENS, {"name": "laptop"})
         assert answer.status_code == 201
         made = PersonalAccessToken.objects.get()
         assert made.scopes == scopes.DEFAULT
         assert made.expires_at - made.created_at == timedelta(days=90)
 
-    def test_no_scopes_are_none(self, alice_by_jwt: APIClient) -> None:
+    def test_an_empty_list_of_scopes_grants_none(self, alice_by_jwt: APIClient) -> None:
         answer = alice_by_jwt.post(TOKENS, {"name": "bare", "scopes": []})
         assert answer.json()["scopes"] == []
 
@@ -127,7 +127,7 @@ class TestMaking:
             ({"expires_in_days": None}, "invalid_request"),
         ],
     )
-    def test_bad_wishes(
+    def test_invalid_token_requests_are_refused(
         self, alice_by_jwt: APIClient, wrong: dict[str, Any], code: str
     ) -> None:
         answer = alice_by_jwt.post(TOKENS, {"name": "ci", **wrong})
@@ -136,7 +136,7 @@ class TestMaking:
         assert not PersonalAccessToken.objects.exists()
         assert not Mail.objects.exists()
 
-    def test_a_token_or_key_makes_none(
+    def test_a_token_or_key_cannot_create_a_token(
         self, alice: User, as_alice: APIClient, as_video: APIClient
     ) -> None:
         key = user_keys.issue(user=alice, name="x").secret
@@ -146,15 +146,15 @@ class TestMaking:
         refused(APIClient().post(TOKENS, {"name": "ci"}), 401, "unauthenticated")
         assert PersonalAccessToken.objects.count() == 1
 
-    def test_a_bare_security_key_makes_none(self, alice: User) -> None:
+    def test_a_passkey_sign_in_without_pin_creates_no_token(self, alice: User) -> None:
         bare = bearer(sign_in(alice, ("pop",)).access_token)
         refused(bare.post(TOKENS, {"name": "ci"}), 403, "second_proof_required")
         sure = bearer(sign_in(alice, ("pop", "mfa")).access_token)
         assert sure.post(TOKENS, {"name": "ci"}).status_code == 201
 
 
-def test_a_bare_security_key_approves_no_device(alice: User) -> None:
-    """Approving makes a token too. Denying is everybody's."""
+def test_a_passkey_sign_in_without_pin_approves_no_device(alice: User) -> None:
+    """Approving creates a token too. Every session may deny."""
     path = "/api/device/complete"
     bare = bearer(sign_in(alice, ("pop",)).access_token)
     wish = {"user_code": devices.start().grant.user_code}
@@ -165,7 +165,7 @@ def test_a_bare_security_key_approves_no_device(alice: User) -> None:
     assert sure.post(path, wish).status_code == 200
 
 
-class TestAskingAgain:
+class TestReplaying:
     """CONTRACTS 0: a secret is replayed for 15 minutes, then the answer without it."""
 
     @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ class TestAskingAgain:
             ("/v1/api-keys", {"name": "server"}, "key"),
         ],
     )
-    def test_the_same_bytes_for_a_while(
+    def test_a_repeat_returns_the_secret_for_15_minutes(
         self, alice_by_jwt: APIClient, path: str, body: Any, secret: str
     ) -> None:
         headers = {"Idempotency-Key": "one"}
@@ -184,7 +184,7 @@ class TestAskingAgain:
         assert (again.status_code, again.content) == (201, first.content)
         assert again["Idempotent-Replayed"] == "true"
         assert again["Cache-Control"] == "no-store"
-        # What lies in the database does not say it.
+        # The database does not hold the secret in the clear.
         kept, told = Replay.objects.get(), first.json()[secret].encode()
         assert told not in bytes(kept.body)
         assert told not in bytes(kept.sealed or b"")
@@ -200,7 +200,9 @@ class TestAskingAgain:
         other = alice_by_jwt.post(path, {"name": "other"}, headers=headers)
         assert other.status_code == 422
 
-    def test_a_rotation_too(self, alice: User, alice_by_jwt: APIClient) -> None:
+    def test_a_repeated_rotation_returns_the_same_secret(
+        self, alice: User, alice_by_jwt: APIClient
+    ) -> None:
         old = tokens.issue(user=alice, name="ci", scopes=[]).token
         path, headers = f"{TOKENS}/{old.pk}/rotate", {"Idempotency-Key": "one"}
         first = alice_by_jwt.post(path, headers=headers)
@@ -243,7 +245,7 @@ class TestRotating:
         refused(alice_by_jwt.post(path), 409, "key_not_usable")
         assert PersonalAccessToken.objects.count() == 2
 
-    def test_what_cannot_be_rotated(
+    def test_expired_revoked_and_replaced_tokens_cannot_be_rotated(
         self, alice: User, bob: User, alice_by_jwt: APIClient, as_alice: APIClient
     ) -> None:
         theirs = tokens.issue(user=bob, name="bob's", scopes=[]).token
@@ -263,7 +265,7 @@ class TestRotating:
 
 
 class TestExposed:
-    def test_what_is_ours_is_revoked_and_its_owner_told(
+    def test_live_secrets_are_revoked_and_their_owners_mailed(
         self, alice: User, bob: User, video: App, as_stranger: APIClient
     ) -> None:
         App.objects.update(owner=bob)
@@ -297,7 +299,9 @@ class TestExposed:
         actors = SecurityEvent.objects.filter(kind__endswith="revoked")
         assert {event.actor for event in actors} == {"system:reported-exposed"}
 
-    def test_the_answer_tells_nothing(self, alice: User, as_stranger: Any) -> None:
+    def test_the_answer_does_not_reveal_which_secrets_were_genuine(
+        self, alice: User, as_stranger: Any
+    ) -> None:
         ours = tokens.issue(user=alice, name="ci", scopes=[]).secret
         answers = [
             as_stranger.post(EXPOSED, {"tokens": [token]})
@@ -308,10 +312,10 @@ class TestExposed:
         assert {answer.status_code for answer in answers} == {202}
         headers = {frozenset(answer.headers) - {"X-Request-ID"} for answer in answers}
         assert len(headers) == 1
-        # The one who was told once is not told again.
+        # A second report sends no second mail.
         assert Mail.objects.filter(subject__contains="exposed").count() == 1
 
-    def test_what_has_ended_is_left_alone(
+    def test_ended_secrets_are_not_mailed_about(
         self, alice: User, as_stranger: APIClient
     ) -> None:
         with time_machine.travel(START, tick=False) as clock:
@@ -324,7 +328,7 @@ class TestExposed:
         assert not UserKey.objects.exclude(revoked_at=None).exists()
         assert not Mail.objects.filter(subject__contains="exposed").exists()
 
-    def test_a_hundred_at_most_and_noise_costs_no_query(
+    def test_a_report_takes_100_secrets_and_malformed_ones_cost_no_query(
         self, as_stranger: APIClient
     ) -> None:
         with statements() as queries:
@@ -350,7 +354,9 @@ class TestExposed:
             assert answer.status_code == 202
         refused(as_stranger.post(EXPOSED, {"tokens": ["x"]}), 429, "rate_limited")
 
-    def test_no_credential_is_looked_at(self, as_stranger: APIClient) -> None:
+    def test_a_report_needs_no_credential_and_ignores_a_bad_one(
+        self, as_stranger: APIClient
+    ) -> None:
         as_stranger.credentials(HTTP_AUTHORIZATION="Bearer nonsense")
         answer = as_stranger.post(EXPOSED, {"tokens": ["x"]})
         assert answer.status_code == 202

@@ -1,4 +1,4 @@
-"""The declared table: every kind of credential against every kind of rule."""
+"""Access rules: every kind of credential against every kind of rule."""
 
 from types import SimpleNamespace
 
@@ -59,7 +59,9 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("rule", "expected"), TABLE)
-def test_the_table(rule: Access, expected: list[str | None]) -> None:
+def test_each_rule_accepts_the_listed_credentials(
+    rule: Access, expected: list[str | None]
+) -> None:
     for (name, caller), code in zip(CALLERS.items(), expected, strict=True):
         assert outcome(rule, caller) == code, name
 
@@ -73,13 +75,13 @@ def outcome(rule: Access, caller: Principal | None) -> str | None:
 
 
 @pytest.mark.parametrize("view", [{}, {"accepts": {}}, {"accepts": {"other": PUBLIC}}])
-def test_what_a_view_forgot_to_declare_is_closed(view: dict[str, object]) -> None:
+def test_an_action_without_a_declared_rule_is_closed(view: dict[str, object]) -> None:
     request = SimpleNamespace(auth=CALLERS["session"])
     with pytest.raises(access.CredentialNotAccepted):
         Accepts().has_permission(request, SimpleNamespace(action="read", **view))
 
 
-def test_a_principal_is_somebody_for_drf_and_django() -> None:
+def test_drf_and_django_take_a_principal_as_an_authenticated_user() -> None:
     caller = Principal(Kind.APP_KEY)
     assert caller.is_authenticated
     assert not caller.is_staff

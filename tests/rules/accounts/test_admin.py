@@ -1,4 +1,4 @@
-"""The admin of accounts: staff read, act, and never delete or see a secret."""
+"""The admin of accounts: staff read and act, and cannot delete rows or see secrets."""
 
 import re
 from typing import Any
@@ -130,7 +130,7 @@ def test_every_list_search_and_row_opens_without_a_secret(
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_nothing_is_deleted(
+def test_no_row_can_be_deleted(
     as_staff: Client, everything: dict[str, Any], name: str
 ) -> None:
     row = everything[name].pk
@@ -143,7 +143,7 @@ def test_nothing_is_deleted(
 
 
 @pytest.mark.parametrize("name", [n for n in LISTS if n not in ("app", "appkey")])
-def test_nothing_is_made_by_hand(as_staff: Client, name: str) -> None:
+def test_listed_tables_have_no_form_to_add_rows(as_staff: Client, name: str) -> None:
     assert as_staff.get(f"/admin/accounts/{name}/add/").status_code == 403
 
 
@@ -161,14 +161,14 @@ def test_closing_and_reopening_an_account(
     act(as_staff, "user", "reopen", alice.pk)
     alice.refresh_from_db()
     assert alice.is_active
-    # Nobody shuts themselves out by a slip.
+    # Staff cannot close their own account by mistake.
     answer = act(as_staff, "user", "close", staff.pk)
     assert "That is you." in answer.content.decode()
     staff.refresh_from_db()
     assert staff.is_active
 
 
-def test_a_helper_closes_accounts_and_makes_nobody_staff(
+def test_support_can_close_accounts_and_cannot_make_staff(
     alice: User, bob: User, staff: User
 ) -> None:
     helper = User.objects.create_user("helper@example.com", "pw", is_staff=True)
@@ -235,7 +235,7 @@ def test_registering_and_changing_an_app(as_staff: Client, alice: User) -> None:
     assert list(kinds) == ["app_created", "app_changed"]
 
 
-def test_making_an_app_a_tool(as_staff: Client, video: App) -> None:
+def test_staff_can_make_an_app_a_tool(as_staff: Client, video: App) -> None:
     page = f"/admin/accounts/app/{video.pk}/change/"
     form = {
         "name": "Video",
@@ -261,7 +261,7 @@ def test_making_an_app_a_tool(as_staff: Client, video: App) -> None:
         "replay",
     )
     assert 'value="2.5"' in as_staff.get(page).content.decode()
-    # What staff switch off, the owner does not switch on.
+    # The owner cannot switch on an app that staff switched off.
     App.objects.update(paused_by_owner=True)
     del form["active"]
     assert as_staff.post(page, form).status_code == 302
@@ -332,21 +332,21 @@ def test_the_admin_has_no_password_form_of_its_own(alice: User, staff: User) -> 
         ]
         .startswith("/signin")
     )
-    # Nor does any other of its addresses take one, right as it is: /signin alone asks
-    # for passwords, and counts who guesses.
+    # Its other addresses take no password either, even a correct one. Only /signin asks
+    # for passwords, and it counts wrong guesses.
     visitor = Client()
     right = {"username": staff.email, "email": staff.email, "password": PASSWORD}
     for path in ("/admin/login/", "/admin/", "/admin/password_change/", "/admin/x/"):
         visitor.post(f"{path}?next=/admin/", right | {"this_is_the_login_form": "1"})
         assert "_auth_user_id" not in visitor.session
     assert not Session.objects.exists()
-    # Who is signed in but is not staff is told so, and not sent round in circles.
+    # Without staff rights a signed-in user gets a 403, not an endless redirect.
     client = Client()
     client.force_login(alice)
     assert client.get("/admin/", follow=True).status_code == 403
 
 
-def test_one_sign_in_opens_the_admin_and_signing_out_of_it_ends_all(
+def test_a_page_sign_in_opens_the_admin_and_admin_sign_out_ends_the_session(
     staff: User,
 ) -> None:
     client = Client()
@@ -365,15 +365,15 @@ def test_one_sign_in_opens_the_admin_and_signing_out_of_it_ends_all(
     assert client.get("/signin").status_code == 200
 
 
-def test_a_closed_member_of_staff_is_out_of_the_admin(staff: User) -> None:
+def test_a_closed_staff_account_cannot_use_the_admin(staff: User) -> None:
     client = Client()
     form = {"email": "staff@example.com", "password": "staff's password"}
     client.post("/signin", form)
-    closing.close(user=staff, actor="somebody")
+    closing.close(user=staff, actor="a colleague")
     assert client.get("/admin/").status_code == 302
 
 
-def test_nobody_registers_a_table_of_ours_unseen() -> None:
+def test_every_registered_table_is_in_this_file() -> None:
     names = {model._meta.model_name for model in admin.site._registry}
     assert set(LISTS) <= names
 

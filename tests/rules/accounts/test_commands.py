@@ -23,7 +23,7 @@ def run(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_create_app_prints_the_key_this_once(alice: User) -> None:
+def test_create_app_prints_the_key_once(alice: User) -> None:
     said = run(
         "create_app",
         "photo-lab",
@@ -70,7 +70,7 @@ def test_create_app_sets_how_its_jobs_are_settled(db: None) -> None:
     assert app.max_ttl_seconds == 600
 
 
-def test_create_app_for_a_reader(db: None) -> None:
+def test_create_app_prints_sentences_by_default(db: None) -> None:
     said = run("create_app", "photo-lab")
     assert "Registered Photo lab (photo-lab)." in said
     assert f"…{AppKey.objects.get().last4}"[-4:] in said
@@ -84,7 +84,7 @@ def test_create_app_for_a_reader(db: None) -> None:
         (["Bad Slug"], "A slug has at most 64"),
         (["new", "--origin=https://x.example/path"], "is not an origin"),
         (["new", "--origin=javascript:x"], "is not an origin"),
-        (["new", "--owner=nobody@example.com"], "There is no account"),
+        (["new", "--owner=unknown@example.com"], "There is no account"),
         (["new", "--overage-policy=free"], "invalid choice"),
         (["new", "--max-ttl-seconds=59"], "invalid"),
         (["new", "--max-ttl-seconds=86401"], "invalid"),
@@ -102,7 +102,7 @@ def test_create_app_refuses_cleanly(video: App, arguments: list[str], why: str) 
     assert not SecurityEvent.objects.exists()
 
 
-def test_demo_makes_what_is_missing_and_nothing_twice(db: None) -> None:
+def test_demo_creates_missing_rows_and_no_row_twice(db: None) -> None:
     run("demo")
     said = run("demo", "--print-signins")
     app = App.objects.get(slug="video")
@@ -168,7 +168,9 @@ def test_create_app_makes_a_tool(db: None) -> None:
     ],
     ids=" ".join,
 )
-def test_a_tool_that_cannot_be_is_refused_whole(db: None, flags: list[str]) -> None:
+def test_create_app_writes_nothing_for_an_invalid_tool(
+    db: None, flags: list[str]
+) -> None:
     with pytest.raises(CommandError):
         run("create_app", "tool", *flags)
     assert not App.objects.exists()

@@ -1,4 +1,4 @@
-"""Credentials at the door: what is believed, refused or looked at twice."""
+"""Authentication of requests: accepted and refused credentials, cookies and CORS."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ BASE = "http://localhost:8000"
 
 @pytest.fixture
 def alice_in_browser(alice: User) -> APIClient:
-    """A client with alice's browser session, and nothing a browser adds."""
+    """A client with alice's browser session and none of a browser's headers."""
     return in_browser(alice)
 
 
@@ -41,7 +41,7 @@ def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
 
 
 class TestCredentials:
-    """One dispatcher: what is believed, what is refused, and what each costs."""
+    """The dispatcher: accepted and refused credentials, and their queries."""
 
     @pytest.mark.parametrize(
         "header",
@@ -60,7 +60,7 @@ class TestCredentials:
             "Bearer " + "x" * 5000,
         ],
     )
-    def test_noise_is_401_without_a_query_and_never_the_cookie(
+    def test_a_malformed_bearer_is_401_without_a_query_despite_a_good_cookie(
         self, alice_in_browser: APIClient, header: str
     ) -> None:
         with statements() as queries:
@@ -71,7 +71,7 @@ class TestCredentials:
         assert answer["WWW-Authenticate"] == "Bearer"
         assert len(queries) == 0
 
-    def test_a_bad_api_key_is_never_the_cookie(
+    def test_a_bad_api_key_is_401_despite_a_good_cookie(
         self, alice_in_browser: APIClient
     ) -> None:
         headers = {"X-Api-Key": "sk_live_" + "0" * 38}
@@ -90,12 +90,14 @@ class TestCredentials:
         for client in (alice_in_browser, alice_by_jwt, as_alice, as_video):
             client.get("/api/sessionToken")  # the minute's note of its use
             with statements() as queries:
-                # Refused for a wrong body or kind, after the credential is believed.
+                # Refused for a wrong body or kind, after authentication.
                 answer = client.post("/api/device/complete", {})
             assert answer.status_code in (400, 403)
             assert len(queries) == 1, queries
 
-    def test_expired_is_told_apart(self, alice: User) -> None:
+    def test_an_expired_credential_has_an_error_code_of_its_own(
+        self, alice: User
+    ) -> None:
         with time_machine.travel(START, tick=False) as clock:
             issued = tokens.issue(user=alice, name="x", scopes=scopes.DEFAULT)
             signed_in = sessions.begin(
@@ -110,7 +112,7 @@ class TestCredentials:
             client = APIClient(headers={"Authorization": f"Bearer {issued.secret}"})
             refused(client.get("/api/tokens"), 401, "token_expired")
 
-    def test_a_closed_account_is_out_by_every_door(
+    def test_a_closed_account_is_refused_with_every_credential(
         self,
         alice: User,
         alice_in_browser: APIClient,
@@ -122,7 +124,7 @@ class TestCredentials:
         refused(as_alice.get("/api/tokens"), 401, "invalid_token")
         refused(alice_in_browser.get("/api/tokens"), 401, "unauthenticated")
 
-    def test_a_refresh_token_opens_nothing(self, alice: User) -> None:
+    def test_a_refresh_token_does_not_authenticate(self, alice: User) -> None:
         made = sessions.begin(
             user=alice, client="x", access_seconds=60, methods=["pwd"]
         )
@@ -141,14 +143,14 @@ class TestCredentials:
         App.objects.update(active=False)
         refused(as_video.get("/api/jobs"), 403, "app_inactive")
 
-    def test_the_scheme_may_be_written_small(self, alice: User) -> None:
+    def test_the_bearer_scheme_is_case_insensitive(self, alice: User) -> None:
         issued = tokens.issue(user=alice, name="x", scopes=scopes.DEFAULT)
         client = APIClient(headers={"Authorization": f"bearer {issued.secret}"})
         assert client.get("/api/tokens").status_code == 200
 
 
 class TestCookies:
-    """A cookie travels by itself, so what carries it is looked at twice."""
+    """Browsers send cookies by themselves, so cookie requests pass same-site checks."""
 
     @pytest.mark.parametrize(
         ("headers", "status"),
@@ -168,7 +170,7 @@ class TestCookies:
             ({"Origin": "http://video.example.com"}, 403),
         ],
     )
-    def test_who_may_make_a_browser_post(
+    def test_the_origins_that_may_post_with_the_cookie(
         self,
         video: App,
         alice_in_browser: APIClient,
@@ -180,7 +182,7 @@ class TestCookies:
         if status == 403:
             refused(answer, 403, "cross_site_request")
 
-    def test_an_apps_page_is_as_strong_as_its_tokens(
+    def test_a_cookie_on_an_apps_page_grants_what_the_apps_tokens_grant(
         self, video: App, alice_in_browser: APIClient
     ) -> None:
         headers = {"Origin": "https://video.example.com", "Sec-Fetch-Site": "same-site"}
@@ -193,7 +195,7 @@ class TestCookies:
         "content_type",
         ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""],
     )
-    def test_what_needs_no_preflight_is_no_json(
+    def test_a_body_that_needs_no_preflight_is_refused(
         self, alice_in_browser: APIClient, content_type: str
     ) -> None:
         answer = alice_in_browser.generic(
@@ -205,13 +207,15 @@ class TestCookies:
         )
         refused(answer, 403, "cross_site_request")
 
-    def test_a_bearer_needs_none_of_this(self, alice_by_jwt: APIClient) -> None:
+    def test_a_bearer_token_skips_the_same_site_checks(
+        self, alice_by_jwt: APIClient
+    ) -> None:
         headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
         answer = alice_by_jwt.post("/api/device/complete", {}, headers=headers)
         refused(answer, 400, "invalid_request")
 
     @pytest.mark.parametrize("value", ["", "x", "a" * 32, "é" * 32, "A" * 32, "' --"])
-    def test_a_cookie_that_is_no_session_is_nobody(
+    def test_a_cookie_without_a_session_is_anonymous(
         self, as_stranger: APIClient, value: str
     ) -> None:
         as_stranger.cookies[live.SESSION_COOKIE_NAME] = value
@@ -275,7 +279,7 @@ class TestCrossOrigin:
             "https://video.example.com.",
         ],
     )
-    def test_any_other_gets_nothing(
+    def test_an_unknown_origin_gets_no_cors_headers(
         self, as_stranger: APIClient, video: App, origin: str
     ) -> None:
         for answer in (
@@ -284,7 +288,7 @@ class TestCrossOrigin:
         ):
             assert "Access-Control-Allow-Origin" not in answer
 
-    def test_an_app_that_is_switched_off_gets_nothing(
+    def test_an_inactive_apps_origin_gets_no_cors_headers(
         self, as_stranger: APIClient, video: App
     ) -> None:
         App.objects.update(active=False)
@@ -292,7 +296,7 @@ class TestCrossOrigin:
         answer = as_stranger.get("/api/sessionToken", headers=headers)
         assert "Access-Control-Allow-Origin" not in answer
 
-    def test_without_a_database_nobody_is_vouched_for_and_nothing_breaks(
+    def test_without_a_database_no_origin_is_allowed_and_the_answer_is_503(
         self, as_stranger: APIClient, video: App
     ) -> None:
         headers = {"Origin": "https://video.example.com"}
@@ -303,7 +307,7 @@ class TestCrossOrigin:
         assert answer.status_code == 503
         assert "Access-Control-Allow-Origin" not in answer
 
-    def test_pages_are_nobody_else_s_to_read(
+    def test_no_other_origin_may_read_our_pages(
         self, as_stranger: APIClient, video: App
     ) -> None:
         for path in ("/signin", "/device", "/"):

@@ -78,7 +78,7 @@ def test_polling_too_fast_costs_five_seconds_each_time(
         assert answer.issued is None
 
 
-def test_a_device_in_a_frenzy_is_told_to_wait_a_minute_at_most(
+def test_a_device_that_polls_too_fast_waits_a_minute_at_most(
     started: devices.DeviceCodes,
 ) -> None:
     for _ in range(30):
@@ -86,7 +86,7 @@ def test_a_device_in_a_frenzy_is_told_to_wait_a_minute_at_most(
     assert answer.interval_seconds == 60
 
 
-def test_an_approved_code_is_handed_over_however_early_and_once(
+def test_an_approved_code_gives_its_token_on_the_next_poll_and_once(
     started: devices.DeviceCodes, alice: User
 ) -> None:
     devices.poll(device_code=started.device_code)
@@ -116,7 +116,7 @@ def test_a_denied_code_stays_denied(started: devices.DeviceCodes, alice: User) -
     assert not PersonalAccessToken.objects.exists()
 
 
-def test_a_person_may_grant_less_than_was_asked_never_more(
+def test_a_user_can_grant_fewer_scopes_than_requested_and_not_more(
     db: None, alice: User
 ) -> None:
     started = devices.start(scope="jobs:read wallet:read")
@@ -158,12 +158,12 @@ def test_an_unknown_device_code(db: None, code: str) -> None:
 
 
 class TestProofKey:
-    """RFC 7636, S256: the device code alone, out of a log, is worth nothing."""
+    """RFC 7636, S256: a device code from a log does not work without its verifier."""
 
     VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
     CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"  # its Appendix B
 
-    def test_the_proof_opens(self, alice: User) -> None:
+    def test_the_right_verifier_gets_the_token(self, alice: User) -> None:
         started = devices.start(code_challenge=self.CHALLENGE)
         devices.decide(user=alice, user_code=started.grant.user_code, approve=True)
         answer = devices.poll(
@@ -172,7 +172,7 @@ class TestProofKey:
         assert answer.issued is not None
 
     @pytest.mark.parametrize("verifier", ["", "x", VERIFIER[:-1] + "0", CHALLENGE])
-    def test_without_it_the_code_is_unknown_and_slows_nobody_down(
+    def test_without_the_verifier_the_code_is_unknown_and_does_not_slow_the_device(
         self, alice: User, verifier: str
     ) -> None:
         started = devices.start(code_challenge=self.CHALLENGE)
@@ -185,7 +185,9 @@ class TestProofKey:
         assert (answer.slow_down, answer.interval_seconds) == (False, 5)
 
     @pytest.mark.parametrize("challenge", ["x", "=" * 43, "A" * 44, "A" * 42])
-    def test_a_challenge_that_is_no_sha256(self, db: None, challenge: str) -> None:
+    def test_a_challenge_that_is_not_sha256_is_refused(
+        self, db: None, challenge: str
+    ) -> None:
         with pytest.raises(devices.InvalidChallenge):
             devices.start(code_challenge=challenge)
 
@@ -197,7 +199,7 @@ class TestProofKey:
 
 class TestTypingTheCode:
     @pytest.mark.parametrize("spell", ["{0}", "{1}", "{2}", " {1} ", "{3}"])
-    def test_any_spelling_will_do(
+    def test_case_spaces_and_hyphens_of_a_code_do_not_matter(
         self, started: devices.DeviceCodes, alice: User, spell: str
     ) -> None:
         code = started.grant.user_code
@@ -206,7 +208,9 @@ class TestTypingTheCode:
         assert devices.find(user=alice, user_code=typed) == started.grant
 
     @pytest.mark.parametrize("typed", ["", "BCDF", "BCDF-GHJA", "BCDF-GHJ1", "é" * 8])
-    def test_what_is_no_code_is_no_guess(self, alice: User, typed: str) -> None:
+    def test_text_that_cannot_be_a_code_does_not_count_as_a_guess(
+        self, alice: User, typed: str
+    ) -> None:
         for _ in range(6):
             with pytest.raises(devices.InvalidUserCode):
                 devices.find(user=alice, user_code=typed, visitor=HOME)
@@ -227,7 +231,7 @@ class TestTypingTheCode:
         with pytest.raises(devices.TooManyWrongCodes) as refused:
             devices.find(user=alice, user_code=right, visitor=HOME)
         assert refused.value.wait_seconds == 850
-        # The same address, another account: not locked out with her.
+        # Another account at the same address is not locked.
         assert devices.find(user=bob, user_code=right, visitor=HOME)
         clock.shift(849)
         with pytest.raises(devices.TooManyWrongCodes):
@@ -236,7 +240,7 @@ class TestTypingTheCode:
         with pytest.raises(devices.InvalidUserCode):
             devices.find(user=alice, user_code=right, visitor=HOME)
 
-    def test_twenty_from_one_address_lock_that_address(
+    def test_twenty_wrong_codes_from_one_address_lock_that_address(
         self, started: devices.DeviceCodes, alice: User, bob: User
     ) -> None:
         for _ in range(20):
@@ -248,7 +252,7 @@ class TestTypingTheCode:
             user=bob, user_code=started.grant.user_code, visitor=elsewhere
         )
 
-    def test_a_second_click_on_one_s_own_answer_is_no_guess(
+    def test_a_second_click_on_the_users_own_decision_does_not_count_as_a_guess(
         self, started: devices.DeviceCodes, alice: User
     ) -> None:
         code = started.grant.user_code
@@ -274,7 +278,7 @@ def test_one_client_polls_for_twenty_codes_at_most(
     clock.shift(60)
     with pytest.raises(devices.TooManyCodes):
         devices.start(visitor=HOME)
-    # One of them gives its code back, and all others have stopped without a word.
+    # One device cancels its code, and all others stop polling.
     devices.cancel(device_code=begun[0].device_code)
     assert devices.start(visitor=HOME)
     clock.shift(31)
@@ -290,8 +294,8 @@ def test_twenty_abandoned_logins_lock_no_address(
         clock.shift(7)
 
 
-class TestGivingBack:
-    def test_a_code_that_was_given_back_opens_nothing(self, alice: User) -> None:
+class TestCancelling:
+    def test_a_cancelled_code_gives_no_token(self, alice: User) -> None:
         begun = devices.start(visitor=HOME)
         code = {"device_code": begun.device_code}
         for _ in range(2):
@@ -301,7 +305,9 @@ class TestGivingBack:
         with pytest.raises(devices.InvalidUserCode):
             devices.decide(user=alice, user_code=begun.grant.user_code, approve=True)
 
-    def test_also_where_it_was_approved_already(self, alice: User) -> None:
+    def test_a_cancelled_code_gives_no_token_even_if_it_was_approved(
+        self, alice: User
+    ) -> None:
         begun = devices.start(visitor=HOME)
         devices.decide(user=alice, user_code=begun.grant.user_code, approve=True)
         devices.cancel(device_code=begun.device_code)
@@ -309,7 +315,7 @@ class TestGivingBack:
             devices.poll(device_code=begun.device_code)
         assert not alice.personalaccesstoken_set.exists()
 
-    def test_a_token_is_not_taken_back_and_a_stranger_ends_nothing(
+    def test_cancelling_keeps_an_issued_token_and_needs_the_verifier(
         self, alice: User
     ) -> None:
         begun = devices.start(visitor=HOME)

@@ -1,4 +1,4 @@
-"""A week before a token or key ends its person is told, once."""
+"""Reminders: one mail to the owner a week before a token or key expires."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ END = START + timedelta(days=30)
 
 @pytest.fixture(params=["token", "user key", "app key"])
 def make(request: Any, alice: User, video: App) -> Callable[[int], Any]:
-    """A row of each kind that lives so many days; alice is who is told."""
+    """Creates a secret of each kind, which lives for so many days. Alice gets mail."""
     video.owner = alice
     video.save()
 
@@ -40,7 +40,7 @@ def letters() -> list[Mail]:
 
 
 @pytest.mark.django_db
-def test_a_week_before_the_end_its_person_is_told_once(
+def test_the_owner_gets_one_mail_a_week_before_expiry(
     make: Callable[..., Any],
 ) -> None:
     with time_machine.travel(START, tick=False) as clock:
@@ -63,7 +63,7 @@ def test_a_week_before_the_end_its_person_is_told_once(
 
 
 @pytest.mark.django_db
-def test_a_short_life_is_no_news(make: Callable[..., Any]) -> None:
+def test_a_short_lived_secret_gets_no_mail(make: Callable[..., Any]) -> None:
     with time_machine.travel(START, tick=False) as clock:
         make(7)
         clock.move_to(START + timedelta(days=6))
@@ -71,7 +71,7 @@ def test_a_short_life_is_no_news(make: Callable[..., Any]) -> None:
 
 
 @pytest.mark.django_db
-def test_a_beat_that_was_down_tells_late_but_not_too_late(
+def test_a_late_task_mails_before_expiry_and_not_after(
     make: Callable[..., Any],
 ) -> None:
     with time_machine.travel(START, tick=False) as clock:
@@ -83,7 +83,7 @@ def test_a_beat_that_was_down_tells_late_but_not_too_late(
 
 
 @pytest.mark.django_db
-def test_nobody_is_told_of_what_is_over_or_whose_account_is(
+def test_revoked_secrets_and_closed_accounts_get_no_mail(
     make: Callable[..., Any], alice: User
 ) -> None:
     with time_machine.travel(START, tick=False) as clock:
@@ -98,7 +98,7 @@ def test_nobody_is_told_of_what_is_over_or_whose_account_is(
 
 
 @pytest.mark.django_db
-def test_what_has_no_end_or_no_owner_is_left_alone(alice: User, video: App) -> None:
+def test_secrets_without_expiry_or_owner_get_no_mail(alice: User, video: App) -> None:
     with time_machine.travel(START, tick=False) as clock:
         user_keys.issue(user=alice, name="x")
         app_keys.issue(app=video, name="x")
@@ -108,7 +108,7 @@ def test_what_has_no_end_or_no_owner_is_left_alone(alice: User, video: App) -> N
 
 
 @pytest.mark.django_db
-def test_of_a_rotated_one_only_the_successor_is_told_of(
+def test_only_the_successor_of_a_rotated_secret_gets_a_mail(
     alice: User, video: App
 ) -> None:
     video.owner = alice
@@ -124,12 +124,12 @@ def test_of_a_rotated_one_only_the_successor_is_told_of(
         new = app_keys.rotate(key_id=key.pk, overlap_seconds=day).key
         assert new.expires_at == END
         clock.move_to(END - WEEK)
-        # Made eight days before its end.
+        # Created eight days before its expiry.
         assert expiry.warn_due() == 1
 
 
 @pytest.mark.django_db
-def test_a_limit_is_kept_and_the_rest_is_told_next_time(alice: User) -> None:
+def test_a_run_stops_at_its_limit_and_the_next_one_goes_on(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         for _ in range(5):
             tokens.issue(user=alice, name="x", scopes=[], days=30)
@@ -138,10 +138,10 @@ def test_a_limit_is_kept_and_the_rest_is_told_next_time(alice: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_four_workers_tell_each_once(alice: User) -> None:
+def test_four_concurrent_workers_mail_each_owner_once(alice: User) -> None:
     for number in range(12):
         row = tokens.issue(user=alice, name=f"{number}", scopes=[], days=30).token
-        # In two days, and made a month ago.
+        # Expires in two days, created a month ago.
         row.created_at -= timedelta(days=28)
         row.expires_at -= timedelta(days=28)
         row.save()

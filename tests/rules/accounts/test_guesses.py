@@ -1,4 +1,4 @@
-"""Many addresses that guess at one account's password wait; its person does not."""
+"""Addresses that guess one account's password together wait; its owner does not."""
 
 import time
 from typing import Any
@@ -20,7 +20,7 @@ HOME = Visitor(ip="198.51.100.7")
 
 
 def guess(email: str, n: int, password: str = "wrong") -> None:
-    """From an address of its own, as a botnet does it."""
+    """Guess from an address of its own, as a botnet does."""
     passwords.authenticate(
         email=email, password=password, visitor=Visitor(ip=f"203.0.113.{n}")
     )
@@ -40,14 +40,14 @@ def guess_until_it_waits(email: str) -> int:
     return refusal.value.retry_after_seconds or 0
 
 
-@pytest.mark.parametrize("email", ["alice@example.com", "nobody@example.com"])
-def test_an_account_and_none_are_alike(alice: User, email: str) -> None:
+@pytest.mark.parametrize("email", ["alice@example.com", "unknown@example.com"])
+def test_an_unknown_email_waits_as_an_account_does(alice: User, email: str) -> None:
     assert 1 <= guess_until_it_waits(email) <= guesses.WAITS[0][1]
     with pytest.raises(Limited):
         guess(f" {email.upper()}", 99)
 
 
-def test_where_the_person_signs_in_from_waits_for_nobody(alice: User) -> None:
+def test_an_address_with_a_recent_sign_in_does_not_wait(alice: User) -> None:
     known = passwords.authenticate(email=str(alice.email), password=RIGHT, visitor=HOME)
     assert known == alice
     guess_until_it_waits(str(alice.email))
@@ -66,7 +66,7 @@ def test_the_wait_ends_and_then_grows(alice: User, monkeypatch: Any) -> None:
     assert (refusal.value.retry_after_seconds or 0) > 50
 
 
-def test_one_address_meets_its_own_limit_first(alice: User) -> None:
+def test_one_address_reaches_its_own_limit_before_the_accounts(alice: User) -> None:
     """As the guides print it: ten sign-ins a minute, and ten failures."""
     client = APIClient()
     wrong = {"email": alice.email, "password": "wrong"}

@@ -1,4 +1,4 @@
-"""Password hashes: a bounded number at once, one spelling, old hashes still good."""
+"""Password hashes: a bounded number at once, NFKC, and hashes from before NFKC."""
 
 import os
 import threading
@@ -22,7 +22,9 @@ LOGIN = {"email": "alice@example.com", "password": "alice's password"}
 
 @pytest.mark.parametrize("first", [COMPOSED, DECOMPOSED])
 @pytest.mark.parametrize("then", [COMPOSED, DECOMPOSED])
-def test_a_password_is_one_however_it_is_composed(first: str, then: str) -> None:
+def test_composed_and_decomposed_letters_are_the_same_password(
+    first: str, then: str
+) -> None:
     passwords.register(email="eve@example.com", password=first)
     user = passwords.authenticate(email="eve@example.com", password=then)
     assert user.email == "eve@example.com"
@@ -30,7 +32,7 @@ def test_a_password_is_one_however_it_is_composed(first: str, then: str) -> None
         passwords.authenticate(email="eve@example.com", password=then + "x")
 
 
-def test_an_old_hash_is_good_for_its_own_spelling_and_is_made_anew(
+def test_a_hash_from_before_normalisation_matches_and_is_renewed(
     alice: User,
 ) -> None:
     alice.password = make_password(DECOMPOSED)
@@ -44,7 +46,7 @@ def test_an_old_hash_is_good_for_its_own_spelling_and_is_made_anew(
     assert hashing.check(COMPOSED, alice.password) == (True, False)
 
 
-def test_a_hash_of_another_kind_is_made_anew(alice: User, settings: Any) -> None:
+def test_a_hash_of_another_algorithm_is_renewed(alice: User, settings: Any) -> None:
     settings.PASSWORD_HASHERS = [
         "django.contrib.auth.hashers.PBKDF2PasswordHasher",
         *settings.PASSWORD_HASHERS,
@@ -56,7 +58,7 @@ def test_a_hash_of_another_kind_is_made_anew(alice: User, settings: Any) -> None
     passwords.authenticate(email="alice@example.com", password="alice's password")
 
 
-def test_hashing_anew_does_not_undo_a_password_that_was_changed_meanwhile(
+def test_renewing_a_hash_does_not_overwrite_a_concurrent_password_change(
     alice: User,
 ) -> None:
     alice.password = make_password(DECOMPOSED)
@@ -72,13 +74,13 @@ def test_a_long_password_is_refused_and_never_cut_short(alice: User) -> None:
     alice.save()
     assert passwords.verify(user=alice, password=long)
     assert not passwords.verify(user=alice, password=long + "x")
-    # Longer as it was typed, and as long as allowed once it is composed.
+    # Too long as typed, and of allowed length after NFKC.
     assert passwords.verify(user=alice, password=unicodedata.normalize("NFD", long))
 
 
 @pytest.fixture
 def full(settings: Any) -> Iterator[threading.Event]:
-    """All places of the pool are taken, until the event is set."""
+    """Occupies all places of the pool until the event is set."""
     settings.PASSWORD_HASHES_AT_ONCE = settings.PASSWORD_HASHES_WAITING = 1
     hashing._pool.cache_clear()
     go, places = threading.Event(), hashing._pool().places._value
@@ -105,7 +107,7 @@ ROADS = [
 
 
 @pytest.mark.parametrize(("path", "body", "said"), ROADS, ids=lambda it: str(it)[:20])
-def test_beyond_the_queue_a_sign_in_is_503_and_money_is_not_kept_waiting(
+def test_a_sign_in_beyond_the_queue_is_503_and_wallet_calls_are_not_delayed(
     full: threading.Event,
     alice: User,
     as_alice: APIClient,
@@ -118,7 +120,7 @@ def test_beyond_the_queue_a_sign_in_is_503_and_money_is_not_kept_waiting(
         refused = as_stranger.post(path, body)
         assert (refused.status_code, refused["Retry-After"]) == (503, "1")
         assert said in refused.content.decode()
-    # Nothing was counted against the person, and nothing was written.
+    # No guess was counted and nothing was written.
     assert not SecurityEvent.objects.filter(kind="sign_in_failed").exists()
     assert User.objects.count() == 1
     wallet = as_alice.get("/api/wallet")
@@ -129,7 +131,7 @@ def test_beyond_the_queue_a_sign_in_is_503_and_money_is_not_kept_waiting(
     assert as_stranger.post("/api/auth/login", LOGIN).status_code == 200
 
 
-def test_beyond_the_queue_the_pages_are_503_as_well(
+def test_a_page_sign_in_beyond_the_queue_is_503(
     full: threading.Event, client: Any, alice: User
 ) -> None:
     for intent in ("", "create"):

@@ -39,7 +39,7 @@ def claims(**other: Any) -> dict[str, Any]:
     return {**given, **other}
 
 
-def test_a_token_comes_back_as_it_went(settings: Settings) -> None:
+def test_reading_a_signed_token_returns_its_claims(settings: Settings) -> None:
     said = claims()
     token = jwt.sign(jwt.ACCESS, said)
     ours = {"iss": settings.PUBLIC_BASE_URL, "aud": "focus-api"}
@@ -66,7 +66,7 @@ def test_the_key_set_is_public_and_sorted_like_the_ring() -> None:
     for key in keys:
         assert set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
     token = jwt.sign(jwt.ACCESS, claims())
-    # A stranger can verify with nothing but the set.
+    # The key set is enough to verify a token.
     key = pyjwt.PyJWK(keys[0]).key
     assert pyjwt.decode(token, key, algorithms=["ES256"], audience="focus-api")
 
@@ -74,20 +74,20 @@ def test_the_key_set_is_public_and_sorted_like_the_ring() -> None:
 @pytest.mark.parametrize(
     ("kind", "other"), [(jwt.ACCESS, jwt.REFRESH), (jwt.REFRESH, jwt.ACCESS)]
 )
-def test_no_type_passes_for_another(kind: Any, other: Any) -> None:
+def test_a_token_of_one_type_is_refused_as_another(kind: Any, other: Any) -> None:
     with pytest.raises(InvalidToken):
         jwt.read(other, jwt.sign(kind, claims()))
 
 
 @pytest.mark.parametrize("lost", ["sub", "sid", "jti", "iat", "exp"])
-def test_every_claim_is_needed(lost: str) -> None:
+def test_a_token_without_a_required_claim_is_refused(lost: str) -> None:
     said = claims()
     del said[lost]
     with pytest.raises(InvalidToken):
         jwt.read(jwt.ACCESS, jwt.sign(jwt.ACCESS, said))
 
 
-def test_expired_is_told_apart_from_forged() -> None:
+def test_an_expired_token_and_a_forged_one_raise_different_errors() -> None:
     old = jwt.sign(jwt.ACCESS, claims(exp=int(time.time()) - 1))
     with pytest.raises(TokenExpired):
         jwt.read(jwt.ACCESS, old)
@@ -104,7 +104,7 @@ def hand_made(header: dict[str, Any], key: Any, alg: str | None, **said: Any) ->
     return pyjwt.encode(body, key, algorithm=alg, headers=header)
 
 
-def test_forgeries() -> None:
+def test_forged_tokens_are_refused() -> None:
     good = {"kid": thumbprint("new"), "typ": "at+jwt"}
     mine, theirs = KEYS["new"], ec.generate_private_key(ec.SECP256R1())
     rsa_key = rsa.generate_private_key(65537, 2048)
@@ -113,7 +113,7 @@ def test_forgeries() -> None:
     )
     real = hand_made(good, mine, "ES256")
     assert jwt.read(jwt.ACCESS, real)
-    # By hand, since PyJWT refuses to do such a thing.
+    # Built by hand, because PyJWT refuses to sign it.
     head = _encode(json.dumps({**good, "alg": "HS256"}).encode())
     hs256 = f"{head}.{real.split('.')[1]}"
     mac = hmac.digest(public, hs256.encode(), "sha256")
@@ -158,7 +158,7 @@ def test_forgeries() -> None:
         None,
     ],
 )
-def test_a_header_that_is_not_one(header: Any) -> None:
+def test_a_malformed_header_is_refused(header: Any) -> None:
     raw = _encode(json.dumps(header).encode())
     good = jwt.sign(jwt.ACCESS, claims())
     with pytest.raises(InvalidToken):
@@ -166,12 +166,14 @@ def test_a_header_that_is_not_one(header: Any) -> None:
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "é.é.é", "a" * 100_000, "…"])
-def test_noise(token: str) -> None:
+def test_random_text_is_refused(token: str) -> None:
     with pytest.raises(InvalidToken):
         jwt.read(jwt.ACCESS, token)
 
 
-def test_other_keys_stop_the_start(settings: Settings) -> None:
+def test_a_setting_without_p256_keys_is_refused(
+    settings: Settings,
+) -> None:
     other = ec.generate_private_key(ec.SECP384R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -184,7 +186,7 @@ def test_other_keys_stop_the_start(settings: Settings) -> None:
 
 
 def thumbprint(name: str) -> str:
-    """RFC 7638, through PyJWT's own idea of the key."""
+    """Return the RFC 7638 thumbprint, computed from PyJWT's JWK."""
     jwk = pyjwt.algorithms.ECAlgorithm.to_jwk(KEYS[name].public_key(), as_dict=True)
     members = {field: jwk[field] for field in ("crv", "kty", "x", "y")}
     canonical = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()

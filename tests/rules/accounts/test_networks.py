@@ -1,4 +1,4 @@
-"""Where tokens and keys are used from: a new network is mailed once, and only once."""
+"""The networks that tokens and keys are used from: each new one is mailed once."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +23,7 @@ Find = Callable[..., Any]
 
 @pytest.fixture(params=["token", "key"])
 def made(request: Any, alice: User) -> tuple[Find, Any, str]:
-    """A secret of each kind, made at home: how it is used, its row, its letter."""
+    """A secret of each kind made at HOME: its lookup, its row and its mail."""
     if request.param == "token":
         token = tokens.issue(user=alice, name="x", scopes=[], visitor=HOME)
         return partial(tokens.find, secret=token.secret), token.token, TOKEN
@@ -37,7 +37,9 @@ def told() -> list[str]:
 
 
 @pytest.mark.django_db
-def test_where_it_was_made_is_no_news(made: tuple[Find, Any, str]) -> None:
+def test_a_use_from_the_network_of_creation_sends_no_mail(
+    made: tuple[Find, Any, str],
+) -> None:
     find, row, _ = made
     for last in (9, 1, 254):
         find(visitor=Visitor(ip=f"203.0.113.{last}"))
@@ -47,7 +49,7 @@ def test_where_it_was_made_is_no_news(made: tuple[Find, Any, str]) -> None:
 
 
 @pytest.mark.django_db
-def test_each_other_network_is_told_of_once(made: tuple[Find, Any, str]) -> None:
+def test_each_new_network_is_mailed_once(made: tuple[Find, Any, str]) -> None:
     find, row, subject = made
     elsewhere = ["198.51.100.7", "2001:db8:1:2::3", "203.0.112.9"]
     for ip in [*elsewhere, "198.51.100.99", "2001:db8:1:ffff::1", *elsewhere]:
@@ -63,7 +65,9 @@ def test_each_other_network_is_told_of_once(made: tuple[Find, Any, str]) -> None
 
 
 @pytest.mark.django_db
-def test_a_known_network_costs_no_query_more(made: tuple[Find, Any, str]) -> None:
+def test_a_use_from_a_known_network_costs_no_extra_query(
+    made: tuple[Find, Any, str],
+) -> None:
     find, _, _ = made
     away = Visitor(ip="198.51.100.7")
     find(visitor=away)
@@ -74,7 +78,7 @@ def test_a_known_network_costs_no_query_more(made: tuple[Find, Any, str]) -> Non
 
 
 @pytest.mark.django_db
-def test_one_from_before_begins_where_it_is_used_next(
+def test_an_older_secret_records_the_network_of_its_next_use_without_a_mail(
     made: tuple[Find, Any, str],
 ) -> None:
     find, row, _ = made
@@ -86,14 +90,16 @@ def test_one_from_before_begins_where_it_is_used_next(
 
 
 @pytest.mark.django_db
-def test_one_without_a_place_is_told_of_at_its_first_use(alice: User) -> None:
+def test_a_secret_made_without_an_address_mails_its_first_use(alice: User) -> None:
     issued = tokens.issue(user=alice, name="x", scopes=[])
     tokens.find(secret=issued.secret, visitor=HOME)
     assert told() == ["203.0.113.0/24"]
 
 
 @pytest.mark.django_db
-def test_the_last_letter_says_so(made: tuple[Find, Any, str]) -> None:
+def test_the_mail_about_the_last_recorded_network_says_so(
+    made: tuple[Find, Any, str],
+) -> None:
     find, row, subject = made
     for number in range(networks.MOST + 10):
         find(visitor=Visitor(ip=f"10.0.{number}.1"))
@@ -106,7 +112,7 @@ def test_the_last_letter_says_so(made: tuple[Find, Any, str]) -> None:
 
 
 @pytest.mark.django_db
-def test_a_successor_knows_what_the_old_one_knew(alice: User) -> None:
+def test_a_successor_inherits_the_known_networks(alice: User) -> None:
     old = tokens.issue(user=alice, name="x", scopes=[], visitor=HOME)
     tokens.find(secret=old.secret, visitor=Visitor(ip="198.51.100.7"))
     issued = tokens.rotate(
@@ -118,7 +124,7 @@ def test_a_successor_knows_what_the_old_one_knew(alice: User) -> None:
 
 
 @pytest.mark.django_db
-def test_a_refused_one_is_used_from_nowhere(alice: User) -> None:
+def test_a_refused_secret_records_no_network(alice: User) -> None:
     issued = tokens.issue(user=alice, name="x", scopes=[], visitor=HOME)
     tokens.revoke(user=alice, token_id=issued.token.pk)
     with pytest.raises(TokenEnded):
@@ -127,7 +133,7 @@ def test_a_refused_one_is_used_from_nowhere(alice: User) -> None:
 
 
 @pytest.mark.django_db
-def test_a_request_says_where_it_comes_from(alice: User) -> None:
+def test_an_api_request_records_its_network(alice: User) -> None:
     token = tokens.issue(user=alice, name="x", scopes=["wallet:read"], visitor=HOME)
     key = user_keys.issue(user=alice, name="x", visitor=HOME)
     bearer = APIClient(headers={"Authorization": f"Bearer {token.secret}"})
@@ -138,7 +144,7 @@ def test_a_request_says_where_it_comes_from(alice: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_eight_first_uses_at_once_one_is_told(alice: User) -> None:
+def test_eight_concurrent_first_uses_send_one_mail(alice: User) -> None:
     issued = tokens.issue(user=alice, name="x", scopes=[], visitor=HOME)
     for turn in range(1, 6):
         away = Visitor(ip=f"198.51.{turn}.7")

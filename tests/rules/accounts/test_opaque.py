@@ -1,4 +1,4 @@
-"""How a secret is spelled, and what is kept of it."""
+"""The format of opaque secrets, and the digest that is stored."""
 
 import pytest
 from pytest_django import Settings
@@ -22,7 +22,7 @@ def test_a_secret_is_prefix_32_base62_and_6_of_checksum(prefix: str) -> None:
 
 
 def test_the_checksum_is_crc32_of_prefix_and_body_in_base62() -> None:
-    # Worked by hand: crc32(b"focus_pat_" + b"0" * 32) = 0xc58f7c7f = 3314515071.
+    # Computed by hand: crc32(b"focus_pat_" + b"0" * 32) = 0xc58f7c7f = 3314515071.
     assert opaque.is_well_formed(
         "focus_pat_" + "0" * 32 + _base62(_crc("focus_pat_" + "0" * 32)),
         prefix="focus_pat_",
@@ -41,7 +41,7 @@ def test_one_wrong_character_anywhere_is_noticed(place: int) -> None:
     "text",
     ["", "focus_pat_", "focus_pat_" + "é" * 38, "focus_pat_" + "0" * 39, "sk-tool-x"],
 )
-def test_what_cannot_be_ours_costs_no_query(db: None, text: str) -> None:
+def test_a_malformed_secret_costs_no_query(db: None, text: str) -> None:
     with statements() as queries, pytest.raises(InvalidToken):
         tokens.find(secret=text)
     assert len(queries) == 0
@@ -55,7 +55,7 @@ def test_only_a_keyed_digest_is_stored(alice: User, settings: Settings) -> None:
         assert issued.secret[10:-4] not in str(value)
     assert len(bytes(row["digest"])) == 32
     assert tokens.find(secret=issued.secret) == issued.token
-    # The same row under another pepper is nobody's.
+    # Under another pepper the row matches no secret.
     settings.TOKEN_PEPPER = "another"
     with pytest.raises(InvalidToken):
         tokens.find(secret=issued.secret)

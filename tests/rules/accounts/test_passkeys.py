@@ -1,4 +1,4 @@
-"""Passkeys as a rule: removing them, and the domain they belong to."""
+"""Passkeys: removal, and the RP ID."""
 
 import pytest
 from django.conf import LazySettings
@@ -24,14 +24,16 @@ def added(alice: User, key: Authenticator) -> Authenticator:
 
 
 class TestRemoving:
-    def test_the_last_way_in_stays(self, key: Authenticator, db: None) -> None:
+    def test_the_only_way_to_sign_in_cannot_be_removed(
+        self, key: Authenticator, db: None
+    ) -> None:
         open_account("eve@example.com", key)
         eve, row = User.objects.get(), Passkey.objects.get()
         with pytest.raises(passkey_signin.LastWayIn):
             passkey_signin.remove(user=eve, passkey_id=row.pk)
         assert sign_in(key).status_code == 200
 
-    def test_it_ends_what_it_opened_and_nothing_else(
+    def test_removing_ends_the_sessions_that_the_passkey_opened_and_no_others(
         self, added: Authenticator, alice: User, bob: User
     ) -> None:
         body = sign_in(added).json()
@@ -57,7 +59,7 @@ class TestRemoving:
         ("https://account.thefocus.ai", "https://thefocus.dev", None),
     ],
 )
-def test_the_domain_that_passkeys_belong_to(
+def test_the_rp_id_is_the_longest_common_domain(
     settings: LazySettings, public: str, front: str, domain: str | None
 ) -> None:
     settings.PUBLIC_BASE_URL, settings.FRONTEND_URL = public, front

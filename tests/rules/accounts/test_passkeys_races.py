@@ -1,4 +1,4 @@
-"""Passkeys when two act at the same time: real threads, real rows, winners counted."""
+"""Races of passkeys: real threads and rows, and exactly one winner."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -58,7 +58,7 @@ def answers(nonce: str, credential: dict[str, Any]) -> sessions.SessionTokens:
     )
 
 
-def test_of_eight_answers_to_one_question_one_signs_in(alice: User) -> None:
+def test_one_of_eight_answers_to_one_challenge_signs_in(alice: User) -> None:
     key = Authenticator()
     added(alice, key)
     for _ in range(10):
@@ -71,7 +71,7 @@ def test_of_eight_answers_to_one_question_one_signs_in(alice: User) -> None:
         assert Session.objects.count() == before + 1
 
 
-def test_of_eight_completions_of_one_registration_one_counts(alice: User) -> None:
+def test_one_of_eight_completions_of_one_registration_succeeds(alice: User) -> None:
     session = opened(alice).session
     for turn in range(1, 11):
         begun = enrolment.begin_adding(session=session, rp_name="test")
@@ -88,7 +88,7 @@ def test_of_eight_completions_of_one_registration_one_counts(alice: User) -> Non
         assert Passkey.objects.count() == turn
 
 
-def test_of_four_people_with_one_credential_one_has_it(alice: User, bob: User) -> None:
+def test_one_of_four_users_gets_a_shared_credential(alice: User, bob: User) -> None:
     for _ in range(10):
         key = Authenticator()
         begun = [
@@ -112,7 +112,7 @@ def test_of_four_people_with_one_credential_one_has_it(alice: User, bob: User) -
         Passkey.objects.all().delete()
 
 
-def test_of_four_accounts_with_one_email_one_is_opened() -> None:
+def test_one_of_four_accounts_with_one_email_is_opened() -> None:
     for turn in range(10):
         email = f"eve{turn}@example.com"
         begun = [enrolment.begin_opening(email=email, rp_name="test") for _ in range(4)]
@@ -133,8 +133,8 @@ def test_of_four_accounts_with_one_email_one_is_opened() -> None:
         assert Passkey.objects.count() == PasskeyOwner.objects.count() == turn + 1
 
 
-def test_of_eight_uses_with_one_count_one_is_the_key(alice: User) -> None:
-    """Eight copies of a key show the same counter, each to a question of its own."""
+def test_one_of_eight_uses_with_the_same_counter_signs_in(alice: User) -> None:
+    """Eight copies of a key send the same counter, each for its own challenge."""
     key = Authenticator(be=False, bs=False)
     added(alice, key)
     for turn in range(1, 11):
@@ -150,7 +150,7 @@ def test_of_eight_uses_with_one_count_one_is_the_key(alice: User) -> None:
     assert SecurityEvent.objects.filter(kind="passkey_replayed").count() == 70
 
 
-def test_of_two_last_passkeys_one_stays() -> None:
+def test_one_of_two_last_passkeys_cannot_be_removed() -> None:
     for turn in range(10):
         begun = enrolment.begin_opening(email=f"eve{turn}@x.org", rp_name="test")
         first = enrolment.complete_opening(
@@ -169,7 +169,7 @@ def test_of_two_last_passkeys_one_stays() -> None:
         assert Passkey.objects.filter(user=first.user).count() == 1
 
 
-def test_a_sign_in_beside_the_removal_of_its_passkey_never_survives_it(
+def test_a_sign_in_never_survives_the_concurrent_removal_of_its_passkey(
     alice: User,
 ) -> None:
     for _ in range(20):
@@ -189,7 +189,9 @@ def test_a_sign_in_beside_the_removal_of_its_passkey_never_survives_it(
         assert not Session.objects.filter(revoked_at=None).exists()
 
 
-def test_eight_first_begins_give_a_person_one_handle(alice: User) -> None:
+def test_eight_concurrent_first_registrations_create_one_user_handle(
+    alice: User,
+) -> None:
     session = opened(alice).session
     for _ in range(10):
         begin = partial(enrolment.begin_adding, session=session, rp_name="test")

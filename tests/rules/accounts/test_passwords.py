@@ -1,4 +1,4 @@
-"""Accounts with a password: who gets one, who gets in, and what nobody can tell."""
+"""Registration and sign-in with a password, without revealing accounts."""
 
 from collections.abc import Iterator
 from unittest import mock
@@ -25,7 +25,7 @@ from accounts.signin import closing, passwords
         ("eve@xn--bcher-kva.de", "eve@xn--bcher-kva.de"),
     ],
 )
-def test_one_spelling_is_stored(db: None, typed: str, stored: str) -> None:
+def test_emails_are_stored_normalised(db: None, typed: str, stored: str) -> None:
     user = passwords.register(email=typed, password="correct horse")
     assert user.email == stored
     assert passwords.authenticate(email=typed, password="correct horse") == user
@@ -48,7 +48,7 @@ def test_one_spelling_is_stored(db: None, typed: str, stored: str) -> None:
         "eve@stra\u00dfe.de",  # mail to it goes to strasse.de
     ],
 )
-def test_what_is_no_address_or_looks_like_another(db: None, email: str) -> None:
+def test_invalid_and_look_alike_addresses_are_refused(db: None, email: str) -> None:
     with pytest.raises(passwords.InvalidEmail):
         passwords.register(email=email, password="correct horse")
     with pytest.raises(passwords.InvalidCredentials):
@@ -57,17 +57,17 @@ def test_what_is_no_address_or_looks_like_another(db: None, email: str) -> None:
 
 
 @pytest.mark.parametrize("again", ["eve@example.com", "EVE@EXAMPLE.COM"])
-def test_capitals_do_not_make_a_second_account(db: None, again: str) -> None:
+def test_capitals_do_not_make_an_address_another_account(db: None, again: str) -> None:
     passwords.register(email="Eve@example.com", password="correct horse")
     with pytest.raises(passwords.EmailTaken):
         passwords.register(email=again, password="another horse")
     assert User.objects.count() == 1
-    # Dots and plus signs do: they are other mailboxes at most providers.
+    # Dots and plus signs do, because they name other mailboxes at most providers.
     passwords.register(email="ev.e@example.com", password="correct horse")
 
 
 @pytest.mark.parametrize("password", ["Test123!", "password123", "a" * 256, "        "])
-def test_eight_characters_will_do(db: None, password: str) -> None:
+def test_eight_characters_are_enough(db: None, password: str) -> None:
     user = passwords.register(email="eve@example.com", password=password)
     assert passwords.authenticate(email="eve@example.com", password=password) == user
 
@@ -75,26 +75,26 @@ def test_eight_characters_will_do(db: None, password: str) -> None:
 @pytest.mark.parametrize(
     "password", ["", "Test12!", "a" * 257, "password", "12345678", "Eve@Example.com"]
 )
-def test_too_short_too_long_too_common(db: None, password: str) -> None:
+def test_short_long_and_common_passwords_are_refused(db: None, password: str) -> None:
     with pytest.raises(passwords.WeakPassword):
         passwords.register(email="eve@example.com", password=password)
     assert not User.objects.exists()
 
 
-def test_a_password_is_taken_as_it_is(db: None) -> None:
+def test_spaces_and_case_of_a_password_matter(db: None) -> None:
     passwords.register(email="eve@example.com", password=" with spaces ")
     for wrong in ("with spaces", "WITH SPACES", " with spaces"):
         with pytest.raises(passwords.InvalidCredentials):
             passwords.authenticate(email="eve@example.com", password=wrong)
 
 
-def test_all_refusals_read_alike(alice: User) -> None:
+def test_all_refusals_have_the_same_message(alice: User) -> None:
     closing.close(
         user=User.objects.create_user("gone@example.com", "pw"), actor="staff"
     )
     User.objects.create_user("keyless@example.com", None)
     said = set()
-    for email in ("alice", "nobody", "gone", "keyless"):
+    for email in ("alice", "unknown", "gone", "keyless"):
         with pytest.raises(passwords.InvalidCredentials) as refusal:
             passwords.authenticate(email=f"{email}@example.com", password="wrong")
         said.add((refusal.value.message, str(refusal.value.facts)))
@@ -104,7 +104,7 @@ def test_all_refusals_read_alike(alice: User) -> None:
     assert len(said) == 1
 
 
-def test_a_failure_is_noted_without_the_password(alice: User) -> None:
+def test_a_failure_is_recorded_without_the_password(alice: User) -> None:
     with pytest.raises(passwords.InvalidCredentials):
         passwords.authenticate(email=str(alice.email), password="not this one")
     event = SecurityEvent.objects.get()
@@ -126,9 +126,9 @@ class TestHashing:
         assert user.password.startswith("argon2$argon2id$")
 
     @pytest.mark.parametrize(
-        "email", ["eve@example.com", "nobody@example.com", "keyless@example.com", "x"]
+        "email", ["eve@example.com", "unknown@example.com", "keyless@example.com", "x"]
     )
-    def test_a_refusal_costs_one_hash_whoever_is_asked_for(
+    def test_a_refusal_costs_one_hash_for_every_kind_of_name(
         self, db: None, email: str
     ) -> None:
         passwords.register(email="eve@example.com", password="correct horse")
@@ -138,9 +138,7 @@ class TestHashing:
             passwords.authenticate(email=email, password="wrong horse")
         assert Argon2.runs == 1
 
-    def test_what_is_too_long_to_be_a_password_is_cut_before_hashing(
-        self, db: None
-    ) -> None:
+    def test_a_too_long_password_is_cut_before_hashing(self, db: None) -> None:
         passwords.register(email="eve@example.com", password="a" * 256)
         with (
             mock.patch.object(Argon2, "verify", side_effect=Argon2().verify) as verify,
@@ -149,7 +147,7 @@ class TestHashing:
             passwords.authenticate(email="eve@example.com", password="a" * 10_000)
         assert all(len(call.args[0]) <= 256 for call in verify.call_args_list)
 
-    def test_an_old_hash_is_renewed_at_sign_in(self, db: None) -> None:
+    def test_an_outdated_hash_is_renewed_at_sign_in(self, db: None) -> None:
         user = User.objects.create_user("eve@example.com", None)
         user.password = MD5PasswordHasher().encode("correct horse", "salt")
         user.save()
@@ -159,7 +157,7 @@ class TestHashing:
 
 
 class Argon2(Argon2PasswordHasher):
-    """The real one, made cheap, and counted."""
+    """The real hasher with a low cost, which counts its hashes."""
 
     time_cost, memory_cost, parallelism = 1, 8, 1
     runs = 0

@@ -1,4 +1,4 @@
-"""What is sealed opens with any key of the ring, for its own purpose only."""
+"""Sealed secrets open with any key of the ring, and for their purpose only."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from accounts import sealed
 from accounts.sealed import Unreadable
 
 
-def test_what_was_sealed_is_unsealed_and_is_not_readable_meanwhile():
+def test_unsealing_returns_the_secret_that_the_sealed_bytes_hide():
     hidden = sealed.seal(b"whsec_1", purpose="endpoint")
     assert b"whsec_1" not in hidden
     assert sealed.unseal(hidden, purpose="endpoint") == b"whsec_1"
 
 
-def test_another_purpose_opens_nothing():
+def test_unsealing_for_another_purpose_fails():
     hidden = sealed.seal(b"whsec_1", purpose="endpoint")
     with pytest.raises(Unreadable):
         sealed.unseal(hidden, purpose="link")

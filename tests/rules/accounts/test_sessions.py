@@ -1,4 +1,4 @@
-"""Sign-ins: acknowledged rotation, theft, time running out, revocation."""
+"""Sessions: acknowledged rotation, theft, expiry and revocation."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -16,18 +16,18 @@ from tests.counting import statements
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def test_a_lost_answer_is_given_again(alice: User) -> None:
+def test_repeating_a_refresh_returns_the_same_successor(alice: User) -> None:
     first = sign_in(alice)
     second = refresh(first)
     again = refresh(first)
     assert jti(again) == jti(second)
-    # The pair is whole each time, and the session one.
+    # Each answer has both tokens, of the same session.
     assert again.session.pk == first.session.pk
     assert jwt.read(jwt.ACCESS, again.access_token)["sub"] == str(alice.pk)
 
 
-def test_a_client_that_keeps_its_first_token_goes_on_working(alice: User) -> None:
-    # The guide lets it: its refresh answers carry no new one.
+def test_a_client_can_keep_its_first_refresh_token(alice: User) -> None:
+    # The guide allows this: its refresh answers carry no new refresh token.
     with time_machine.travel(START, tick=False) as clock:
         first = sign_in(alice)
         for day in range(1, 30):
@@ -36,7 +36,7 @@ def test_a_client_that_keeps_its_first_token_goes_on_working(alice: User) -> Non
         assert Session.objects.get().revoked_at is None
 
 
-def test_a_superseded_token_ends_the_whole_sign_in(alice: User) -> None:
+def test_a_retired_refresh_token_ends_the_session(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         first = sign_in(alice)
         second = refresh(first)
@@ -54,7 +54,7 @@ def test_a_superseded_token_ends_the_whole_sign_in(alice: User) -> None:
     assert event.facts == {"session_id": str(first.session.pk), "client": "test"}
 
 
-def test_but_not_within_ten_seconds(alice: User) -> None:
+def test_a_token_retired_less_than_ten_seconds_ago_is_a_retry(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         first = sign_in(alice)
         second = refresh(first)
@@ -65,7 +65,7 @@ def test_but_not_within_ten_seconds(alice: User) -> None:
         assert refresh(third)
 
 
-def test_grace_is_only_for_the_one_before_the_last(alice: User) -> None:
+def test_only_the_token_before_the_last_has_a_grace_period(alice: User) -> None:
     with time_machine.travel(START, tick=False):
         first = sign_in(alice)
         second = refresh(first)
@@ -75,20 +75,20 @@ def test_grace_is_only_for_the_one_before_the_last(alice: User) -> None:
             refresh(first)
 
 
-def test_the_theft_of_a_token_before_its_first_use_is_noticed(alice: User) -> None:
+def test_theft_of_an_unused_token_ends_the_session(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         stolen = sign_in(alice)
         thief = refresh(stolen)
         refresh(thief)
         clock.shift(60)
-        # The owner comes with what is now old, and both are out.
+        # The owner sends the retired token, which ends the session for both.
         with pytest.raises(InvalidToken):
             refresh(stolen)
         with pytest.raises(InvalidToken):
             refresh(thief)
 
 
-def test_lying_idle_for_7_days_ends_it_and_use_does_not(alice: User) -> None:
+def test_a_session_ends_after_7_idle_days_and_use_extends_it(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         tokens = sign_in(alice)
         clock.shift(timedelta(days=7, seconds=-1))
@@ -100,7 +100,7 @@ def test_lying_idle_for_7_days_ends_it_and_use_does_not(alice: User) -> None:
             refresh(tokens)
 
 
-def test_after_30_days_it_ends_however_busy(alice: User) -> None:
+def test_a_session_ends_after_30_days_despite_use(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         tokens = sign_in(alice)
         for _ in range(5):
@@ -152,7 +152,7 @@ def test_revoking_one_leaves_the_others(alice: User, bob: User) -> None:
     assert refresh(other)
 
 
-def test_believing_a_session_costs_one_query(alice: User) -> None:
+def test_finding_a_session_costs_one_query(alice: User) -> None:
     tokens = sign_in(alice)
     with statements() as queries:
         assert sessions.find(session_id=tokens.session.pk).user.email == alice.email
@@ -161,7 +161,7 @@ def test_believing_a_session_costs_one_query(alice: User) -> None:
         sessions.find(session_id=uuid.uuid4())
 
 
-def test_a_browser_session_lives_as_long_as_django_s_and_slides(alice: User) -> None:
+def test_a_browser_session_ends_with_djangos_and_use_extends_it(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         session, key = in_browser(alice)
         clock.shift(59)
@@ -178,7 +178,7 @@ def test_a_browser_session_lives_as_long_as_django_s_and_slides(alice: User) -> 
         assert sessions.find_in_browser(browser_key=key) is None
 
 
-def test_revoking_a_browser_session_ends_django_s_too(alice: User) -> None:
+def test_revoking_a_browser_session_ends_djangos_session(alice: User) -> None:
     session, key = in_browser(alice)
     assert SessionStore().exists(key)
     sessions.revoke(session=session)
@@ -186,7 +186,7 @@ def test_revoking_a_browser_session_ends_django_s_too(alice: User) -> None:
     assert sessions.find_in_browser(browser_key=key) is None
 
 
-def test_an_access_token_says_who_how_and_since_when(alice: User) -> None:
+def test_an_access_token_has_subject_methods_and_time_of_sign_in(alice: User) -> None:
     with time_machine.travel(START, tick=False) as clock:
         tokens = sign_in(alice)
         clock.shift(60)

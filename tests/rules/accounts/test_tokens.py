@@ -39,23 +39,23 @@ def test_a_chosen_lifetime_is_honoured(alice: User, days: int) -> None:
 
 
 @pytest.mark.parametrize("days", [0, -1, 367])
-def test_or_refused_never_changed(alice: User, days: int) -> None:
+def test_a_lifetime_that_is_not_offered_is_refused(alice: User, days: int) -> None:
     with pytest.raises(stored_secrets.InvalidLifetime):
         tokens.issue(user=alice, name="x", scopes=[], days=days)
     assert not PersonalAccessToken.objects.exists()
 
 
-def test_a_revoked_token_is_as_unknown_as_a_made_up_one(alice: User) -> None:
+def test_a_revoked_token_has_the_same_error_as_an_unknown_one(alice: User) -> None:
     issued = tokens.issue(user=alice, name="laptop", scopes=[])
     tokens.revoke(user=alice, token_id=issued.token.pk)
     with pytest.raises(InvalidToken):
         tokens.find(secret=issued.secret)
-    # Twice is once, and writes one event.
+    # A second call changes nothing and writes no event.
     tokens.revoke(user=alice, token_id=issued.token.pk)
     assert SecurityEvent.objects.filter(kind="token_revoked").count() == 1
 
 
-def test_nobody_revokes_what_is_not_theirs(alice: User, bob: User) -> None:
+def test_a_user_cannot_revoke_the_token_of_another_user(alice: User, bob: User) -> None:
     issued = tokens.issue(user=alice, name="laptop", scopes=[])
     with pytest.raises(NotFound):
         tokens.revoke(user=bob, token_id=issued.token.pk)
@@ -82,7 +82,7 @@ def test_live_tokens_are_neither_revoked_nor_expired(alice: User, bob: User) -> 
         assert list(tokens.live(user=alice)) == [kept.token]
 
 
-def test_using_a_token_is_noted_once_a_minute(alice: User) -> None:
+def test_the_use_of_a_token_is_recorded_once_a_minute(alice: User) -> None:
     issued = tokens.issue(user=alice, name="laptop", scopes=[])
     with time_machine.travel(START, tick=False) as clock:
         for seconds, expected in [(0, 0), (59, 0), (60, 60), (119, 60), (120, 120)]:
@@ -102,7 +102,7 @@ def test_a_key_finds_its_app_with_one_query(video: App) -> None:
     assert len(queries) == 1
 
 
-def test_a_switched_off_key_or_app_says_so(video: App) -> None:
+def test_an_inactive_key_and_an_inactive_app_have_their_own_errors(video: App) -> None:
     issued = app_keys.issue(app=video, name="server")
     app_keys.set_active(key_id=issued.key.pk, active=False)
     with pytest.raises(KeyInactive):
@@ -111,7 +111,7 @@ def test_a_switched_off_key_or_app_says_so(video: App) -> None:
     video.save()
     with pytest.raises(AppInactive):
         app_keys.find(secret=issued.secret)
-    # A revoked key says nothing about its app.
+    # The error of a revoked key does not reveal the state of its app.
     app_keys.revoke(key_id=issued.key.pk)
     with pytest.raises(InvalidToken):
         app_keys.find(secret=issued.secret)
@@ -131,7 +131,7 @@ def test_a_rotated_key_works_until_its_overlap_ends(video: App) -> None:
         assert app_keys.find(secret=new.secret) == new.key
 
 
-def test_a_key_keeps_its_own_end_if_that_is_sooner(video: App) -> None:
+def test_a_rotated_key_ends_at_its_own_expiry_if_that_is_sooner(video: App) -> None:
     with time_machine.travel(START, tick=False):
         soon = START + timedelta(seconds=30)
         old = app_keys.issue(app=video, name="server", expires_at=soon)
@@ -140,7 +140,7 @@ def test_a_key_keeps_its_own_end_if_that_is_sooner(video: App) -> None:
         assert (old.key.expires_at, new.key.expires_at) == (soon, soon)
 
 
-def test_no_rotation_of_what_no_longer_works(video: App) -> None:
+def test_a_key_that_no_longer_works_cannot_be_rotated(video: App) -> None:
     revoked = app_keys.issue(app=video, name="revoked")
     app_keys.revoke(key_id=revoked.key.pk)
     replaced = app_keys.issue(app=video, name="replaced")
@@ -157,7 +157,7 @@ def test_no_rotation_of_what_no_longer_works(video: App) -> None:
 
 
 def test_rotating_locks_the_account_before_its_token(alice: User) -> None:
-    """As a mailbox proof does, which ends both: the other way they wait for ever."""
+    """Account recovery locks in this order too; the other order would deadlock."""
     token = tokens.issue(user=alice, name="x", scopes=[]).token
     with statements() as seen:
         tokens.rotate(user=alice, token_id=token.pk)
