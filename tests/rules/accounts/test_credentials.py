@@ -301,7 +301,7 @@ class TestCrossOrigin:
     ) -> None:
         headers = {"Origin": "https://video.example.com"}
         with mock.patch.object(
-            origins, "of_an_app", side_effect=OperationalError("gone")
+            origins, "is_registered", side_effect=OperationalError("gone")
         ):
             answer = as_stranger.get("/api/sessionToken", headers=headers)
         assert answer.status_code == 503
