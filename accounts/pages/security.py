@@ -132,7 +132,9 @@ def end_session(
 
 def _session(row: Session) -> dict[str, Any]:
     browser = user_agents.describe(row.user_agent)
-    return {"row": row, "browser": browser}
+    in_browser = row.kind == Session.Kind.BROWSER
+    name = (browser if in_browser else row.client) or "Unknown client"
+    return {"row": row, "name": name, "browser": "" if in_browser else browser}
 
 
 def _event(event: audit.OwnerEvent) -> dict[str, Any]:

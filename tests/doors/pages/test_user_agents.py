@@ -41,7 +41,8 @@ def test_security_names_the_browser_and_keeps_the_header_in_a_title(
     browser.defaults["HTTP_USER_AGENT"] = CHROME
     browser.sign_in(password=PASSWORD)
     page = browser.get("/security").content.decode()
-    assert f'title="{CHROME}">Chrome 141 on Windows</p>' in page
+    assert f'title="{CHROME}">Chrome 141 on Windows' in page
+    assert page.count(f'title="{CHROME}">Chrome 141 on Windows</p>') == 1
     assert f">{CHROME}" not in page
 
 
