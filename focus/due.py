@@ -101,6 +101,7 @@ class Queue(Generic[Row]):
 
     @property
     def name(self) -> str:
+        """The queue's table."""
         return self.rows.model._meta.db_table
 
     @transaction.atomic(savepoint=False)
