@@ -26,6 +26,7 @@ from focus.errors import DomainError
 from focus.money import from_micro
 from focus.web.routing import either_slash
 from jobs import lifecycle, permissions
+from jobs.api.thefocus.examples import JOB, SETTLED
 from jobs.lifecycle import JobNotFound
 from jobs.models import Job
 
@@ -125,33 +126,6 @@ class ListedJobs(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=Job.Status.values, required=False)
     limit = serializers.IntegerField(min_value=1, default=50)
     cursor = serializers.CharField(required=False)
-
-
-JOB = {
-    "id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
-    "job_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
-    "app": "video",
-    "action": "render",
-    "status": "completed",
-    "cost_estimate": 5,
-    "reserved": 5,
-    "actual_cost": 3,
-    "charged": 3,
-    "refunded": 2,
-    "uncovered": 0,
-    "late": False,
-    "metadata": {"description": "Render completed (1080p)", "durationMs": 1200},
-    "created_at": "2026-10-28T10:00:00Z",
-    "expires_at": "2026-10-28T11:00:00Z",
-    "settled_at": "2026-10-28T10:00:42Z",
-}
-SETTLED = {
-    "job": JOB,
-    "charged": 3,
-    "refunded": 2,
-    "uncovered": 0,
-    "credits_remaining": 17,
-}
 
 
 class JobViewSet(TheFocus, viewsets.ViewSet):
