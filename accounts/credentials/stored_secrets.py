@@ -191,7 +191,7 @@ def replace(
 
 
 def user_statement(model: type[UserSecret], table: LiteralString) -> LiteralString:
-    """Return the SELECT that `find_of_user` needs for `model`, whose table is given."""
+    """Return the SELECT that `find_of_user` needs for `model` and its `table`."""
     return f"""
     SELECT {columns(model, "s")}, {columns(User, "u")}
     FROM {table} s JOIN accounts_user u ON u.id = s.user_id

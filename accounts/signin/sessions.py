@@ -73,7 +73,7 @@ def begin(
             client,
             methods,
             visitor,
-            passkey=passkey,
+            passkey,
             tip=uuid.uuid4(),
         )
     return _tokens(session, access_seconds, session.created_at)
@@ -87,19 +87,12 @@ def begin_in_browser(
     passkey: Passkey | None = None,
     visitor: Visitor = NO_VISITOR,
 ) -> Session:
-    """Open a session that is carried by the Django session with this key.
-
-    Locks the account and raises as `begin`.
-    """
+    """Open a session carried by this Django session. Locks and raises as `begin`."""
     with transaction.atomic():
+        key = browser_sessions.digest(browser_key)
+        kind = Session.Kind.BROWSER
         return _create(
-            user,
-            Session.Kind.BROWSER,
-            "browser",
-            methods,
-            visitor,
-            passkey=passkey,
-            browser_key=browser_sessions.digest(browser_key),
+            user, kind, "browser", methods, visitor, passkey, browser_key=key
         )
 
 
@@ -222,10 +215,7 @@ def end(
     actor: str = "",
     visitor: Visitor = NO_VISITOR,
 ) -> Session:
-    """End the session with this id. A second call changes nothing.
-
-    Raises `NotFound` for an id that is not this user's.
-    """
+    """End this session, once. Raises `NotFound` for an id that is not this user's."""
     row = (
         Session.objects.select_for_update(no_key=True, of=("self",))
         .select_related("user")
