@@ -94,7 +94,7 @@ def test_an_amount_above_the_balance_is_refused_with_a_reason(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("nobody@example.com", "5", *WHY), "No account has the email nobody@"),
+        (("unknown@example.com", "5", *WHY), "No account has the email unknown@"),
         (("alice@example.com", "0", *WHY), "AMOUNT must not be 0"),
         (("alice@example.com", "five", *WHY), "AMOUNT must be a number such as"),
         (
@@ -202,7 +202,7 @@ def test_an_account_without_credits_has_a_balance_too(alice: User) -> None:
 
 def test_an_unknown_account_is_refused(db: None) -> None:
     with pytest.raises(CommandError, match="No account has the email"):
-        _run("explain_balance", "nobody@example.com")
+        _run("explain_balance", "unknown@example.com")
 
 
 def test_a_balance_that_does_not_add_up_is_an_error(

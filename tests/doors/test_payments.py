@@ -15,6 +15,7 @@ from payments.models import (
     PlanPrice,
     Purchase,
     StripeEvent,
+    Subscription,
     TopUpAttempt,
     TopUpRule,
 )
@@ -41,6 +42,30 @@ class TestPages:
         starters.record_consent_and_grant(user=alice, app=video, actor="test")
         page = alices.get("/credits").content.decode()
         assert f"20 of them only for {video.name}" in page
+
+    def test_the_shop_reloads_until_a_confirmed_plan_change_arrives(
+        self, alice: User, alices: Browser
+    ) -> None:
+        page = alices.get("/credits?plan=creator").content.decode()
+        assert "Stripe is confirming" not in page
+        subscription = Subscription.objects.create(
+            account=alice,
+            stripe_subscription_id="sub_test",
+            plan=Plan.objects.get(slug="pro"),
+            status="active",
+        )
+        page = alices.get("/credits?plan=creator").content.decode()
+        assert "Stripe is confirming your change to Galaxy Guardian." in page
+        assert 'content="3; url=?plan=creator&amp;looks=1"' in page
+        page = alices.get("/credits?plan=creator&looks=100").content.decode()
+        assert "This takes longer than usual." in page
+        assert 'http-equiv="refresh"' not in page
+        subscription.plan = Plan.objects.get(slug="creator")
+        subscription.save()
+        page = alices.get("/credits?plan=creator").content.decode()
+        assert "You are on Galaxy Guardian." in page
+        assert 'http-equiv="refresh"' not in page
+        assert "confirming" not in alices.get("/credits?plan=%00").content.decode()
 
     def test_a_double_click_is_one_purchase(self, till: Till, alices: Browser) -> None:
         form = {"sku": "PACK_5", "form": "ab12"}
