@@ -94,7 +94,7 @@ def test_cancelling_at_google(web_with_google: str, google: str) -> None:
         page.click("text=Deny")
         page.wait_for_selector("text=Sign-in with Google was cancelled")
         _look(page, "denied")
-        page.click("text=Try again")
+        page.get_by_role("link", name="Try again").click()
         page.wait_for_url(f"{web}/signin?next=%2Fdevice")
 
     # Chromium logs an error for a page with status 400.
