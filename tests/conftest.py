@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from django.db import connection
@@ -22,6 +23,14 @@ from tests.clerk import ISSUER, Clerk, stub
 from tests.stripe import SECRET_KEY, WEBHOOK_SECRET, Emulator, emulator
 from tests.till import Till
 from wallet import ledger
+
+# No test asserts a time, so a slow machine fails no property.
+hypothesis.settings.register_profile(
+    "untimed",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("untimed")
 
 # Whole programs and real browsers: only `./dev test --slow` and CI run these.
 SLOW = (

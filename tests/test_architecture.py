@@ -1,7 +1,10 @@
 """The house rules that a reviewer should not have to remember."""
 
+import ast
+import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,30 @@ from django.db.models import PROTECT, ForeignKey
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ["accounts", "wallet", "jobs", "payments"]
+PRODUCT = [*APPS, "focus"]
 FILES = [
     file
-    for place in [*APPS, "focus", "devtools", "tests"]
+    for place in [*PRODUCT, "devtools", "tests"]
     for file in sorted((ROOT / place).rglob("*.py"))
     if "migrations" not in file.parts
 ]
+MODULES_PER_FOLDER = 15
+# Sentences with these words have no actor, or hide it. The guides and their supplement
+# are quoted as they are.
+# As a whole string it is a value, such as the name of a system user.
+NO_ACTOR = re.compile(
+    r"(?<!\")\b(whoever|whom|whose|nobody|somebody|whatever)\b", re.IGNORECASE
+)
+QUOTED = ("docs/guides/", "docs/contracts.md", "devtools/stripe_emulator/spec/")
+PROSE = {".css", ".html", ".js", ".md", ".py", ".sql", ".toml", ".txt", ".yml", ".yaml"}
+# Doors of different guides describe different things by one word, and a program of its
+# own has its own words.
+OWN_WORDS = ("/api/", "/pages", "/management/", "focus/cli/")
+FOLDERS = "|".join([*PRODUCT, "benchmarks", "deploy", "devtools", "docs", "tests"])
+CITED = re.compile(
+    rf"(?<![\w./-])((?:{FOLDERS})/[\w./-]*\.(?:conf|html|json|md|py|sql|toml|yml))"
+)
+LINKED = re.compile(r"\]\((?!https?:|/|#|mailto:)([^)#\s]+)")
 # Names that hide what is inside.
 NAMELESS = {"utils", "util", "helpers", "common", "core", "services", "misc"}
 
@@ -50,6 +71,89 @@ def test_a_file_fits_in_one_sitting_and_is_called_what_it_is(file: Path) -> None
     assert not NAMELESS & {file.stem, file.parent.name}
 
 
+def test_a_folder_of_the_product_is_one_room() -> None:
+    sizes = Counter(
+        str(file.parent.relative_to(ROOT))
+        for file in FILES
+        if file.relative_to(ROOT).parts[0] in PRODUCT
+        and file.name != "__init__.py"
+        and "models" not in file.parts
+    )
+    crowded = {room: size for room, size in sizes.items() if size > MODULES_PER_FOLDER}
+    assert crowded == {}
+
+
+def test_prose_names_its_actors() -> None:
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in _prose()
+        if not name.startswith(QUOTED) and name != "tests/test_architecture.py"
+        for number, line in enumerate(text.splitlines(), 1)
+        if NO_ACTOR.search(line)
+    ]
+    assert found == []
+
+
+def test_a_class_name_exists_once() -> None:
+    """In rules, models and contracts; a door may not take one of their names either."""
+    places: dict[str, list[str]] = defaultdict(list)
+    doors: dict[str, list[str]] = defaultdict(list)
+    for file in FILES:
+        name = str(file.relative_to(ROOT))
+        if not name.startswith(tuple(PRODUCT)):
+            continue
+        known = doors if any(part in name for part in OWN_WORDS) else places
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                known[node.name].append(name)
+    twins = {name: files for name, files in places.items() if len(files) > 1}
+    taken = {
+        name: files + places[name]
+        for name, files in doors.items()
+        if name in places and any("/api/" in file for file in files)
+    }
+    assert (twins, taken) == ({}, {})
+
+
+def test_what_prose_cites_is_there() -> None:
+    missing = []
+    for name, text in _prose():
+        if name.startswith(("tests/", "docs/guides/")):
+            continue
+        missing += [
+            f"{name}: {path}" for path in CITED.findall(text) if not _there(path)
+        ]
+        if name.endswith(".md"):
+            beside = (ROOT / name).parent
+            links = LINKED.findall(text)
+            missing += [f"{name}: {to}" for to in links if not (beside / to).exists()]
+    assert missing == []
+
+
+def _there(path: str) -> bool:
+    """Whether the repository has it, also as a template or a static file of an app."""
+    app = path.partition("/")[0]
+    places = [ROOT, ROOT / app / "templates", ROOT / app / "static"]
+    return any((place / path).exists() for place in places)
+
+
+def _prose() -> list[tuple[str, str]]:
+    """Each tracked file that people read, with its text."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    files = [ROOT / name for name in tracked.split("\0") if name]
+    return [
+        (str(file.relative_to(ROOT)), file.read_text())
+        for file in files
+        if file.suffix in PROSE
+        and file.is_file()
+        and "migrations" not in file.parts
+        and not file.name.startswith("requirements")
+        and ".min." not in file.name
+    ]
+
+
 def test_the_project_package_can_be_imported_without_django() -> None:
     """`focus.cli` is a program for machines that have none of the server's packages."""
     probe = (
@@ -59,7 +163,7 @@ def test_the_project_package_can_be_imported_without_django() -> None:
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True)
 
 
-def test_whoever_refers_to_the_ledger_protects_it() -> None:
+def test_a_foreign_key_to_the_ledger_protects_its_row() -> None:
     """Every foreign key to and inside wallet keeps its row from being deleted."""
     for model in apps.get_models():
         for field in model._meta.get_fields():
@@ -71,8 +175,8 @@ def test_whoever_refers_to_the_ledger_protects_it() -> None:
                 assert relation.on_delete is PROTECT, f"{model.__name__}.{field.name}"
 
 
-def test_nobody_but_settings_reads_the_environment() -> None:
-    """A setting that hides in a module is a setting nobody finds."""
+def test_only_settings_read_the_environment() -> None:
+    """So docs/operations.md can list every variable."""
     allowed = {
         "focus/environment.py",
         "focus/settings.py",

@@ -15,7 +15,7 @@ from focus.cli import __version__, exact
 from focus.cli.address import is_loopback
 from focus.cli.failure import Unreachable
 from focus.cli.refusals import not_focus, refusal, why_not_sent, why_unreachable
-from focus.cli.store import Credential
+from focus.cli.token_store.records import Credential
 from focus.outgoing import final_answers
 
 CONNECT_SECONDS, READ_SECONDS = 5, 30

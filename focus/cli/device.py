@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from focus.cli.client import Answer, Client
 from focus.cli.failure import AUTH, Failure, Unreachable
 from focus.cli.refusals import not_focus, refusal
-from focus.cli.store import is_token
+from focus.cli.token_store.records import is_token
 
 _LONGEST_BACKOFF = 60.0
 # Short, because the user has pressed Ctrl-C.

@@ -14,7 +14,7 @@ from focus.cli.failure import AUTH, SERVER, Failure, Unreachable, code_for
 
 if TYPE_CHECKING:
     from focus.cli.client import Answer
-    from focus.cli.store import Credential
+    from focus.cli.token_store.records import Credential
 
 WHERE = "Check --server and FOCUS_SERVER."
 PROXIES = "Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."

@@ -15,7 +15,12 @@ from focus.cli import address, show
 from focus.cli.client import Client
 from focus.cli.failure import Failure
 from focus.cli.refusals import not_signed_in
-from focus.cli.store import Credential, Store, from_environment, login_command
+from focus.cli.token_store.records import (
+    Credential,
+    Store,
+    from_environment,
+    login_command,
+)
 
 Server = Annotated[
     str | None,

@@ -11,7 +11,7 @@ from focus.cli import device, show
 from focus.cli.client import Client
 from focus.cli.failure import Failure
 from focus.cli.session import AllowHttp, AsJson, Server, Session, session
-from focus.cli.store import Credential, Storage, from_environment
+from focus.cli.token_store.records import Credential, Storage, from_environment
 
 _STILL_SET = "FOCUS_TOKEN is still set; only your shell can end that: unset FOCUS_TOKEN"
 

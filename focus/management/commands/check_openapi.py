@@ -1,4 +1,4 @@
-"""Generate every contract's OpenAPI document and have it judged by somebody else."""
+"""Generate each contract's OpenAPI document and validate it with another library."""
 
 from typing import Any
 

@@ -260,7 +260,7 @@ class TestRedirectMode:
 
 
 class TestOtherBrowser:
-    """A sign-in that somebody began and had somebody else's browser finish."""
+    """An attacker begins a sign-in and lets a victim's browser finish it."""
 
     def test_it_asks_before_it_goes_on(self, front: str) -> None:
         attacker, victim = APIClient(), Browser()
@@ -330,7 +330,7 @@ class TestTickets:
         refused(answer, 400, "INVALID_STATE")
 
     def test_another_sites_page_ends_it(self, front: str) -> None:
-        """Whoever sends it from elsewhere has stolen it."""
+        """A ticket that another site sends is a stolen one."""
         ticket = ticket_of(came_back(APIClient()))
         evil = {"Origin": "https://evil.example"}
         answer = APIClient().post(EXCHANGE, {"ticket": ticket}, headers=evil)

@@ -51,10 +51,8 @@ def settle(user, app, job_id, cost):
 def balance(user, app=None):
     """Return (available, reserved, debt) in credits."""
     now = ledger.balance(account_id=user.pk, app_id=app and app.pk)
-    return tuple(
-        micro / MICRO
-        for micro in (now.available_micro, now.reserved_micro, now.debt_micro)
-    )
+    parts = (now.available_micro, now.reserved_micro, now.debt_micro)
+    return tuple(micro / MICRO for micro in parts)
 
 
 def booked(user):

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import platformdirs
 
-from focus.cli import private, ring
 from focus.cli.address import choose, requested
 from focus.cli.failure import AUTH, Failure
+from focus.cli.token_store import private_files, system_keyring
 
 
 class Storage(StrEnum):
@@ -73,7 +73,7 @@ class Store:
         """Return the server of the last login, or None."""
         if self._directory is None:
             return None
-        text = private.read(self._current) or b""
+        text = private_files.read(self._current) or b""
         return text.decode(errors="replace").strip() or None
 
     def find(self, server: str) -> Credential | None:
@@ -84,7 +84,7 @@ class Store:
         if record is None:
             return None
         in_ring = record.get("storage") == Storage.keyring
-        token = ring.get(server) if in_ring else record.get("token")
+        token = system_keyring.get(server) if in_ring else record.get("token")
         if not is_token(token):
             return None
         place = str(record.get("keyring")) if in_ring else str(self.path(server))
@@ -97,14 +97,14 @@ class Store:
         if storage is Storage.file:
             keyring = None
         else:
-            keyring = ring.name()
+            keyring = system_keyring.name()
             if keyring is None and storage is Storage.keyring:
                 raise Failure(
                     "This machine has no keyring. Use --storage file.",
                     error="no_keyring",
                 )
-        private.make_directory(self.directory)
-        private.refuse_link(self.path(server))
+        private_files.make_directory(self.directory)
+        private_files.refuse_link(self.path(server))
         return keyring
 
     def save(
@@ -113,23 +113,23 @@ class Store:
         """Store the token in the keyring, or in a file if `keyring` is None."""
         record = {"server": server, "expires_at": expires_at}
         if keyring:
-            ring.put(server, token)
+            system_keyring.put(server, token)
             record |= {"storage": Storage.keyring, "keyring": keyring}
         else:
             record |= {"storage": Storage.file, "token": token}
         was_in_ring = self._is_in_ring(server)
-        private.write(self.path(server), json.dumps(record, indent=2).encode())
-        private.write(self._current, f"{server}\n".encode())
+        private_files.write(self.path(server), json.dumps(record, indent=2).encode())
+        private_files.write(self._current, f"{server}\n".encode())
         if was_in_ring and not keyring:
-            ring.drop(server)
+            system_keyring.drop(server)
 
     def remove(self, server: str) -> None:
         """Delete the token and the record of a server."""
         if self._is_in_ring(server):
-            ring.drop(server)
-        private.remove(self.path(server))
+            system_keyring.drop(server)
+        private_files.remove(self.path(server))
         if self.current_server() == server:
-            private.remove(self._current)
+            private_files.remove(self._current)
 
     def path(self, server: str) -> Path:
         return self.directory / f"{quote(server, safe='')}.json"
@@ -146,7 +146,7 @@ class Store:
         return record.get("storage") == Storage.keyring
 
     def _record(self, server: str) -> dict[str, object] | None:
-        content = private.read(self.path(server))
+        content = private_files.read(self.path(server))
         if content is None:
             return None
         try:
