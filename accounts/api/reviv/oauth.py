@@ -290,8 +290,8 @@ def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
     return_to = flow.wish["return_to"]
     origin = origins.origin_of(return_to) or ""
     about = {
-        "who": claims.email or "a Google account",
-        "where": origin.partition("://")[2],
+        "email": claims.email or "a Google account",
+        "host": origin.partition("://")[2],
         "asked": google.keep_for_confirmation(door=DOOR, wish=flow.wish, claims=claims),
     }
     response = render(request, "accounts/continue.html", about)
