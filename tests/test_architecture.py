@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,39 @@ def test_imports_point_the_agreed_way() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_import_linter_knows_every_package() -> None:
+    """A new package and a new room of focus need a line in pyproject.toml each."""
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
+        "importlinter"
+    ]
+    packages = {place.parent.name for place in ROOT.glob("*/__init__.py")}
+    assert packages - {"benchmarks", "tests"} == set(linter["root_packages"])
+    across, inside = linter["contracts"][:2]
+    named = {
+        room.removeprefix("focus.")
+        for layer in across["layers"]
+        for room in re.split(r" [:|] ", layer)
+        if room.startswith("focus.")
+    }
+    assert named == {room for layer in inside["layers"] for room in layer.split(" | ")}
+
+
+@pytest.mark.parametrize(
+    "guide", ["clipforge", "cosmiv", "onesub", "reviv", "thefocus"]
+)
+def test_a_guides_endpoints_use_no_other_guides_contract(guide: str) -> None:
+    endpoints = [
+        file for file in FILES if f"/api/{guide}" in str(file.relative_to(ROOT))
+    ]
+    used = {
+        name
+        for file in endpoints
+        for name in re.findall(r"focus\.contracts\.(\w+)", file.read_text())
+    }
+    assert endpoints
+    assert used - {"cursors", "fields", "replay", "wire"} == {guide}
 
 
 @pytest.mark.django_db
