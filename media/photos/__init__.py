@@ -1,0 +1,1 @@
+"""Photo restoration: open, measure, repair the measured damage, write."""
