@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from . import locks
+from . import locks, media
 from .family import Family
-from .places import PYTHON, ROOT, VENV
+from .places import LOCKED, PYTHON, ROOT, VENV
 from .say import say
 
 # ruff finds `dev` by name only: it has no suffix. Nothing may change the guides.
@@ -45,8 +45,10 @@ def the_checks(env: Mapping[str, str], folder: Path) -> list[Check]:
     module: list[str | Path] = [PYTHON, "-m"]
     deploy = ["check", "--deploy", "--fail-level", "WARNING"]
     compose = ["--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    engine = media.types()
     return [
         Check("types", [*module, "mypy"], env),
+        *([Check("media types", [PYTHON, *engine], env)] if engine else []),
         Check("imports", [PYTHON, VENV / "bin" / "lint-imports"], env),
         Check("migrations", [*manage, "makemigrations", "--check", "--dry-run"], env),
         Check("openapi", [*manage, "check_openapi"], env),
@@ -113,7 +115,7 @@ def _report(family: Family, check: Running) -> bool:
 
 def _check_locks() -> int:
     started = time.monotonic()
-    problems = locks.problems(ROOT)
+    problems = [line for place in LOCKED for line in locks.problems(ROOT / place)]
     _line("locks", not problems, time.monotonic() - started, "\n".join(problems))
     return bool(problems)
 

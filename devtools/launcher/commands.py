@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import checks, engines, ground, localenv, python
+from . import checks, engines, ground, localenv, media, python
 from .family import Argv, Family
-from .places import PYTHON, ROOT, VAR, Lock
+from .places import LOCKED, PYTHON, ROOT, VAR, Lock
 from .run import run
 from .say import Stop, Trouble, explain, say, warn
 
@@ -22,8 +22,9 @@ Usage: ./dev COMMAND
   check          lint, types, imports, migrations, API documents, deployment
   fix            format the code and repair what the linter can
   bench [ARGS]   run the benchmarks
+  media          install the media engine, with its tests, into .venv-media
   manage [ARGS]  run manage.py with the database up
-  lock [ARGS]    write requirements*.txt again; ARGS (--upgrade) go to uv
+  lock [ARGS]    write all requirements*.txt again; ARGS (--upgrade) go to uv
   secrets        make the secret files that docker-compose.yml mounts
   help           show this text
 
@@ -113,13 +114,15 @@ def test(arguments: list[str]) -> int:
     if not any(map(shutil.which, BROWSERS)):
         say("No Chromium: browser tests are skipped (apt-get install chromium).")
     with Family() as family:
+        if media.only(arguments):
+            return media.run_tests(family, arguments)
         folder = ground.scratch(family)
         env = _throwaway_environment(family, folder, fast=True)
         env["FOCUS_TESTING"] = "1"
         localenv.private_file(folder / "env", "")  # local mode
         chosen = [*_workers(arguments), *_which(arguments)]
         argv: Argv = [PYTHON, "-m", "pytest", *chosen]
-        return family.foreground(argv, env)
+        return family.foreground(argv, env) or media.run_tests(family, arguments)
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -220,20 +223,16 @@ def lock(arguments: list[str]) -> int:
     """Write the lock files again, with hashes, for every platform."""
     python.ensure()
     with Family() as family:
-        for name in ("requirements", "requirements-dev"):
-            argv: list[str | Path] = [PYTHON, "-m", "uv", "pip", "compile", "--quiet"]
-            argv += [
-                "--universal",
-                "--python-version",
-                "3.11",
-                "--generate-hashes",
-                *arguments,
-            ]
-            argv += [f"{name}.in", "-o", f"{name}.txt"]
-            status = family.foreground(argv, os.environ)
-            if status:
-                return status
-        say("requirements.txt and requirements-dev.txt are written.")
+        for folder in LOCKED:
+            for name in ("requirements", "requirements-dev"):
+                argv: list[str | Path] = [PYTHON, "-m", "uv", "--directory", folder]
+                argv += ["pip", "compile", "--quiet", "--universal"]
+                argv += ["--python-version", "3.11", "--generate-hashes", *arguments]
+                argv += [f"{name}.in", "-o", f"{name}.txt"]
+                status = family.foreground(argv, os.environ)
+                if status:
+                    return status
+        say("requirements*.txt and media/requirements*.txt are written.")
         return 0
 
 
@@ -254,6 +253,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "check": check,
     "fix": fix,
     "bench": bench,
+    "media": media.install,
     "manage": manage,
     "lock": lock,
     "secrets": make_secrets,

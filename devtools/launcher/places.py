@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+# Each holds requirements.in and requirements-dev.in, and their locks.
+LOCKED = (".", "media")
 VAR = Path(os.environ.get("FOCUS_VAR") or ROOT / "var").absolute()
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def _install(lock: Lock) -> None:
         force: list[str] = []
         moved = bool(_stamp()) and _stamp().split()[1:] != _expected().split()[1:]
         if moved or not _answers(PYTHON, f"import pip; {PROBE}"):
-            _make_venv(family)
+            make_venv(family)
         elif not STAMP.exists():
             # Half installed, or installed by another tool: install everything again.
             force = ["--force-reinstall"]
@@ -147,10 +147,11 @@ def _install(lock: Lock) -> None:
     say(f"Packages are ready ({time.monotonic() - started:.0f} s).")
 
 
-def _make_venv(family: Any) -> None:
+def make_venv(family: Any, venv: Path = VENV) -> None:
     python = find()
-    say(f"Making .venv with {python}.")
-    status, output = family.run([python, "-m", "venv", "--clear", VENV], _clean())
+    say(f"Making {venv.name} with {python}.")
+    argv = [python, "-m", "venv", "--clear", venv]
+    status, output = family.run(argv, clean_environment())
     if status == 0:
         return
     if "ensurepip" in output or "No module named" in output:
@@ -158,11 +159,11 @@ def _make_venv(family: Any) -> None:
             f"{python} cannot make virtual environments: apt install python3-venv "
             "(or choose another Python with FOCUS_PYTHON=/path)."
         )
-    known = explain_output(output, VENV)
+    known = explain_output(output, venv)
     raise Trouble(known or f"{python} -m venv failed: {last_lines(output, 1)}")
 
 
-def _clean() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Return the environment without variables that change where packages go."""
     drop = {"PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV"}
     drop |= {"PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__"}
@@ -170,34 +171,60 @@ def _clean() -> dict[str, str]:
 
 
 def _pip(family: Any, extra: list[str]) -> None:
-    total = sum("==" in line for line in LOCK.read_text().splitlines())
+    progress = Progress(packages_in(LOCK), _installed)
     say(
-        f"Installing up to {total} packages from PyPI into .venv: about {DOWNLOAD_MB} "
-        f"MB to download, {UNPACKED_MB} MB on disk. One to five minutes, once."
+        f"Installing up to {progress.total} packages from PyPI into .venv: about "
+        f"{DOWNLOAD_MB} MB to download, {UNPACKED_MB} MB on disk. One to five minutes, "
+        "once."
     )
-    argv = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
-    argv += ["--no-input", "--progress-bar", "off", "--require-hashes", *extra]
+
+    def tell() -> None:
+        say(progress.line())
+
+    run_pip(family, PYTHON, LOCK, VAR / "install.log", progress, tell, extra)
+
+
+def packages_in(lock: Path) -> int:
+    return sum("==" in line for line in lock.read_text().splitlines())
+
+
+def run_pip(
+    family: Any,
+    python: Path,
+    lock: Path,
+    log: Path,
+    progress: Progress,
+    tell: Callable[[], None],
+    extra: Sequence[str] = (),
+) -> None:
+    """Install a hashed lock; call `tell` every few seconds. Raises Trouble."""
+    argv: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]
+    argv += ["--disable-pip-version-check", "--progress-bar", "off"]
     child = family.start(
-        [*argv, "-r", LOCK],
-        env=_clean(),
+        [*argv, "--require-hashes", *extra, "-r", lock],
+        env=clean_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
     )
-    with open(VAR / "install.log", "w") as log:
-        output = _follow(child.stdout, log, total)
+    lines: Any = child.stdout
+    with open(log, "w") as file, lines:
+        output = _follow(lines, file, progress, tell)
     if child.wait():
-        raise Trouble(why_it_failed(output))
+        raise Trouble(why_it_failed(output, lock, python.parents[1]))
     family.reap(child)
 
 
 class Progress:
     """pip's progress, by its output and by the content of .venv."""
 
-    def __init__(self, total: int, installed: Callable[[], int]) -> None:
+    def __init__(
+        self, total: int, installed: Callable[[], int], download_mb: float = DOWNLOAD_MB
+    ) -> None:
         self.total = total
+        self.download_mb = download_mb
         self.installed = installed
         self.before = installed()
         self.started = time.monotonic()
@@ -226,26 +253,38 @@ class Progress:
         now = f", now {self.now}" if self.now else ""
         return (
             f"  {seconds}: found {self.found} of up to {self.total} packages, "
-            f"{self.megabytes:.0f} of about {DOWNLOAD_MB} MB{now}"
+            f"{self.megabytes:.0f} of about {self.download_mb:.0f} MB{now}"
         )
+
+    def percent(self) -> float:
+        """Return how far pip is: downloads count 70, unpacking counts 30."""
+        if not self.unpacking:
+            return 70 * min(1.0, self.megabytes / self.download_mb)
+        done = min(max(0, self.installed() - self.before), self.unpacking)
+        return 70 + 30 * done / self.unpacking
 
 
 def _installed() -> int:
     return sum(1 for _ in VENV.glob("lib/python3*/site-packages/*.dist-info"))
 
 
-def _follow(lines: Any, log: Any, total: int, every: float = PROGRESS_SECONDS) -> str:
-    """Read pip's output to its end, and print the progress every few seconds."""
+def _follow(
+    lines: Any,
+    log: Any,
+    progress: Progress,
+    tell: Callable[[], None],
+    every: float = PROGRESS_SECONDS,
+) -> str:
+    """Read pip's output to its end, and call `tell` every few seconds."""
     seen: list[str] = []
-    progress = Progress(total, _installed)
     ended = threading.Event()
 
-    def report() -> None:
+    def keep_telling() -> None:
         # pip prints nothing while it downloads a large file and while it unpacks.
         while not ended.wait(every):
-            say(progress.line())
+            tell()
 
-    reporter = threading.Thread(target=report, daemon=True)
+    reporter = threading.Thread(target=keep_telling, daemon=True)
     reporter.start()
     try:
         for line in lines:
@@ -258,16 +297,16 @@ def _follow(lines: Any, log: Any, total: int, every: float = PROGRESS_SECONDS) -
     return "".join(seen)
 
 
-def why_it_failed(output: str) -> str:
+def why_it_failed(output: str, lock: Path = LOCK, venv: Path = VENV) -> str:
     """Explain pip's output in one line."""
     errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
     last = errors[-1].removeprefix("ERROR: ") if errors else last_lines(output, 1)
-    if known := explain_output(output, VENV):
+    if known := explain_output(output, venv):
         return known
     if "DO NOT MATCH THE HASHES" in output:
         name = _first(output, "    ", " from ").split(" ")[0]
         return (
-            f"The download of {name or 'a package'} is not what requirements-dev.txt "
+            f"The download of {name or 'a package'} is not what {lock.name} "
             "promises (its hash differs). Nothing was installed from it; try again, "
             "and suspect the network or the mirror if it stays."
         )

@@ -107,7 +107,10 @@ def test_progress_is_shown_while_pip_prints_nothing(capsys, tmp_path):
         time.sleep(0.3)
 
     with open(tmp_path / "log", "w") as log:
-        python._follow(lines(), log, 1, every=0.05)
+        progress = python.Progress(1, lambda: 0)
+        python._follow(
+            lines(), log, progress, lambda: say.say(progress.line()), every=0.05
+        )
     assert capsys.readouterr().out.count("of 1 packages") >= 2
 
 
