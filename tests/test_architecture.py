@@ -19,7 +19,7 @@ APPS = ["accounts", "wallet", "jobs", "payments"]
 PRODUCT = [*APPS, "focus"]
 FILES = [
     file
-    for place in [*PRODUCT, "devtools", "tests"]
+    for place in [*PRODUCT, "devtools", "media", "tests"]
     for file in sorted((ROOT / place).rglob("*.py"))
     if "migrations" not in file.parts
 ]
@@ -35,7 +35,9 @@ PROSE = {".css", ".html", ".js", ".md", ".py", ".sql", ".toml", ".txt", ".yml", 
 # Doors of different guides describe different things by one word, and a program of its
 # own has its own words.
 OWN_WORDS = ("/api/", "/pages", "/management/", "focus/cli/")
-FOLDERS = "|".join([*PRODUCT, "benchmarks", "deploy", "devtools", "docs", "tests"])
+FOLDERS = "|".join(
+    [*PRODUCT, "benchmarks", "deploy", "devtools", "docs", "media", "tests"]
+)
 CITED = re.compile(
     rf"(?<![\w./-])((?:{FOLDERS})/[\w./-]*\.(?:conf|html|json|md|py|sql|toml|yml))"
 )
@@ -220,6 +222,9 @@ def test_only_settings_read_the_environment() -> None:
     }
     for file in FILES:
         name = str(file.relative_to(ROOT))
-        if name.startswith(("focus/cli/", "devtools/", "tests/")) or name in allowed:
+        if (
+            name.startswith(("focus/cli/", "devtools/", "media/", "tests/"))
+            or name in allowed
+        ):
             continue
         assert "os.environ" not in file.read_text(), name
