@@ -29,13 +29,19 @@ def refuse_below_floor(
 ) -> None:
     """Raise `BelowFloor` if `staff` may not save `offer` with these terms.
 
-    `offer` is the row as it was read, or a new one. The floor is
-    `STAFF_MOST_CREDITS_PER_DOLLAR`; `sell_below_floor`, which superusers have, lifts
-    it. Saving unchanged terms and switching an offer off are always allowed.
+    `offer` is the row, or a new one. The floor is `STAFF_MOST_CREDITS_PER_DOLLAR`;
+    `sell_below_floor`, which superusers have, lifts it. Saving unchanged terms and
+    switching an offer off are always allowed.
+
+    Locks the row; call it in the transaction that saves. A Price that a buyer's request
+    makes meanwhile is then seen here, or that request sees the new terms (`price_of`).
     """
-    unchanged = (offer.credits, offer.price_cents) == (credits_, price_cents)
-    if offer.pk and unchanged and (offer.active or not active):
-        return
+    rows = type(offer).objects.select_for_update(no_key=True)
+    before = rows.filter(pk=offer.pk).first()
+    if before is not None:
+        unchanged = (before.credits, before.price_cents) == (credits_, price_cents)
+        if unchanged and (before.active or not active):
+            return
     lowest = _lowest_price_cents(offer, price_cents)
     most = settings.STAFF_MOST_CREDITS_PER_DOLLAR
     if lowest is None or credits_ * 100 <= most * lowest:

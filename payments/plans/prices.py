@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
+from django.db import transaction
+
 from focus import due
 from payments import gateway
 from payments.models import Plan
@@ -31,7 +33,8 @@ T = TypeVar("T")
 def price_of(*, plan: Plan) -> str:
     """Return the plan's Price at Stripe; make one if there is none.
 
-    Making one asks Stripe, so no transaction may be open.
+    Making one asks Stripe, so no transaction may be open. Raises `gateway.StripeBusy`
+    where staff changed the plan's price meanwhile.
     """
     if known := plan_catalog.price_of(plan=plan):
         return known
@@ -44,8 +47,15 @@ def price_of(*, plan: Plan) -> str:
     }
     step = f"price-{plan_catalog.count_gone_prices(plan=plan)}-{gateway.digest(params)}"
     made = gateway.create_price(params=params, key=f"focus-{plan.key}-{step}")
-    # Two workers at once got the same Price from Stripe: their idempotency key is one.
-    plan_catalog.remember_price(plan=plan, price=made)
+    with transaction.atomic():
+        row = Plan.objects.select_for_update(no_key=True).get(pk=plan.pk)
+        # The floor of `payments.offers` counts the Prices that are recorded. A cheaper
+        # one that is recorded later would sell the credits of today.
+        if row.price_cents != plan.price_cents:
+            raise gateway.StripeBusy("The price of this plan has just changed.")
+        # Two workers at once got the same Price from Stripe: their idempotency key is
+        # one.
+        plan_catalog.remember_price(plan=plan, price=made)
     return made
 
 

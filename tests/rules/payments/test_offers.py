@@ -1,13 +1,19 @@
 """The lowest price that a member of staff may offer, by role and by kind of offer."""
 
+import threading
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from accounts.models import SecurityEvent, User
-from payments import offers
-from payments.models import Pack, Plan, PlanPrice
+from focus.errors import DomainError
+from payments import gateway, offers
+from payments.models import Pack, Plan, PlanCheckout, PlanPrice
+from payments.plans import choosing
+from tests import processes
 from tests.doors.staffroom import browser, in_role
+from tests.till import Till
 
 ADD = "/admin/payments/pack/add/"
 CHEAP = {"sku": "CHEAP", "credits": 1_000_000_000, "price_cents": 50}
@@ -147,3 +153,52 @@ def test_the_rule_refuses_without_a_page(db: None) -> None:
             active=True,
             staff=in_role("finance"),
         )
+
+
+@pytest.mark.django_db
+def test_terms_that_another_save_has_replaced_are_not_unchanged() -> None:
+    """A form that was read before that save must not bring cheap terms back."""
+    plan = Plan.objects.get(slug="pro")
+    Plan.objects.filter(pk=plan.pk).update(credits=5, price_cents=50)
+    PlanPrice.objects.create(plan=plan, stripe_price_id="price_1", price_cents=50)
+    with pytest.raises(offers.BelowFloor):
+        offers.refuse_below_floor(
+            offer=plan,
+            credits_=plan.credits,
+            price_cents=plan.price_cents,
+            active=True,
+            staff=in_role("finance"),
+        )
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRaces:
+    def test_a_price_under_way_sells_no_credits_of_a_later_save(
+        self, till: Till, alice: User
+    ) -> None:
+        """A buyer of $0.50 must not get the credits that $999 bring a moment later."""
+        Plan.objects.filter(slug="pro").update(price_cents=50, credits=5)
+        plan = Plan.objects.get(slug="pro")
+        till.fault("/v1/prices", method="post", seconds=2)
+        outcomes: list[Any] = []
+
+        def choose() -> None:
+            try:
+                outcomes.append(choosing.choose(account=alice, slug="pro"))
+            except DomainError as refusal:
+                outcomes.append(refusal)
+            finally:
+                connections.close_all()
+
+        buyer = threading.Thread(target=choose)
+        buyer.start()
+        processes.until(PlanCheckout.objects.exists, seconds=10)
+        terms = {"price_cents": 99_900, "credits": 9990}
+        assert save_plan(in_role("finance"), plan, **terms).status_code == 302
+        buyer.join(20)
+        [refusal] = outcomes
+        assert isinstance(refusal, gateway.StripeBusy)
+        assert not PlanPrice.objects.filter(plan=plan, price_cents=50).exists()
+        # The next request pays the price of now.
+        page = choosing.choose(account=alice, slug="pro")
+        assert gateway.session(session_id=page.session_id).total_cents == 99_900
