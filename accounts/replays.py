@@ -127,7 +127,7 @@ def forget_old() -> int:
 
     The ledger's own money keys are kept for ever.
     """
-    told = Replay.objects.filter(sealed__isnull=False)
-    told.filter(created_at__lt=Now() - SECRET_KEPT).update(sealed=None)
+    with_secret = Replay.objects.filter(sealed__isnull=False)
+    with_secret.filter(created_at__lt=Now() - SECRET_KEPT).update(sealed=None)
     count, _ = Replay.objects.filter(created_at__lt=Now() - KEPT).delete()
     return count

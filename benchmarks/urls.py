@@ -28,9 +28,9 @@ class HabitViewSet(TheFocus, viewsets.ViewSet):
     accepts = {"create": WRITE, "complete": WRITE, "nothing": access.PUBLIC}
 
     def create(self, request):
-        asked = NewJob(data=request.data)
-        asked.is_valid(raise_exception=True)
-        new = asked.validated_data
+        serializer = NewJob(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        new = serializer.validated_data
         app = partner_apps.find_active(new["app"])
         with transaction.atomic():
             wallet = HabitWallet.objects.select_for_update().get(account=request.user)
@@ -60,9 +60,9 @@ class HabitViewSet(TheFocus, viewsets.ViewSet):
         )
 
     def complete(self, request):
-        asked = FinishedJob(data=request.data)
-        asked.is_valid(raise_exception=True)
-        done = asked.validated_data
+        serializer = FinishedJob(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        done = serializer.validated_data
         with transaction.atomic():
             job = HabitJob.objects.select_for_update().get(pk=done["job_id"])
             wallet = HabitWallet.objects.select_for_update().get(pk=job.wallet_id)

@@ -244,12 +244,12 @@ def _unpaid(purchase: Purchase, session: CheckoutSession) -> str:
 
 def record_failed(*, session: CheckoutSession) -> str:
     """Record that a bank declined a delayed payment, such as a bank debit."""
-    said = record(session=session)
+    outcome = record(session=session)
     under_way = (Purchase.Status.OPEN, Purchase.Status.PROCESSING)
     Purchase.objects.filter(stripe_session_id=session.id, status__in=under_way).update(
         status=Purchase.Status.FAILED
     )
-    return said
+    return outcome
 
 
 def _move_on(purchase: Purchase, status: str, **more: object) -> None:

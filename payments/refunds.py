@@ -49,9 +49,9 @@ def apply_reversals(*, payment_intent: str) -> str:
         payment.refresh_from_db(fields=["version"])
         # Read Stripe after the version: a write in between then voids this reading.
         stands = gateway.reversals(payment_intent=payment_intent)
-        said = _apply(payment, stands)
-        if said is not None:
-            return said
+        outcome = _apply(payment, stands)
+        if outcome is not None:
+            return outcome
     raise PaymentContended("The payment is being worked on.")
 
 

@@ -94,8 +94,8 @@ def limit_refusal(allowed: Allowance) -> DomainError:
     """Return the refusal of an amount above the limit, with the next step."""
     kind = NeedsApproval if allowed.may_request else AboveLimit
     limit, left = from_micro(allowed.limit_micro), from_micro(allowed.left_micro)
-    told = f"You may adjust at most {limit:,} credits in 24 hours by yourself"
+    limit_text = f"You may adjust at most {limit:,} credits in 24 hours by yourself"
     more = "More needs a second person's approval."
     if not allowed.may_request:
         more = "Ask finance for more."
-    return kind(f"{told}, and {left:,} are left. {more}", limit=limit, left=left)
+    return kind(f"{limit_text}, and {left:,} are left. {more}", limit=limit, left=left)

@@ -75,12 +75,12 @@ def set_limit(
             user=user,
             visitor=visitor,
             app_id=str(app.pk),
-            limit=_said(limit_micro),
-            limit_before=_said(before.limit_micro),
+            limit=_as_text(limit_micro),
+            limit_before=_as_text(before.limit_micro),
         )
     consent = consents.granted(user=user).filter(app=app).first()
     return Spender(app, consent.granted_at if consent else None, month)
 
 
-def _said(micro: int | None) -> str | None:
+def _as_text(micro: int | None) -> str | None:
     return None if micro is None else str(from_micro(micro))

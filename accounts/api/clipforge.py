@@ -134,13 +134,13 @@ class EnterViewSet(ClipForge, ViewSet):
     )
     def register(self, request: Request) -> Response:
         """Open an account with an email and a password of 8 characters or more."""
-        wish = Registration(data=request.data)
-        wish.is_valid(raise_exception=True)
-        said = wish.validated_data
-        first_name, _, last_name = " ".join(said["name"].split()).partition(" ")
+        serializer = Registration(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = serializer.validated_data
+        first_name, _, last_name = " ".join(fields["name"].split()).partition(" ")
         user = passwords.register(
-            email=said["email"],
-            password=said["password"],
+            email=fields["email"],
+            password=fields["password"],
             first_name=first_name,
             last_name=last_name,
             visitor=visitor(request._request),
@@ -158,10 +158,10 @@ class EnterViewSet(ClipForge, ViewSet):
     )
     def login(self, request: Request) -> Response:
         """Get a JWT of 24 hours."""
-        wish = Login(data=request.data)
-        wish.is_valid(raise_exception=True)
+        serializer = Login(data=request.data)
+        serializer.is_valid(raise_exception=True)
         user = passwords.authenticate(
-            **wish.validated_data, visitor=visitor(request._request)
+            **serializer.validated_data, visitor=visitor(request._request)
         )
         return _sign_in(request, user)
 
@@ -209,13 +209,13 @@ class KeyViewSet(ClipForge, ViewSet):
     @replayable_secret("key")
     def create(self, request: Request) -> Response:
         """Create a key for your account. Send it as `X-Api-Key`."""
-        wish = NewKey(data=request.data)
-        wish.is_valid(raise_exception=True)
+        serializer = NewKey(data=request.data)
+        serializer.is_valid(raise_exception=True)
         require_second_proof(request)
         issued = user_keys.issue(
             user=user_of(request),
-            name=wish.validated_data["name"],
-            days=wish.validated_data["expiresInDays"],
+            name=serializer.validated_data["name"],
+            days=serializer.validated_data["expiresInDays"],
             visitor=visitor(request._request),
         )
         limits.tally_of(request._request).remember_valid(issued.secret)

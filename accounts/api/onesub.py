@@ -64,9 +64,9 @@ class VerifyUserViewSet(OneSub, ViewSet):
     )
     def verify(self, request: Request) -> Response:
         """Return the token's user. You may repeat the call until the token expires."""
-        asked = Asked(data=request.data)
-        asked.is_valid(raise_exception=True)
-        found = tool_purchases.verify(token=asked.validated_data["token"])
+        serializer = Asked(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        found = tool_purchases.verify(token=serializer.validated_data["token"])
         return Response(
             {
                 "valid": True,

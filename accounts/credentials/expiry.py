@@ -28,14 +28,14 @@ def warn_due(*, limit: int = 1000) -> int:
 
 def _warn(model: type[Any], limit: int) -> int:
     """Write the mails for one table. A row that fails is recorded; the others go on."""
-    sweep, told = Sweep(f"accounts.warn_of_expiry {model._meta.model_name}"), 0
+    sweep, warned = Sweep(f"accounts.warn_of_expiry {model._meta.model_name}"), 0
     due = _ending(model, timezone.now()).exclude(pk__in=sweep.backing_off)
     row_ids = list(due.values_list("pk", flat=True)[:limit])
     for row_id in row_ids:
         with sweep.each(row_id):
-            told += _warn_one(model, row_id, timezone.now())
+            warned += _warn_one(model, row_id, timezone.now())
     sweep.end(complete=len(row_ids) < limit)
-    return told
+    return warned
 
 
 @transaction.atomic

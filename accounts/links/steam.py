@@ -2,8 +2,8 @@
 
 Only Steam can check its signature (`check_authentication`), and that check only says
 that Steam signed *something*. We must check that the answer is about this account, for
-us, recent and unused. Each line of `_inspect` stops an attack that worked against other
-sites (python-social-auth/social-core#538, liamcurry/passport-steam#120).
+us, recent and unused. Each line of `_checked_subject` stops an attack that worked
+against other sites (python-social-auth/social-core#538, liamcurry/passport-steam#120).
 """
 
 import re
@@ -76,18 +76,20 @@ def verify_callback(
 
     Raises `LinkDeclined`, `LinkNotProven`, and `ServiceDown` or `Unavailable`.
     """
-    said = {
+    assertion = {
         name: single_value(query, name) for name in query if name.startswith("openid.")
     }
-    if said.get("openid.mode") == "cancel":
+    if assertion.get("openid.mode") == "cancel":
         raise LinkDeclined("The sign-in at Steam was cancelled.")
-    subject = _inspect(said, _return_to(callback, state))
-    nonce = said["openid.response_nonce"]
+    subject = _checked_subject(assertion, _return_to(callback, state))
+    nonce = assertion["openid.response_nonce"]
     # Spend the nonce before the request to Steam: of two identical callbacks, one
     # fails.
     if not nonces.spend(purpose="steam", nonce=nonce, seconds=REMEMBERED_SECONDS):
         raise LinkNotProven("Steam's answer was used before.")
-    reply = outbound.post(_endpoint(), {**said, "openid.mode": "check_authentication"})
+    reply = outbound.post(
+        _endpoint(), {**assertion, "openid.mode": "check_authentication"}
+    )
     lines = reply.body.decode("utf-8", "replace").splitlines()
     if reply.status != 200 or "is_valid:true" not in lines:
         raise LinkNotProven("Steam did not confirm this answer.")
@@ -144,36 +146,36 @@ def _return_to(callback: str, state: str) -> str:
     return f"{callback}?{urlencode({'state': state})}"
 
 
-def _inspect(said: dict[str, str], return_to: str) -> str:
+def _checked_subject(assertion: dict[str, str], return_to: str) -> str:
     """Check the answer's fields (OpenID 2.0, section 11) and return the SteamID.
 
     Raises `LinkNotProven`.
     """
-    if any(len(value) > LONGEST for value in said.values()):
+    if any(len(value) > LONGEST for value in assertion.values()):
         raise LinkNotProven("Steam's answer is too long.")
-    _must(said, "openid.ns", NAMESPACE)
-    _must(said, "openid.mode", "id_res")
-    _must(said, "openid.op_endpoint", _endpoint())
-    _must(said, "openid.return_to", return_to)
-    if lacking := SIGNED - set(said.get("openid.signed", "").split(",")):
+    _require_value(assertion, "openid.ns", NAMESPACE)
+    _require_value(assertion, "openid.mode", "id_res")
+    _require_value(assertion, "openid.op_endpoint", _endpoint())
+    _require_value(assertion, "openid.return_to", return_to)
+    if lacking := SIGNED - set(assertion.get("openid.signed", "").split(",")):
         raise LinkNotProven(f"Steam did not sign {', '.join(sorted(lacking))}.")
-    claimed = said.get("openid.claimed_id", "")
-    _must(said, "openid.identity", claimed)
+    claimed = assertion.get("openid.claimed_id", "")
+    _require_value(assertion, "openid.identity", claimed)
     one = re.escape(f"{settings.STEAM_OPENID_BASE}/id/")
     # Match the whole URL: `…/id/7656…/../7656…` has a valid beginning and end.
     found = re.fullmatch(rf"{one}(7656[0-9]{{13}})", claimed)
     if found is None:
         raise LinkNotProven("Steam's answer names no Steam account.")
-    _must_be_fresh(said.get("openid.response_nonce", ""))
+    _require_fresh(assertion.get("openid.response_nonce", ""))
     return found[1]
 
 
-def _must(said: dict[str, str], name: str, value: str) -> None:
-    if said.get(name) != value:
+def _require_value(assertion: dict[str, str], name: str, value: str) -> None:
+    if assertion.get(name) != value:
         raise LinkNotProven(f"Steam's answer has the wrong {name}.")
 
 
-def _must_be_fresh(nonce: str) -> None:
+def _require_fresh(nonce: str) -> None:
     found = _NONCE.fullmatch(nonce)
     try:
         made_at = datetime.strptime(

@@ -122,9 +122,12 @@ def unseal(link: Link) -> OAuthTokens | None:
     except sealed.Unreadable:
         log.error("the tokens of link %s were sealed with another key", link.pk)
         return None
-    said = msgspec.json.decode(kept, type=dict[str, str | None])
+    token_pair = msgspec.json.decode(kept, type=dict[str, str | None])
     return OAuthTokens(
-        said["access"] or "", said["refresh"], list(link.scopes), link.expires_at
+        token_pair["access"] or "",
+        token_pair["refresh"],
+        list(link.scopes),
+        link.expires_at,
     )
 
 
@@ -185,9 +188,9 @@ def _issuer(provider: str) -> link_registry.TokenIssuer:
 
 
 def _row(tokens: OAuthTokens) -> dict[str, Any]:
-    said = {"access": tokens.access, "refresh": tokens.refresh}
+    token_pair = {"access": tokens.access, "refresh": tokens.refresh}
     return {
-        "sealed_tokens": sealed.seal(msgspec.json.encode(said), purpose=PURPOSE),
+        "sealed_tokens": sealed.seal(msgspec.json.encode(token_pair), purpose=PURPOSE),
         "scopes": tokens.scopes,
         "expires_at": tokens.expires_at,
     }

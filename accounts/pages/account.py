@@ -109,8 +109,8 @@ def _job(found: lifecycle.JobAsOf) -> dict[str, Any]:
 
 
 def _description(metadata: dict[str, Any]) -> str:
-    said = metadata.get("description")
-    return said[:200] if isinstance(said, str) else ""
+    description = metadata.get("description")
+    return description[:200] if isinstance(description, str) else ""
 
 
 def _credits(micro: int) -> str:

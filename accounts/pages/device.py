@@ -23,7 +23,7 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
     A code in the URL only fills the field: a lookup needs a form from this page.
     """
     if request.method != "POST":
-        return _ask(request, request.GET.get("user_code", ""))
+        return _confirmation_page(request, request.GET.get("user_code", ""))
     user_code = request.POST.get("user_code", "")
     intent = request.POST.get("intent")
     try:
@@ -34,7 +34,7 @@ def page(request: HttpRequest, user: User) -> HttpResponse:
         grant = devices.find(user=user, user_code=user_code, visitor=visitor(request))
         return _confirm(request, grant)
     except DomainError as refusal:
-        return _ask(request, user_code, refusal.message)
+        return _confirmation_page(request, user_code, refusal.message)
 
 
 def _approve(request: HttpRequest, user: User, user_code: str) -> HttpResponse:
@@ -65,7 +65,9 @@ def _deny(request: HttpRequest, user: User, user_code: str) -> HttpResponse:
     return render(request, "accounts/device_done.html", {"grant": grant})
 
 
-def _ask(request: HttpRequest, user_code: str, error: str = "") -> HttpResponse:
+def _confirmation_page(
+    request: HttpRequest, user_code: str, error: str = ""
+) -> HttpResponse:
     about = {"user_code": user_code[:16], "error": error}
     status = 400 if error else 200
     return render(request, "accounts/device.html", about, status=status)

@@ -48,12 +48,12 @@ def new_token(request: HttpRequest, user: User) -> HttpResponse:
     """Create an access token and show its secret once."""
     form = NewToken(request.POST)
     try:
-        said = _allowed(request, form)
+        fields = _allowed(request, form)
         issued = tokens.issue(
             user=user,
-            name=said["name"],
-            scopes=scopes.exactly(said["scopes"]),
-            days=said["days"],
+            name=fields["name"],
+            scopes=scopes.exactly(fields["scopes"]),
+            days=fields["days"],
             visitor=visitor(request),
         )
     except DomainError as refusal:
@@ -67,9 +67,12 @@ def new_key(request: HttpRequest, user: User) -> HttpResponse:
     """Create an API key and show its secret once."""
     form = NewKey(request.POST)
     try:
-        said = _allowed(request, form)
+        fields = _allowed(request, form)
         issued = user_keys.issue(
-            user=user, name=said["name"], days=said["days"], visitor=visitor(request)
+            user=user,
+            name=fields["name"],
+            days=fields["days"],
+            visitor=visitor(request),
         )
     except DomainError as refusal:
         return _refuse(request, user, refusal, "keys")

@@ -78,7 +78,7 @@ def targets() -> list[str]:
     return sorted(filter(None, map(origins.origin_of, ways)))
 
 
-def told(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
+def note(request: HttpRequest, shown: list[Row]) -> tuple[str, str]:
     """Return the kind and the text of the note after a redirect from the callback."""
     if error := request.GET.get("link_error"):
         return "error", MEANINGS.get(error, FAILED)

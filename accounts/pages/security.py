@@ -12,7 +12,7 @@ from accounts import audit
 from accounts.authentication import browser_session, visitor
 from accounts.credentials import scopes, tokens, user_keys
 from accounts.models import Session, User
-from accounts.pages import links as elsewhere
+from accounts.pages import links as link_pages
 from accounts.pages import user_agents
 from accounts.pages.signin import google as by_google
 from accounts.pages.visit import signed_in
@@ -87,11 +87,11 @@ def shown(
 ) -> HttpResponse:
     """Render the page; `kept` holds a refused form, with its part and its error."""
     here = browser_session(request)
-    linked = elsewhere.rows(user=user)
+    linked = link_pages.rows(user=user)
     about = {
         "user": user,
         "links": linked,
-        "link_note": elsewhere.told(request, linked),
+        "link_note": link_pages.note(request, linked),
         "syncable": any(row.link and row.link.is_active for row in linked),
         "identities": identities.linked_identities(user=user),
         "google": google.is_configured(),
@@ -110,8 +110,8 @@ def shown(
     }
     response = render(request, "accounts/security.html", about)
     # Forms that link an account redirect there; browsers check `form-action` for it.
-    ways = filter(None, [by_google.origin(), *elsewhere.targets()])
-    response["Content-Security-Policy"] = page_policy(*ways)
+    targets = filter(None, [by_google.origin(), *link_pages.targets()])
+    response["Content-Security-Policy"] = page_policy(*targets)
     return response
 
 

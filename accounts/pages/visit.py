@@ -56,8 +56,8 @@ def signed_in(
         try:
             return page(request, user, *args, **kwargs)
         except SignInAgain:
-            wish = {"again": "1", "next": _form_page(request)}
-            return redirect(f"/signin?{urlencode(wish)}")
+            parameters = {"again": "1", "next": _form_page(request)}
+            return redirect(f"/signin?{urlencode(parameters)}")
 
     return view
 

@@ -270,8 +270,8 @@ def _handle(credential: dict[str, Any]) -> bytes | None:
 
 def _check_not_embedded(client_data: bytes) -> None:
     """Refuse an answer that was made in a frame of another site's page."""
-    said = json.loads(client_data)
-    if said.get("crossOrigin") not in (None, False) or "topOrigin" in said:
+    context = json.loads(client_data)
+    if context.get("crossOrigin") not in (None, False) or "topOrigin" in context:
         raise Unverified("Passkeys are not used inside another site's page.")
 
 

@@ -53,11 +53,11 @@ def fetch_profile(*, clerk_id: str) -> Profile:
     reply = _get_from_clerk(f"/v1/users/{clerk_id}")
     if reply.status == 404:
         return Profile()
-    said = reply.json()
+    answer = reply.json()
     return Profile(
-        email=_verified(said),
-        first_name=_name(said.get("first_name")),
-        last_name=_name(said.get("last_name")),
+        email=_verified(answer),
+        first_name=_name(answer.get("first_name")),
+        last_name=_name(answer.get("last_name")),
     )
 
 
@@ -74,8 +74,8 @@ def fetch_linked_token(*, clerk_id: str, provider: str) -> LinkedToken | None:
             raise ConsentNeeded
         return None
     # Clerk versions that ignore `paginated` answer with a bare list.
-    said = _decoded(reply)
-    listed = said.get("data") if isinstance(said, dict) else said
+    answer = _decoded(reply)
+    listed = answer.get("data") if isinstance(answer, dict) else answer
     for item in listed if isinstance(listed, list) else []:
         if isinstance(item, dict) and isinstance(item.get("token"), str):
             return LinkedToken(item["token"], _scopes(item), _time(item))
@@ -94,9 +94,10 @@ def _get_from_clerk(path: str) -> Reply:
     return reply
 
 
-def _verified(said: dict[str, Any]) -> str | None:
+def _verified(answer: dict[str, Any]) -> str | None:
     """Return the primary address if it is verified, else the first verified one."""
-    primary, listed = said.get("primary_email_address_id"), said.get("email_addresses")
+    primary = answer.get("primary_email_address_id")
+    listed = answer.get("email_addresses")
     proved = [
         item
         for item in (listed if isinstance(listed, list) else [])
@@ -109,14 +110,14 @@ def _verified(said: dict[str, Any]) -> str | None:
     return proved[0]["email_address"] if proved else None
 
 
-def _name(said: Any) -> str:
+def _name(value: Any) -> str:
     """Return a name that PostgreSQL can store: no U+0000, at most 150 characters."""
-    return said.replace("\x00", "")[:150] if isinstance(said, str) else ""
+    return value.replace("\x00", "")[:150] if isinstance(value, str) else ""
 
 
 def _codes(reply: Reply) -> set[str]:
-    said = _decoded(reply)
-    errors = said.get("errors") if isinstance(said, dict) else None
+    answer = _decoded(reply)
+    errors = answer.get("errors") if isinstance(answer, dict) else None
     return {
         str(error.get("code"))
         for error in (errors if isinstance(errors, list) else [])

@@ -64,9 +64,9 @@ class StartedSignIn:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A started sign-in, taken by its state. `wish` is what `begin` got."""
+    """A started sign-in, found by its state, with the `context` of `begin`."""
 
-    wish: dict[str, Any]
+    context: dict[str, Any]
     _nonce: str = field(repr=False)
     _verifier: str = field(repr=False)
     _browser: str = field(repr=False)
@@ -94,7 +94,7 @@ class SignInToConfirm:
     """A finished sign-in that the user has confirmed, and the door to continue at."""
 
     door: str
-    wish: dict[str, Any]
+    context: dict[str, Any]
     claims: Claims
 
 
@@ -103,8 +103,8 @@ def is_configured() -> bool:
     return bool(settings.GOOGLE_CLIENT_ID)
 
 
-def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> StartedSignIn:
-    """Start a sign-in. Only `resume` with the same `door` returns its `wish`.
+def begin(*, door: str, redirect_uri: str, context: dict[str, Any]) -> StartedSignIn:
+    """Start a sign-in. Only `resume` with the same `door` returns its `context`.
 
     Raises `NotConfigured`, and `nonces.Unavailable` without Redis.
     """
@@ -114,7 +114,8 @@ def begin(*, door: str, redirect_uri: str, wish: dict[str, Any]) -> StartedSignI
     state = nonces.keep(
         purpose=_purpose(door),
         facts={
-            "wish": wish,
+            # Sign-ins that are under way while a release rolls out have this name.
+            "wish": context,
             "nonce": nonce,
             "verifier": verifier,
             "browser": _digest(browser),
@@ -148,7 +149,7 @@ def resume(*, door: str, state: object) -> Flow:
     if facts is None:
         raise _invalid()
     return Flow(
-        wish=facts["wish"],
+        context=facts["wish"],
         _nonce=facts["nonce"],
         _verifier=facts["verifier"],
         _browser=facts["browser"],
@@ -183,12 +184,12 @@ def finish(*, flow: Flow, code: str) -> Claims:
         raise ExchangeFailed("Google did not answer. Please try again.") from down
 
 
-def keep_for_confirmation(*, door: str, wish: dict[str, Any], claims: Claims) -> str:
+def keep_for_confirmation(*, door: str, context: dict[str, Any], claims: Claims) -> str:
     """Store a sign-in that another browser started, and return a single-use nonce.
 
     The page asks the user to confirm before `take_confirmed` continues.
     """
-    facts = {"door": door, "wish": wish, "claims": asdict(claims)}
+    facts = {"door": door, "wish": context, "claims": asdict(claims)}
     return nonces.keep(purpose=_ASKED, facts=facts, seconds=ASKED_SECONDS)
 
 
@@ -223,11 +224,11 @@ def _verified_claims(token: str, nonce: str) -> dict[str, Any]:
         )
     except (InvalidToken, TokenExpired) as broken:
         raise unverified from broken
-    azp, said = claims.get("azp"), claims["nonce"]
+    azp, value = claims.get("azp"), claims["nonce"]
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if (azp is not None or several) and azp != ours:
         raise unverified
-    if not isinstance(said, str) or not _is_same(said, _digest(nonce)):
+    if not isinstance(value, str) or not _is_same(value, _digest(nonce)):
         raise unverified
     return claims
 
@@ -250,10 +251,10 @@ def _claims(claims: dict[str, Any]) -> Claims:
 
 
 def _text(claims: dict[str, Any], name: str, longest: int) -> str:
-    said = claims.get(name)
-    if not isinstance(said, str) or len(said) > longest or "\x00" in said:
+    value = claims.get(name)
+    if not isinstance(value, str) or len(value) > longest or "\x00" in value:
         return ""
-    return said
+    return value
 
 
 def _purpose(door: str) -> str:

@@ -118,16 +118,16 @@ def authenticate(
       email this comes before the lookup.
     * `HashingBusy`.
     """
-    said_a_name = not email and bool(name)
-    by_username = said_a_name and not usernames.looks_like_email(name)
-    said, user = email or name, None
+    has_name = not email and bool(name)
+    by_username = has_name and not usernames.looks_like_email(name)
+    identifier, user = email or name, None
     if by_username and (user := usernames.find(name)) is not None:
-        said = str(user.email)
+        identifier = str(user.email)
     # Email and username of one account share one count of guesses.
-    guessed = _guessed(said)
+    guessed = _guessed(identifier)
     guesses.check_wait(email=guessed, visitor=visitor)
     if not by_username:
-        user = _find(said)
+        user = _find(identifier)
     # An unknown name takes the time of a wrong password.
     without_password = User(password=UNUSABLE_PASSWORD_PREFIX)
     fits = verify(user=user or without_password, password=password)
@@ -176,11 +176,11 @@ def _is_elsewhere(domain: str) -> bool:
         return True
 
 
-def _guessed(said: str) -> str:
+def _guessed(identifier: str) -> str:
     try:
-        return normal_email(said)
+        return normal_email(identifier)
     except InvalidEmail:
-        return usernames.key(said)
+        return usernames.key(identifier)
 
 
 def _find(email: str) -> User | None:

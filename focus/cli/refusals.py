@@ -48,30 +48,33 @@ def not_focus(server: str) -> Failure:
 
 def _line(answer: Answer, server: str, credential: Credential | None) -> str:
     status, data = answer.status, answer.data or {}
-    said = str(data.get("message") or data.get("error") or f"HTTP {status}").rstrip(".")
+    message = str(data.get("message") or data.get("error") or f"HTTP {status}")
+    message = message.rstrip(".")
     if status >= 500:
         trace = answer.headers.get("X-Request-ID")
         request = f" (request {trace})" if trace else ""
-        return f"The server failed with {status}: {said}{request}. Try again later."
+        return f"The server failed with {status}: {message}{request}. Try again later."
     if status < 400:
         return (
             f"{server} answered with a redirect, and a token is never sent on. {WHERE}"
         )
     if status == 401 and credential:
-        return f"{said}. {credential.renewal}"
+        return f"{message}. {credential.renewal}"
     if status == 402 and "available" in data:
         need, have = data.get("required", "?"), data["available"]
-        return f"{said}: {need} needed, {have} available. Buy credits, or ask for less."
+        return (
+            f"{message}: {need} needed, {have} available. Buy credits, or ask for less."
+        )
     if status == 403:
-        return f"{said}. This token may not do that."
+        return f"{message}. This token may not do that."
     if status == 404 and not data:
         return f"{server} does not know this address: is it a Focus server? {WHERE}"
     if status == 422:
-        return f"{said}. Was the idempotency key used for another request?"
+        return f"{message}. Was the idempotency key used for another request?"
     if status == 429:
         wait = f"{answer.retry_after:.0f} s" if answer.retry_after else "a minute"
-        return f"{said}. Try again in {wait}."
-    return f"{said}."
+        return f"{message}. Try again in {wait}."
+    return f"{message}."
 
 
 def why_unreachable(server: str, error: requests.RequestException) -> Unreachable:

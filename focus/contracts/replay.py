@@ -124,11 +124,11 @@ def unchanged(response: Response) -> Response:
 
 
 def _kept(response: Response, secret: str | None) -> StoredAnswer:
-    said = encode(response.data)
+    body = encode(response.data)
     if secret is None:
-        return StoredAnswer(response.status_code, said)
+        return StoredAnswer(response.status_code, body)
     public = {name: it for name, it in response.data.items() if name != secret}
-    return StoredAnswer(response.status_code, encode(public), secret_body=said)
+    return StoredAnswer(response.status_code, encode(public), secret_body=body)
 
 
 def _again(stored: StoredAnswer) -> HttpResponse:

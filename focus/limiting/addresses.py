@@ -29,8 +29,8 @@ def client(meta: Mapping[str, Any]) -> Address | None:
     hop = _read(meta.get("REMOTE_ADDR", ""))
     if not _is_trusted(hop, trusted):
         return hop
-    for said in reversed(meta.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-        before = _read(said)
+    for entry in reversed(meta.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+        before = _read(entry)
         if before is None:
             # Empty, or no address: our proxy has forwarded what the client sent.
             return hop

@@ -123,7 +123,7 @@ class InRedis:
         )
         self._of_thread = threading.local()
 
-    def ask(
+    def check(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
     ) -> WindowVerdict:
         """Check and count `windows` in one script call, and store or read `mark`.
@@ -171,10 +171,10 @@ class InProcess:
         self._hits: OrderedDict[str, deque[int]] = OrderedDict()
         self._marks: OrderedDict[str, int] = OrderedDict()
 
-    def ask(
+    def check(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
     ) -> WindowVerdict:
-        """Do the same as `InRedis.ask`, under this object's lock."""
+        """Do the same as `InRedis.check`, under this object's lock."""
         with self._lock:
             now = time.time_ns() // 1_000_000
             marked = self._mark(mark, mark_seconds, now)
@@ -239,14 +239,14 @@ class Limiter:
         """
         if mark is not None:
             self._local.remember(mark, seconds)
-        return self._ask(windows, mark, seconds)
+        return self._check(windows, mark, seconds)
 
     def look(
         self, windows: Sequence[Window], *, mark: str | None = None
     ) -> WindowVerdict:
         """Return the windows without counting, and whether `mark` is stored."""
         seen = [Window(w.key, w.limit, w.seconds, counts=False) for w in windows]
-        return self._ask(seen, mark, 0)
+        return self._check(seen, mark, 0)
 
     def knows(self, mark: str) -> bool:
         """Return whether this process has stored `mark`.
@@ -255,12 +255,12 @@ class Limiter:
         """
         return self._local.knows(mark)
 
-    def _ask(
+    def _check(
         self, windows: Sequence[Window], mark: str | None, mark_seconds: int
     ) -> WindowVerdict:
         if self._may_try():
             try:
-                verdict = self._redis.ask(windows, mark, mark_seconds)
+                verdict = self._redis.check(windows, mark, mark_seconds)
             except redis.RedisError as gone:
                 self._rests_until = time.monotonic() + REST_SECONDS
                 log.warning(
@@ -271,7 +271,7 @@ class Limiter:
                     self._rests_until = 0.0
                     log.warning("Limits count in Redis again.")
                 return verdict
-        return self._local.ask(windows, mark, mark_seconds)
+        return self._local.check(windows, mark, mark_seconds)
 
     def _may_try(self) -> bool:
         if not self._rests_until:

@@ -175,8 +175,8 @@ def _invalid(method: str, body: Any) -> Problem:
     needed = next((name for name, field in fields.items() if field.required), None)
     if needed is not None:
         wrong = {needed: [_REQUIRED]}
-        said = f"{needed}: {_REQUIRED}"
-        return Problem(400, "validation_error", said, fields=wrong)
+        message = f"{needed}: {_REQUIRED}"
+        return Problem(400, "validation_error", message, fields=wrong)
     if method == "GET" or not fields:
         return Problem(
             400, "validation_error", _NUL, fields={"non_field_errors": [_NUL]}

@@ -74,13 +74,13 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
         # When the deadline cuts the connection inside the headers, `http.client` still
         # returns a response. That is a timeout.
         if not deadline.passed:
-            said = _some_of(answer, wire, deadline)
+            beginning = _some_of(answer, wire, deadline)
             return PostResult(
                 answer.status,
                 ip=deadline.ip,
                 duration_ms=_ms(begun),
                 headers={name.lower(): value for name, value in answer.headers.items()},
-                body=said,
+                body=beginning,
             )
         error = "timeout"
     except Exception as failed:
@@ -191,17 +191,17 @@ def _target(parts: SplitResult) -> str:
 def _some_of(answer: HTTPResponse, wire: socket.socket, deadline: _Deadline) -> bytes:
     """Return the beginning of the body, if it arrives soon. Errors end it early."""
     until = time.monotonic() + min(ANSWER_SECONDS, deadline.left())
-    said = b""
+    body = b""
     try:
-        while len(said) < ANSWER_BYTES and (left := until - time.monotonic()) > 0:
+        while len(body) < ANSWER_BYTES and (left := until - time.monotonic()) > 0:
             wire.settimeout(left)
-            part = answer.read1(ANSWER_BYTES - len(said))
+            part = answer.read1(ANSWER_BYTES - len(body))
             if not part:
                 break
-            said += part
+            body += part
     except (OSError, HTTPError, HTTPException, ValueError):
         pass
-    return said[:ANSWER_BYTES]
+    return body[:ANSWER_BYTES]
 
 
 def _word(failed: Exception) -> str:

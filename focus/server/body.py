@@ -111,12 +111,12 @@ class Body:
         except Busy:
             self.refusal = TooBusy("Too many requests are slow just now.")
             raise self.refusal from None
-        self._slots.give()
+        self._slots.release()
         try:
             await self._within_deadlines()
         finally:
             self._slots.end_waiting(self._address)
-            await self._slots.take_back()
+            await self._slots.reacquire()
 
     async def _within_deadlines(self) -> None:
         left = self._deadline - self._loop.time()

@@ -116,7 +116,7 @@ class Exchange:
             await self._body.prefetch()
         slots = self._bridge.slots
         try:
-            await slots.take()
+            await slots.acquire()
         except Busy:
             return self._refusal(refusals.BUSY)
         try:
@@ -125,7 +125,7 @@ class Exchange:
             log.exception("The application failed.")
             return self._refusal(refusals.SERVER_ERROR)
         finally:
-            slots.give()
+            slots.release()
         problem = refusals.problem_of_body(self._body.refusal)
         if problem is None or answer.begun or answer.status in (problem.status, 200):
             return answer
@@ -171,14 +171,14 @@ class Exchange:
         """Send one piece, and hold no slot while the client reads it."""
         slots = self._bridge.slots
         slots.begin_waiting(self._address)
-        slots.give()
+        slots.release()
         try:
             if not answer.begun:
                 await self._begin(answer)
             await self._piece(data, more=True)
         finally:
             slots.end_waiting(self._address)
-            await slots.take_back()
+            await slots.reacquire()
 
     # --- in a thread ------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 A request holds one of a few *slots* while Django works on it. While it waits for its
 client it holds its thread and no slot, and at most `MOST_WAITING` requests wait. Slow
-clients therefore never take the slots of the others.
+clients therefore never hold slots that other requests need.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ class Slots:
         self._queued = 0
         self._waiting: Counter[str] = Counter()
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait for a slot. Raises `Busy` if too many requests wait already."""
         if self._queued >= MOST_QUEUED:
             raise Busy
-        await self.take_back()
+        await self.reacquire()
 
-    async def take_back(self) -> None:
+    async def reacquire(self) -> None:
         """Wait for a slot without a limit, for a request that had one before."""
         self._queued += 1
         try:
@@ -45,7 +45,7 @@ class Slots:
         finally:
             self._queued -= 1
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Release a slot."""
         self._free.release()
 

@@ -90,9 +90,9 @@ class ConsumeViewSet(OneSub, ViewSet):
         another request is 409 with `"is_duplicate": false`. A tool with the duplicate
         mode `replay` gets the first 200 again.
         """
-        asked = ChargeBody(data=request.data)
-        asked.is_valid(raise_exception=True)
-        charge = asked.validated_data
+        serializer = ChargeBody(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        charge = serializer.validated_data
         app = cast(App, principal_of(request).app)
         consents.require(user_id=charge["user_id"], app_id=app.pk)
         charged = usage.charge(
@@ -145,10 +145,10 @@ class CheckoutViewSet(OneSub, ViewSet):
         """Open a checkout at the tool's current price for half an hour. Nothing is
         charged. A repeat before the payment returns the same checkout.
         """
-        asked = NewCheckout(data=request.data)
-        asked.is_valid(raise_exception=True)
+        serializer = NewCheckout(data=request.data)
+        serializer.is_valid(raise_exception=True)
         purchase = tool_purchases.create(
-            user=user_of(request), tool_id=asked.validated_data["tool_id"]
+            user=user_of(request), tool_id=serializer.validated_data["tool_id"]
         )
         return Response({"checkout_id": purchase.pk})
 
@@ -161,11 +161,11 @@ class CheckoutViewSet(OneSub, ViewSet):
         """Charge the checkout's price once, let the tool spend the buyer's credits, and
         return a token. A paid checkout returns a fresh token and charges nothing.
         """
-        asked = Checkout(data=request.data)
-        asked.is_valid(raise_exception=True)
+        serializer = Checkout(data=request.data)
+        serializer.is_valid(raise_exception=True)
         bought = tool_purchases.process(
             user=user_of(request),
-            purchase_id=asked.validated_data["checkout_id"],
+            purchase_id=serializer.validated_data["checkout_id"],
             visitor=visitor(request._request),
         )
         return Response(

@@ -356,7 +356,7 @@ def _update_endpoint(endpoint: Endpoint, answer: PostResult, verdict: Verdict) -
     if not reason and _is_given_up(endpoint, now):
         reason = Endpoint.Disabled.FAILING
     if reason and endpoint.disabled_at is None and endpoint.deleted_at is None:
-        endpoints.put_aside(endpoint, because=reason)
+        endpoints.disable_locked(endpoint, because=reason)
 
 
 def _is_given_up(endpoint: Endpoint, now: datetime) -> bool:

@@ -234,11 +234,11 @@ def disable(
     endpoint = _locked(user, endpoint_id)
     if endpoint.disabled_at is None:
         because = Endpoint.Disabled.STAFF if actor else Endpoint.Disabled.OWNER
-        put_aside(endpoint, because=because, actor=actor, visitor=visitor)
+        disable_locked(endpoint, because=because, actor=actor, visitor=visitor)
     return endpoint
 
 
-def put_aside(
+def disable_locked(
     endpoint: Endpoint, *, because: str, actor: str = "", visitor: Visitor = NO_VISITOR
 ) -> None:
     """Disable an endpoint that the caller has locked.

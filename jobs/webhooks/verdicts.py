@@ -34,18 +34,18 @@ def judge(answer: PostResult, *, tries: int) -> Verdict:
     other failure is retried until the waits are used up.
     """
     headers = answer.headers or {}
-    wish = headers.get("webhook-delivery", "").strip().lower()
+    directive = headers.get("webhook-delivery", "").strip().lower()
     if answer.status is not None and 200 <= answer.status < 300:
         return Verdict(Delivery.State.SUCCEEDED)
     if answer.status == 410:
         return Verdict(Delivery.State.FAILED, disable=Endpoint.Disabled.GONE)
-    if wish == "disable":
+    if directive == "disable":
         return Verdict(Delivery.State.FAILED, disable=Endpoint.Disabled.ASKED)
     if answer.status == 429:
         pause = _seconds(headers.get("retry-after", ""))
         return Verdict(Delivery.State.FAILED, pause_seconds=min(pause, LONGEST_PAUSE))
     refused = answer.status is not None and 400 <= answer.status < 500
-    if refused or answer.error in FINAL_ERRORS or wish == "abort-message":
+    if refused or answer.error in FINAL_ERRORS or directive == "abort-message":
         return Verdict(Delivery.State.FAILED)
     if tries < len(WAITS):
         return Verdict(Delivery.State.PENDING, wait_seconds=WAITS[tries])

@@ -174,9 +174,9 @@ class BillingViewSet(Cosmiv, ViewSet):
         confirmation of the change. For a plan that is past due, unpaid or paused it is
         the customer portal. A repetition before anything is paid returns the same page.
         """
-        wish = Choice(data=request.data)
-        wish.is_valid(raise_exception=True)
-        slug = wish.validated_data["plan"]
+        serializer = Choice(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        slug = serializer.validated_data["plan"]
         page = choosing.choose(account=user_of(request), slug=slug)
         return Response({"checkout_url": page.url, "session_id": page.session_id})
 
@@ -189,7 +189,7 @@ class BillingViewSet(Cosmiv, ViewSet):
     )
     def subscription(self, request: Request) -> Response:
         """The plan the account is on: `free`, unless a subscription is live."""
-        return Response(_subscription(request))
+        return Response(_read_subscription(request))
 
     @extend_schema(
         summary="Open the customer portal",
@@ -229,7 +229,7 @@ class BillingViewSet(Cosmiv, ViewSet):
     def cancel(self, request: Request, *, once: bytes | None) -> Response:
         """The plan and its credits stay until then. A repetition changes nothing."""
         subscriptions.set_ending(account=user_of(request), ends=True)
-        return Response(_subscription(request))
+        return Response(_read_subscription(request))
 
     @extend_schema(
         summary="Undo a cancellation",
@@ -245,7 +245,7 @@ class BillingViewSet(Cosmiv, ViewSet):
     def resume(self, request: Request, *, once: bytes | None) -> Response:
         """Keeps a plan that was to end with the month."""
         subscriptions.set_ending(account=user_of(request), ends=False)
-        return Response(_subscription(request))
+        return Response(_read_subscription(request))
 
 
 class WebhookViewSet(Receiver, Cosmiv, ViewSet):
@@ -282,15 +282,17 @@ def _plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _subscription(request: Request) -> dict[str, Any]:
+def _read_subscription(request: Request) -> dict[str, Any]:
     row = plan_catalog.subscription_of(account_id=user_of(request).pk)
     if row is None:
         free = Plan.objects.filter(slug=plan_catalog.FREE).first()
-        return _standing(plan_catalog.FREE, "active", free.credits if free else 0, None)
-    return _standing(row.plan.slug, row.status, row.plan.credits, row)
+        return _subscription_body(
+            plan_catalog.FREE, "active", free.credits if free else 0, None
+        )
+    return _subscription_body(row.plan.slug, row.status, row.plan.credits, row)
 
 
-def _standing(
+def _subscription_body(
     plan: str, status: str, credits_: int, row: Subscription | None
 ) -> dict[str, Any]:
     return {

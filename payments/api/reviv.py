@@ -98,9 +98,9 @@ class PackViewSet(Reviv, ViewSet):
         """Returns a page of Stripe's where the user pays the pack. The credits are
         added after Stripe reports the payment.
         """
-        wish = PackChoice(data=request.data)
-        wish.is_valid(raise_exception=True)
-        sku = wish.validated_data["sku"]
+        serializer = PackChoice(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        sku = serializer.validated_data["sku"]
         till = packs.buy(account=user_of(request), sku=sku, once=once)
         return Response({"checkout_url": till.url})
 

@@ -22,22 +22,22 @@ def record(*, invoice: Invoice) -> str:
     Reads the subscription from Stripe first. A paid invoice that brings no credits is
     listed for staff. Raises `UnknownPlan`, and `packs.WrongAmount`.
     """
-    said, unknown_plan = "not of a subscription", None
+    outcome, unknown_plan = "not of a subscription", None
     if invoice.subscription is not None:
         try:
-            said = subscriptions.sync(subscription_id=invoice.subscription)
+            outcome = subscriptions.sync(subscription_id=invoice.subscription)
         except (subscriptions.UnknownPlan, gateway.Missing) as unknown:
             # The invoice is paid, and its lines may still be of a plan's Price.
-            said, unknown_plan = unknown.message, unknown
+            outcome, unknown_plan = unknown.message, unknown
     if (account_id := owner_of(invoice=invoice)) is None:
-        return said
+        return outcome
     if invoice.status == "paid":
-        said = f"{said}; {_credit(account_id, invoice)}"
+        outcome = f"{outcome}; {_credit(account_id, invoice)}"
     elif invoice.subscription is not None:
-        said = f"{said}; the invoice is {invoice.status}"
+        outcome = f"{outcome}; the invoice is {invoice.status}"
     if unknown_plan is not None:
         raise unknown_plan
-    return said
+    return outcome
 
 
 def owner_of(*, invoice: Invoice) -> UUID | None:

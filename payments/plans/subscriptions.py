@@ -105,7 +105,7 @@ def _write(
     stands: StripeSubscription, account_id: UUID, price: PlanPrice, version: int | None
 ) -> bool:
     ends = [it.ends_at for it in stands.items if it.price == price.stripe_price_id]
-    said = {
+    facts = {
         "plan": price.plan,
         "status": stands.status,
         "current_period_end": ends[0],
@@ -116,10 +116,10 @@ def _write(
     if version is None:
         _, new = Subscription.objects.get_or_create(
             stripe_subscription_id=stands.id,
-            defaults={**said, "account_id": account_id},
+            defaults={**facts, "account_id": account_id},
         )
         return new
     unread = Subscription.objects.filter(
         stripe_subscription_id=stands.id, version=version
     )
-    return bool(unread.update(**said))
+    return bool(unread.update(**facts))

@@ -57,9 +57,9 @@ class AdjustingPages(WalletPages):
     def _preview(
         self, request: HttpRequest, wallet: Wallet, form: AdjustForm, status: int = 200
     ) -> HttpResponse:
-        wish = form.cleaned_data
+        fields = form.cleaned_data
         preview = adjustments.preview(
-            account_id=wallet.account_id, amount_micro=wish["amount"]
+            account_id=wallet.account_id, amount_micro=fields["amount"]
         )
         return self.answer(
             request,
@@ -68,30 +68,30 @@ class AdjustingPages(WalletPages):
             status=status,
             subtitle="Adjust credits",
             form=form,
-            gives=wish["amount"] > 0,
-            amount=shown.signed(wish["amount"]),
+            gives=fields["amount"] > 0,
+            amount=shown.signed(fields["amount"]),
             before=shown.credits_of(preview.before.credits_micro),
             after=shown.credits_of(preview.after_micro),
             seen=preview.before.credits_micro,
             reserved=shown.credits_of(preview.before.reserved_micro),
-            reason=Reason(wish["reason"]).label,
+            reason=Reason(fields["reason"]).label,
             effects=list(_effects(preview)),
             missing=preview.missing_micro and shown.credits_of(preview.missing_micro),
-            needs_approval=abs(wish["amount"]) > form.allowed.left_micro,
+            needs_approval=abs(fields["amount"]) > form.allowed.left_micro,
             limit=shown.credits_of(form.allowed.limit_micro),
         )
 
     def _confirmed(
         self, request: HttpRequest, wallet: Wallet, form: AdjustForm
     ) -> HttpResponse:
-        wish = form.cleaned_data
+        fields = form.cleaned_data
         asked: dict[str, Any] = {
             "owner": wallet.account,
-            "amount_micro": wish["amount"],
-            "reason": Reason(wish["reason"]),
-            "note": wish["note"],
-            "customer_text": wish["customer_text"],
-            "form_id": wish["form_id"],
+            "amount_micro": fields["amount"],
+            "reason": Reason(fields["reason"]),
+            "note": fields["note"],
+            "customer_text": fields["customer_text"],
+            "form_id": fields["form_id"],
             "staff": user_of(request),
             "visitor": visitor(request),
         }
@@ -110,7 +110,7 @@ class AdjustingPages(WalletPages):
                 request, f"{refusal.message} Nothing was booked.", messages.ERROR
             )
             return self._preview(request, wallet, form, status=409)
-        if done.amount_micro != wish["amount"]:
+        if done.amount_micro != fields["amount"]:
             self.message_user(
                 request,
                 f"Nothing was booked: this form was already used for"
@@ -118,7 +118,7 @@ class AdjustingPages(WalletPages):
                 messages.WARNING,
             )
         else:
-            text = _describe(done, wallet, wish["seen"])
+            text = _describe(done, wallet, fields["seen"])
             self.message_user(request, text, messages.SUCCESS)
         return redirect("admin:wallet_wallet_change", wallet.pk)
 

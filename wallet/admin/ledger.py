@@ -119,8 +119,8 @@ class EntryAdmin(ReadOnly):
 
     @admin.display(description="by")
     def by(self, entry: Entry) -> Any:
-        told = words.brief(entry.actor, owner=entry.wallet.account_id)
-        return format_html('<span title="{}">{}</span>', entry.actor, told)
+        label = words.brief(entry.actor, owner=entry.wallet.account_id)
+        return format_html('<span title="{}">{}</span>', entry.actor, label)
 
     @admin.display(description="reason")
     def why(self, entry: Entry) -> str:

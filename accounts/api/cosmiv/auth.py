@@ -106,11 +106,11 @@ class AuthViewSet(Cosmiv, ViewSet):
 
         A `username` is optional, has no `@`, and can log in as the email can.
         """
-        wish = Registration(data=request.data)
-        wish.is_valid(raise_exception=True)
+        serializer = Registration(data=request.data)
+        serializer.is_valid(raise_exception=True)
         try:
             user = passwords.register(
-                **wish.validated_data, visitor=visitor(request._request)
+                **serializer.validated_data, visitor=visitor(request._request)
             )
         except (passwords.InvalidEmail, passwords.EmailTaken) as refusal:
             raise serializers.ValidationError({"email": [refusal.message]}) from refusal
@@ -135,13 +135,13 @@ class AuthViewSet(Cosmiv, ViewSet):
     )
     def login(self, request: Request) -> Response:
         """Sign in by `email`, `username` or `username_or_email`."""
-        wish = Login(data=request.data)
-        wish.is_valid(raise_exception=True)
-        said = wish.validated_data
+        serializer = Login(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = serializer.validated_data
         user = passwords.authenticate(
-            email=said.get("email", ""),
-            name=said.get("username_or_email") or said.get("username", ""),
-            password=said["password"],
+            email=fields.get("email", ""),
+            name=fields.get("username_or_email") or fields.get("username", ""),
+            password=fields["password"],
             visitor=visitor(request._request),
         )
         return self._sign_in(request, user)
@@ -159,10 +159,10 @@ class AuthViewSet(Cosmiv, ViewSet):
     )
     def refresh(self, request: Request) -> Response:
         """Exchange a refresh token. The old one works until the new one is used."""
-        wish = Refresh(data=request.data)
-        wish.is_valid(raise_exception=True)
+        serializer = Refresh(data=request.data)
+        serializer.is_valid(raise_exception=True)
         tokens = sessions.refresh(
-            refresh_token=wish.validated_data["refresh_token"],
+            refresh_token=serializer.validated_data["refresh_token"],
             access_seconds=ACCESS_SECONDS,
             visitor=visitor(request._request),
         )

@@ -243,7 +243,7 @@ class LinkingViewSet(Cosmiv, ViewSet):
             user=user_of(request),
             provider=provider,
             in_browser=request._request.META.get("HTTP_AUTHORIZATION") is None,
-            return_to=_allowed(request.query_params.get("return_to", "")),
+            return_to=_checked_return(request.query_params.get("return_to", "")),
         )
         if request.query_params.get("mode") == "json":
             answer: HttpResponseBase = Response({"url": started.url})
@@ -294,10 +294,10 @@ class LinkingViewSet(Cosmiv, ViewSet):
         return reply
 
 
-def _allowed(wish: str) -> str:
-    if not wish:
+def _checked_return(return_to: str) -> str:
+    if not return_to:
         return ""
-    target = redirects.allowed_path(wish) or redirects.allowed_url(wish)
+    target = redirects.allowed_path(return_to) or redirects.allowed_url(return_to)
     if target is None:
         raise serializers.ValidationError(
             {"return_to": ["This address is not registered."]}

@@ -133,7 +133,7 @@ class RefreshViewSet(Reviv, ViewSet):
 
         A replaced refresh token works until its successor is used.
         """
-        wish = Refresh(data=request.data)
+        serializer = Refresh(data=request.data)
         by_cookie = refresh_cookie.read(request._request)
         if by_cookie is not None:
             require_first_party(request._request)
@@ -141,8 +141,8 @@ class RefreshViewSet(Reviv, ViewSet):
             response = Response({"access": tokens.access_token}, headers=NO_STORE)
             refresh_cookie.put(response, tokens)
             return response
-        wish.is_valid(raise_exception=True)
-        by_body = wish.validated_data["refresh"]
+        serializer.is_valid(raise_exception=True)
+        by_body = serializer.validated_data["refresh"]
         if not by_body:
             raise MissingRefresh("Send the cookie reviv_refresh or the field refresh.")
         tokens = self._refresh(request, by_body, InvalidRefresh)

@@ -124,19 +124,19 @@ class InitiateViewSet(Reviv, ViewSet):
         Call it with credentials, so that the callback recognises the browser and does
         not need to ask the user to confirm.
         """
-        said = _said(request)
-        _check_provider(said.get("provider"))
-        wanted = said.get("return_to", "")
+        parameters = _body(request)
+        _check_provider(parameters.get("provider"))
+        wanted = parameters.get("return_to", "")
         if not isinstance(wanted, str):
             raise serializers.ValidationError({"return_to": ["Not a valid string."]})
-        wish = {"return_to": redirects.frontend_url(wanted) if wanted else None}
+        context = {"return_to": redirects.frontend_url(wanted) if wanted else None}
         begun = google.begin(
             door=DOOR,
             redirect_uri=f"{settings.PUBLIC_BASE_URL}{CALLBACK}",
-            wish=wish,
+            context=context,
         )
         response = Response({"auth_url": begun.url}, headers=NO_STORE)
-        if wish["return_to"]:
+        if context["return_to"]:
             oauth_cookie.put(response, begun)
         return response
 
@@ -174,11 +174,13 @@ class CallbackViewSet(Reviv, ViewSet):
     )
     def callback(self, request: Request, provider: str) -> HttpResponseBase:
         _check_provider(provider)
-        said = request.query_params.dict()
+        parameters = request.query_params.dict()
         if request.method == "POST":
             # The form's values win: a provider with form_post sends its answer there.
-            said |= {name: value for name, value in _said(request).items() if value}
-        state, error = said.get("state"), said.get("error")
+            parameters |= {
+                name: value for name, value in _body(request).items() if value
+            }
+        state, error = parameters.get("state"), parameters.get("error")
         if not state:
             raise _denied(error) if error else MissingState("The state is missing.")
         try:
@@ -188,35 +190,35 @@ class CallbackViewSet(Reviv, ViewSet):
         try:
             if error:
                 raise _denied(error)
-            response = self._go_on(request, flow, state, said.get("code"))
+            response = self._finish(request, flow, state, parameters.get("code"))
         except DomainError as refusal:
-            if not (flow.wish["return_to"] and _is_a_person(request)):
+            if not (flow.context["return_to"] and _is_a_person(request)):
                 raise
             reason = str(refusal.facts.get("reason", FAILED))
-            response = _leave(flow.wish["return_to"], "error", reason)
+            response = _redirect_to_frontend(flow.context["return_to"], "error", reason)
         oauth_cookie.drop(cast(HttpResponse, response), state)
         return response
 
-    def _go_on(
+    def _finish(
         self, request: Request, flow: Flow, state: str, code: object
     ) -> HttpResponseBase:
         if not isinstance(code, str) or not code:
             raise MissingAuthorizationCode("The authorization code is missing.")
         claims = google.finish(flow=flow, code=code)
-        return_to = flow.wish["return_to"]
+        return_to = flow.context["return_to"]
         where = visitor(request._request)
         if return_to is None:
-            tokens = _enter(claims, where)
+            tokens = _sign_in(claims, where)
             body = {"access": tokens.access_token, "refresh": tokens.refresh_token}
             user = tokens.session.user
             return Response(body | {"user": _person(user)}, headers=NO_STORE)
         if not flow.began_in(oauth_cookie.read(request._request, state)):
-            return _ask(request._request, flow, claims)
+            return _confirmation_page(request._request, flow, claims)
         ticket = tickets.issue(
-            session=_enter(claims, where).session,
+            session=_sign_in(claims, where).session,
             origin=origins.origin_of(return_to) or "",
         )
-        return _leave(return_to, "ticket", ticket)
+        return _redirect_to_frontend(return_to, "ticket", ticket)
 
 
 class ExchangeViewSet(Reviv, ViewSet):
@@ -236,7 +238,7 @@ class ExchangeViewSet(Reviv, ViewSet):
     )
     def exchange(self, request: Request) -> Response:
         """Exchange the ticket from the callback for tokens. A ticket works once."""
-        ticket = _said(request).get("ticket")
+        ticket = _body(request).get("ticket")
         if not ticket:
             raise MissingTicket("The ticket is missing.")
         tokens = tickets.redeem(
@@ -269,7 +271,7 @@ def _denied(error: object) -> OAuthError:
     return OAuthError("The provider refused the sign-in.", reason=FAILED)
 
 
-def _enter(claims: Claims, where: Visitor) -> sessions.SessionTokens:
+def _sign_in(claims: Claims, where: Visitor) -> sessions.SessionTokens:
     def begin(user: User) -> sessions.SessionTokens:
         return sessions.begin(
             user=user,
@@ -285,21 +287,25 @@ def _enter(claims: Claims, where: Visitor) -> sessions.SessionTokens:
         raise OAuthError(refusal.message, reason=refusal.code) from refusal
 
 
-def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
+def _confirmation_page(
+    request: HttpRequest, flow: Flow, claims: Claims
+) -> HttpResponse:
     """Render a page that asks the user to confirm: another browser started this."""
-    return_to = flow.wish["return_to"]
+    return_to = flow.context["return_to"]
     origin = origins.origin_of(return_to) or ""
     about = {
         "email": claims.email or "a Google account",
         "host": origin.partition("://")[2],
-        "asked": google.keep_for_confirmation(door=DOOR, wish=flow.wish, claims=claims),
+        "asked": google.keep_for_confirmation(
+            door=DOOR, context=flow.context, claims=claims
+        ),
     }
     response = render(request, "accounts/continue.html", about)
     response["Content-Security-Policy"] = page_policy(origin)
     return response
 
 
-def _leave(return_to: str, name: str, value: str) -> HttpResponse:
+def _redirect_to_frontend(return_to: str, name: str, value: str) -> HttpResponse:
     target = redirects.with_parameter(redirects.frontend_url(return_to), name, value)
     headers = {**NO_STORE, "Referrer-Policy": "no-referrer"}
     return HttpResponseRedirect(target, headers=headers)
@@ -315,7 +321,7 @@ def _person(user: User) -> Any:
     return Person(user, context={"credits_micro": credits_micro}).data
 
 
-def _said(request: Request) -> dict[str, Any]:
+def _body(request: Request) -> dict[str, Any]:
     # Our parsers only return objects and forms.
     return cast(dict[str, Any], request.data)
 

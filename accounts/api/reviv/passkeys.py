@@ -229,8 +229,8 @@ class SignInViewSet(Reviv, ViewSet):
             )
 
         tokens = passkey_signin.sign_in(
-            nonce=_said(request).get("authentication_id"),
-            credential=_said(request).get("credential"),
+            nonce=_body(request).get("authentication_id"),
+            credential=_body(request).get("credential"),
             begin=begin,
             visitor=where,
         )
@@ -263,7 +263,7 @@ class OpenViewSet(Reviv, ViewSet):
     )
     def begin(self, request: Request) -> Response:
         """Get the options for the passkey of a new account."""
-        missing = _said(request).get("email") is None
+        missing = _body(request).get("email") is None
         email = "" if missing else _email(request)
         begun = enrolment.begin_opening(email=email, rp_name=RP_NAME)
         return _creation(begun)
@@ -285,13 +285,13 @@ class OpenViewSet(Reviv, ViewSet):
         return _registered(passkey)
 
 
-def _said(request: Request) -> dict[str, Any]:
+def _body(request: Request) -> dict[str, Any]:
     # Our parser only returns objects.
     return cast(dict[str, Any], request.data)
 
 
 def _email(request: Request) -> str:
-    sent = _said(request).get("email", "")
+    sent = _body(request).get("email", "")
     if not isinstance(sent, str):
         raise passwords.InvalidEmail("Enter a valid email address.")
     return sent.strip()
@@ -301,8 +301,8 @@ def _registration(request: Request) -> dict[str, Any]:
     device = Device(data=request.data)
     device.is_valid(raise_exception=True)
     return {
-        "nonce": _said(request).get("registration_id"),
-        "credential": _said(request).get("credential"),
+        "nonce": _body(request).get("registration_id"),
+        "credential": _body(request).get("credential"),
         "name": device.validated_data["name"],
     }
 
@@ -323,8 +323,8 @@ def _descriptors(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _registered(passkey: Passkey) -> Response:
-    said = "Passkey registered successfully"
-    body = {"message": said, "device_name": passkey.name}
+    message = "Passkey registered successfully"
+    body = {"message": message, "device_name": passkey.name}
     return Response(body, headers=NO_STORE)
 
 

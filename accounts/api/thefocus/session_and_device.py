@@ -204,11 +204,11 @@ class DeviceViewSet(TheFocus, ViewSet):
     )
     def start(self, request: Request) -> Response:
         """Get a code for the device to poll with, and one for the user to type."""
-        wish = NewDevice(data=request.data)
-        wish.is_valid(raise_exception=True)
+        serializer = NewDevice(data=request.data)
+        serializer.is_valid(raise_exception=True)
         try:
             started = devices.start(
-                **wish.validated_data, visitor=visitor(request._request)
+                **serializer.validated_data, visitor=visitor(request._request)
             )
         except devices.TooManyCodes as many:
             wait = devices.STILL_POLLING.total_seconds()
@@ -288,10 +288,10 @@ class DeviceViewSet(TheFocus, ViewSet):
     )
     def cancel(self, request: Request) -> Response:
         """Cancel a device login. Repeating it is harmless."""
-        wish = StoppedDevice(data=request.data)
-        wish.is_valid(raise_exception=True)
+        serializer = StoppedDevice(data=request.data)
+        serializer.is_valid(raise_exception=True)
         devices.cancel(
-            device_code=wish.validated_data["device_code"],
+            device_code=serializer.validated_data["device_code"],
             code_verifier=request.headers.get("X-Code-Verifier", ""),
         )
         return Response({"ok": True}, headers=NO_STORE)
@@ -324,14 +324,14 @@ class DecisionViewSet(TheFocus, ViewSet):
     )
     def complete(self, request: Request) -> Response:
         """Approve or deny the device with this code, with all requested scopes."""
-        wish = Decision(data=request.data)
-        wish.is_valid(raise_exception=True)
-        if wish.validated_data["approve"]:
+        serializer = Decision(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        if serializer.validated_data["approve"]:
             require_second_proof(request)
         try:
             devices.decide(
                 user=user_of(request),
-                **wish.validated_data,
+                **serializer.validated_data,
                 visitor=visitor(request._request),
             )
         except devices.TooManyWrongCodes as guessing:

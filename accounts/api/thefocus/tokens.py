@@ -146,15 +146,15 @@ class TokenViewSet(TheFocus, ViewSet):
     @replayable_secret("token")
     def create(self, request: Request) -> Response:
         """Create a personal access token for a script. Its secret is shown once."""
-        wish = NewToken(data=request.data)
-        wish.is_valid(raise_exception=True)
-        said = wish.validated_data
+        serializer = NewToken(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = serializer.validated_data
         require_second_proof(request)
         issued = tokens.issue(
             user=user_of(request),
-            name=said["name"],
-            scopes=scopes.exactly(said.get("scopes")),
-            days=said["expires_in_days"],
+            name=fields["name"],
+            scopes=scopes.exactly(fields.get("scopes")),
+            days=fields["expires_in_days"],
             visitor=visitor(request._request),
         )
         return _made(request, issued)
@@ -173,13 +173,13 @@ class TokenViewSet(TheFocus, ViewSet):
     @replayable_secret("token")
     def rotate(self, request: Request, token_id: uuid.UUID) -> Response:
         """Replace a token by a new one with the same name, scopes and lifetime."""
-        wish = Rotation(data=request.data)
-        wish.is_valid(raise_exception=True)
+        serializer = Rotation(data=request.data)
+        serializer.is_valid(raise_exception=True)
         require_second_proof(request)
         issued = tokens.rotate(
             user=user_of(request),
             token_id=token_id,
-            overlap_seconds=int(wish.validated_data["overlap_seconds"]),
+            overlap_seconds=int(serializer.validated_data["overlap_seconds"]),
             visitor=visitor(request._request),
         )
         return _made(request, issued)
@@ -241,9 +241,9 @@ class ExposedViewSet(TheFocus, ViewSet):
 
         Focus revokes those that are its own and live, and informs their owners.
         """
-        wish = Exposed(data=request.data)
-        wish.is_valid(raise_exception=True)
-        found = wish.validated_data["tokens"]
+        serializer = Exposed(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        found = serializer.validated_data["tokens"]
         exposure.report(secrets=found, visitor=visitor(request._request))
         return Response({"received": len(found)}, status=202)
 

@@ -20,10 +20,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        said = options["limit"]
-        if said != USUAL and not said.isdecimal():
-            raise CommandError(f"{said!r} is neither a number nor {USUAL!r}.")
-        per_minute = None if said == USUAL else int(said)
+        limit = options["limit"]
+        if limit != USUAL and not limit.isdecimal():
+            raise CommandError(f"{limit!r} is neither a number nor {USUAL!r}.")
+        per_minute = None if limit == USUAL else int(limit)
         try:
             found = allowances.set_rate_limit(
                 holder=options["holder"],

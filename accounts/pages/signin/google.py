@@ -61,23 +61,23 @@ def send(goal: Destination) -> HttpResponse:
 def callback(request: HttpRequest) -> HttpResponse:
     """Finish a redirect from Google with a session, a new link or a question."""
     state, error = request.GET.get("state", ""), request.GET.get("error", "")
-    wish: dict[str, Any] = {}
+    context: dict[str, Any] = {}
     try:
         limits.tally_of(request).count((AUTH,))
         flow = google.resume(door=DOOR, state=state)
-        wish = flow.wish
+        context = flow.context
         if error:
             raise google.ExchangeFailed(MEANINGS.get(error, FAILED))
         claims = google.finish(flow=flow, code=request.GET.get("code", ""))
         began_here = flow.began_in(oauth_cookie.read(request, state))
-        if "user" in wish:
+        if "user" in context:
             response = _link(request, flow, claims, began_here)
         elif began_here:
-            response = _enter(request, claims, wish)
+            response = _enter(request, claims, context)
         else:
-            response = _ask(request, flow, claims)
+            response = _confirmation_page(request, flow, claims)
     except DomainError as refusal:
-        response = _refuse(request, refusal, wish)
+        response = _refuse(request, refusal, context)
     oauth_cookie.drop(response, state)
     return response
 
@@ -91,7 +91,7 @@ def go_on(request: HttpRequest) -> HttpResponse:
         asked = google.take_confirmed(nonce=request.POST.get("asked"))
         if asked.door == REVIV:
             return _to_front(request, asked)
-        return _enter(request, asked.claims, asked.wish)
+        return _enter(request, asked.claims, asked.context)
     except DomainError as refusal:
         return _refuse(request, refusal)
 
@@ -138,27 +138,29 @@ def arrived(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _send(wish: dict[str, Any]) -> HttpResponse:
+def _send(context: dict[str, Any]) -> HttpResponse:
     uri = f"{settings.PUBLIC_BASE_URL}{CALLBACK}"
-    begun = google.begin(door=DOOR, redirect_uri=uri, wish=wish)
+    begun = google.begin(door=DOOR, redirect_uri=uri, context=context)
     response = redirect(begun.url)
     oauth_cookie.put(response, begun)
     return response
 
 
-def _enter(request: HttpRequest, claims: Claims, wish: dict[str, Any]) -> HttpResponse:
+def _enter(
+    request: HttpRequest, claims: Claims, context: dict[str, Any]
+) -> HttpResponse:
     def begin(user: User) -> Session:
         return entering.open_session(request, user, METHODS)
 
     session = arrivals.by_google(claims=claims, begin=begin, visitor=visitor(request))
-    return entering.leave(session, _goal(wish))
+    return entering.leave(session, _goal(context))
 
 
 def _link(
     request: HttpRequest, flow: Flow, claims: Claims, began_here: bool
 ) -> HttpResponse:
     session = browser_session(request)
-    same = session is not None and str(session.user_id) == flow.wish["user"]
+    same = session is not None and str(session.user_id) == flow.context["user"]
     if session is None or not (same and began_here):
         raise google.InvalidGoogleState(
             "This request was started in another browser or account. Try again."
@@ -168,19 +170,23 @@ def _link(
     return redirect("/security#identities")
 
 
-def _ask(request: HttpRequest, flow: Flow, claims: Claims) -> HttpResponse:
+def _confirmation_page(
+    request: HttpRequest, flow: Flow, claims: Claims
+) -> HttpResponse:
     """Ask for a confirmation before the sign-in.
 
     Login CSRF: an attacker can start a sign-in with their own Google account and send
     the callback address to a victim.
     """
-    target = flow.wish["target"]
+    target = flow.context["target"]
     home = settings.PUBLIC_BASE_URL
     origin_of_goal = origins.origin_of(target or home) or ""
     about = {
         "email": claims.email or "a Google account",
         "host": origin_of_goal.partition("://")[2],
-        "asked": google.keep_for_confirmation(door=DOOR, wish=flow.wish, claims=claims),
+        "asked": google.keep_for_confirmation(
+            door=DOOR, context=flow.context, claims=claims
+        ),
     }
     response = render(request, "accounts/continue.html", about)
     response["Content-Security-Policy"] = page_policy(origin_of_goal)
@@ -202,7 +208,7 @@ def _to_front(request: HttpRequest, asked: SignInToConfirm) -> HttpResponse:
     session = arrivals.by_google(
         claims=asked.claims, begin=begin, visitor=visitor(request)
     )
-    target = redirects.frontend_url(asked.wish["return_to"])
+    target = redirects.frontend_url(asked.context["return_to"])
     ticket = tickets.issue(session=session, origin=origins.origin_of(target) or "")
     response = redirect(redirects.with_parameter(target, "ticket", ticket))
     response["Referrer-Policy"] = "no-referrer"
@@ -210,12 +216,12 @@ def _to_front(request: HttpRequest, asked: SignInToConfirm) -> HttpResponse:
 
 
 def _refuse(
-    request: HttpRequest, refusal: DomainError, wish: dict[str, Any] | None = None
+    request: HttpRequest, refusal: DomainError, context: dict[str, Any] | None = None
 ) -> HttpResponse:
     """Show the refusal. The page contains no text from Google or the caller."""
-    goal = _goal(wish or {})
+    goal = _goal(context or {})
     about = {"error": refusal.message, "again": f"/signin?{goal.query}"}
-    if wish and "user" in wish:
+    if context and "user" in context:
         about["again"] = "/security#identities"
     response = render(request, "accounts/arrived.html", about, status=400)
     if refusal.retry_after_seconds is not None:
@@ -224,7 +230,7 @@ def _refuse(
     return response
 
 
-def _goal(wish: dict[str, Any]) -> Destination:
+def _goal(context: dict[str, Any]) -> Destination:
     """Return the destination, or the account page if its app has left the registry."""
-    target, page = wish.get("target") or None, wish.get("page", "")
+    target, page = context.get("target") or None, context.get("page", "")
     return entering.destination(target, page) or Destination()

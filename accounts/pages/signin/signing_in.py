@@ -41,8 +41,10 @@ class BoundGuest(DomainError):
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
     """Sign in or create an account, then redirect to the app or to our page."""
-    wish = request.POST if request.method == "POST" else request.GET
-    destination = entering.destination(wish.get("redirect_to"), wish.get("next", ""))
+    parameters = request.POST if request.method == "POST" else request.GET
+    destination = entering.destination(
+        parameters.get("redirect_to"), parameters.get("next", "")
+    )
     if destination is None:
         return render(request, "accounts/bad_redirect.html", status=400)
     if request.method == "POST":
@@ -50,7 +52,7 @@ def page(request: HttpRequest) -> HttpResponse:
     session = browser_session(request)
     # Redirect loop: a page that checks Django's user would send the browser back here.
     if session is not None and request.user == session.user:
-        if "again" in wish:
+        if "again" in parameters:
             return _form(request, destination)
         if (app := _revoked_app(session, destination)) is not None:
             return _allow(request, session, destination, app)

@@ -140,9 +140,9 @@ class DeliveryViewSet(ClipForge, ViewSet):
     )
     def list(self, request: Request, endpoint_id: UUID) -> Response:
         """List deliveries, newest first. Ended deliveries are kept for 30 days."""
-        asked = ListedDeliveries(data=request.query_params)
-        asked.is_valid(raise_exception=True)
-        query = asked.validated_data
+        serializer = ListedDeliveries(data=request.query_params)
+        serializer.is_valid(raise_exception=True)
+        query = serializer.validated_data
         limit = min(query["limit"], MAX_LIMIT)
         found = redelivery.listed(
             user=user_of(request), endpoint_id=endpoint_id, state=query.get("state")

@@ -176,9 +176,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     )
     @replayable
     def create(self, request: Request) -> Response:
-        asked = NewJob(data=request.data)
-        asked.is_valid(raise_exception=True)
-        new = asked.validated_data
+        serializer = NewJob(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        new = serializer.validated_data
         principal = principal_of(request)
         _check_names(principal, new)
         outcome = permissions.start(
@@ -221,9 +221,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     )
     @replayable
     def complete(self, request: Request) -> Response:
-        asked = FinishedJob(data=request.data)
-        asked.is_valid(raise_exception=True)
-        done = asked.validated_data
+        serializer = FinishedJob(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        done = serializer.validated_data
         outcome = lifecycle.complete(
             job_id=done["job_id"],
             caller=permissions.caller_of(principal_of(request)),
@@ -246,9 +246,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     )
     @replayable
     def fail(self, request: Request) -> Response:
-        asked = FailedJob(data=request.data)
-        asked.is_valid(raise_exception=True)
-        failed = asked.validated_data
+        serializer = FailedJob(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        failed = serializer.validated_data
         outcome = lifecycle.fail(
             job_id=failed["job_id"],
             caller=permissions.caller_of(principal_of(request)),
@@ -279,9 +279,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         ],
     )
     def list(self, request: Request) -> Response:
-        asked = ListedJobs(data=request.query_params)
-        asked.is_valid(raise_exception=True)
-        query = asked.validated_data
+        serializer = ListedJobs(data=request.query_params)
+        serializer.is_valid(raise_exception=True)
+        query = serializer.validated_data
         limit = min(query["limit"], MAX_LIMIT)
         cursor = query.get("cursor")
         page = permissions.listed(

@@ -51,7 +51,7 @@ def test_of_eight_exchanges_of_one_ticket_one_wins(alice: User) -> None:
 def test_of_eight_resumptions_of_one_state_one_wins(google: str) -> None:
     winners = []
     for _ in range(ROUNDS):
-        begun = google_rules.begin(door="x", redirect_uri="https://x", wish={})
+        begun = google_rules.begin(door="x", redirect_uri="https://x", context={})
         resume = partial(google_rules.resume, door="x", state=begun.state)
         outcomes = at_once(AT_ONCE, resume)
         winners.append(len(of(google_rules.Flow, outcomes)))

@@ -33,7 +33,7 @@ def counting(request: pytest.FixtureRequest) -> Any:
 
 
 def hit(counting: Any, *windows: Window) -> bool:
-    return bool(counting.ask(windows, None, 0).allowed)
+    return bool(counting.check(windows, None, 0).allowed)
 
 
 def test_as_many_pass_as_the_limit_says(counting: Any) -> None:
@@ -46,7 +46,7 @@ def test_all_windows_or_none(counting: Any) -> None:
     passed = [hit(counting, wide, narrow) for _ in range(5)]
     assert passed == [True, True, False, False, False]
     # Three were refused by the narrow one, and none of them counted in the wide one.
-    assert counting.ask([wide], None, 0).states[0].hits == 3
+    assert counting.check([wide], None, 0).states[0].hits == 3
 
 
 def test_a_window_that_only_judges_is_not_counted_in(counting: Any) -> None:
@@ -60,10 +60,10 @@ def test_a_window_that_only_judges_is_not_counted_in(counting: Any) -> None:
 
 def test_what_is_left_and_when_it_comes_back(counting: Any) -> None:
     window = fresh(2)
-    first = counting.ask([window], None, 0)
+    first = counting.check([window], None, 0)
     time.sleep(0.03)
-    counting.ask([window], None, 0)
-    refused = counting.ask([window], None, 0)
+    counting.check([window], None, 0)
+    refused = counting.check([window], None, 0)
     assert first.states[0].hits == 1
     assert first.states[0].resets_at_ms == first.now_ms + 60_000
     assert not refused.allowed
@@ -75,9 +75,9 @@ def test_a_lowered_limit_has_room_when_enough_have_left(counting: Any) -> None:
     window = fresh(3)
     answers = []
     for _ in range(3):
-        answers.append(counting.ask([window], None, 0))
+        answers.append(counting.check([window], None, 0))
         time.sleep(0.01)
-    lowered = counting.ask([Window(window.key, 1, 60)], None, 0)
+    lowered = counting.check([Window(window.key, 1, 60)], None, 0)
     assert not lowered.allowed
     assert lowered.states[0].resets_at_ms == answers[2].now_ms + 60_000
 
@@ -100,18 +100,18 @@ def test_no_window_edge_lets_twice_the_limit_through(counting: Any) -> None:
 
 def test_a_mark_is_known_for_as_long_as_it_is_kept(counting: Any) -> None:
     window, mark = fresh(1), f"mark:{time.time_ns()}"
-    assert not counting.ask([window], mark, 0).marked
-    counting.ask([window], mark, 1)
-    assert counting.ask([window], mark, 0).marked
+    assert not counting.check([window], mark, 0).marked
+    counting.check([window], mark, 1)
+    assert counting.check([window], mark, 0).marked
     time.sleep(1.05)
-    assert not counting.ask([window], mark, 0).marked
+    assert not counting.check([window], mark, 0).marked
 
 
 def test_a_refused_request_is_marked_all_the_same(counting: Any) -> None:
     window, mark = fresh(1), f"mark:{time.time_ns()}"
     assert hit(counting, window)
-    assert not counting.ask([window], mark, 60).allowed
-    assert counting.ask([window], mark, 0).marked
+    assert not counting.check([window], mark, 60).allowed
+    assert counting.check([window], mark, 0).marked
 
 
 class Model:
@@ -120,7 +120,7 @@ class Model:
     def __init__(self) -> None:
         self.hits: dict[str, list[int]] = {}
 
-    def ask(self, windows: list[Window], now: int) -> bool:
+    def check(self, windows: list[Window], now: int) -> bool:
         since = {w.key: now - w.seconds * 1000 for w in windows}
         used = {
             w.key: sum(at > since[w.key] for at in self.hits.get(w.key, []))
@@ -155,7 +155,7 @@ def test_every_history_ends_as_in_the_model(
     for later, chosen in steps:
         now += later
         asked = [windows[i] for i in sorted(chosen)]
-        assert clock.ask(asked, now) == model.ask(asked, now)
+        assert clock.check(asked, now) == model.check(asked, now)
 
 
 class Clock:
@@ -173,7 +173,7 @@ class Clock:
         else:
             self._real = InProcess()
 
-    def ask(self, windows: list[Window], now: int) -> bool:
+    def check(self, windows: list[Window], now: int) -> bool:
         if self._client is not None:
             self._client.set("test:time", now)
             return hit(self._real, *windows)
@@ -212,7 +212,7 @@ def test_a_race_over_two_windows_leaves_nothing_half_counted() -> None:
     wide, narrow = fresh(100), fresh(7)
     passed = race(lambda: hit(counting, wide, narrow), threads=50, each=4)
     assert sum(passed) == 7
-    assert counting.ask([wide], None, 0).states[0].hits == 8
+    assert counting.check([wide], None, 0).states[0].hits == 8
 
 
 def test_memory_in_a_process_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,21 +220,21 @@ def test_memory_in_a_process_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     counting = InProcess()
     for _ in range(50):
         window = fresh(3)
-        counting.ask([window, fresh(3)], window.key, 60)
+        counting.check([window, fresh(3)], window.key, 60)
     assert len(counting._hits) <= 11
     assert len(counting._marks) <= 10
 
 
 def test_nothing_readable_and_nothing_for_ever_is_kept_in_redis() -> None:
     window = Window("failures:203.0.113.9", 3, 2)
-    InRedis(settings.REDIS_URL).ask([window], "believed:203.0.113.9:secret", 2)
+    InRedis(settings.REDIS_URL).check([window], "believed:203.0.113.9:secret", 2)
     client: Any = redis.Redis.from_url(settings.REDIS_URL, decode_responses=True)
     for key in (window.key, "believed:203.0.113.9:secret"):
         spelled = limiter._redis_key(key)
         assert re.fullmatch(r"\{limit\}:[0-9a-f]{32}", spelled)
         assert 0 < client.pttl(spelled) <= 2000
     for _ in range(10):
-        InRedis(settings.REDIS_URL).ask([window], None, 0)
+        InRedis(settings.REDIS_URL).check([window], None, 0)
     assert client.llen(limiter._redis_key(window.key)) == 3
 
 
@@ -295,13 +295,13 @@ def test_no_request_waits_for_a_dead_redis(
 ) -> None:
     bounded = Limiter(own_redis.url)
     asked: list[int] = []
-    real = bounded._redis.ask
+    real = bounded._redis.check
 
-    def ask(*arguments: Any) -> Any:
+    def check(*arguments: Any) -> Any:
         asked.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(bounded._redis, "ask", ask)
+    monkeypatch.setattr(bounded._redis, "check", check)
     own_redis.down()
     try:
         window = fresh(10**6)

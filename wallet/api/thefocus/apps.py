@@ -85,9 +85,9 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
     )
     def limit(self, request: Request, slug: str) -> Response:
         app = partner_apps.find_active(slug)
-        asked = NewLimit(data=request.data)
-        asked.is_valid(raise_exception=True)
-        wanted = asked.validated_data["limit"]
+        serializer = NewLimit(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        wanted = serializer.validated_data["limit"]
         if budgets.raises_limit(user=user_of(request), app=app, limit_micro=wanted):
             require_second_proof(request)
         limited = budgets.set_limit(

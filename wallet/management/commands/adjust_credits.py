@@ -61,7 +61,7 @@ class Command(BaseCommand):
         except NotAnAmount as wrong:
             raise CommandError(f"AMOUNT {wrong}") from wrong
         except DomainError as refusal:
-            raise CommandError(_told(refusal)) from refusal
+            raise CommandError(_message(refusal)) from refusal
         if done.amount_micro != amount:
             raise CommandError(
                 f"This key has booked {from_micro(done.amount_micro):+,} before."
@@ -84,6 +84,6 @@ def _login() -> str:
         return "unknown"
 
 
-def _told(refusal: DomainError) -> str:
+def _message(refusal: DomainError) -> str:
     facts = ", ".join(f"{name} {value:,}" for name, value in refusal.facts.items())
     return f"{refusal.message} Nothing has moved. {facts}".strip()
