@@ -1,4 +1,4 @@
-"""Monthly spending limits: an account sets, lifts and reads them, with an audit."""
+"""The apps that may spend an account's credits, and their monthly limits."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +10,7 @@ from accounts import audit
 from accounts.audit import NO_VISITOR, Visitor
 from accounts.models import App, User
 from accounts.partners import consents
+from focus.errors import NotFound
 from focus.money import from_micro
 from wallet import ledger
 from wallet.ledger import Spending
@@ -37,6 +38,20 @@ def spenders(*, user: User) -> list[Spender]:
         Spender(row.app, row.granted_at, months.get(row.app_id, NO_SPENDING))
         for row in consents.granted(user=user)
     ]
+
+
+def revoke(*, user: User, slug: str, visitor: Visitor = NO_VISITOR) -> Spender:
+    """Revoke the app's consent, and return the app as it was before.
+
+    Waits for a charge by the app, as `consents.revoke` does. Raises `NotFound` if the
+    app may not spend the user's credits now.
+    """
+    found = next((row for row in spenders(user=user) if row.app.slug == slug), None)
+    if found is None or not consents.revoke(
+        user=user, app_id=found.app.pk, visitor=visitor
+    ):
+        raise NotFound("No such app acts for you.")
+    return found
 
 
 def spenders_in_wallet(*, account_id: UUID) -> list[tuple[App, Spending]]:

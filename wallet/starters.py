@@ -1,4 +1,7 @@
-"""Starter credits: an app's one grant to each account that joins it."""
+"""Starter credits: an app's one grant to each account that joins it.
+
+`visit` reads the wallet for a caller, and grants the credits on the way.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +9,10 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from accounts.credentials import access
+from accounts.credentials.principals import Principal
 from accounts.models import App, Consent, User
+from accounts.partners import apps as partner_apps
 from accounts.partners import consents
 from wallet import ledger
 from wallet.models import Grant
@@ -25,13 +31,46 @@ class Membership:
     granted_at: datetime | None
 
 
+@dataclass(frozen=True)
+class Visit:
+    """A wallet as one caller may see it.
+
+    `app` is the app that the caller named, or None. `balance` is what that app may
+    spend, or the app of the credential, or else the user.
+    """
+
+    app: App | None
+    balance: ledger.Balance
+    memberships: list[Membership]
+
+
+def visit(*, principal: Principal, user: User, slug: str | None) -> Visit:
+    """Return the wallet of `user` for a credential, and with `slug` join that app.
+
+    Joining records the consent and grants the starter credits, if the credential may
+    let the app in. A credential that is bound to an app sees only this app. Raises
+    `TokenBoundToApp` if `slug` is another app, `UnknownApp`, and as `consents.grant`.
+    """
+    app, bound = None, principal.bound_to
+    if slug is not None:
+        access.require_own_app(principal=principal, app=slug)
+        app = partner_apps.find_active(slug)
+        if access.may_let_in(principal=principal, app=app):
+            record_consent_and_grant(user=user, app=app, actor=f"user:{user.pk}")
+    spender = app or bound
+    balance = ledger.balance(account_id=user.pk, app_id=spender.pk if spender else None)
+    joined = memberships(account_id=user.pk)
+    if bound is not None:
+        joined = [each for each in joined if each.app == bound]
+    return Visit(app, balance, joined)
+
+
 def record_consent_and_grant(*, user: User, app: App, actor: str) -> None:
     """Record the user's consent for `app`, and grant its starter credits once.
 
-    Only that app may spend them, unless its setting allows every app.
-
-    Concurrent calls grant once: the ledger looks for the money key under
-    the wallet's lock. Raises as `consents.grant` does.
+    Only that app may spend them, unless its setting allows every app. Concurrent calls
+    grant once: the ledger looks for the money key under the wallet's lock. Raises as
+    `consents.grant` does.
     """
     account_id = user.pk
     consents.grant(user=user, app_id=app.pk)

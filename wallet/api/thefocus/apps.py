@@ -10,10 +10,8 @@ from rest_framework.response import Response
 from accounts.authentication import require_second_proof, user_of, visitor
 from accounts.credentials import access
 from accounts.partners import apps as partner_apps
-from accounts.partners import consents
 from focus.contracts.fields import Credits
 from focus.contracts.thefocus import TheFocus
-from focus.errors import NotFound
 from focus.money import from_micro
 from focus.web.routing import either_slash
 from wallet import budgets
@@ -110,13 +108,10 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
         ],
     )
     def revoke(self, request: Request, slug: str) -> Response:
-        user = user_of(request)
-        found = [each for each in budgets.spenders(user=user) if each.app.slug == slug]
-        if not found or not consents.revoke(
-            user=user, app_id=found[0].app.pk, visitor=visitor(request)
-        ):
-            raise NotFound("No such app acts for you.")
-        return Response(_body(found[0]) | {"granted_at": None})
+        revoked = budgets.revoke(
+            user=user_of(request), slug=slug, visitor=visitor(request)
+        )
+        return Response(_body(revoked) | {"granted_at": None})
 
 
 def _body(spender: budgets.Spender) -> dict[str, Any]:

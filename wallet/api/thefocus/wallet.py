@@ -15,13 +15,12 @@ from rest_framework.response import Response
 from accounts.authentication import principal_of, user_of
 from accounts.credentials import access
 from accounts.models import App
-from accounts.partners import apps as partner_apps
 from focus.contracts.fields import Credits
 from focus.contracts.thefocus import TheFocus
 from focus.money import from_micro
 from focus.web.routing import either_slash
 from payments.plans import catalog as plan_catalog
-from wallet import ledger, starters
+from wallet import starters
 from wallet.starters import Membership
 
 
@@ -92,23 +91,13 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
         examples=[OpenApiExample("A new account", EXAMPLE, response_only=True)],
     )
     def retrieve(self, request: Request) -> Response:
-        principal, user = principal_of(request), user_of(request)
-        bound = principal.bound_to
-        slug = request.query_params.get("app")
-        if slug is not None:
-            access.require_own_app(principal=principal, app=slug)
-        app = partner_apps.find_active(slug) if slug is not None else None
-        if app is not None and access.may_let_in(principal=principal, app=app):
-            starters.record_consent_and_grant(
-                user=user, app=app, actor=f"user:{user.pk}"
-            )
-        spender = app or bound
-        balance = ledger.balance(
-            account_id=user.pk, app_id=spender.pk if spender else None
+        user = user_of(request)
+        visit = starters.visit(
+            principal=principal_of(request),
+            user=user,
+            slug=request.query_params.get("app"),
         )
-        apps = starters.memberships(account_id=user.pk)
-        if bound is not None:
-            apps = [each for each in apps if each.app == bound]
+        app, apps = visit.app, visit.memberships
         return Response(
             {
                 "account": {
@@ -116,8 +105,8 @@ class WalletViewSet(TheFocus, viewsets.ViewSet):
                     "clerk_id": user.public_clerk_id,
                     "email": user.email,
                     "plan": plan_catalog.plan_of(account_id=user.pk),
-                    "credits": from_micro(balance.credits_micro),
-                    "reserved": from_micro(balance.reserved_micro),
+                    "credits": from_micro(visit.balance.credits_micro),
+                    "reserved": from_micro(visit.balance.reserved_micro),
                 },
                 "apps": [_row(each) | {"granted_at": each.granted_at} for each in apps],
                 "app_grant": _grant(app, apps) if app else None,
