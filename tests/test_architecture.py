@@ -25,13 +25,18 @@ FILES = [
 ]
 MODULES_PER_FOLDER = 15
 # Sentences with these words have no actor, or hide it. The guides and their supplement
-# are quoted as they are.
-# As a whole string it is a value, such as the name of a system user.
+# are quoted as they are. As a whole string such a word is a value: the name of a system
+# user.
+WORDS = "whoever|whom|whose|nobody|somebody|whatever"
 NO_ACTOR = re.compile(
-    r"(?<!\")\b(whoever|whom|whose|nobody|somebody|whatever)\b", re.IGNORECASE
+    rf"(?<![a-z\"])({WORDS})(?![a-z])|(?<![a-z])({WORDS})(?![a-z\"])", re.IGNORECASE
 )
 QUOTED = ("docs/guides/", "docs/contracts.md", "devtools/stripe_emulator/spec/")
-PROSE = {".css", ".html", ".js", ".md", ".py", ".sql", ".toml", ".txt", ".yml", ".yaml"}
+PROSE = {
+    *{".conf", ".css", ".html", ".in", ".js", ".md", ".mjs", ".py", ".sql", ".toml"},
+    *{".txt", ".yml", ".yaml"},
+    "",  # Dockerfile, dev and .ci/run.
+}
 # Doors of different guides describe different things by one word, and a program of its
 # own has its own words.
 OWN_WORDS = ("/api/", "/pages", "/management/", "focus/cli/")
@@ -185,7 +190,8 @@ def _prose() -> list[tuple[str, str]]:
         if file.suffix in PROSE
         and file.is_file()
         and "migrations" not in file.parts
-        and not file.name.startswith("requirements")
+        and not (file.name.startswith("requirements") and file.suffix == ".txt")
+        and file.name != "LICENSE"
         and ".min." not in file.name
     ]
 

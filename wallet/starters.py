@@ -32,7 +32,7 @@ class Membership:
 
 
 @dataclass(frozen=True)
-class Visit:
+class WalletVisit:
     """A wallet as one caller may see it.
 
     `app` is the app that the caller named, or None. `balance` is what that app may
@@ -44,7 +44,7 @@ class Visit:
     memberships: list[Membership]
 
 
-def visit(*, principal: Principal, user: User, slug: str | None) -> Visit:
+def visit(*, principal: Principal, user: User, slug: str | None) -> WalletVisit:
     """Return the wallet of `user` for a credential, and with `slug` join that app.
 
     Joining records the consent and grants the starter credits, if the credential may
@@ -62,7 +62,7 @@ def visit(*, principal: Principal, user: User, slug: str | None) -> Visit:
     joined = memberships(account_id=user.pk)
     if bound is not None:
         joined = [each for each in joined if each.app == bound]
-    return Visit(app, balance, joined)
+    return WalletVisit(app, balance, joined)
 
 
 def record_consent_and_grant(*, user: User, app: App, actor: str) -> None:

@@ -344,7 +344,7 @@ class TestTickets:
         sessions.revoke_all(user=User.objects.get())
         refused(APIClient().post(EXCHANGE, {"ticket": ticket}), 400, "INVALID_TICKET")
 
-    def test_a_ticket_that_nobody_redeems_leaves_no_sign_in(self, front: str) -> None:
+    def test_an_unredeemed_ticket_leaves_no_sign_in(self, front: str) -> None:
         came_back(APIClient())
         session = Session.objects.get()
         lives = session.idle_expires_at - session.created_at

@@ -61,7 +61,7 @@ def test_what_is_rolled_back_is_not_told(alice: User) -> None:
     assert not Mail.objects.exists()
 
 
-def test_nobody_is_written_to_without_an_address(alice: User) -> None:
+def test_an_account_without_an_address_gets_no_mail(alice: User) -> None:
     User.objects.update(email=None)
     tokens.issue(user=User.objects.get(), name="ci", scopes=[])
     assert not Mail.objects.exists()
@@ -99,7 +99,7 @@ def test_a_worker_killed_while_sending_loses_nothing(alice: User) -> None:
     assert len(outbox.outbox) == 1
 
 
-def test_a_mail_whose_workers_all_died_is_given_up(alice: User) -> None:
+def test_a_mail_is_given_up_after_its_last_worker_died(alice: User) -> None:
     mails.write(user=alice, subject="Hello", what="Something happened.")
     for _ in range(mails.TRIES):
         _kill_the_worker()
@@ -123,7 +123,7 @@ def _pass_time(time: timedelta) -> None:
     Mail.objects.update(due_at=F("due_at") - time)
 
 
-def test_one_bad_address_keeps_nobody_waiting(alice: User, bob: User) -> None:
+def test_one_bad_address_delays_no_other_mail(alice: User, bob: User) -> None:
     send = EmailMessage.send
 
     def refuse_alice(letter: EmailMessage, **options: Any) -> int:

@@ -279,7 +279,7 @@ class TestLease:
         assert claimed.lease != dead.lease
         assert queue.finish(claimed) is True
 
-    def test_claims_whose_workers_died_use_up_the_tries(
+    def test_claims_of_dead_workers_use_up_the_tries(
         self, alice: User, queue: Queue[Mail]
     ) -> None:
         add(alice)
