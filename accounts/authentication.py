@@ -1,7 +1,7 @@
 """Authentication of API requests: one dispatcher for every kind of credential.
 
 It turns the credential of a request into a `Principal`. A list of DRF authenticators
-would not work: the first one that cannot parse a bearer token refuses the request, and
+would not work. The first one that cannot parse a bearer token refuses the request, so
 DRF does not try the next one.
 """
 

@@ -1,9 +1,9 @@
 """Readers of environment variables for the settings. Each names the variable it
 refuses.
 
-A value that is empty, malformed or too weak stops the start (decision 27). No bad value
-is ignored or replaced by a default: a server that runs without a limit or with a
-guessable key is worse than one that does not run.
+A value that is empty, malformed or too weak stops the start (decision 27). No default
+replaces a bad value: a server without a limit or with a guessable key is worse than
+one that does not run.
 """
 
 import logging

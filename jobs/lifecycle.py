@@ -190,8 +190,8 @@ def complete(
     """Settle a job at its real cost, which is the estimate where `cost_micro` is None.
 
     The app's overage policy decides about a cost above the reservation, and about a job
-    that had expired (`late`). Where the person no longer lets the app, or the account
-    or the app is closed, at most the reservation is charged and the rest is uncovered.
+    that had expired (`late`). If the person has revoked the app, or if the account or
+    the app is closed, the job costs at most the reservation. The rest is `uncovered`.
     New keys of `metadata` replace old ones.
 
     A repeat with the same cost changes nothing and returns the same facts. Raises

@@ -104,9 +104,9 @@ def process(
     """Pay a checkout, unless it is paid, and return a token for its tool.
 
     The checkout costs the price that the person was shown. Paying also lets the tool
-    spend the person's credits. A second checkout of a tool that the person bought
-    meanwhile returns a token of the paid one and charges nothing, unless the tool is
-    sold per use.
+    spend the person's credits. If the person has bought the tool by another checkout
+    meanwhile, this one returns a token of that purchase and charges nothing. A tool
+    that is sold per use is paid at each checkout.
 
     Raises `NotFound`, also for another person's checkout, `AppInactive`,
     `CheckoutExpired` and as `ledger.consume`. Then nothing is charged or allowed. Locks

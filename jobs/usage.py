@@ -209,9 +209,8 @@ _LOCK: LiteralString = f"""
 """
 
 
-# The charges of apps to accounts, each at the time at which the ledger moved the
-# credits: a job when it is settled, a call and a sale when they are charged. A job that
-# ended without a charge counts if it was completed.
+# The charges of apps to accounts, each at the time when the ledger moved the credits.
+# For a job that is its settlement. A completed job counts even without a charge.
 _CHARGED: LiteralString = """
     SELECT account_id, app_id, 'job' AS kind, settled_at AS at, charged_micro AS micro
     FROM jobs_job WHERE status = 'completed' OR charged_micro > 0
@@ -274,8 +273,9 @@ _CHARGED_BY: LiteralString = f"""
 def this_month(*, account_id: UUID, hosted_by: str) -> Month:
     """Sum what apps charged an account in the current month. Takes one query.
 
-    `minutes` sums the `minutes` in the metadata of completed jobs of the app
-    `hosted_by`, a slug; `exports` counts those of its jobs with the action `export`.
+    `minutes` and `exports` cover the completed jobs of the app with the slug
+    `hosted_by`: the sum of the `minutes` in their metadata, and the number of jobs with
+    the action `export`.
     """
     found = rows(_THIS_MONTH, {"account": account_id, "slug": hosted_by})
     first = found[0]

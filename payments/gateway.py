@@ -5,8 +5,8 @@ Only this file and `payments.stripe_client` talk to Stripe. Functions return
 transaction may be open. A call that creates an object carries an idempotency key, so a
 retry after a crash creates it once.
 
-A function that lists yields `UnreadableObject` for an object that it cannot read, so
-that one bad object does not stop the comparison of the others.
+Functions that list objects yield `UnreadableObject` for each one that they cannot read.
+So one bad object does not stop the comparison of the others.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -162,8 +162,8 @@ def cancelled(request: HttpRequest) -> HttpResponse:
 def leave_for(request: HttpRequest, url: str) -> HttpResponse:
     """Send the browser to a page of Stripe.
 
-    A page with a refresh does this, not a redirect: browsers check `form-action` on
-    redirects too, and the policy would have to name every host of Stripe's checkout.
+    The response is a page with a refresh, not a redirect. Browsers check `form-action`
+    on redirects too, so the policy would have to name every host of Stripe's checkout.
     """
     return render(request, "payments/leaving.html", {"url": url})
 

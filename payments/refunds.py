@@ -7,9 +7,9 @@ times:
 2. Compute how many credits must be taken back in total.
 3. Move the difference to what was taken back before, by the ledger's claw-backs.
 
-So a partial refund, a dispute that opens (the credits are held back), is won (they
-return) or lost (they stay away), both on one charge, and a failed refund need no code
-of their own.
+So these cases need no code of their own: a partial refund, a failed refund, and a
+refund and a dispute of one charge. An open dispute takes the credits back, a won one
+returns them, and a lost one does not.
 """
 
 from collections.abc import Iterable, Sequence

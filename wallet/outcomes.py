@@ -68,7 +68,7 @@ class Balance:
     """A wallet's credits in micro-credits, as of the moment of the read.
 
     `restricted_micro` is the part of `available_micro` that the app in question may not
-    spend: it is restricted to other apps, or beyond the app's monthly limit.
+    spend. That part is restricted to other apps, or above the app's monthly limit.
     `credits_micro` is what the app can spend, negative while there is debt.
     """
 
@@ -220,11 +220,12 @@ class Charge:
 
 @dataclass(frozen=True)
 class Consequence:
-    """More statements in the same round trip: the first may read the row `moved`, and
-    those by name in `items` read what comes before them as well.
+    """More statements that run in the movement's round trip.
 
-    Their parameters must not be named like the movement's own. Each of `columns` is a
-    query for one value: the answer holds it by its name, in `also`.
+    The first statement may read the row `moved`. Each statement in `items` may also
+    read the results of those before it, by name. Their parameters must not be named
+    like the movement's own. Each of `columns` is a query for one value, which the
+    answer holds in `also` under the query's name.
     """
 
     sql: LiteralString

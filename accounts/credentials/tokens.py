@@ -126,9 +126,11 @@ def rotate(
     """Replace a token by a successor with its name, scopes and lifetime.
 
     The old token works for `overlap_seconds` more, at most until its own expiry.
-    Raises `InvalidLifetime` for an overlap that is not offered, `KeyNotUsable` for a
-    token that is expired, revoked or replaced, and `NotFound` for an id that is not
-    the user's.
+    Raises:
+
+    * `InvalidLifetime` for an overlap that is not offered.
+    * `KeyNotUsable` for a token that is expired, revoked or replaced.
+    * `NotFound` for an id that is not the user's.
     """
     stored_secrets.check_overlap(overlap_seconds)
     # Lock the account before its tokens: code that revokes all of them does the same,

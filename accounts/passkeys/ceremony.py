@@ -1,7 +1,7 @@
 """Verification of authenticator answers: the `webauthn` package and what it omits.
 
-The package does not check `crossOrigin`, the sizes of its input, the strength of a
-public key, and that the sent id equals the attested id. This module does. It knows no
+This module checks what the package does not: `crossOrigin`, the sizes of the input, the
+strength of a public key, and that the sent id equals the attested id. It knows no
 accounts and makes no queries.
 """
 

@@ -4,8 +4,8 @@ The identity of a user is the provider's id, never an email. One id has one acco
 however many first calls arrive at once. `accounts.signin.email_ownership` decides what
 the email of an arrival is worth.
 
-A user who arrives while Clerk's API does not answer gets an account at once, and a row
-of the queue `QUEUE`: a worker asks Clerk for the email and the name later.
+While Clerk's API does not answer, a new user gets an account without an email. A row of
+the queue `QUEUE` makes a worker read the email and the name from Clerk later.
 """
 
 import time

@@ -2,9 +2,9 @@
 
 The URL of a key set comes from settings. The token's own `jku`, `x5u` and `jwk` headers
 are ignored. One thread at a time fetches, at most once per `COOLDOWN_SECONDS`, also
-after a failure. A token with a cached key never waits for a fetch. The last good set
-survives an outage of the issuer: in this process, and sealed in Redis, so that write
-access to Redis is not enough to plant a key.
+after a failure. A token with a cached key never waits for a fetch. This process
+and Redis keep the last good set, so it survives an outage of the issuer. The copy in
+Redis is sealed: write access to Redis is not enough to plant a key.
 """
 
 import hashlib

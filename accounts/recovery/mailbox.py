@@ -1,14 +1,14 @@
 """Proof of a mailbox: a mailed link that works once, within one hour.
 
 A link either verifies the email of a signed-in user, or lets its holder set a new
-password. A new password at an unproven address first ends everything on the account: an
-attacker may have opened it with the victim's address and waited for the reset.
+password. A new password at an unproven address first ends everything on the account.
+The attack: open an account with the victim's address, and wait for the reset.
 
 A request reveals nothing about an address: every request writes the same row, and a
-worker mails the link where there is an account. The worker's whole work on a row is one
-transaction, so its row lock does what a lease would do, and a killed worker's row is
-due at once. That is why these rows are swept (`focus.background.sweeps`) and no queue
-of `focus.due`.
+worker mails the link where there is an account. The worker handles a row in one
+transaction, so the row lock replaces a lease: a killed worker's row is due at once.
+Therefore these rows are swept (`focus.background.sweeps`) and are no queue of
+`focus.due`.
 """
 
 import secrets

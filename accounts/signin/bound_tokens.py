@@ -1,9 +1,9 @@
 """Bound credentials: those that an app holds, and the app that each is bound to.
 
 There are three kinds: our own JWT with an `azp`, a Clerk JWT with an app's origin as
-`azp`, and a browser's cookie sent with an app's `Origin`. A bound credential is valid
-only for that app's part of the account. It is not valid while the app is inactive or
-the user has revoked the app's permission.
+`azp`, and a cookie that a browser sends with an app's `Origin`. A bound credential is
+valid only for that app's part of the account. It is not valid while the app is inactive
+or the user has revoked the app's permission.
 """
 
 import uuid

@@ -1,7 +1,7 @@
 """Django's sessions, stored under a digest of the cookie's key.
 
-The key in the cookie opens the account. A row stores only the SHA-256 of the key, so
-neither the admin nor a copy of the database reveals a key that a browser could send.
+The key in the cookie opens the account. A row stores only the SHA-256 of the key.
+Neither the admin nor a copy of the database reveals a key that a browser could send.
 The keys have 165 random bits, so the digest needs no salt and no pepper.
 """
 

@@ -55,10 +55,10 @@ def retry_lost_races(arrive: Callable[[], T]) -> T:
     """Run `arrive` in a transaction of its own and return its result.
 
     A lost race is retried up to five times; the next try reads what the winner wrote.
-    Two arrivals of one person can also deadlock. An account has two unique columns
-    (`email`, `clerk_id`), so an insert that waits for one of them can wait for an
-    update that waits for the other. PostgreSQL then ends one of the two transactions,
-    and that one starts again.
+    Two arrivals of one person can also deadlock, because `email` and `clerk_id` are
+    unique columns. An insert that waits for one column can wait for an update that
+    waits for the other. PostgreSQL then ends one of the two transactions, and that one
+    starts again.
     """
     for _ in range(_TRIES - 1):
         try:

@@ -1,8 +1,8 @@
 # ruff: noqa: S603 - starting programs is what this file is for
 """The engines, PostgreSQL and Valkey: find them in their wheels and start them.
 
-The wheels' own Python code is never imported: as root it adds a system user and makes
-parent folders accessible, and it leaves servers behind when its process is killed.
+The wheels' own Python code is never imported. As root it adds a system user and makes
+parent folders accessible. When its process is killed, its servers keep running.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # ruff: noqa: S603 - starting programs is what this file is for
 """Starts processes so that none outlives ./dev.
 
-Two mechanisms, because each can fail: the guard (see guard.py) works everywhere and
-finds grandchildren; on Linux the kernel also signals each child when ./dev dies.
+There are two mechanisms, because each can fail. The guard (see guard.py) works
+everywhere and finds grandchildren. On Linux the kernel also signals each child when
+./dev dies.
 """
 
 from __future__ import annotations

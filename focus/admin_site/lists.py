@@ -1,7 +1,7 @@
 """Read-only lists and pages that stay fast over millions of rows.
 
-A list counts up to a limit, sorts only by indexed columns, and offers all dates from
-the first row to the last without a search for gaps.
+A list counts up to a limit and sorts only by indexed columns. Its date filter offers
+all dates from the first row to the last, without a search for gaps.
 """
 
 from calendar import monthrange

@@ -1,8 +1,12 @@
 """A connection: uvicorn's class, with limits.
 
 uvicorn hands complete heads and arriving bodies to the bridge. This subclass adds what
-uvicorn leaves to a proxy: a cap on the connections of one address, a deadline and a
-size limit for heads, refusals as JSON, and a timeout for clients that do not read.
+uvicorn leaves to a proxy:
+
+* a cap on the connections of one address.
+* a deadline and a size limit for heads.
+* refusals as JSON.
+* a timeout for clients that do not read.
 """
 
 # ruff: noqa: I001 - in a new process this module comes first, and Django with it

@@ -1,6 +1,6 @@
 """Deliveries: claim due ones, send them, and record what the endpoints answered.
 
-A delivery goes the way of every row queue (`focus.due`):
+A delivery has the steps of every row queue (`focus.due`):
 
 1. `claim` writes the attempt and a lease in one short transaction.
 2. `send` makes the request with no transaction open; `renew` is the heartbeat.
@@ -9,10 +9,10 @@ A delivery goes the way of every row queue (`focus.due`):
 If a worker dies in between, its lease ends and the delivery is due again. So a receiver
 may get an event twice, and never not at all.
 
-The statements stand here and not in `focus.due`. A claim takes many deliveries at once,
-counts what is in flight to each endpoint under the endpoint's lock, and writes the
-attempts; a record writes a batch of outcomes and attempts. One row at a time would
-cost four round trips and a commit for each delivery.
+The statements are here and not in `focus.due`, because they handle many rows at once.
+`claim` counts the requests in flight to each endpoint under the endpoint's lock, and
+writes the attempts. `record` writes a batch of outcomes and attempts. One row at a time
+would cost four round trips and a commit for each delivery.
 """
 
 import logging

@@ -3,8 +3,10 @@
 Some receivers check the signature over `JSON.stringify` of the parsed body, or over
 `json.dumps(body, separators=(",", ":"), sort_keys=True, ensure_ascii=False)`. So the
 bytes are those that JavaScript writes, with sorted keys in every object. Python writes
-the same, with two exceptions: keys that are array indices, which JavaScript puts first
-in numeric order, and numbers with 1e-9 <= |x| < 1e-4 (`0.00001`, not `1e-05`).
+the same, with two exceptions:
+
+* JavaScript puts keys that are array indices first, in numeric order.
+* JavaScript writes numbers with 1e-9 <= |x| < 1e-4 as `0.00001`, not `1e-05`.
 """
 
 import math

@@ -52,8 +52,8 @@ def begin_due(*, limit: int = 200) -> int:
     """Write an attempt for each wallet below its owner's threshold. Returns how many.
 
     Parallel workers begin one attempt for a wallet. First switches off each rule that
-    may not charge again, at any balance: its owner must not read "on" after a refund
-    or a change of the pack.
+    may not charge again, at any balance. Otherwise the page would show "on" after a
+    refund or a change of the pack.
     """
     _switch_off_ended()
     sweep, begun = Sweep("payments.begin_top_ups"), 0

@@ -1,8 +1,8 @@
 """A stub of X: OAuth 2.0 with PKCE, and /2/users/me.
 
-It is as strict as X: it accepts a code and a refresh token once, and checks the PKCE
-verifier and the client's id and secret. Knobs: `user` (id, username),
-`deny`, `expires_in`, `slow` (seconds that a renewal takes), `down`.
+It is as strict as X: it accepts each code and each refresh token once. It checks the
+PKCE verifier and the client's id and secret. Tests set `user` (id, username), `deny`,
+`expires_in`, `slow` (seconds that a renewal takes) and `down`.
 """
 
 import base64

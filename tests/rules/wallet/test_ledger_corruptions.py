@@ -1,7 +1,7 @@
 """The invariants report each corruption of a ledger that still adds up.
 
-Each corruption is made with the triggers off and leaves as little trace as possible: if
-it changes an entry, every later hash and the head are computed anew.
+A test makes each corruption with the triggers off and hides its traces. If it changes
+an entry, the test computes every later hash and the head anew.
 """
 
 import pytest
