@@ -1,9 +1,9 @@
 """`./dev bench webhooks`: the cost of events for a job, and the rate of deliveries.
 
-* pairs of start and complete as rules, in one process, in turns: an app without an
-  owner, an app with an owner without endpoints, and one with an endpoint.
-* deliveries a second to a server that answers 200, compared with as many requests by
-  bare urllib3 from as many threads, with and without kept connections.
+* pairs of start and complete, called as rules in one process. Three apps take turns:
+  without an owner, with an owner without endpoints, and with an endpoint.
+* deliveries a second to a server that answers 200. The comparison is bare urllib3 with
+  as many requests and threads, with and without kept connections.
 * the delay of healthy deliveries while one endpoint, and then twenty, hang.
 * the delay of the second to fifth tries.
 """
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    cost_of_telling(options.pairs, url)
+    cost_of_events(options.pairs, url)
     throughput(options.deliveries, url)
     hanging(url)
     lateness(url)
@@ -92,7 +92,7 @@ def endpoint(owner: Any, url: str, *events: str) -> Any:
     return endpoints.register(user=owner, url=url, events=[*events]).endpoint
 
 
-def cost_of_telling(pairs: int, url: str) -> None:
+def cost_of_events(pairs: int, url: str) -> None:
     from accounts.models import App
     from focus.money import MICRO
     from jobs import lifecycle
@@ -100,14 +100,14 @@ def cost_of_telling(pairs: int, url: str) -> None:
     from wallet import ledger
 
     kinds = {}
-    for name, owned, told in [
+    for name, owned, has_endpoint in [
         ("the app has no owner", False, False),
         ("its owner has no endpoint", True, False),
         ("its owner has one endpoint", True, True),
     ]:
         owner = person() if owned else None
         app = App.objects.create(slug=uuid.uuid4().hex, name=name, owner=owner)
-        if told:
+        if has_endpoint:
             endpoint(owner, f"{url}/200", "job.created", "job.completed")
         kinds[name] = (app, person(), [])
     for _, user, _ in kinds.values():

@@ -213,7 +213,7 @@ def give(db: None) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def lets(db: None) -> Callable[[User, App], App]:
+def grant_consent(db: None) -> Callable[[User, App], App]:
     """Grant an app a user's consent, as its first use does."""
 
     def consents_to(user: User, app: App) -> App:

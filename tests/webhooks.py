@@ -7,17 +7,19 @@ from jobs.models import Delivery, Endpoint
 from jobs.webhooks import endpoints, redelivery
 
 
-def made(user: User, url: str = "http://127.0.0.1:1099/", **more: Any) -> Endpoint:
+def register_endpoint(
+    user: User, url: str = "http://127.0.0.1:1099/", **more: Any
+) -> Endpoint:
     found = endpoints.register(user=user, url=url, events=["test"]).endpoint
     Endpoint.objects.filter(pk=found.pk).update(**more)
     found.refresh_from_db()
     return found
 
 
-def told(to: Endpoint, times: int = 1) -> list[Delivery]:
+def send_test_events(to: Endpoint, times: int = 1) -> list[Delivery]:
     return [redelivery.test(user=to.account, endpoint_id=to.pk) for _ in range(times)]
 
 
-def now(row: Delivery) -> Delivery:
+def refreshed(row: Delivery) -> Delivery:
     row.refresh_from_db()
     return row

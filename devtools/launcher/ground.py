@@ -72,7 +72,7 @@ def can_enter(folder: Path) -> bool:
     return can_run(["/bin/sh", "-c", 'test -x "$1"', "sh", folder])
 
 
-def give(path: Path, mode: int) -> None:
+def give_to_server_user(path: Path, mode: int) -> None:
     """Make the user that PostgreSQL runs as the owner of a path, and set its mode."""
     user = server_user()
     if user:
@@ -118,14 +118,14 @@ def socket_folder(family: Family, home: Path, keep: bool) -> Path:
     folder = home / "run"
     if len(os.fsencode(folder / ".s.PGSQL.5432")) <= LONGEST_SOCKET:
         folder.mkdir(exist_ok=True)
-        give(folder, 0o700)
+        give_to_server_user(folder, 0o700)
         return folder
     name = f"focus-{os.geteuid()}-{fingerprint(home)}"
     folder = Path("/tmp", name)  # noqa: S108 - its owner is checked below
     owner = server_user().get("user", os.geteuid())
     try:
         folder.mkdir(mode=0o700)
-        give(folder, 0o700)
+        give_to_server_user(folder, 0o700)
     except FileExistsError:
         # Every user may write to /tmp, so another user may have made this folder.
         facts = folder.lstat()

@@ -19,7 +19,7 @@ from .family import Argv, Family
 from .ground import (
     ENVIRONMENT,
     can_run,
-    give,
+    give_to_server_user,
     open_folder,
     our_name,
     server_user,
@@ -134,7 +134,7 @@ class Postgres:
         draft = self.home / "pg.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        give(draft, 0o700)
+        give_to_server_user(draft, 0o700)
         # The builtin provider gives the same C.UTF-8 everywhere; macOS itself has
         # no such locale, so there libc's part is C.
         locale = "C" if sys.platform == "darwin" else "C.UTF-8"
@@ -198,7 +198,7 @@ class Postgres:
     def _configure(self, name: str, text: str) -> None:
         path = self.data / name
         path.write_text(text)
-        give(path, 0o600)
+        give_to_server_user(path, 0o600)
 
     def start(self) -> subprocess.Popen[Any]:
         """Start the server, with its output in `log`."""

@@ -223,9 +223,9 @@ def _subscription(state: State, subscription: Obj) -> str:
 
 def confirmation(state: State, session: Obj) -> str:
     """Return the page that confirms a change from one Price to another."""
-    wish = session["flow"]["subscription_update_confirm"]
-    item = state.objects[wish["subscription"]]["items"]["data"][0]
-    before, after = item["price"], state.objects[wish["items"][0]["price"]]
+    confirmation = session["flow"]["subscription_update_confirm"]
+    item = state.objects[confirmation["subscription"]]["items"]["data"][0]
+    before, after = item["price"], state.objects[confirmation["items"][0]["price"]]
     rows = "".join(
         f'<div class="row"><span>{word}: {escape(_name(state, price))}</span>'
         f"<span>{money(price['unit_amount'], price['currency'])}"

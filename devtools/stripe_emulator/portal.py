@@ -31,14 +31,14 @@ def create(state: State, params: Obj) -> Obj:
 def _flow(state: State, customer: Obj, given: Obj) -> Obj:
     if given["type"] != CONFIRM:
         raise Refused(f"The emulator supports the flow {CONFIRM}.", param="flow_data")
-    wish = given.get(CONFIRM)
-    if wish is None:
+    confirmation = given.get(CONFIRM)
+    if confirmation is None:
         raise Refused(
             f"Missing required param: flow_data[{CONFIRM}].",
             code="parameter_missing",
             param=f"flow_data[{CONFIRM}]",
         )
-    _check(state, customer, wish)
+    _check(state, customer, confirmation)
     after = given.get("after_completion", {"type": "portal_homepage"})
     if after["type"] == "redirect" and "redirect" not in after:
         name = "flow_data[after_completion][redirect]"
@@ -56,24 +56,24 @@ def _flow(state: State, customer: Obj, given: Obj) -> Obj:
         "subscription_update": None,
         CONFIRM: {
             "discounts": None,
-            "subscription": wish["subscription"],
+            "subscription": confirmation["subscription"],
             "items": [
                 {
                     "id": item["id"],
                     "price": item.get("price"),
                     "quantity": item.get("quantity", 1),
                 }
-                for item in wish["items"]
+                for item in confirmation["items"]
             ],
         },
     }
 
 
-def _check(state: State, customer: Obj, wish: Obj) -> None:
+def _check(state: State, customer: Obj, confirmation: Obj) -> None:
     """Refuse a change that Stripe's portal does not offer to confirm."""
     where = f"flow_data[{CONFIRM}]"
     found = state.get(
-        "subscription", wish["subscription"], param=f"{where}[subscription]"
+        "subscription", confirmation["subscription"], param=f"{where}[subscription]"
     )
     if found["customer"] != customer["id"]:
         raise Refused(
@@ -87,12 +87,12 @@ def _check(state: State, customer: Obj, wish: Obj) -> None:
             param=f"{where}[subscription]",
         )
     items = found["items"]["data"]
-    if len(wish["items"]) != 1 or len(items) != 1:
+    if len(confirmation["items"]) != 1 or len(items) != 1:
         raise Refused(
             "A subscription with several items cannot be updated in the portal.",
             param=f"{where}[items]",
         )
-    wanted = wish["items"][0]
+    wanted = confirmation["items"][0]
     if wanted["id"] != items[0]["id"]:
         raise Refused(
             f"No such subscription item: '{wanted['id']}'",
@@ -109,11 +109,11 @@ def _check(state: State, customer: Obj, wish: Obj) -> None:
 def confirm(state: State, session: Obj) -> str:
     """Make the flow's change, and return the URL to redirect to."""
     flow = session["flow"]
-    wish = flow[CONFIRM]
-    [item] = wish["items"]
+    confirmation = flow[CONFIRM]
+    [item] = confirmation["items"]
     subscribing.update(
         state,
-        wish["subscription"],
+        confirmation["subscription"],
         {
             "items": [{"id": item["id"], "price": item["price"]}],
             "proration_behavior": "always_invoice",

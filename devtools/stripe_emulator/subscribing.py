@@ -125,7 +125,7 @@ def update(state: State, name: str, params: Obj) -> Obj:
 def _at_period_end(state: State, subscription: Obj, params: Obj) -> Obj:
     ends = params["cancel_at_period_end"]
     details = params.get("cancellation_details", {})
-    told = {
+    stored_details = {
         "comment": details.get("comment") or None,
         "feedback": details.get("feedback") or None,
         "reason": "cancellation_requested" if ends else None,
@@ -135,7 +135,7 @@ def _at_period_end(state: State, subscription: Obj, params: Obj) -> Obj:
         "cancel_at_period_end": ends,
         "cancel_at": items[0]["current_period_end"] if ends else None,
         "canceled_at": state.now() if ends else None,
-        "cancellation_details": told,
+        "cancellation_details": stored_details,
     }
 
 

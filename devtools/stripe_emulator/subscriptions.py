@@ -186,14 +186,14 @@ def end(state: State, subscription: Obj, params: Obj | None = None) -> Obj:
         )
     at = state.now()
     details = (params or {}).get("cancellation_details", {})
-    told = subscription["cancellation_details"] or {}
+    stored_details = subscription["cancellation_details"] or {}
     subscription.update(
         status="canceled",
         canceled_at=subscription["canceled_at"] or at,
         ended_at=at,
         cancellation_details={
-            "comment": details.get("comment") or told.get("comment"),
-            "feedback": details.get("feedback") or told.get("feedback"),
+            "comment": details.get("comment") or stored_details.get("comment"),
+            "feedback": details.get("feedback") or stored_details.get("feedback"),
             "reason": "cancellation_requested",
         },
     )

@@ -58,7 +58,7 @@ def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
     app_keys.issue(app=tool, name=LONG)
     tokens.issue(user=alice, name=LONG, scopes=["account:read", "jobs:write"])
     user_keys.issue(user=alice, name=LONG)
-    endpoint = webhooks.made(alice)
+    endpoint = webhooks.register_endpoint(alice)
     Subscription.objects.create(
         account=alice,
         stripe_subscription_id="sub_test_none",
@@ -66,7 +66,7 @@ def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
         status="active",
         current_period_end=timezone.now(),
     )
-    [delivery] = webhooks.told(endpoint)
+    [delivery] = webhooks.send_test_events(endpoint)
     code = devices.format_user_code(devices.start(client_name=LONG).grant.user_code)
     return [
         "/",

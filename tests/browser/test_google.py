@@ -128,8 +128,8 @@ def test_revivs_recommended_strategy(web_with_google: str, google: str) -> None:
             return page.evaluate(REVIV, {"path": path, "body": body})
 
         page.goto(f"{web}/")
-        wish = {"provider": "google", "return_to": "/auth/callback"}
-        begun = call("/api/auth/oauth/initiate/", **wish)
+        payload = {"provider": "google", "return_to": "/auth/callback"}
+        begun = call("/api/auth/oauth/initiate/", **payload)
         page.goto(begun["body"]["auth_url"])
         page.click("text=Allow")
         page.wait_for_selector("text=You are signed in")

@@ -44,10 +44,10 @@ class TestOneCaller:
     def test_settling_and_failing_replay_too(self, as_alice):
         for path in ("complete", "fail"):
             job_id = as_alice.post("/api/jobs", RENDER).json()["job_id"]
-            wish = {"job_id": job_id}
-            first = keyed(as_alice, f"/api/jobs/{path}", wish, path)
+            payload = {"job_id": job_id}
+            first = keyed(as_alice, f"/api/jobs/{path}", payload, path)
             entries = Entry.objects.count()
-            again = keyed(as_alice, f"/api/jobs/{path}/", wish, path)
+            again = keyed(as_alice, f"/api/jobs/{path}/", payload, path)
             assert again.content == first.content
             assert again["Idempotent-Replayed"] == "true"
             assert Entry.objects.count() == entries
@@ -71,15 +71,15 @@ class TestOneCaller:
         assert Job.objects.count() == 1
 
     @pytest.mark.parametrize(
-        ("wish", "status"),
+        ("payload", "status"),
         [
             (RENDER | {"cost_estimate": 50}, 402),
             (RENDER | {"cost_estimate": -1}, 400),
             (RENDER | {"app": "nope"}, 404),
         ],
     )
-    def test_a_refusal_is_not_stored(self, as_alice, alice, give, wish, status):
-        assert keyed(as_alice, "/api/jobs", wish).status_code == status
+    def test_a_refusal_is_not_stored(self, as_alice, alice, give, payload, status):
+        assert keyed(as_alice, "/api/jobs", payload).status_code == status
         assert not Replay.objects.exists()
         assert keyed(as_alice, "/api/jobs", RENDER).status_code == 201
 

@@ -74,9 +74,9 @@ def own_engines(*, fast: bool = True) -> Iterator[tuple[Own, Own]]:
     # Not pytest's folder: only its owner may enter that one, and as root
     # PostgreSQL runs as another user.
     home = ground.scratch(family)
-    ground.give(home, 0o755)
+    ground.give_to_server_user(home, 0o755)
     (home / "run").mkdir()
-    ground.give(home / "run", 0o700)
+    ground.give_to_server_user(home / "run", 0o700)
     binaries, valkey = engines.locate()
     postgres = Own(Postgres(family, binaries, home, home / "run", fast=fast))
     redis = Own(Valkey(family, valkey, home, home / "run", fast=True))

@@ -25,7 +25,7 @@ from tests.faults.test_engines_gone import _manage
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
-CAST = """
+SEED = """
 from accounts.credentials import scopes, tokens
 from accounts.models import App, User
 from wallet import ledger
@@ -97,8 +97,8 @@ class Clients:
         http = requests.Session()
         http.headers["Authorization"] = f"Bearer {token}"
         while not self.stop.is_set():
-            wish: dict[str, Any] = {"app": "video", "action": "render"}
-            made = self._post(http, "/api/jobs", wish | {"cost_estimate": 5})
+            payload: dict[str, Any] = {"app": "video", "action": "render"}
+            made = self._post(http, "/api/jobs", payload | {"cost_estimate": 5})
             if made is None:
                 continue
             with self.lock:
@@ -106,8 +106,8 @@ class Clients:
             # Retries until there is an answer: a repeated settle charges once.
             done = None
             while done is None and not self.stop.is_set():
-                wish = {"job_id": made["job_id"], "actual_cost": 3}
-                done = self._post(http, "/api/jobs/complete", wish)
+                payload = {"job_id": made["job_id"], "actual_cost": 3}
+                done = self._post(http, "/api/jobs/complete", payload)
             if done is not None:
                 assert done["charged"] == 3
                 with self.lock:
@@ -143,7 +143,7 @@ def house(tmp_path: Path) -> Iterator[tuple[Own, Server, list[str]]]:
             "PORT": str(port),
         }
         _manage(env, "migrate", "-v0")
-        tokens = _manage(env, "shell", "-v0", "-c", CAST).split()[-2:]
+        tokens = _manage(env, "shell", "-v0", "-c", SEED).split()[-2:]
         server = Server(env, port, tmp_path / "log")
         server.up()
         try:

@@ -26,7 +26,7 @@ from tests.faults.engines import Own, own_engines
 
 pytestmark = pytest.mark.slow
 
-CAST = """
+SEED = """
 from accounts.credentials import scopes, tokens
 from accounts.models import App, User
 alice = User.objects.create_user("alice@example.com", "alice's password")
@@ -36,7 +36,7 @@ print(tokens.issue(user=alice, name="test", scopes=scopes.DEFAULT).secret)
 
 
 @dataclass
-class House:
+class RunningServer:
     postgres: Own
     redis: Own
     url: str
@@ -69,7 +69,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     port = processes.free_port()
     with own_engines() as (postgres, redis):
         env = os.environ | {
@@ -80,12 +80,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             "PORT": str(port),
         }
         _manage(env, "migrate", "-v0")
-        token = _manage(env, "shell", "-v0", "-c", CAST).split()[-1]
+        token = _manage(env, "shell", "-v0", "-c", SEED).split()[-1]
         log = tmp_path_factory.mktemp("web") / "log"
         with processes.running("focus.server", log=log, **env):
-            house = House(postgres, redis, f"http://127.0.0.1:{port}", token, env)
-            processes.until(house.answers, seconds=20)
-            yield house
+            running = RunningServer(
+                postgres, redis, f"http://127.0.0.1:{port}", token, env
+            )
+            processes.until(running.answers, seconds=20)
+            yield running
 
 
 def _manage(env: dict[str, str], *arguments: str) -> str:
@@ -106,74 +108,76 @@ LOGIN = {"email": "alice@example.com", "password": "alice's password"}
 NEW_JOB = {"app": "video", "action": "render", "cost_estimate": 5}
 
 
-def _refusals(house: House) -> None:
+def _refusals(running: RunningServer) -> None:
     """Each door that needs the database says 503 in its own words, and soon."""
     started = time.monotonic()
     for answer in (
-        house.get("/api/wallet"),
-        house.get("/api/jobs"),
-        house.call("POST", "/api/jobs", json=NEW_JOB),
+        running.get("/api/wallet"),
+        running.get("/api/jobs"),
+        running.call("POST", "/api/jobs", json=NEW_JOB),
     ):
         assert answer.status_code == 503
         assert answer.json() == {"error": "service_unavailable", "message": BUSY}
         assert answer.headers["Retry-After"] == "1"
-    login = house.call("POST", "/api/auth/login", json=LOGIN)
+    login = running.call("POST", "/api/auth/login", json=LOGIN)
     assert login.status_code == 503
     assert login.json() == {
         "success": False,
         "error": {"code": "SERVICE_UNAVAILABLE", "message": BUSY, "data": {}},
     }
     cookie = {"Cookie": "focus_session=" + "a" * 32}
-    page = house.get("/admin/", headers=cookie)
+    page = running.get("/admin/", headers=cookie)
     assert page.status_code == 503
     assert "We will be right back" in page.text
     assert page.headers["Retry-After"] == "1"
     for health in ("/health", "/api/health/"):
-        assert house.get(health).status_code == 503
-    assert house.get("/api/health/").json()["checks"]["database"] == "error"
+        assert running.get(health).status_code == 503
+    assert running.get("/api/health/").json()["checks"]["database"] == "error"
     # Paths that need no database keep working.
-    assert house.get("/api/openapi.json").status_code == 200
-    assert house.get("/api/docs").status_code == 200
+    assert running.get("/api/openapi.json").status_code == 200
+    assert running.get("/api/docs").status_code == 200
     assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGKILL], ids=["stop", "kill"]
 )
-def test_postgresql_goes_and_comes_back(house: House, number: int) -> None:
-    house.postgres.down(number)
+def test_postgresql_goes_and_comes_back(running: RunningServer, number: int) -> None:
+    running.postgres.down(number)
     try:
-        _refusals(house)
+        _refusals(running)
     finally:
-        house.postgres.up()
+        running.postgres.up()
     # At once, not after a try: the dead connections are noticed before they are used.
-    statuses = [house.get("/api/wallet?app=video").status_code for _ in range(8)]
+    statuses = [running.get("/api/wallet?app=video").status_code for _ in range(8)]
     assert statuses == [200] * 8
-    login = house.call("POST", "/api/auth/login", json=LOGIN)
+    login = running.call("POST", "/api/auth/login", json=LOGIN)
     assert login.status_code == 200
-    job = house.call("POST", "/api/jobs", json=NEW_JOB).json()
-    done = house.call("POST", "/api/jobs/complete", json={"job_id": job["job_id"]})
+    job = running.call("POST", "/api/jobs", json=NEW_JOB).json()
+    done = running.call("POST", "/api/jobs/complete", json={"job_id": job["job_id"]})
     assert done.status_code == 200
 
 
-def test_a_connection_that_postgresql_ended_is_not_used_again(house: House) -> None:
+def test_a_connection_that_postgresql_ended_is_not_used_again(
+    running: RunningServer,
+) -> None:
     for _ in range(3):
         # Every thread of the web server has one; some have several requests to go.
-        assert [house.get("/api/wallet").status_code for _ in range(6)] == [200] * 6
-        with psycopg.connect(house.postgres.url, autocommit=True) as admin:
+        assert [running.get("/api/wallet").status_code for _ in range(6)] == [200] * 6
+        with psycopg.connect(running.postgres.url, autocommit=True) as admin:
             ended = admin.execute(
                 "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             ).fetchone()
             assert ended is not None
             assert ended[0] > 0
-        assert [house.get("/api/wallet").status_code for _ in range(6)] == [200] * 6
+        assert [running.get("/api/wallet").status_code for _ in range(6)] == [200] * 6
 
 
-def _say(house: House, *statements: str) -> None:
+def _say(running: RunningServer, *statements: str) -> None:
     """As an administrator: the role's setting does not bind this connection."""
     writes = "-c default_transaction_read_only=off"
-    with psycopg.connect(house.postgres.url, autocommit=True, options=writes) as link:
+    with psycopg.connect(running.postgres.url, autocommit=True, options=writes) as link:
         for statement in statements:
             link.execute(statement.encode())
 
@@ -207,93 +211,99 @@ WRITES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-def test_a_database_that_only_reads_for_a_moment_is_503(house: House) -> None:
+def test_a_database_that_only_reads_for_a_moment_is_503(running: RunningServer) -> None:
     """A fail-over: connections are cut, and new ones meet a server that only reads."""
-    _say(house, READ_ONLY, CUT)
+    _say(running, READ_ONLY, CUT)
     try:
         for _ in range(3):
             for path, body, refusal in WRITES:
-                answer = house.call("POST", path, json=body)
+                answer = running.call("POST", path, json=body)
                 assert (answer.status_code, answer.json()) == (503, refusal)
                 assert answer.headers["Retry-After"] == "1"
-        page = house.get("/signin")
+        page = running.get("/signin")
         assert page.status_code == 200
-        health = house.get("/api/health/")
+        health = running.get("/api/health/")
         assert health.status_code == 503
         assert health.json()["checks"]["database"] == "read_only"
-        assert house.get("/health").json()["database"] == "disconnected"
+        assert running.get("/health").json()["database"] == "disconnected"
     finally:
-        _say(house, WRITABLE)
+        _say(running, WRITABLE)
     # Every thread has replaced its connection by itself.
     statuses = [
-        house.call("POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0}).status_code
+        running.call(
+            "POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0}
+        ).status_code
         for _ in range(12)
     ]
     assert statuses == [201] * 12
 
 
-def test_a_connection_to_a_server_that_was_demoted_is_replaced(house: House) -> None:
+def test_a_connection_to_a_server_that_was_demoted_is_replaced(
+    running: RunningServer,
+) -> None:
     """It is not cut, and it only read while the server could not write."""
-    _say(house, READ_ONLY, CUT)
+    _say(running, READ_ONLY, CUT)
     try:
-        assert [house.get("/api/wallet").status_code for _ in range(8)] == [200] * 8
+        assert [running.get("/api/wallet").status_code for _ in range(8)] == [200] * 8
     finally:
-        _say(house, WRITABLE)
+        _say(running, WRITABLE)
     statuses = [
-        house.call("POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0}).status_code
+        running.call(
+            "POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0}
+        ).status_code
         for _ in range(12)
     ]
     assert statuses == [201] * 12
 
 
-def test_without_redis_credits_still_move(house: House) -> None:
-    house.redis.down()
+def test_without_redis_credits_still_move(running: RunningServer) -> None:
+    running.redis.down()
     try:
-        wallet = house.get("/api/wallet?app=video")
+        wallet = running.get("/api/wallet?app=video")
         assert wallet.status_code == 200
         before = wallet.json()["account"]["credits"]
-        job = house.call("POST", "/api/jobs", json=NEW_JOB)
+        job = running.call("POST", "/api/jobs", json=NEW_JOB)
         assert job.status_code == 201
         sent = {"job_id": job.json()["job_id"], "actual_cost": 3}
-        done = house.call("POST", "/api/jobs/complete", json=sent)
+        done = running.call("POST", "/api/jobs/complete", json=sent)
         assert done.status_code == 200
         assert done.json()["credits_remaining"] == before - 3
-        login = house.call("POST", "/api/auth/login", json=LOGIN)
+        login = running.call("POST", "/api/auth/login", json=LOGIN)
         assert login.status_code == 200
         # A passkey ceremony stores its challenge in Valkey.
-        passkey = house.call("POST", "/api/auth/passkey/login/begin/")
+        passkey = running.call("POST", "/api/auth/passkey/login/begin/")
         assert passkey.status_code == 503
         assert passkey.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
         assert passkey.headers["Retry-After"] == "1"
-        words = house.get("/api/health/").json()["checks"]
+        words = running.get("/api/health/").json()["checks"]
         assert (words["database"], words["cache"]) == ("ok", "error")
     finally:
-        house.redis.up()
+        running.redis.up()
     processes.until(
-        lambda: house.get("/api/health/").json()["checks"]["cache"] == "ok", seconds=5
+        lambda: running.get("/api/health/").json()["checks"]["cache"] == "ok", seconds=5
     )
 
 
-def test_a_valkey_that_is_a_replica_for_a_moment(house: House) -> None:
+def test_a_valkey_that_is_a_replica_for_a_moment(running: RunningServer) -> None:
     """Its writes are refused; web goes on, and health says so."""
-    with redis.Redis.from_url(house.redis.url) as store:
+    with redis.Redis.from_url(running.redis.url) as store:
         store.execute_command("REPLICAOF", "127.0.0.1", "1")
         try:
-            job = house.call("POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0})
+            job = running.call("POST", "/api/jobs", json=NEW_JOB | {"cost_estimate": 0})
             assert job.status_code == 201
-            login = house.call("POST", "/api/auth/login", json=LOGIN)
+            login = running.call("POST", "/api/auth/login", json=LOGIN)
             assert login.status_code == 200
-            passkey = house.call("POST", "/api/auth/passkey/login/begin/")
+            passkey = running.call("POST", "/api/auth/passkey/login/begin/")
             assert passkey.status_code == 503
             # Health may answer from the round of checks before, half a second long.
-            processes.until(lambda: cache_is(house, "error"), seconds=5)
+            processes.until(lambda: cache_is(running, "error"), seconds=5)
         finally:
             store.execute_command("REPLICAOF", "NO", "ONE")
-    processes.until(lambda: cache_is(house, "ok"), seconds=5)
+    processes.until(lambda: cache_is(running, "ok"), seconds=5)
 
 
-def cache_is(house: House, word: str) -> bool:
-    checks: dict[str, str] = house.get("/api/health/").json()["checks"]
+def cache_is(running: RunningServer, word: str) -> bool:
+    checks: dict[str, str] = running.get("/api/health/").json()["checks"]
     return checks["cache"] == word
 
 
@@ -308,10 +318,10 @@ WORKERS = {
 
 
 def test_workers_wait_for_a_valkey_that_is_a_replica(
-    house: House, tmp_path: Path
+    running: RunningServer, tmp_path: Path
 ) -> None:
     """Those that run, and one that is started meanwhile, go on when it writes again."""
-    env = house.env
+    env = running.env
     alive = {
         "worker": "focus:alive:worker",
         "webhook-worker": "focus:alive:webhooks",
@@ -319,8 +329,8 @@ def test_workers_wait_for_a_valkey_that_is_a_replica(
     }
     celery = ("celery", "-A", "focus.celery")
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(redis.Redis.from_url(house.redis.url))
-        running = [
+        store = stack.enter_context(redis.Redis.from_url(running.redis.url))
+        workers = [
             stack.enter_context(
                 processes.running(*celery, *argv, log=tmp_path / name, **env)
             )
@@ -331,25 +341,27 @@ def test_workers_wait_for_a_valkey_that_is_a_replica(
         late = [*WORKERS["webhook-worker"]]
         late[late.index("webhooks@%h")] = "late@%h"
         log = tmp_path / "late"
-        running.append(
+        workers.append(
             stack.enter_context(processes.running(*celery, *late, log=log, **env))
         )
         # Long enough for each of them to have met the refusal several times.
         processes.until(lambda: "read only replica" in log.read_text(), seconds=60)
         time.sleep(12)
-        assert [process.poll() for process in running] == [None] * 4
+        assert [process.poll() for process in workers] == [None] * 4
         store.execute_command("REPLICAOF", "NO", "ONE")
         store.delete(*alive.values())
         processes.until(lambda: store.exists(*alive.values()) == 3, seconds=60)
-        assert [process.poll() for process in running] == [None] * 4
+        assert [process.poll() for process in workers] == [None] * 4
 
 
-def test_a_client_that_hangs_up_in_the_middle_costs_nothing(house: House) -> None:
-    host, port = house.url.removeprefix("http://").split(":")
+def test_a_client_that_hangs_up_in_the_middle_costs_nothing(
+    running: RunningServer,
+) -> None:
+    host, port = running.url.removeprefix("http://").split(":")
     for _ in range(8):
         with socket.create_connection((host, int(port))) as link:
             link.sendall(
                 b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\n"
                 b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
             )
-    assert house.get("/api/wallet").status_code == 200
+    assert running.get("/api/wallet").status_code == 200

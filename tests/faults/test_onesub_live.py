@@ -103,14 +103,14 @@ class Charger:
         if not hasattr(self.own, "http"):
             self.own.http = requests.Session()
             self.own.http.headers["Authorization"] = f"Bearer {self.key}"
-        wish = {
+        payload = {
             "user_id": self.user_id,
             "amount": amount,
             "reason": "Generated 1 image",
             "idempotency_key": name,
         }
         answer: requests.Response = self.own.http.post(
-            f"{self.url}/api/v1/credits/consume", json=wish, timeout=60
+            f"{self.url}/api/v1/credits/consume", json=payload, timeout=60
         )
         return answer
 

@@ -47,7 +47,7 @@ def _no_old_word() -> None:
     store.close()
 
 
-def told(user: User, url: str, times: int) -> None:
+def send_test_events(user: User, url: str, times: int) -> None:
     to = endpoints.register(user=user, url=url, events=["test"]).endpoint
     for _ in range(times):
         redelivery.test(user=user, endpoint_id=to.pk)
@@ -75,7 +75,7 @@ def test_killed_at_each_step_of_an_attempt(
     alice: User, heard: Heard, tmp_path: Path, step: str
 ) -> None:
     for n in range(3):
-        told(alice, f"{heard.url}/200/{n}", 4)
+        send_test_events(alice, f"{heard.url}/200/{n}", 4)
     mark = tmp_path / "died"
     dying = {"DIE_AT": step, "DIE_MARK": str(mark)}
     with running(*DYING, log=tmp_path / "first", **dying) as first:
@@ -95,8 +95,8 @@ def test_killed_again_and_again_under_load(
     alice: User, bob: User, heard: Heard, tmp_path: Path
 ) -> None:
     for n in range(5):
-        told(alice, f"{heard.url}/flaky/{n}", 20)
-    told(bob, f"{heard.url}/slow", 8)
+        send_test_events(alice, f"{heard.url}/flaky/{n}", 20)
+    send_test_events(bob, f"{heard.url}/slow", 8)
     for n in range(4):
         with running(*WORKER, log=tmp_path / f"worker-{n}") as worker:
             time.sleep(3 + n)
@@ -113,7 +113,7 @@ def test_two_workers_send_each_delivery_once(
     alice: User, heard: Heard, tmp_path: Path
 ) -> None:
     for n in range(10):
-        told(alice, f"{heard.url}/200/{n}", 20)
+        send_test_events(alice, f"{heard.url}/200/{n}", 20)
     with (
         running(*WORKER, "-n", "webhooks-1@%h", log=tmp_path / "first"),
         running(*WORKER, "-n", "webhooks-2@%h", log=tmp_path / "second"),
@@ -129,18 +129,18 @@ def test_valkey_flushed_stopped_and_never_there(
     """Without a broker the worker polls by itself."""
     with own_engines() as (_, valkey):
         with running(*WORKER, log=tmp_path / "worker", REDIS_URL=valkey.url):
-            told(alice, f"{heard.url}/flaky/a", 5)
+            send_test_events(alice, f"{heard.url}/flaky/a", 5)
             until(lambda: heard.lines("/flaky/a"), seconds=30)
             store = redis.Redis.from_url(valkey.url)
             store.flushall()
             store.close()
             until(lambda: SENT.count() == 5, seconds=30)
             valkey.down()
-            told(alice, f"{heard.url}/flaky/b", 5)
+            send_test_events(alice, f"{heard.url}/flaky/b", 5)
             until(lambda: SENT.count() == 10, seconds=30)
         # One that is started while there is no broker works all the same.
         with running(*WORKER, log=tmp_path / "later", REDIS_URL=valkey.url):
-            told(alice, f"{heard.url}/flaky/c", 5)
+            send_test_events(alice, f"{heard.url}/flaky/c", 5)
             until(lambda: SENT.count() == 15, seconds=30)
     assert repeats(heard) == 15
 
@@ -148,7 +148,7 @@ def test_valkey_flushed_stopped_and_never_there(
 def test_a_worker_that_gets_sigterm_finishes_its_deliveries(
     alice: User, heard: Heard, tmp_path: Path
 ) -> None:
-    told(alice, f"{heard.url}/slow", 3)
+    send_test_events(alice, f"{heard.url}/slow", 3)
     with running(*WORKER, log=tmp_path / "worker") as worker:
         until(lambda: heard.lines("/slow"), seconds=30)
         os.kill(worker.pid, 15)

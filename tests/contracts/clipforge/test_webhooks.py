@@ -135,8 +135,8 @@ def test_an_invalid_endpoint_is_400(
 def test_a_21st_endpoint_is_refused(client: APIClient) -> None:
     for n in range(20):
         registered(client, url=f"https://example.com/{n}")
-    wish = {**GUIDE, "url": "https://example.com/20"}
-    refused(client.post(ENDPOINTS, wish), 400, "Bad Request")
+    payload = {**GUIDE, "url": "https://example.com/20"}
+    refused(client.post(ENDPOINTS, payload), 400, "Bad Request")
     registered(client, url="https://example.com/7", events=["more"])
 
 
@@ -249,8 +249,8 @@ def test_failed_deliveries_are_recovered(client: APIClient) -> None:
     again = client.post(f"{DELIVERIES}/{failed[0]['id']}/resend")
     assert (again.status_code, again.json()["state"]) == (200, "pending")
     assert again.json()["trigger"] == "manual"
-    wish = {"since": "2020-01-01T00:00:00Z"}
-    assert client.post(f"{one}/recover", wish).json() == {"recovered": 1}
+    payload = {"since": "2020-01-01T00:00:00Z"}
+    assert client.post(f"{one}/recover", payload).json() == {"recovered": 1}
     assert client.post(f"{one}/recover").json() == {"recovered": 0}
     refused(client.post(f"{one}/recover", {"since": "soon"}), 400, "Bad Request")
 

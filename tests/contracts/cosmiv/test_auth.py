@@ -56,8 +56,8 @@ def test_register_log_in_and_refresh(
     assert answer.json()["user_id"] == str(user.pk)
     assert answer["Cache-Control"] == "no-store"
 
-    wish = {"refresh_token": answer.json()["refresh_token"]}
-    answer = send(as_stranger, REFRESH + slash, wish, how)
+    payload = {"refresh_token": answer.json()["refresh_token"]}
+    answer = send(as_stranger, REFRESH + slash, payload, how)
     assert answer.status_code == 200
     assert set(answer.json()) == set(body)
     assert answer.json()["user"] == body["user"]

@@ -33,8 +33,8 @@ def test_a_chosen_username_signs_in(
     said = {"username": "eve@example.com", "password": EVE["password"]}
     login = send(as_stranger, LOGIN, said, how)
     assert names(login) == (200, "Night Owl")
-    wish = {"refresh_token": login.json()["refresh_token"]}
-    assert names(send(as_stranger, REFRESH, wish, how)) == (200, "Night Owl")
+    payload = {"refresh_token": login.json()["refresh_token"]}
+    assert names(send(as_stranger, REFRESH, payload, how)) == (200, "Night Owl")
 
 
 @WAYS

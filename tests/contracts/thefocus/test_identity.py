@@ -202,8 +202,8 @@ class TestDevice:
     ) -> None:
         start = as_stranger.post("/api/device/start").json()
         poll = f"/api/device/poll?device_code={start['device_code']}"
-        wish = {"user_code": start["user_code"].lower(), "approve": False}
-        assert alice_by_jwt.post("/api/device/complete", wish).json() == {"ok": True}
+        payload = {"user_code": start["user_code"].lower(), "approve": False}
+        assert alice_by_jwt.post("/api/device/complete", payload).json() == {"ok": True}
         refused(as_stranger.get(poll), 400, "access_denied")
         other = as_stranger.post("/api/device/start").json()
         with time_machine.travel(datetime.now(UTC) + timedelta(seconds=901)):
@@ -224,8 +224,8 @@ class TestDevice:
             assert (answer.status_code, answer.json()) == (200, {"ok": True})
         poll = f"/api/device/poll?device_code={start['device_code']}"
         refused(as_stranger.get(poll), 400, "expired_token")
-        wish = {"user_code": start["user_code"]}
-        answer = alice_by_jwt.post("/api/device/complete", wish)
+        payload = {"user_code": start["user_code"]}
+        answer = alice_by_jwt.post("/api/device/complete", payload)
         refused(answer, 400, "invalid_user_code")
         unknown = as_stranger.post("/api/device/cancel", {"device_code": "A" * 43})
         refused(unknown, 400, "invalid_device_code")
@@ -235,8 +235,8 @@ class TestDevice:
     ) -> None:
         proof = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
         challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-        wish = {"code_challenge": challenge, "client_name": "cli"}
-        start = as_stranger.post("/api/device/start", wish).json()
+        payload = {"code_challenge": challenge, "client_name": "cli"}
+        start = as_stranger.post("/api/device/start", payload).json()
         poll = f"/api/device/poll?device_code={start['device_code']}"
         devices.decide(user=alice, user_code=start["user_code"], approve=True)
         refused(as_stranger.get(poll), 400, "invalid_device_code")
@@ -244,22 +244,24 @@ class TestDevice:
         assert answer.status_code == 200
 
     def test_invalid_device_requests_are_refused(self, as_stranger: APIClient) -> None:
-        for wish, code in [
+        for payload, code in [
             ({"scope": "everything"}, "invalid_scope"),
             ({"code_challenge": "short"}, "invalid_code_challenge"),
             ({"client_name": "x" * 121}, "invalid_request"),
             ({"client_name": ["x"]}, "invalid_request"),
         ]:
-            refused(as_stranger.post("/api/device/start", wish), 400, code)
+            refused(as_stranger.post("/api/device/start", payload), 400, code)
 
     def test_neither_a_token_nor_a_key_may_approve(
         self, as_alice: APIClient, as_video: APIClient, as_stranger: APIClient
     ) -> None:
-        wish = {"user_code": as_stranger.post("/api/device/start").json()["user_code"]}
+        payload = {
+            "user_code": as_stranger.post("/api/device/start").json()["user_code"]
+        }
         for client in (as_alice, as_video):
-            answer = client.post("/api/device/complete", wish)
+            answer = client.post("/api/device/complete", payload)
             refused(answer, 403, "credential_not_accepted")
-        answer = as_stranger.post("/api/device/complete", wish)
+        answer = as_stranger.post("/api/device/complete", payload)
         refused(answer, 401, "unauthenticated")
         assert DeviceGrant.objects.get().status == "pending"
 
@@ -267,10 +269,10 @@ class TestDevice:
         answer = alice_by_jwt.post("/api/device/complete", {})
         assert "user_code" in refused(answer, 400, "invalid_request")["fields"]
         for _ in range(5):
-            wish = {"user_code": "BBBB-BBBB"}
-            answer = alice_by_jwt.post("/api/device/complete", wish)
+            payload = {"user_code": "BBBB-BBBB"}
+            answer = alice_by_jwt.post("/api/device/complete", payload)
             refused(answer, 400, "invalid_user_code")
-        answer = alice_by_jwt.post("/api/device/complete", wish)
+        answer = alice_by_jwt.post("/api/device/complete", payload)
         refused(answer, 429, "rate_limited")
         assert 890 <= int(answer["Retry-After"]) <= 900
 

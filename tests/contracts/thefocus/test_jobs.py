@@ -115,7 +115,7 @@ def test_completing_twice_at_the_same_cost_answers_the_same(as_alice, job_id):
 
 
 @pytest.mark.parametrize(
-    ("path", "wish"),
+    ("path", "payload"),
     [
         ("complete", {"actual_cost": 4}),
         ("complete", {}),
@@ -124,10 +124,10 @@ def test_completing_twice_at_the_same_cost_answers_the_same(as_alice, job_id):
     ],
 )
 def test_another_outcome_is_409_and_changes_nothing(
-    as_alice, alice, job_id, path, wish
+    as_alice, alice, job_id, path, payload
 ):
     as_alice.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 3})
-    answer = as_alice.post(f"/api/jobs/{path}", {"job_id": job_id, **wish})
+    answer = as_alice.post(f"/api/jobs/{path}", {"job_id": job_id, **payload})
     assert answer.status_code == 409
     assert answer.json() == {
         "error": "job_not_started",
@@ -156,11 +156,11 @@ def test_fail_returns_the_reservation_by_default(as_alice, alice, job_id):
 
 
 def test_fail_without_refund_charges_the_reservation(as_alice, alice, job_id):
-    wish = {"job_id": job_id, "refund": False}
-    answer = as_alice.post("/api/jobs/fail", wish)
+    payload = {"job_id": job_id, "refund": False}
+    answer = as_alice.post("/api/jobs/fail", payload)
     body = answer.json()
     assert (body["charged"], body["refunded"], body["credits_remaining"]) == (5, 0, 15)
-    assert as_alice.post("/api/jobs/fail", wish).content == answer.content
+    assert as_alice.post("/api/jobs/fail", payload).content == answer.content
 
 
 def test_402_names_the_amounts_and_writes_nothing(as_alice, alice):
@@ -221,11 +221,11 @@ def test_unknown_app_is_404(as_alice):
 
 def test_another_accounts_job_is_404_everywhere(as_bob, job_id, alice):
     refused = {"error": "job_not_found", "message": "There is no such job."}
-    wish = {"job_id": job_id}
+    payload = {"job_id": job_id}
     for answer in (
         as_bob.get(f"/api/jobs/{job_id}"),
-        as_bob.post("/api/jobs/complete", wish),
-        as_bob.post("/api/jobs/fail", wish),
+        as_bob.post("/api/jobs/complete", payload),
+        as_bob.post("/api/jobs/fail", payload),
         as_bob.post("/api/jobs/fail", {"job_id": str(uuid.uuid4())}),
         as_bob.get("/api/jobs/not-a-uuid"),
     ):

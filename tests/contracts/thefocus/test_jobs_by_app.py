@@ -38,11 +38,11 @@ def post_text(client, path, text):
 
 
 def test_an_apps_key_acts_for_people_who_let_it(as_video, alice, as_alice):
-    wish = RENDER | {"user_id": str(alice.pk)}
-    answer = as_video.post("/api/jobs", wish)
+    payload = RENDER | {"user_id": str(alice.pk)}
+    answer = as_video.post("/api/jobs", payload)
     assert (answer.status_code, answer.json()["error"]) == (403, "app_not_granted")
     as_alice.get("/api/wallet?app=video")
-    answer = as_video.post("/api/jobs", wish)
+    answer = as_video.post("/api/jobs", payload)
     assert answer.status_code == 201
     job_id = answer.json()["job_id"]
     assert as_video.get(f"/api/jobs/{job_id}").status_code == 200
@@ -58,8 +58,10 @@ def test_an_apps_key_stays_in_its_app(as_video, alice, as_alice, video):
     assert as_video.post("/api/jobs/fail", {"job_id": other}).status_code == 404
     assert as_video.get("/api/jobs").json()["jobs"] == []
     consents.grant(user=alice, app_id=video.pk)
-    for wish in ({"app": "audio"}, {"user_id": None}, {"user_id": "x"}):
-        answer = as_video.post("/api/jobs", RENDER | {"user_id": str(alice.pk)} | wish)
+    for payload in ({"app": "audio"}, {"user_id": None}, {"user_id": "x"}):
+        answer = as_video.post(
+            "/api/jobs", RENDER | {"user_id": str(alice.pk)} | payload
+        )
         assert answer.status_code in (400, 403)
     unknown = RENDER | {"user_id": str(uuid.uuid4())}
     answer = as_video.post("/api/jobs", unknown)
@@ -84,11 +86,11 @@ def test_an_app_may_keep_settling_to_its_own_key(as_alice, as_video, alice, job_
 
 def test_a_closed_account_lets_no_app_spend(as_video, as_alice, alice):
     as_alice.get("/api/wallet?app=video")
-    wish = RENDER | {"user_id": str(alice.pk)}
-    job_id = as_video.post("/api/jobs", wish).json()["job_id"]
+    payload = RENDER | {"user_id": str(alice.pk)}
+    job_id = as_video.post("/api/jobs", payload).json()["job_id"]
     alice.is_active = False
     alice.save()
-    answer = as_video.post("/api/jobs", wish)
+    answer = as_video.post("/api/jobs", payload)
     assert (answer.status_code, answer.json()["error"]) == (403, "app_not_granted")
     # A started job may still be settled, up to its reservation.
     done = {"job_id": job_id, "actual_cost": 20}
@@ -98,12 +100,12 @@ def test_a_closed_account_lets_no_app_spend(as_video, as_alice, alice):
 
 def test_a_revoked_consent_stops_replays_too(as_video, as_alice, alice, video):
     as_alice.get("/api/wallet?app=video")
-    wish = RENDER | {"user_id": str(alice.pk)}
+    payload = RENDER | {"user_id": str(alice.pk)}
     key = {"Idempotency-Key": "one"}
-    assert as_video.post("/api/jobs", wish, headers=key).status_code == 201
-    assert as_video.post("/api/jobs", wish, headers=key).status_code == 201
+    assert as_video.post("/api/jobs", payload, headers=key).status_code == 201
+    assert as_video.post("/api/jobs", payload, headers=key).status_code == 201
     consents.revoke(user=alice, app_id=video.pk)
-    assert as_video.post("/api/jobs", wish, headers=key).status_code == 403
+    assert as_video.post("/api/jobs", payload, headers=key).status_code == 403
 
 
 @pytest.fixture
@@ -112,8 +114,8 @@ def by_app(as_video, as_alice, alice):
     as_alice.get("/api/wallet?app=video")
 
     def starts(estimate=5, **options):
-        wish = {"action": "render", "cost_estimate": estimate, "user_id": alice.pk}
-        return as_video.post("/api/jobs", {**wish, **options}).json()["job_id"]
+        payload = {"action": "render", "cost_estimate": estimate, "user_id": alice.pk}
+        return as_video.post("/api/jobs", {**payload, **options}).json()["job_id"]
 
     return starts
 
@@ -198,8 +200,8 @@ def test_a_job_that_a_person_starts_is_their_consent(as_alice, as_video, job_id,
 
 
 def test_a_refused_start_leaves_neither_a_job_nor_a_consent(as_alice, alice, video):
-    wish = RENDER | {"cost_estimate": 21}
-    assert as_alice.post("/api/jobs", wish).status_code == 402
+    payload = RENDER | {"cost_estimate": 21}
+    assert as_alice.post("/api/jobs", payload).status_code == 402
     assert not consents.is_granted(user_id=alice.pk, app_id=video.pk)
     assert as_alice.get("/api/jobs").json()["jobs"] == []
 
@@ -237,9 +239,9 @@ def test_an_app_of_a_closed_account_charges_nothing_until_it_is_reopened(
     App.objects.filter(pk=video.pk).update(owner=bob)
     own = by_app()
     closing.close(user=bob, actor="test")
-    wish = RENDER | {"user_id": str(alice.pk)}
+    payload = RENDER | {"user_id": str(alice.pk)}
     for path, body in (
-        ("jobs", wish),
+        ("jobs", payload),
         ("jobs/complete", {"job_id": own}),
         ("jobs/fail", {"job_id": own}),
     ):

@@ -85,8 +85,8 @@ class TestMaking:
     def test_the_secret_is_shown_once(
         self, alice: User, alice_by_jwt: APIClient, slash: str
     ) -> None:
-        wish = {"name": "ci", "scopes": ["jobs:read"], "expires_in_days": 7}
-        answer = alice_by_jwt.post(TOKENS + slash, wish)
+        payload = {"name": "ci", "scopes": ["jobs:read"], "expires_in_days": 7}
+        answer = alice_by_jwt.post(TOKENS + slash, payload)
         assert answer.status_code == 201
         made, secret = PersonalAccessToken.objects.get(), answer.json()["token"]
         assert answer.json() == {"token": secret, **row(made)}
@@ -157,12 +157,12 @@ def test_a_passkey_sign_in_without_pin_approves_no_device(alice: User) -> None:
     """Approving creates a token too. Every session may deny."""
     path = "/api/device/complete"
     bare = bearer(sign_in(alice, ("pop",)).access_token)
-    wish = {"user_code": devices.start().grant.user_code}
-    refused(bare.post(path, wish), 403, "second_proof_required")
-    assert bare.post(path, {**wish, "approve": False}).status_code == 200
+    payload = {"user_code": devices.start().grant.user_code}
+    refused(bare.post(path, payload), 403, "second_proof_required")
+    assert bare.post(path, {**payload, "approve": False}).status_code == 200
     sure = bearer(sign_in(alice, ("pop", "mfa")).access_token)
-    wish = {"user_code": devices.start().grant.user_code}
-    assert sure.post(path, wish).status_code == 200
+    payload = {"user_code": devices.start().grant.user_code}
+    assert sure.post(path, payload).status_code == 200
 
 
 class TestReplaying:
@@ -219,8 +219,8 @@ class TestRotating:
             old = tokens.issue(user=alice, name="ci", scopes=["jobs:read"], days=10)
             clock.shift(timedelta(days=9))
             client = bearer(sign_in(alice).access_token)
-            wish = {"overlap_seconds": 60}
-            answer = client.post(f"{TOKENS}/{old.token.pk}/rotate", wish)
+            payload = {"overlap_seconds": 60}
+            answer = client.post(f"{TOKENS}/{old.token.pk}/rotate", payload)
             assert answer.status_code == 201
             assert answer["Cache-Control"] == "no-store"
             made = PersonalAccessToken.objects.exclude(pk=old.token.pk).get()

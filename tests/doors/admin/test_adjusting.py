@@ -62,7 +62,7 @@ def _confirm(person: User, wallet: Wallet, amount: str = "5", **more: Any) -> An
     return _send(person, wallet, **_filled(amount, confirm="yes", **more))
 
 
-def _said(answer: Any) -> str:
+def _messages(answer: Any) -> str:
     return " ".join(str(message) for message in get_messages(answer.wsgi_request))
 
 
@@ -111,7 +111,7 @@ def test_a_confirmation_books_it_with_actor_reason_and_audit(
     answer = _confirm(support, wallet, "5.25")
     assert answer.status_code == 302
     assert answer["Location"] == f"/admin/wallet/wallet/{wallet.pk}/change/"
-    assert _said(answer) == (
+    assert _messages(answer) == (
         "Gave 5.25 credits to alice@example.com: the balance went from 10 to 15.25."
     )
     entry = Entry.objects.get(wallet=wallet, seq=2)
@@ -153,7 +153,7 @@ def test_a_second_click_gets_the_first_result(support: User, wallet: Wallet) -> 
     filled = _filled("5", confirm="yes")
     _send(support, wallet, **filled)
     answer = _send(support, wallet, **filled)
-    assert _said(answer) == (
+    assert _messages(answer) == (
         "Gave 5 credits to alice@example.com: the balance went from 10 to 15."
         " You sent the form more than once; it was booked once."
     )
@@ -167,7 +167,7 @@ def test_a_used_form_does_not_book_another_amount(
     filled = _filled("-2", confirm="yes")
     _send(support, wallet, **filled)
     answer = _send(support, wallet, **{**filled, "amount": "7"})
-    assert "Nothing was booked: this form was already used for -2" in _said(answer)
+    assert "Nothing was booked: this form was already used for -2" in _messages(answer)
     assert _balance(wallet) == 8
 
 
@@ -192,7 +192,7 @@ def test_the_result_reports_a_balance_change_since_the_preview(
     give(alice, 100)
     seen = page.context["seen"]
     answer = _send(support, wallet, **filled, seen=seen, confirm="yes")
-    assert _said(answer) == (
+    assert _messages(answer) == (
         "Gave 5 credits to alice@example.com: the balance went from 110 to 115."
         " It had changed since the preview, which showed 10."
     )
@@ -226,7 +226,7 @@ def test_given_credits_repay_debt_first_and_the_preview_says_so(
     page = _send(finance, wallet, **_filled("5"))
     assert "3 of the credits repay debt immediately." in page.content.decode()
     answer = _confirm(finance, wallet, "5")
-    assert "went from -3 to 2." in _said(answer)
+    assert "went from -3 to 2." in _messages(answer)
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ def test_twenty_clicks_at_once_book_once(
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(click, browsers))
     assert {answer.status_code for answer in answers} == {302}
-    assert sum("more than once" in _said(answer) for answer in answers) == 19
+    assert sum("more than once" in _messages(answer) for answer in answers) == 19
     assert Entry.objects.filter(wallet=wallet).count() == 2
     assert _balance(wallet) == 10 + int(amount)
     assert SecurityEvent.objects.filter(kind="credits_adjusted").count() == 1

@@ -63,9 +63,9 @@ def sold(alice: User, tool: App, give: Any) -> ToolPurchase:
 @pytest.fixture
 def sent(alice: User) -> Delivery:
     """A failed delivery with the endpoint's response."""
-    [delivery] = webhooks.told(webhooks.made(alice))
+    [delivery] = webhooks.send_test_events(webhooks.register_endpoint(alice))
     answered(status=404, body=b"<b>no one</b> here")
-    return webhooks.now(delivery)
+    return webhooks.refreshed(delivery)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -155,7 +155,7 @@ def test_actions_depend_on_the_role_and_are_audited(
     endpoint = sent.endpoint
 
     def state() -> str:
-        return str(webhooks.now(sent).state)
+        return str(webhooks.refreshed(sent).state)
 
     viewer, support = browser(in_role("viewer")), browser(in_role("support"))
     does(viewer, Delivery, "resend", sent)
@@ -210,7 +210,7 @@ def test_the_dashboard_counts_failed_and_overdue_deliveries(
         return found
 
     assert figures() == {"failed": "1", "overdue": "none"}
-    [late] = webhooks.told(sent.endpoint)
+    [late] = webhooks.send_test_events(sent.endpoint)
     Delivery.objects.filter(pk=late.pk).update(due_at="2026-01-01T00:00Z")
     assert figures()["overdue"].startswith("by ")
     Delivery.objects.filter(pk=sent.pk).update(ended_at="2026-01-01T00:00Z")

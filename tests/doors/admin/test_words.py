@@ -31,7 +31,7 @@ def _rows(alice: User, video: App, give: Callable[..., Any]) -> None:
     complete(start(alice, video, 5), 3)
     start(alice, video, 2)
     sessions.begin(user=alice, client=NAME, access_seconds=60, methods=["pwd"])
-    webhooks.told(webhooks.made(alice))
+    webhooks.send_test_events(webhooks.register_endpoint(alice))
     Endpoint.objects.update(url="https://hooks.example.com/?a=1&b=2")
     consents.grant(user=alice, app_id=video.pk)
     now = timezone.now()

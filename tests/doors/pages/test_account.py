@@ -353,9 +353,9 @@ def test_every_page_is_private_and_runs_no_inline_script(
 
 
 def start(client: APIClient, action: str, estimate: int, description: str) -> str:
-    wish = {"app": "video", "action": action, "cost_estimate": estimate}
+    payload = {"app": "video", "action": action, "cost_estimate": estimate}
     answer = client.post(
-        "/api/jobs", {**wish, "metadata": {"description": description}}
+        "/api/jobs", {**payload, "metadata": {"description": description}}
     )
     assert answer.status_code == 201
     return str(answer.json()["job_id"])

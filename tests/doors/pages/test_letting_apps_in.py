@@ -73,8 +73,8 @@ class TestSuggestedLimit:
         self, settings: Any, db: None
     ) -> None:
         settings.FRONTEND_URL = "https://front.example"
-        for wish in ({}, {"redirect_to": "https://front.example/x"}):
-            assert 'id="monthly-limit"' not in text(Browser().get("/signin", wish))
+        for payload in ({}, {"redirect_to": "https://front.example/x"}):
+            assert 'id="monthly-limit"' not in text(Browser().get("/signin", payload))
 
     @pytest.mark.parametrize(
         ("form", "limit"),

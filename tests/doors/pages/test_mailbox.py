@@ -78,8 +78,11 @@ class TestForgotten:
     ) -> None:
         """An attacker who opened the account must receive no more of its events."""
         before = User.objects.get(pk=alice.pk)
-        planted, others = webhooks.made(alice), webhooks.made(bob)
-        [waiting] = webhooks.told(planted)
+        planted, others = (
+            webhooks.register_endpoint(alice),
+            webhooks.register_endpoint(bob),
+        )
+        [waiting] = webhooks.send_test_events(planted)
         browser = Browser()
         forgotten(browser)
         path = path_in_mail()
@@ -88,16 +91,16 @@ class TestForgotten:
         planted.refresh_from_db()
         assert planted.deleted_at is not None
         assert bytes(planted.secret) == b""
-        assert webhooks.now(waiting).state == "canceled"
+        assert webhooks.refreshed(waiting).state == "canceled"
         # A request authenticated before the claim adds no endpoint after it.
         with pytest.raises(TokenEnded):
-            webhooks.made(before)
+            webhooks.register_endpoint(before)
         others.refresh_from_db()
         assert others.deleted_at is None
 
     def test_a_verified_account_keeps_its_webhooks(self, alice: User) -> None:
         User.objects.update(email_verified_at=timezone.now())
-        kept = webhooks.made(alice)
+        kept = webhooks.register_endpoint(alice)
         browser = Browser()
         forgotten(browser)
         path = path_in_mail()

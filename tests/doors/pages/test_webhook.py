@@ -111,8 +111,8 @@ class TestEndpoints:
         assert not Endpoint.objects.exists()
 
     def test_forms_need_the_csrf_token(self, alices: Browser, alice: User) -> None:
-        row = webhooks.made(alice)
-        [sent] = webhooks.told(row)
+        row = webhooks.register_endpoint(alice)
+        [sent] = webhooks.send_test_events(row)
         assert alices.post("/webhooks", {"url": URL}).status_code == 403
         for action in (*ACTIONS, "rotate", "test", "recover"):
             assert alices.post(f"/webhooks/{row.pk}/{action}").status_code == 403
@@ -123,7 +123,7 @@ class TestEndpoints:
 
     @pytest.mark.usefixtures("real_limits")
     def test_forms_are_rate_limited(self, alices: Browser, alice: User) -> None:
-        row = webhooks.made(alice)
+        row = webhooks.register_endpoint(alice)
         for _ in range(105):
             alices.fill(f"/webhooks/{row.pk}", {}, f"/webhooks/{row.pk}/test")
         assert Delivery.objects.count() == 100
@@ -135,8 +135,8 @@ class TestEndpoints:
     def test_endpoints_of_another_account_are_not_found(
         self, bobs: Browser, alice: User
     ) -> None:
-        row = webhooks.made(alice)
-        [sent] = webhooks.told(row)
+        row = webhooks.register_endpoint(alice)
+        [sent] = webhooks.send_test_events(row)
         before = Endpoint.objects.values().get()
         one, two = f"/webhooks/{row.pk}", f"/webhooks/deliveries/{sent.pk}"
         for page in (one, two, f"/webhooks/{uuid.uuid4()}"):
@@ -153,7 +153,7 @@ class TestEndpoints:
     def test_an_endpoint_is_paused_enabled_and_deleted(
         self, alices: Browser, alice: User
     ) -> None:
-        row = webhooks.made(alice)
+        row = webhooks.register_endpoint(alice)
         page = f"/webhooks/{row.pk}"
         alices.fill(page, {}, f"{page}/disable")
         assert "You paused it." in alices.get(page).content.decode()
@@ -178,14 +178,16 @@ class TestEndpoints:
     def test_a_paused_endpoint_shows_the_reason(
         self, alices: Browser, alice: User, because: str
     ) -> None:
-        row = webhooks.made(alice, disabled_at=timezone.now(), disabled_because=because)
+        row = webhooks.register_endpoint(
+            alice, disabled_at=timezone.now(), disabled_because=because
+        )
         for page in ("/webhooks", f"/webhooks/{row.pk}"):
             shown = alices.get(page).content.decode()
             assert escape(REASONS[because]) in shown
             assert "nable" in shown
 
     def test_a_secret_is_rotated(self, alices: Browser, alice: User) -> None:
-        row = webhooks.made(alice)
+        row = webhooks.register_endpoint(alice)
         page = f"/webhooks/{row.pk}"
         answer = alices.fill(page, {}, f"{page}/rotate")
         assert answer["Cache-Control"] == "no-store"
@@ -197,7 +199,7 @@ class TestEndpoints:
         newer = secret_on(alices.fill(page, {}, f"{page}/rotate"))
         assert newer != new
         alices.fill(page, {}, f"{page}/promote")
-        webhooks.told(row)
+        webhooks.send_test_events(row)
         sent = answered(status=200)
         Webhook(newer).verify(sent["body"], sent)
         assert "X-Signature-Next" not in sent
@@ -210,7 +212,7 @@ class TestDeliveries:
     def test_an_attempt_is_shown_and_its_response_is_escaped(
         self, alices: Browser, alice: User
     ) -> None:
-        [sent] = webhooks.told(webhooks.made(alice))
+        [sent] = webhooks.send_test_events(webhooks.register_endpoint(alice))
         answered(status=500, body=b"<script>alert(1)</script>\0\xff" + b"x" * 2000)
         answered(status=0, error="timeout")
         page = alices.get(f"/webhooks/deliveries/{sent.pk}").content.decode()
@@ -224,21 +226,21 @@ class TestDeliveries:
         assert "&quot;event&quot;:&quot;test&quot;" in page
 
     def test_a_delivery_is_resent(self, alices: Browser, alice: User) -> None:
-        [sent] = webhooks.told(webhooks.made(alice))
+        [sent] = webhooks.send_test_events(webhooks.register_endpoint(alice))
         answered(status=400)
-        assert webhooks.now(sent).state == State.FAILED
+        assert webhooks.refreshed(sent).state == State.FAILED
         page = f"/webhooks/deliveries/{sent.pk}"
         assert alices.fill(page, {}, f"{page}/resend")["Location"] == page
-        assert webhooks.now(sent).state == State.PENDING
+        assert webhooks.refreshed(sent).state == State.PENDING
         answered(status=200)
-        assert webhooks.now(sent).state == State.SUCCEEDED
+        assert webhooks.refreshed(sent).state == State.SUCCEEDED
         assert Delivery.objects.count() == 1
 
     def test_failed_deliveries_are_replayed_all_or_by_period(
         self, alices: Browser, alice: User
     ) -> None:
-        row = webhooks.made(alice)
-        old, new = webhooks.told(row, 2)
+        row = webhooks.register_endpoint(alice)
+        old, new = webhooks.send_test_events(row, 2)
         Delivery.objects.filter(pk=old.pk).update(created_at="2026-01-01T12:00Z")
 
         def fail() -> None:
@@ -265,17 +267,17 @@ class TestDeliveries:
     def test_the_newest_of_all_endpoints_come_first(
         self, alices: Browser, alice: User, bob: User
     ) -> None:
-        rows = [webhooks.made(alice, url=f"{URL}/{n}") for n in range(2)]
-        made = [webhooks.told(row)[0] for row in (*rows, *rows)]
-        webhooks.told(webhooks.made(bob))
+        rows = [webhooks.register_endpoint(alice, url=f"{URL}/{n}") for n in range(2)]
+        made = [webhooks.send_test_events(row)[0] for row in (*rows, *rows)]
+        webhooks.send_test_events(webhooks.register_endpoint(bob))
         endpoints.delete(user=alice, endpoint_id=rows[0].pk)
         page = alices.get("/webhooks").content.decode()
         shown = re.findall(r'href="/webhooks/deliveries/([0-9a-f-]{36})"', page)
         assert shown == [str(made[3].pk), str(made[1].pk)]
 
     def test_page_by_page_and_by_state(self, alices: Browser, alice: User) -> None:
-        row = webhooks.made(alice)
-        made = webhooks.told(row, 30)
+        row = webhooks.register_endpoint(alice)
+        made = webhooks.send_test_events(row, 30)
         page, seen = f"/webhooks/{row.pk}", []
         while page:
             html = alices.get(page).content.decode()

@@ -16,7 +16,7 @@ from jobs.webhooks.courier import Courier
 from tests import endpoint
 from tests.endpoint import Heard
 from tests.processes import until
-from tests.webhooks import made, now, told
+from tests.webhooks import refreshed, register_endpoint, send_test_events
 
 State = Delivery.State
 
@@ -41,9 +41,9 @@ def test_a_delivery_arrives_and_both_signatures_verify(
     alice: User, heard: Heard, courier: Courier
 ) -> None:
     shown = endpoints.register(user=alice, url=f"{heard.url}/200", events=["test"])
-    [row] = told(shown.endpoint)
+    [row] = send_test_events(shown.endpoint)
     courier.wake()
-    until(lambda: now(row).state == State.SUCCEEDED)
+    until(lambda: refreshed(row).state == State.SUCCEEDED)
     [line] = heard.lines()
     body = line["body"].encode()
     assert Webhook(shown.secret).verify(body, line["headers"]) == json.loads(body)
@@ -61,9 +61,9 @@ def test_a_delivery_arrives_and_both_signatures_verify(
 def test_five_tries_at_the_promised_times_then_replayed(
     alice: User, heard: Heard, courier: Courier
 ) -> None:
-    to = made(alice, f"{heard.url}/503")
-    [row] = told(to)
-    until(lambda: now(row).state == State.FAILED, seconds=30)
+    to = register_endpoint(alice, f"{heard.url}/503")
+    [row] = send_test_events(to)
+    until(lambda: refreshed(row).state == State.FAILED, seconds=30)
     assert [a.status for a in Attempt.objects.order_by("n")] == [503] * 5
     at = [line["at"] for line in heard.lines()]
     # Never early. The benchmark measures the delay.
@@ -73,7 +73,7 @@ def test_five_tries_at_the_promised_times_then_replayed(
     assert len({line["body"] for line in heard.lines()}) == 1
     Endpoint.objects.update(url=f"{heard.url}/200")
     redelivery.resend(user=alice, delivery_id=row.pk)
-    until(lambda: now(row).state == State.SUCCEEDED)
+    until(lambda: refreshed(row).state == State.SUCCEEDED)
     assert (row.attempts, row.tries, row.trigger) == (6, 1, "manual")
     again = heard.lines("/200")[0]
     assert again["body"] == heard.lines("/503")[0]["body"]
@@ -83,8 +83,8 @@ def test_five_tries_at_the_promised_times_then_replayed(
 def test_a_redirect_is_not_followed(
     alice: User, heard: Heard, courier: Courier
 ) -> None:
-    [row] = told(made(alice, f"{heard.url}/302"))
-    until(lambda: now(row).tries == 1)
+    [row] = send_test_events(register_endpoint(alice, f"{heard.url}/302"))
+    until(lambda: refreshed(row).tries == 1)
     assert (row.state, row.last_status) == (State.PENDING, 302)
 
 
@@ -92,8 +92,8 @@ def test_a_request_is_cut_at_the_deadline(
     alice: User, heard: Heard, courier: Courier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("focus.outgoing.safe_http.SECONDS", 0.5)
-    [row] = told(made(alice, f"{heard.url}/hang"))
-    until(lambda: now(row).tries == 1)
+    [row] = send_test_events(register_endpoint(alice, f"{heard.url}/hang"))
+    until(lambda: refreshed(row).tries == 1)
     assert (row.state, row.last_error) == (State.PENDING, "timeout")
 
 
@@ -106,11 +106,11 @@ def test_hanging_endpoints_leave_threads_to_healthy_ones(
 ) -> None:
     """The healthy deliveries end while the hanging requests still run."""
     monkeypatch.setattr("focus.outgoing.safe_http.SECONDS", 4)
-    hanging = [made(alice, f"{heard.url}/hang/{n}") for n in range(3)]
+    hanging = [register_endpoint(alice, f"{heard.url}/hang/{n}") for n in range(3)]
     Endpoint.objects.update(troubled=True)
     for to in hanging:
-        told(to, 10)
-    healthy = told(made(bob, f"{heard.url}/200"), 30)
+        send_test_events(to, 10)
+    healthy = send_test_events(register_endpoint(bob, f"{heard.url}/200"), 30)
     done = Delivery.objects.filter(pk__in=[row.pk for row in healthy])
     until(lambda: done.filter(state=State.SUCCEEDED).count() == 30)
     flying = Delivery.objects.filter(lease__isnull=False)
@@ -120,7 +120,7 @@ def test_hanging_endpoints_leave_threads_to_healthy_ones(
 def test_an_outcome_that_cannot_be_written_stops_no_other(
     alice: User, heard: Heard, courier: Courier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison = made(alice, f"{heard.url}/404/poison")
+    poison = register_endpoint(alice, f"{heard.url}/404/poison")
     update = delivery._update_endpoint
 
     def failing(to: Endpoint, *rest: Any) -> None:
@@ -129,19 +129,19 @@ def test_an_outcome_that_cannot_be_written_stops_no_other(
         update(to, *rest)
 
     monkeypatch.setattr(delivery, "_update_endpoint", failing)
-    [bad] = told(poison)
-    good = told(made(alice, f"{heard.url}/404/other"), 5)
-    until(lambda: all(now(row).state == State.FAILED for row in good))
-    assert now(bad).state == State.PENDING
+    [bad] = send_test_events(poison)
+    good = send_test_events(register_endpoint(alice, f"{heard.url}/404/other"), 5)
+    until(lambda: all(refreshed(row).state == State.FAILED for row in good))
+    assert refreshed(bad).state == State.PENDING
 
 
 def test_stopping_finishes_the_running_requests(
     alice: User, heard: Heard, transactional_db: None
 ) -> None:
     courier = Courier(threads=4)
-    [row] = told(made(alice, f"{heard.url}/slow"))
+    [row] = send_test_events(register_endpoint(alice, f"{heard.url}/slow"))
     courier.start()
     until(lambda: heard.lines("/slow"))
     courier.stop()
     courier.join(10)
-    assert now(row).state == State.SUCCEEDED
+    assert refreshed(row).state == State.SUCCEEDED

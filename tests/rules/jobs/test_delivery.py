@@ -17,19 +17,19 @@ from jobs.models import Attempt, Delivery, Endpoint, Event
 from jobs.webhooks import delivery, endpoints, outbox, redelivery, retention
 from jobs.webhooks.delivery import Sent, claim, record
 from jobs.webhooks.verdicts import judge
-from tests.webhooks import made, now, told
+from tests.webhooks import refreshed, register_endpoint, send_test_events
 
 State = Delivery.State
 
 
 def answered(to: Endpoint, *answers: PostResult) -> Delivery:
     """A delivery, tried once for each of these answers."""
-    [row] = told(to)
+    [row] = send_test_events(to)
     for answer in answers:
         Delivery.objects.filter(pk=row.pk).update(due_at=timezone.now())
         [claimed] = claim(limit=8, in_trouble=8)
         record([Sent(claimed, answer, time.monotonic())])
-    return now(row)
+    return refreshed(row)
 
 
 @pytest.mark.parametrize("status", range(200, 600))
@@ -74,7 +74,9 @@ def test_eight_claims_at_once_share_no_delivery(
 ) -> None:
     """Eight at once, over three endpoints: each delivery once, no cap exceeded."""
     for n in range(3):
-        told(made(alice, f"http://127.0.0.1:1099/{n}", troubled=False), 6)
+        send_test_events(
+            register_endpoint(alice, f"http://127.0.0.1:1099/{n}", troubled=False), 6
+        )
     gate, claims = threading.Barrier(8), []
 
     def take() -> None:
@@ -95,7 +97,9 @@ def test_eight_claims_at_once_share_no_delivery(
 
 def test_a_claim_keeps_to_both_limits(alice: User) -> None:
     for n in range(3):
-        told(made(alice, f"http://127.0.0.1:1099/{n}", troubled=n > 0), 6)
+        send_test_events(
+            register_endpoint(alice, f"http://127.0.0.1:1099/{n}", troubled=n > 0), 6
+        )
     assert len(claim(limit=2, in_trouble=2)) == 2
     Delivery.objects.update(lease=None, due_at=timezone.now())
     assert len(claim(limit=32, in_trouble=0)) == 4
@@ -115,8 +119,8 @@ def test_a_claim_keeps_to_both_limits(alice: User) -> None:
 def test_a_disabled_deleted_or_paused_endpoint_gets_nothing(
     alice: User, aside: dict[str, Any]
 ) -> None:
-    to = made(alice)
-    told(to)
+    to = register_endpoint(alice)
+    send_test_events(to)
     Endpoint.objects.update(**aside)
     assert claim(limit=8, in_trouble=8) == []
 
@@ -126,7 +130,7 @@ def lose_lease(row: Delivery) -> None:
 
 
 def test_a_lost_attempt_is_repeated_and_counts_no_try(alice: User) -> None:
-    [row] = told(made(alice))
+    [row] = send_test_events(register_endpoint(alice))
     [first] = claim(limit=8, in_trouble=8)
     assert claim(limit=8, in_trouble=8) == []
     lose_lease(row)
@@ -134,31 +138,31 @@ def test_a_lost_attempt_is_repeated_and_counts_no_try(alice: User) -> None:
     assert (second.n, second.tries) == (2, 0)
     # The answer of the worker that lost the lease changes nothing.
     record([Sent(first, PostResult(200), time.monotonic())])
-    assert now(row).state == State.PENDING
+    assert refreshed(row).state == State.PENDING
     assert row.lease == second.lease
     record([Sent(second, PostResult(503), time.monotonic())])
-    assert (now(row).tries, row.attempts, row.interruptions) == (1, 2, 0)
+    assert (refreshed(row).tries, row.attempts, row.interruptions) == (1, 2, 0)
     states = [(a.n, a.state, a.status) for a in Attempt.objects.order_by("n")]
     assert states == [(1, "interrupted", None), (2, "done", 503)]
 
 
 def test_a_lease_that_is_renewed_is_not_lost(alice: User) -> None:
-    [row] = told(made(alice))
+    [row] = send_test_events(register_endpoint(alice))
     [claimed] = claim(limit=8, in_trouble=8)
     lose_lease(row)
     delivery.renew([claimed.lease])
     assert claim(limit=8, in_trouble=8) == []
-    assert now(row).due_at > timezone.now()
+    assert refreshed(row).due_at > timezone.now()
 
 
 def test_a_delivery_that_kills_three_workers_fails(alice: User) -> None:
-    [row] = told(made(alice))
+    [row] = send_test_events(register_endpoint(alice))
     for n in range(3):
         [claimed] = claim(limit=8, in_trouble=8)
         assert claimed.n == n + 1
         lose_lease(row)
     assert claim(limit=8, in_trouble=8) == []
-    assert (now(row).state, row.last_error) == (State.FAILED, "interrupted")
+    assert (refreshed(row).state, row.last_error) == (State.FAILED, "interrupted")
     assert redelivery.recover(user=alice, endpoint_id=row.endpoint_id) == 1
     # A recovery allows as many interruptions as a first delivery.
     for _ in range(3):
@@ -168,16 +172,16 @@ def test_a_delivery_that_kills_three_workers_fails(alice: User) -> None:
 
 
 def test_410_disables_the_endpoint_and_mails_its_owner(alice: User) -> None:
-    to = made(alice)
-    waiting = told(to)[0]
+    to = register_endpoint(alice)
+    waiting = send_test_events(to)[0]
     [claimed] = claim(limit=8, in_trouble=8)
-    [later] = told(to)
+    [later] = send_test_events(to)
     Mail.objects.all().delete()
     record([Sent(claimed, PostResult(410), time.monotonic())])
     to.refresh_from_db()
     assert to.disabled_because == "gone"
-    assert (now(waiting).state, waiting.last_status) == (State.FAILED, 410)
-    assert (now(later).state, later.last_error) == (State.FAILED, "disabled")
+    assert (refreshed(waiting).state, waiting.last_status) == (State.FAILED, 410)
+    assert (refreshed(later).state, later.last_error) == (State.FAILED, "disabled")
     assert {m.subject for m in Mail.objects.all()} == {
         "Deliveries to a webhook endpoint fail",
         "A webhook endpoint was paused",
@@ -189,7 +193,7 @@ def test_410_disables_the_endpoint_and_mails_its_owner(alice: User) -> None:
 
 
 def test_a_day_of_failures_disables_and_one_success_resets(alice: User) -> None:
-    to = made(alice)
+    to = register_endpoint(alice)
     bad, good = PostResult(404), PostResult(200)
     for _ in range(25):
         answered(to, bad)
@@ -216,7 +220,7 @@ def test_a_day_of_failures_disables_and_one_success_resets(alice: User) -> None:
 
 
 def test_an_endpoint_is_troubled_by_its_last_answer(alice: User) -> None:
-    to = made(alice)
+    to = register_endpoint(alice)
     for answer, troubled in [
         (PostResult(500), True),
         (PostResult(200), False),
@@ -233,17 +237,17 @@ def test_an_endpoint_is_troubled_by_its_last_answer(alice: User) -> None:
 
 
 def test_429_pauses_the_endpoint(alice: User) -> None:
-    to = made(alice)
+    to = register_endpoint(alice)
     row = answered(to, PostResult(429, headers={"retry-after": "30"}))
     assert row.state == State.FAILED
-    told(to)
+    send_test_events(to)
     assert claim(limit=8, in_trouble=8) == []
     Endpoint.objects.update(paused_until=timezone.now())
     assert len(claim(limit=8, in_trouble=8)) == 1
 
 
 def test_recovering_a_range(alice: User, bob: User) -> None:
-    to = made(alice)
+    to = register_endpoint(alice)
     rows = [answered(to, PostResult(404)) for _ in range(4)]
     good = answered(to, PostResult(200))
     for n, row in enumerate(rows):
@@ -252,7 +256,7 @@ def test_recovering_a_range(alice: User, bob: User) -> None:
     since, until_ = (timezone.now() - timedelta(hours=h) for h in (9.5, 7.5))
     again = redelivery.recover(user=alice, endpoint_id=to.pk, since=since, until=until_)
     assert again == 2
-    assert [now(row).state for row in rows] == [
+    assert [refreshed(row).state for row in rows] == [
         "failed",
         "pending",
         "pending",
@@ -260,18 +264,18 @@ def test_recovering_a_range(alice: User, bob: User) -> None:
     ]
     assert redelivery.recover(user=alice, endpoint_id=to.pk) == 2
     assert redelivery.recover(user=alice, endpoint_id=to.pk) == 0
-    assert now(good).state == State.SUCCEEDED
+    assert refreshed(good).state == State.SUCCEEDED
 
 
 def test_resending_a_pending_delivery_keeps_its_lease(alice: User) -> None:
-    [row] = told(made(alice))
+    [row] = send_test_events(register_endpoint(alice))
     [claimed] = claim(limit=8, in_trouble=8)
     assert redelivery.resend(user=alice, delivery_id=row.pk).lease == claimed.lease
     assert claim(limit=8, in_trouble=8) == []
 
 
 def test_a_finished_attempt_can_be_neither_changed_nor_deleted(alice: User) -> None:
-    answered(made(alice), PostResult(200))
+    answered(register_endpoint(alice), PostResult(200))
     for change in (
         lambda: Attempt.objects.update(status=500),
         lambda: Attempt.objects.all().delete(),
@@ -281,9 +285,9 @@ def test_a_finished_attempt_can_be_neither_changed_nor_deleted(alice: User) -> N
 
 
 def test_a_delivery_that_ended_a_month_ago_is_deleted(alice: User) -> None:
-    to = made(alice)
+    to = register_endpoint(alice)
     old, young = answered(to, PostResult(404)), answered(to, PostResult(404))
-    [waiting] = told(to)
+    [waiting] = send_test_events(to)
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE jobs_attempt DISABLE TRIGGER jobs_attempts_stay")

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _both_let_the_tool(alice, bob, tool, lets):
-    lets(alice, tool)
-    lets(bob, tool)
+def _both_let_the_tool(alice, bob, tool, grant_consent):
+    grant_consent(alice, tool)
+    grant_consent(bob, tool)
 
 
 @pytest.fixture(autouse=True)

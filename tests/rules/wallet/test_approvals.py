@@ -30,7 +30,7 @@ def _adds_up(db: None) -> Any:
     assert list(invariants.violations()) == []
 
 
-def wish(owner: User, staff: User, amount: int, **more: Any) -> dict[str, Any]:
+def payload(owner: User, staff: User, amount: int, **more: Any) -> dict[str, Any]:
     return {
         "owner": owner,
         "amount_micro": amount * MICRO,
@@ -43,11 +43,11 @@ def wish(owner: User, staff: User, amount: int, **more: Any) -> dict[str, Any]:
 
 
 def adjust(owner: User, staff: User, amount: int) -> adjustments.Adjusted:
-    return adjustments.adjust(**wish(owner, staff, amount))
+    return adjustments.adjust(**payload(owner, staff, amount))
 
 
 def asked(owner: User, staff: User, amount: int = 5000) -> Adjustment:
-    return approvals.request(**wish(owner, staff, amount))
+    return approvals.request(**payload(owner, staff, amount))
 
 
 def balance(owner: User) -> int:
@@ -240,7 +240,7 @@ class TestApproval:
         assert balance(alice) == 0
 
     def test_the_same_form_makes_one_request(self, alice: User) -> None:
-        first = wish(alice, in_role("finance"), 5000)
+        first = payload(alice, in_role("finance"), 5000)
         assert approvals.request(**first) == approvals.request(**first)
         assert Adjustment.objects.count() == 1
         with pytest.raises(ledger.DuplicateKey):

@@ -23,8 +23,8 @@ ROUNDS = 8
 
 
 @pytest.fixture(autouse=True)
-def _alice_lets_video(alice, video, lets):
-    lets(alice, video)
+def _alice_lets_video(alice, video, grant_consent):
+    grant_consent(alice, video)
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _alice_lets_video(alice, video, lets):
-    lets(alice, video)
+def _alice_lets_video(alice, video, grant_consent):
+    grant_consent(alice, video)
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,8 @@ def _adds_up(db):
 
 
 @pytest.fixture
-def rival(alice, lets):
-    return lets(alice, App.objects.create(slug="rival", name="Rival"))
+def rival(alice, grant_consent):
+    return grant_consent(alice, App.objects.create(slug="rival", name="Rival"))
 
 
 @pytest.fixture
@@ -242,8 +242,10 @@ def test_adjustments_and_grants_do_not_count(alice, video, give):
     assert spent(alice, video) == 0
 
 
-def test_each_bulk_charge_stops_at_its_own_limit(alice, bob, video, give, lets):
-    lets(bob, video)
+def test_each_bulk_charge_stops_at_its_own_limit(
+    alice, bob, video, give, grant_consent
+):
+    grant_consent(bob, video)
     give(alice, 20)
     give(bob, 20)
     limit(alice, video, 2)

@@ -16,8 +16,8 @@ ROUNDS = 8
 
 
 @pytest.fixture(autouse=True)
-def _adds_up(transactional_db, alice, video, lets):
-    lets(alice, video)
+def _adds_up(transactional_db, alice, video, grant_consent):
+    grant_consent(alice, video)
     yield
     assert invariants.violations(among=ALL) == []
 

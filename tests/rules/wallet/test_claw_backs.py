@@ -17,8 +17,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _adds_up(alice, video, lets):
-    lets(alice, video)
+def _adds_up(alice, video, grant_consent):
+    grant_consent(alice, video)
     yield
     assert invariants.violations() == []
 

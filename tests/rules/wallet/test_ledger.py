@@ -17,14 +17,14 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def rival(alice, lets):
-    return lets(alice, App.objects.create(slug="rival", name="Rival"))
+def rival(alice, grant_consent):
+    return grant_consent(alice, App.objects.create(slug="rival", name="Rival"))
 
 
 @pytest.fixture(autouse=True)
-def _adds_up(alice, bob, video, lets):
-    lets(alice, video)
-    lets(bob, video)
+def _adds_up(alice, bob, video, grant_consent):
+    grant_consent(alice, video)
+    grant_consent(bob, video)
     yield
     assert invariants.violations() == []
 
@@ -258,15 +258,15 @@ def test_credits_returned_to_an_expired_grant_expire_at_once(
 
 def test_a_money_key_moves_credits_once_for_ever(alice, video, give):
     give(alice, 20)
-    wish = {
+    call = {
         "account_id": alice.pk,
         "app": video,
         "actor": "t",
         "reason": "image",
         "key": "consume:1",
     }
-    first = ledger.consume(amount_micro=4 * MICRO, **wish)
-    again = ledger.consume(amount_micro=4 * MICRO, **wish)
+    first = ledger.consume(amount_micro=4 * MICRO, **call)
+    again = ledger.consume(amount_micro=4 * MICRO, **call)
     assert (first.created, again.created) == (True, False)
     assert again.movement_id == first.movement_id
     assert again.first_balance_micro == 16 * MICRO
@@ -276,10 +276,10 @@ def test_a_money_key_moves_credits_once_for_ever(alice, video, give):
 def test_a_money_key_of_another_account_is_refused(alice, bob, video, give):
     give(alice, 20)
     give(bob, 20)
-    wish = {"app": video, "amount_micro": MICRO, "actor": "t", "reason": "", "key": "k"}
-    ledger.consume(account_id=alice.pk, **wish)
+    call = {"app": video, "amount_micro": MICRO, "actor": "t", "reason": "", "key": "k"}
+    ledger.consume(account_id=alice.pk, **call)
     with pytest.raises(ledger.DuplicateKey), transaction.atomic():
-        ledger.consume(account_id=bob.pk, **wish)
+        ledger.consume(account_id=bob.pk, **call)
     assert balance(bob) == (20, 0, 0)
 
 

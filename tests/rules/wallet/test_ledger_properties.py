@@ -89,8 +89,8 @@ class TheLedgerAgreesWithTheModel(TestCase):
         if in_debt and limit:
             self.do_reserve("a", 0, 1)
             self.do_settle(0, limit, "overflow")
-        for verb, *wish in [*given_first, *wishes]:
-            getattr(self, f"do_{verb}")(*wish)
+        for verb, *payload in [*given_first, *wishes]:
+            getattr(self, f"do_{verb}")(*payload)
             self.compare()
         self.do_sweep()
         assert invariants.violations() == []
@@ -317,10 +317,10 @@ class TheLedgerAgreesWithTheModel(TestCase):
             assert month.limit_micro == self.model.budgets.get(slug)
             assert month.spent_micro == self.model.spent[slug, self.model.month()]
 
-    def _said(self, call, **wish):
+    def _said(self, call, **payload):
         before = ledger.balance(account_id=self.account.pk)
         try:
-            return call(account_id=self.account.pk, actor="test", **wish)
+            return call(account_id=self.account.pk, actor="test", **payload)
         except ledger.InsufficientCredits:
             said = "insufficient"
         except ledger.BudgetExceeded:

@@ -39,12 +39,12 @@ def owner(db):
 
 
 @pytest.fixture
-def app(alice, owner, give, lets):
+def app(alice, owner, give, grant_consent):
     """A vendor's tool that alice lets take her credits."""
     offer = partner_apps.Offer(price_micro=25 * MICRO, url="https://your-tool.com")
     app = partner_apps.create(slug="tool", name="Your Tool", owner=owner, offer=offer)
     give(alice, 100)
-    lets(alice, app)
+    grant_consent(alice, app)
     return app
 
 

@@ -25,8 +25,8 @@ BELOW_USAGE = {name: ALL[name] for name in ALL if not name.startswith("every con
 
 
 @pytest.fixture(autouse=True)
-def _alice_lets_video(alice, video, lets):
-    lets(alice, video)
+def _alice_lets_video(alice, video, grant_consent):
+    grant_consent(alice, video)
 
 
 @pytest.fixture(autouse=True)
@@ -204,8 +204,10 @@ def test_twenty_charges_with_one_money_key_charge_once(alice, video, give):
     assert len({taken.movement_id for taken in outcomes}) == 1
 
 
-def test_bulk_charges_in_opposite_orders_do_not_deadlock(alice, bob, video, give, lets):
-    lets(bob, video)
+def test_bulk_charges_in_opposite_orders_do_not_deadlock(
+    alice, bob, video, give, grant_consent
+):
+    grant_consent(bob, video)
     give(alice, 100)
     give(bob, 100)
 
