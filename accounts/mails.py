@@ -27,8 +27,10 @@ TRIES = 12
 QUEUE = due.Queue(
     Mail.objects.all(),
     task="accounts.send_mails",
-    # Longer than a mail server may take for its answers (EMAIL_TIMEOUT each).
-    lease=timedelta(minutes=1),
+    # A mail waits for the server at most 15 times, for EMAIL_TIMEOUT each: two
+    # addresses, TLS, sign-in, and the mail. Two workers with a slow server would
+    # otherwise take the mail from each other, and send a copy with each try.
+    lease=15 * timedelta(seconds=settings.EMAIL_TIMEOUT),
     backoff=due.Backoff(first=timedelta(minutes=1), longest=timedelta(hours=6)),
     most_tries=TRIES,
 )

@@ -1,11 +1,14 @@
 """Notices: written with what they tell of, sent once, tried again, never lost."""
 
+import socket
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
 import pytest
 import time_machine
+from django.conf import LazySettings
 from django.core import mail as outbox
 from django.core.mail import EmailMessage
 from django.db import transaction
@@ -94,7 +97,7 @@ def test_a_worker_killed_while_sending_loses_nothing(alice: User) -> None:
     mails.write(user=alice, subject="Hello", what="Something happened.")
     _kill_the_worker()
     assert mails.send_due() == 0
-    _pass_time(timedelta(seconds=60))
+    _pass_time(mails.QUEUE.lease)
     assert mails.send_due() == 1
     assert len(outbox.outbox) == 1
 
@@ -103,11 +106,50 @@ def test_a_mail_is_given_up_after_its_last_worker_died(alice: User) -> None:
     mails.write(user=alice, subject="Hello", what="Something happened.")
     for _ in range(mails.TRIES):
         _kill_the_worker()
-        _pass_time(timedelta(seconds=60))
+        _pass_time(mails.QUEUE.lease)
     assert mails.send_due() == 0
     row = Mail.objects.get()
     assert (row.due_at, row.sent_at, row.lease) == (None, None, None)
     assert outbox.outbox == []
+
+
+def test_the_lease_outlives_a_server_that_answers_as_late_as_it_may(
+    alice: User, settings: LazySettings
+) -> None:
+    mails.write(user=alice, subject="Hello", what="Something happened.")
+    answers: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = server.getsockname()
+        receiver = threading.Thread(target=_receive_mail, args=(server, answers))
+        receiver.start()
+        assert mails.send_due() == 1
+        receiver.join(10)
+    # A server with TLS and a sign-in answers five times more.
+    waits = len(answers) + 5
+    assert waits * timedelta(seconds=settings.EMAIL_TIMEOUT) < mails.QUEUE.lease
+
+
+def _receive_mail(server: socket.socket, answers: list[bytes]) -> None:
+    """Receive one mail by SMTP, and note each answer."""
+    link, _ = server.accept()
+    with link, link.makefile("rwb") as lines:
+
+        def answer(code: bytes) -> None:
+            answers.append(code)
+            lines.write(code + b" ok\r\n")
+            lines.flush()
+
+        answer(b"220")
+        for line in lines:
+            command = line.split()[0].upper()
+            answer({b"DATA": b"354", b"QUIT": b"221"}.get(command, b"250"))
+            if command == b"DATA":
+                while lines.readline() != b".\r\n":
+                    pass
+                answer(b"250")
+            if command == b"QUIT":
+                return
 
 
 def _kill_the_worker() -> None:
