@@ -272,7 +272,10 @@ def origin(name: str, default: str) -> str:
 
 
 def origins(name: str) -> list[str]:
-    """Return a comma-separated list of origins."""
+    """Return the origins that the variable `name` lists, separated by commas.
+
+    Unset means none. Refuses the start where a part is no origin.
+    """
     return [_origin(name, part) for part in env_list(name)]
 
 

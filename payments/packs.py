@@ -76,7 +76,7 @@ def open_checkout(*, purchase: Purchase) -> PackCheckout:
 
 
 def purchase_paid_in(*, session_id: str) -> Purchase:
-    """Return the purchase of a Checkout session. Raises `NotFound`."""
+    """Return the purchase of a Checkout session, paid or not. Raises `NotFound`."""
     found = Purchase.objects.filter(stripe_session_id=session_id)
     purchase = found.first() if "\x00" not in session_id else None
     if purchase is None:
@@ -87,9 +87,11 @@ def purchase_paid_in(*, session_id: str) -> Purchase:
 def begin_purchase(
     *, account: User, sku: str, once: bytes | None, saves_card: bool = False
 ) -> Purchase:
-    """Write a purchase before Stripe knows of it. Raises `UnknownPack`.
+    """Write and return a purchase at today's price, before any call to Stripe.
 
-    `once` as in `buy`. `saves_card` keeps the card of the payment for automatic top-up.
+    A known `once` (see `buy`) returns its purchase, also of a pack no longer on sale.
+    Raises `UnknownPack` otherwise. `saves_card` keeps the card of the payment for
+    automatic top-up.
     """
     if once is not None:
         begun = Purchase.objects.filter(account=account, once=once).first()

@@ -119,8 +119,9 @@ def set_password(
 
     At an unproven address, everything on the account ends and the address becomes
     proven. `end_more` then ends what other Django apps keep for the account, in the
-    same transaction. Raises `InvalidLink` or `passwords.WeakPassword`, and writes
-    nothing then.
+    same transaction. Raises `InvalidLink`, `passwords.WeakPassword` or `HashingBusy`,
+    and writes nothing then. Calls providers at the end to revoke the tokens of links,
+    so no transaction may be open.
     """
     link = read_link(secret=secret)
     fresh = User(email=link.user.email)

@@ -33,8 +33,10 @@ _ACTOR = "system:mailbox-proof"
 def end_all_access(*, user: User, visitor: Visitor) -> list[Link]:
     """End every session, token, key, passkey, identity, link and consent of `user`.
 
-    The caller must have locked the account's row and increased its epoch, so that a
-    request under way cannot add a credential afterwards. Credits and history stay.
+    Also revokes the keys of the apps that `user` owns, denies approved device grants,
+    and removes the username. Credits and history stay. The caller must have locked the
+    account's row and increased its epoch, so that a request under way cannot add a
+    credential afterwards.
 
     Returns the deleted links; the caller passes them to `linking.revoke_tokens` after
     the commit.

@@ -188,9 +188,10 @@ def _must_wait(rule: TopUpRule, now: datetime) -> datetime | None:
 
 
 def spent_cents(*, account_id: UUID, at: datetime) -> int:
-    """Return the sum of automatic charges, paid and pending, of a month (UTC).
+    """Return what automatic charges cost in the month (UTC) of `at`, in cents.
 
-    A charge that began in one month and was paid in the next counts in both.
+    A charge that began in one month and was paid in the next counts in both. A
+    pending charge counts in every month, because it may be paid in any.
     """
     month = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     after = _month_after(at)

@@ -139,7 +139,8 @@ def end_attempt(
 ) -> bool:
     """End a claimed attempt that charged nothing, and never will.
 
-    A decline backs the rule off or switches it off; `why_off` switches it off. Locks
+    A `status` of declined backs the rule off or switches it off. One of authentication,
+    or a `why_off`, switches it off. Mails the owner of a rule that went off. Locks
     the rule, then the attempt. Returns False, and writes nothing, where the attempt has
     ended or the worker has lost it to another.
     """
