@@ -18,6 +18,7 @@ from django.views.decorators.http import (
     require_POST,
     require_safe,
 )
+from markdown_it import MarkdownIt
 from rest_framework.exceptions import ValidationError
 
 from accounts.authentication import visitor
@@ -37,6 +38,7 @@ PAGE = 25
 # Characters of a response that the page shows.
 SNIPPET = 1000
 GUIDE = settings.BASE_DIR / "docs" / "webhooks.md"
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 _NAME = re.compile(r"[!-~]{1,100}")
 # Why an endpoint is paused, and what its owner can do.
 REASONS: dict[str, str] = {
@@ -134,7 +136,7 @@ def guide(request: HttpRequest) -> HttpResponse:
     about = {
         "user": user,
         "base": f"accounts/{'member' if user else 'base'}.html",
-        "text": GUIDE.read_text(),
+        "guide": _MARKDOWN.render(GUIDE.read_text()),
     }
     return render(request, "jobs/guide.html", about)
 
@@ -301,6 +303,7 @@ def _home(
         "types": [(name, name in ticked) for name in outbox.TYPES],
         "form": request.POST,
         "error": refusal.message if refusal else "",
+        "allows_loopback": settings.WEBHOOK_ALLOW_PRIVATE,
     }
     response = render(request, "jobs/webhooks.html", about)
     if refusal is not None:
