@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils.text import capfirst
 
 # (heading, [(model, icon)]). The menu omits models without a page and models that the
 # reader may not view.
@@ -104,7 +105,7 @@ def _item(request: HttpRequest, label: str, icon: str) -> dict[str, Any] | None:
         return None
     link = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     return {
-        "title": str(model._meta.verbose_name_plural).capitalize(),
+        "title": capfirst(str(model._meta.verbose_name_plural)),
         "icon": icon,
         "link": link,
         "active": request.path.startswith(link),
