@@ -129,9 +129,9 @@ def test_every_page_fits_and_requests_no_other_origin(
                 page.wait_for_load_state("networkidle")
             look(page, path)
         page.goto(f"{web}{next(it for it in addresses if '/device' in it)}")
-        page.click("text=Continue")
+        page.click("button:has-text('Continue')")
         look(page, "the question about a device")
-        page.click("text=Approve")
+        page.click("button:has-text('Approve')")
         look(page, "the end of a device's question")
 
     # Chromium logs an error for pages with status 400 or 404.
