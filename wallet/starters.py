@@ -81,7 +81,7 @@ def record_consent_and_grant(*, user: User, app: App, actor: str) -> None:
         amount_micro=app.starter_credits_micro,
         source=Grant.Source.STARTER,
         actor=actor,
-        reason=f"starter credits of {app.slug}",
+        reason=f"starter credits of {app.name}",
         key=f"starter:{account_id}:{app.pk}",
         given_by=app,
         only_for=app if app.starter_credits_at == App.StarterCreditsAt.APP else None,

@@ -68,7 +68,7 @@ ADVICE = {
     ),
     404: (
         "Page not found",
-        "The address may be wrong, or what was here is gone.",
+        "The address may be wrong, or the page no longer exists.",
     ),
     405: (
         "This page opens from a form",

@@ -51,7 +51,7 @@ class Command(BaseCommand):
                 amount_micro=100 * MICRO,
                 source="promo",
                 actor="manage.py demo",
-                reason="to try things with",
+                reason="demo credits",
                 key=f"demo:{person.pk}",
             )
         email, password = STAFF

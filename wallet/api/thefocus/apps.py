@@ -97,7 +97,7 @@ class AppViewSet(TheFocus, viewsets.ViewSet):
         return Response(_body(limited))
 
     @extend_schema(
-        summary="Take an app's permission to spend your credits back",
+        summary="Revoke an app's permission to spend your credits",
         description="Its running jobs keep what they have reserved and are charged no"
         " more than that. A limit stays.",
         responses={200: OpenApiResponse(AppBody, "Revoked."), 404: None},
