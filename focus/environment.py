@@ -272,10 +272,7 @@ def origin(name: str, default: str) -> str:
 
 
 def origins(name: str) -> list[str]:
-    """Return the origins that the variable `name` lists, separated by commas.
-
-    Unset means none. Refuses the start where a part is no origin.
-    """
+    """Return the origins of the comma list `name`, or []. Refuse any other text."""
     return [_origin(name, part) for part in env_list(name)]
 
 
