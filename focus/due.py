@@ -135,31 +135,31 @@ class Queue(Generic[Row]):
             self.columns.tries: tries,
             self.columns.lease: uuid.uuid4(),
         }
-        self._all().filter(pk=row.pk).update(**fields)
+        self._all_rows().filter(pk=row.pk).update(**fields)
         for name, value in fields.items():
             setattr(row, name, value)
         return row
 
-    def mine(self, row: Row) -> QuerySet[Row]:
+    def claimed_row(self, row: Row) -> QuerySet[Row]:
         """Return the claimed row as a queryset that is empty once its lease is lost."""
         lease = getattr(row, self.columns.lease)
         if lease is None:
             raise ValueError(f"not claimed: {row!r}")
-        return self._all().filter(**{"pk": row.pk, self.columns.lease: lease})
+        return self._all_rows().filter(**{"pk": row.pk, self.columns.lease: lease})
 
     def renew(self, row: Row, **fields: Any) -> bool:
         """Begin the lease again, and write `fields`. False: the row is lost, stop."""
         fields[self.columns.due_at] = NOW + self.lease
-        return bool(self.mine(row).update(**fields))
+        return bool(self.claimed_row(row).update(**fields))
 
     def finish(self, row: Row, **fields: Any) -> bool:
         """Write `fields` and take the row out of the queue. False: the row is lost."""
-        return self._give_back(row, due_at=None, **fields)
+        return self._release(row, due_at=None, **fields)
 
     def retry(self, row: Row, **fields: Any) -> bool:
         """Write `fields`; the row is due after its back-off. False: the row is lost."""
         wait = self.backoff.after(getattr(row, self.columns.tries))
-        return self._give_back(row, due_at=NOW + wait, **fields)
+        return self._release(row, due_at=NOW + wait, **fields)
 
     def is_last(self, row: Row) -> bool:
         """Whether a claimed row may not be tried again after this try."""
@@ -194,11 +194,11 @@ class Queue(Generic[Row]):
         tries: int = getattr(row, self.columns.tries)
         return self.most_tries - tries
 
-    def _give_back(self, row: Row, *, due_at: Any, **fields: Any) -> bool:
+    def _release(self, row: Row, *, due_at: Any, **fields: Any) -> bool:
         fields |= {self.columns.due_at: due_at, self.columns.lease: None}
-        return bool(self.mine(row).update(**fields))
+        return bool(self.claimed_row(row).update(**fields))
 
-    def _all(self) -> QuerySet[Row]:
+    def _all_rows(self) -> QuerySet[Row]:
         return self.rows.model._base_manager.all()
 
 

@@ -81,7 +81,7 @@ def home(request: HttpRequest, user: User) -> HttpResponse:
     messages.success(
         request, "You already have this endpoint. The events were added to it."
     )
-    return redirect(_of(shown.endpoint.pk))
+    return redirect(_page_of(shown.endpoint.pk))
 
 
 @require_safe
@@ -149,13 +149,13 @@ def act(
     """Call the rule behind a button of an endpoint's page."""
     rule, text = _ACTIONS[action]
     where = visitor(request)
-    do = partial(rule, user=user, endpoint_id=endpoint_id, visitor=where)
+    call = partial(rule, user=user, endpoint_id=endpoint_id, visitor=where)
     proven = rule in (endpoints.enable, endpoints.promote)
-    if _done(request, do, proven=proven) is not None:
+    if _call_rule(request, call, proven=proven) is not None:
         messages.success(request, text)
         if rule is endpoints.delete:
             return redirect("/webhooks")
-    return redirect(_of(endpoint_id))
+    return redirect(_page_of(endpoint_id))
 
 
 _ACTIONS: dict[str, tuple[Callable[..., Endpoint], str]] = {
@@ -178,10 +178,10 @@ _ACTIONS: dict[str, tuple[Callable[..., Endpoint], str]] = {
 def rotate(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
     """Start a rotation of an endpoint's secret and show the new one once."""
     where = visitor(request)
-    do = partial(endpoints.rotate, user=user, endpoint_id=endpoint_id, visitor=where)
-    shown = _done(request, do, proven=True)
+    call = partial(endpoints.rotate, user=user, endpoint_id=endpoint_id, visitor=where)
+    shown = _call_rule(request, call, proven=True)
     if shown is None:
-        return redirect(_of(endpoint_id))
+        return redirect(_page_of(endpoint_id))
     return _show(request, user, shown, rotating=True)
 
 
@@ -189,10 +189,10 @@ def rotate(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResp
 @owners
 def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
     """Send a test event to an endpoint."""
-    do = partial(redelivery.test, user=user, endpoint_id=endpoint_id)
-    made = _done(request, do)
+    call = partial(redelivery.test, user=user, endpoint_id=endpoint_id)
+    made = _call_rule(request, call)
     if made is None:
-        return redirect(_of(endpoint_id))
+        return redirect(_page_of(endpoint_id))
     messages.success(request, "A test event was sent. Reload to see the result.")
     return redirect(f"/webhooks/deliveries/{made.pk}")
 
@@ -202,7 +202,7 @@ def test(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRespon
 def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpResponse:
     """Replay failed deliveries: all of them, or those of a period."""
 
-    def do() -> int:
+    def call() -> int:
         return redelivery.recover(
             user=user,
             endpoint_id=endpoint_id,
@@ -210,29 +210,29 @@ def recover(request: HttpRequest, user: User, endpoint_id: uuid.UUID) -> HttpRes
             until=_moment(request, "until"),
         )
 
-    count = _done(request, do)
+    count = _call_rule(request, call)
     if count is not None:
         many = "1 delivery is" if count == 1 else f"{count:,} deliveries are"
         messages.success(request, f"{many} queued again.")
-    return redirect(f"{_of(endpoint_id)}#deliveries")
+    return redirect(f"{_page_of(endpoint_id)}#deliveries")
 
 
 @require_POST
 @owners
 def resend(request: HttpRequest, user: User, delivery_id: uuid.UUID) -> HttpResponse:
     """Queue a finished delivery again."""
-    do = partial(redelivery.resend, user=user, delivery_id=delivery_id)
-    if _done(request, do) is not None:
+    call = partial(redelivery.resend, user=user, delivery_id=delivery_id)
+    if _call_rule(request, call) is not None:
         messages.success(
             request, "The delivery is queued again. Reload to see the result."
         )
     return redirect(f"/webhooks/deliveries/{delivery_id}")
 
 
-def _done(
-    request: HttpRequest, do: Callable[[], R], *, proven: bool = False
+def _call_rule(
+    request: HttpRequest, call: Callable[[], R], *, proven: bool = False
 ) -> R | None:
-    """Return what `do` returns; after a refusal, queue its message and return None.
+    """Return the result of `call`. After a refusal, queue its message and return None.
 
     Counts against the general rate limit. `proven` requires a recent second proof.
     """
@@ -240,7 +240,7 @@ def _done(
         limits.tally_of(request).count((GENERAL,))
         if proven:
             require_second_proof(request)
-        return do()
+        return call()
     except NotFound:
         raise
     except DomainError as refusal:
@@ -329,7 +329,7 @@ def _show(
     return response
 
 
-def _of(endpoint_id: uuid.UUID) -> str:
+def _page_of(endpoint_id: uuid.UUID) -> str:
     return f"/webhooks/{endpoint_id}"
 
 

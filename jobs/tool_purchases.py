@@ -85,7 +85,7 @@ def create(*, user: User, tool_id: uuid.UUID) -> ToolPurchase:
 
 def find(*, user: User, purchase_id: uuid.UUID) -> ToolPurchase:
     """Read one checkout of the person, with its tool. Raises `NotFound`."""
-    return _own(ToolPurchase.objects.select_related("app"), user, purchase_id)
+    return _purchase_of(ToolPurchase.objects.select_related("app"), user, purchase_id)
 
 
 def owned(*, user: User) -> QuerySet[ToolPurchase]:
@@ -139,13 +139,13 @@ def _locked(user: User, purchase_id: uuid.UUID) -> ToolPurchase:
     call sees that the first checkout is paid.
     """
     rows = ToolPurchase.objects.select_related("app__owner")
-    purchase = _own(rows, user, purchase_id)
+    purchase = _purchase_of(rows, user, purchase_id)
     locked = ToolPurchase.objects.select_for_update(no_key=True, of=("self",)).filter(
         account=user, app=purchase.app
     )
     list(locked.order_by("pk").values_list("pk"))
     # A new statement sees the commits that the lock waited for.
-    return _own(rows, user, purchase_id)
+    return _purchase_of(rows, user, purchase_id)
 
 
 def _owned_once(user: User, app: App) -> ToolPurchase | None:
@@ -245,7 +245,7 @@ def revoke(*, purchase_id: uuid.UUID, actor: str) -> ToolPurchase:
     return purchase
 
 
-def _own(
+def _purchase_of(
     rows: QuerySet[ToolPurchase], user: User, purchase_id: uuid.UUID
 ) -> ToolPurchase:
     purchase = rows.filter(pk=purchase_id, account=user, revoked_at=None).first()

@@ -96,7 +96,7 @@ def verified_event(*, body: bytes, signature: str) -> EventNotice:
     if not any(_signed(text, signature, secret) for secret in secrets):
         raise NotFromStripe("The Stripe-Signature does not fit the body.")
     try:
-        return EventNotice.of(msgspec.json.decode(body))
+        return EventNotice.from_stripe(msgspec.json.decode(body))
     except UNREADABLE as broken:
         raise NotAnEvent("The body is not an event.") from broken
 
@@ -114,13 +114,15 @@ def _signed(text: str, signature: str, secret: str) -> bool:
 
 def create_session(*, params: Mapping[str, Any], key: str) -> CheckoutSession:
     """Create a Checkout session. The same key creates it once within 24 hours."""
-    return CheckoutSession.of(create_once(v1().checkout.sessions.create, params, key))
+    return CheckoutSession.from_stripe(
+        create_once(v1().checkout.sessions.create, params, key)
+    )
 
 
 def session(*, session_id: str) -> CheckoutSession:
     """Return a Checkout session. Raises `Missing`."""
     sessions = v1().checkout.sessions
-    return CheckoutSession.of(request(lambda: sessions.retrieve(session_id)))
+    return CheckoutSession.from_stripe(request(lambda: sessions.retrieve(session_id)))
 
 
 def expire_session(*, session_id: str) -> None:
@@ -134,7 +136,7 @@ def session_paid_by(*, payment_intent: str) -> CheckoutSession | None:
     sessions = v1().checkout.sessions
     wanted = {"payment_intent": payment_intent, "limit": 1}
     found = request(lambda: sessions.list(wanted))["data"]
-    return CheckoutSession.of(found[0]) if found else None
+    return CheckoutSession.from_stripe(found[0]) if found else None
 
 
 def sessions_between(
@@ -142,8 +144,8 @@ def sessions_between(
 ) -> Iterator[CheckoutSession | UnreadableObject]:
     """List the Checkout sessions that were created in this time."""
     listed = v1().checkout.sessions.list
-    yield from _each(
-        CheckoutSession.of, list_all(listed, created=_between(since, until))
+    yield from _parsed(
+        CheckoutSession.from_stripe, list_all(listed, created=_between(since, until))
     )
 
 
@@ -157,7 +159,9 @@ def charge(*, params: Mapping[str, Any], key: str) -> Intent:
     intents = v1().payment_intents
     try:
         with translated_errors():
-            return Intent.of(intents.create(dict(params), with_key(key)).to_dict())
+            return Intent.from_stripe(
+                intents.create(dict(params), with_key(key)).to_dict()
+            )
     except CardDeclined as no:
         if (left := _intent_in(no.__cause__)) is None:
             raise
@@ -172,7 +176,7 @@ def _intent_in(error: BaseException | None) -> str | None:
 def intent(*, intent_id: str) -> Intent:
     """Return a payment intent. Raises `Missing`."""
     intents = v1().payment_intents
-    return Intent.of(request(lambda: intents.retrieve(intent_id)))
+    return Intent.from_stripe(request(lambda: intents.retrieve(intent_id)))
 
 
 def intents_of_customer(
@@ -181,7 +185,7 @@ def intents_of_customer(
     """List a customer's payment intents that were created since then."""
     listed = v1().payment_intents.list
     wanted = {"created": {"gte": int(since.timestamp())}, "customer": customer}
-    yield from _each(Intent.of, list_all(listed, **wanted))
+    yield from _parsed(Intent.from_stripe, list_all(listed, **wanted))
 
 
 def intents_between(
@@ -189,7 +193,9 @@ def intents_between(
 ) -> Iterator[Intent | UnreadableObject]:
     """List the payment intents that were created in this time."""
     listed = v1().payment_intents.list
-    yield from _each(Intent.of, list_all(listed, created=_between(since, until)))
+    yield from _parsed(
+        Intent.from_stripe, list_all(listed, created=_between(since, until))
+    )
 
 
 def cancel_intent(*, intent_id: str) -> Intent:
@@ -198,7 +204,7 @@ def cancel_intent(*, intent_id: str) -> Intent:
     Raises `StripeRefused` if it is paid, processing or cancelled already.
     """
     intents = v1().payment_intents
-    return Intent.of(request(lambda: intents.cancel(intent_id)))
+    return Intent.from_stripe(request(lambda: intents.cancel(intent_id)))
 
 
 def card_label(*, payment_method: str) -> str:
@@ -261,7 +267,7 @@ def _invoice(it: Any) -> Invoice:
     name = str(it["id"])
     it["lines"] = complete_list(it["lines"], lambda params: lines.list(name, params))
     it["payments"] = complete_list(it.get("payments"), paid.list, invoice=name)
-    return Invoice.of(it)
+    return Invoice.from_stripe(it)
 
 
 def open_intents_of_invoice(*, invoice_id: str | None) -> list[Intent]:
@@ -289,7 +295,7 @@ def invoices_between(
     wanted = {"status": "paid", "expand": ["data.payments"]}
     listed = v1().invoices.list
     created = _between(since, until)
-    yield from _each(_invoice, list_all(listed, created=created, **wanted))
+    yield from _parsed(_invoice, list_all(listed, created=created, **wanted))
 
 
 def subscription(*, subscription_id: str) -> StripeSubscription:
@@ -301,7 +307,7 @@ def subscription(*, subscription_id: str) -> StripeSubscription:
 def _subscribed(it: Any) -> StripeSubscription:
     items = v1().subscription_items
     it["items"] = complete_list(it["items"], items.list, subscription=it["id"])
-    return StripeSubscription.of(it)
+    return StripeSubscription.from_stripe(it)
 
 
 def subscriptions_of(*, customer: str) -> list[StripeSubscription]:
@@ -328,7 +334,7 @@ def reversals(*, payment_intent: str) -> list[StripeReversal]:
     about = {"payment_intent": payment_intent}
     refunds = list_all(v1().refunds.list, **about)
     disputes = list_all(v1().disputes.list, **about)
-    return [StripeReversal.of(it) for it in [*refunds, *disputes]]
+    return [StripeReversal.from_stripe(it) for it in [*refunds, *disputes]]
 
 
 def refunded_between(
@@ -339,7 +345,7 @@ def refunded_between(
     A refund without a payment intent yields an empty string.
     """
     listed = v1().refunds.list
-    yield from _each(_intent_of, list_all(listed, created=_between(since, until)))
+    yield from _parsed(_intent_of, list_all(listed, created=_between(since, until)))
 
 
 def disputed_between(
@@ -347,7 +353,7 @@ def disputed_between(
 ) -> Iterator[str | UnreadableObject]:
     """As `refunded_between`, for disputes."""
     listed = v1().disputes.list
-    yield from _each(_intent_of, list_all(listed, created=_between(since, until)))
+    yield from _parsed(_intent_of, list_all(listed, created=_between(since, until)))
 
 
 def _intent_of(it: Any) -> str:
@@ -360,8 +366,9 @@ def events_between(
     """List events, newest first, each with its JSON. At most `TYPES_AT_ONCE` types."""
     listed = v1().events.list
     events = list_all(listed, created=_between(since, until), types=types)
-    yield from _each(
-        lambda it: (EventNotice.of(it), msgspec.json.encode(it).decode()), events
+    yield from _parsed(
+        lambda it: (EventNotice.from_stripe(it), msgspec.json.encode(it).decode()),
+        events,
     )
 
 
@@ -369,7 +376,7 @@ def _between(since: datetime, until: datetime) -> dict[str, int]:
     return {"gte": int(since.timestamp()), "lt": int(until.timestamp())}
 
 
-def _each(
+def _parsed(
     of: Callable[[Any], T], found: Iterator[Any]
 ) -> Iterator[T | UnreadableObject]:
     for it in found:

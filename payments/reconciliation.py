@@ -89,19 +89,19 @@ def _guarded(report: Report, kind: Kind, subject: str) -> Iterator[None]:
         report.unanswered += 1
         if report.unanswered >= MOST_UNANSWERED:
             raise
-        _list(report, kind, subject, down.message)
+        _report_drift(report, kind, subject, down.message)
     except (DomainError, UnknownStatus) as differs:
         report.unanswered = 0
-        _list(report, kind, subject, str(differs))
+        _report_drift(report, kind, subject, str(differs))
     except Exception as failure:
         log.exception("reconciling %s", subject)
-        _list(report, kind, subject, f"{type(failure).__name__}: {failure}")
+        _report_drift(report, kind, subject, f"{type(failure).__name__}: {failure}")
     else:
         report.unanswered = 0
         report.agrees.add((kind, subject))
 
 
-def _each(
+def _listed_by_day(
     report: Report,
     what: str,
     listed: Callable[[datetime, datetime], Iterator[T | UnreadableObject]],
@@ -125,7 +125,7 @@ def _readable(
 ) -> Iterator[T]:
     for it in found:
         if isinstance(it, UnreadableObject):
-            _list(report, Kind.UNREAD, it.id or f"one of the {what}", it.why)
+            _report_drift(report, Kind.UNREAD, it.id or f"one of the {what}", it.why)
         else:
             yield it
 
@@ -141,7 +141,7 @@ def _events(report: Report) -> None:
     for first in range(0, len(types), gateway.TYPES_AT_ONCE):
         some = types[first : first + gateway.TYPES_AT_ONCE]
         listed = partial(gateway.events_between, types=some)
-        for event, body in _each(report, f"events from {some[0]} on", listed):
+        for event, body in _listed_by_day(report, f"events from {some[0]} on", listed):
             if inbox.store(event, body):
                 report.healed.append(f"{event.id} {event.type}")
     inbox.handle_due()
@@ -172,7 +172,9 @@ def _since(now: datetime, days: int) -> datetime:
 
 def _sessions(report: Report) -> None:
     """Credit packs that are paid in Stripe and not credited here."""
-    for session in _each(report, "checkout sessions", gateway.sessions_between):
+    for session in _listed_by_day(
+        report, "checkout sessions", gateway.sessions_between
+    ):
         if session.made_for != packs.PACK or not session.paid:
             continue
         report.paid_cents[session.id] = session.total_cents
@@ -186,7 +188,7 @@ def _sessions(report: Report) -> None:
 
 def _invoices(report: Report) -> None:
     """Credit invoices that are paid in Stripe and not credited here."""
-    for invoice in _each(report, "invoices", gateway.invoices_between):
+    for invoice in _listed_by_day(report, "invoices", gateway.invoices_between):
         if not invoices.is_ours(invoice=invoice):
             continue
         if not invoices.credits_of(invoice).credits_micro:
@@ -236,7 +238,7 @@ def _no_credits(invoice: Invoice) -> bool:
 
 def _top_ups(report: Report) -> None:
     """Credit automatic top-ups that are paid in Stripe and not credited here."""
-    for intent in _each(report, "payments", gateway.intents_between):
+    for intent in _listed_by_day(report, "payments", gateway.intents_between):
         if intent.made_for != topup_outcomes.TOP_UP or intent.status != "succeeded":
             continue
         report.paid_cents[intent.id] = intent.received_cents
@@ -256,7 +258,7 @@ def _reversals(report: Report) -> None:
             ("refunds", gateway.refunded_between),
             ("disputes", gateway.disputed_between),
         )
-        for intent in _each(report, what, listed)
+        for intent in _listed_by_day(report, what, listed)
         if intent
     }
     for intent in sorted(intents):
@@ -320,7 +322,7 @@ def _subscriptions(report: Report) -> None:
     )
     for each in twice:
         detail = f"{each['count']} live subscriptions: end all but one in Stripe"
-        _list(report, Kind.TWO_SUBSCRIPTIONS, str(each["account_id"]), detail)
+        _report_drift(report, Kind.TWO_SUBSCRIPTIONS, str(each["account_id"]), detail)
 
 
 STEPS = (_sessions, _invoices, _top_ups, _reversals, _payments, _subscriptions)
@@ -343,7 +345,7 @@ def _examine(
             report.healed.append(f"{subject} ({kind.label})")
 
 
-def _list(report: Report, kind: Kind, subject: str, detail: str) -> None:
+def _report_drift(report: Report, kind: Kind, subject: str, detail: str) -> None:
     row = drifts.record(kind=kind, subject=subject, detail=detail)
     if row is not None:
         report.drifts.append(row)

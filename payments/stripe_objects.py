@@ -67,7 +67,7 @@ class CheckoutSession:
     made_for: str
 
     @classmethod
-    def of(cls, it: Any) -> "CheckoutSession":
+    def from_stripe(cls, it: Any) -> "CheckoutSession":
         return cls(
             id=it["id"],
             url=it.get("url") or "",
@@ -106,7 +106,7 @@ class Intent:
     refusal: str
 
     @classmethod
-    def of(cls, it: Any) -> "Intent":
+    def from_stripe(cls, it: Any) -> "Intent":
         error = it.get("last_payment_error") or {}
         metadata = it.get("metadata") or {}
         return cls(
@@ -150,7 +150,7 @@ class Invoice:
     lines: tuple[InvoiceLine, ...]
 
     @classmethod
-    def of(cls, it: Any) -> "Invoice":
+    def from_stripe(cls, it: Any) -> "Invoice":
         parent = (it.get("parent") or {}).get("subscription_details") or {}
         return cls(
             id=it["id"],
@@ -189,7 +189,7 @@ class StripeSubscription:
     cancel_at_period_end: bool
 
     @classmethod
-    def of(cls, it: Any) -> "StripeSubscription":
+    def from_stripe(cls, it: Any) -> "StripeSubscription":
         return cls(
             id=it["id"],
             status=it["status"],
@@ -215,7 +215,7 @@ class StripeReversal:
     payment_intent: str | None
 
     @classmethod
-    def of(cls, it: Any) -> "StripeReversal":
+    def from_stripe(cls, it: Any) -> "StripeReversal":
         kind = it["object"]
         known = REFUND_COUNTS if kind == "refund" else DISPUTE_COUNTS
         # Refunds of some payment methods have no status and complete at once.
@@ -246,7 +246,7 @@ class EventNotice:
     payment_intent: str | None
 
     @classmethod
-    def of(cls, it: Any) -> "EventNotice":
+    def from_stripe(cls, it: Any) -> "EventNotice":
         """Raises `ValueError`, `KeyError` or `TypeError` if `it` is no event."""
         about, livemode = it["data"]["object"], it.get("livemode", False)
         if not isinstance(about, dict) or not isinstance(livemode, bool):

@@ -69,11 +69,11 @@ class Keys:
 
     def sign(self, statement: str) -> bytes:
         """Return the signature. Raises `NoKey` without a private key."""
-        return self._own().sign(statement.encode())
+        return self._private_key().sign(statement.encode())
 
     @property
     def signing_id(self) -> str:
-        return key_id(self._own().public_key())
+        return key_id(self._private_key().public_key())
 
     def verify(self, statement: str, signature: bytes) -> None:
         """Raise `NotAnAnchor` unless the key named in the statement signed it."""
@@ -94,7 +94,7 @@ class Keys:
         )
         return "".join(key.public_bytes(*form).decode() for key in self._known.values())
 
-    def _own(self) -> Ed25519PrivateKey:
+    def _private_key(self) -> Ed25519PrivateKey:
         if self._signing is None:
             raise NoKey("It holds no private key.")
         return self._signing

@@ -78,7 +78,7 @@ class Balance:
     restricted_micro: int = 0
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "Balance":
+    def from_row(cls, row: Mapping[str, Any]) -> "Balance":
         """Read the balance from a row of a ledger function."""
         return cls(
             row["available_micro"],
@@ -156,11 +156,11 @@ class Taken:
     first_balance_micro: int | None = None
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "Taken":
+    def from_row(cls, row: Mapping[str, Any]) -> "Taken":
         return cls(
             row["movement_id"],
             row["outcome"] == "taken",
-            Balance.of(row),
+            Balance.from_row(row),
             row["first_amount_micro"],
             row["first_balance_micro"],
         )

@@ -58,7 +58,7 @@ def _claim() -> Verification | None:
     steps = len(invariants.EVERY)
     row = QUEUE.claim(step=0, steps=steps, renewed_at=due.NOW)
     if row is not None:
-        QUEUE.mine(row).update(entries=row.wallet.seq)
+        QUEUE.claimed_row(row).update(entries=row.wallet.seq)
     return row
 
 

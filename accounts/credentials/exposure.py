@@ -25,15 +25,15 @@ def report(*, secrets: Sequence[str], visitor: Visitor = NO_VISITOR) -> None:
     """
     for token in _locked(PersonalAccessToken.objects.select_related("user"), secrets):
         tokens.revoke(user=token.user, token_id=token.pk, actor=_ACTOR, visitor=visitor)
-        _tell(token.user, f"The access token {token}", visitor)
+        _mail_owner(token.user, f"The access token {token}", visitor)
     for key in _locked(UserKey.objects.select_related("user"), secrets):
         user_keys.revoke(user=key.user, key_id=key.pk, actor=_ACTOR, visitor=visitor)
-        _tell(key.user, f"The API key {key}", visitor)
+        _mail_owner(key.user, f"The API key {key}", visitor)
     for app_key in _locked(AppKey.objects.select_related("app__owner"), secrets):
         app_keys.revoke(key_id=app_key.pk, actor=_ACTOR)
         if app_key.app.owner is not None:
             what = f"The key {app_key} of your app {app_key.app.slug}"
-            _tell(app_key.app.owner, what, visitor)
+            _mail_owner(app_key.app.owner, what, visitor)
 
 
 _PREFIXES: dict[type[Model], str] = {
@@ -60,7 +60,7 @@ def _locked(rows: QuerySet[Any], secrets: Sequence[str]) -> list[Any]:
     return list(found.select_for_update(no_key=True, of=("self",)))
 
 
-def _tell(owner: User, what: str, visitor: Visitor) -> None:
+def _mail_owner(owner: User, what: str, visitor: Visitor) -> None:
     mails.write(
         user=owner,
         subject=_SUBJECT,

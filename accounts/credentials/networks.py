@@ -48,8 +48,8 @@ def record_network(*, row: PersonalAccessToken | UserKey, visitor: Visitor) -> N
     ):
         return
     with transaction.atomic():
-        if _added(row, network) and known is not None:
-            _tell(row, network, last=len(known) + 1 >= MOST, visitor=visitor)
+        if _add_network(row, network) and known is not None:
+            _report_network(row, network, last=len(known) + 1 >= MOST, visitor=visitor)
 
 
 @lru_cache(maxsize=4096)
@@ -58,7 +58,7 @@ def _around(ip: str) -> str:
     return str(ip_network((address, PREFIX[address.version]), strict=False))
 
 
-def _added(row: PersonalAccessToken | UserKey, network: str) -> bool:
+def _add_network(row: PersonalAccessToken | UserKey, network: str) -> bool:
     """Add the network. Of concurrent requests from it exactly one returns True."""
     fresh = ~Q(networks__contains=[network]) & Q(networks__len__lt=MOST)
     rows = type(row).objects.filter(fresh | Q(networks=None), pk=row.pk)
@@ -70,7 +70,7 @@ def _added(row: PersonalAccessToken | UserKey, network: str) -> bool:
     return bool(rows.update(networks=added))
 
 
-def _tell(
+def _report_network(
     row: PersonalAccessToken | UserKey, network: str, *, last: bool, visitor: Visitor
 ) -> None:
     words = WORDS[type(row)]

@@ -199,7 +199,9 @@ def unlink(*, user: User, provider: str, visitor: Visitor = NO_VISITOR) -> Link:
     `NotLinked`. Never call it inside a transaction.
     """
     with transaction.atomic():
-        link = Link.objects.select_for_update().filter(**_one(user, provider)).first()
+        link = (
+            Link.objects.select_for_update().filter(**_link_of(user, provider)).first()
+        )
         if link is None:
             raise link_tokens.not_linked(provider)
         _delete(link, user=user, visitor=visitor)
@@ -249,7 +251,7 @@ def _store_link(attempt: LinkAttempt, proven: ProvenAccount, visitor: Visitor) -
     taken = links.filter(provider=attempt.provider, subject=proven.subject).first()
     if taken is not None and taken.user_id != user.pk:
         raise LinkTaken("That account is already linked to another account here.")
-    mine = taken or links.filter(**_one(user, attempt.provider)).first()
+    mine = taken or links.filter(**_link_of(user, attempt.provider)).first()
     if mine is not None and mine.subject != proven.subject:
         raise OtherAccountLinked(
             "You have linked another account of this provider. Unlink it first."
@@ -299,7 +301,7 @@ def _facts(link: Link) -> dict[str, str]:
     return {"provider": link.provider, "subject": link.subject}
 
 
-def _one(user: User, provider: str) -> dict[str, Any]:
+def _link_of(user: User, provider: str) -> dict[str, Any]:
     return {"user": user, "provider": provider}
 
 

@@ -50,7 +50,7 @@ def buy(request: HttpRequest, user: User, tool_id: uuid.UUID) -> HttpResponse:
     except NotFound:
         raise Http404 from None
     except AppInactive as refusal:
-        return _sorry(request, refusal)
+        return _refused(request, refusal)
     return redirect(f"/purchases/{purchase.pk}")
 
 
@@ -73,7 +73,7 @@ def purchase(request: HttpRequest, user: User, purchase_id: uuid.UUID) -> HttpRe
     except ledger.InsufficientCredits as refusal:
         return _confirm(request, user, found, refusal)
     except DomainError as refusal:
-        return _sorry(request, refusal)
+        return _refused(request, refusal)
     response = HttpResponseRedirect(bought.url)
     response["Cache-Control"] = "no-store"
     response["Referrer-Policy"] = "no-referrer"
@@ -128,6 +128,6 @@ def _confirm(
     return allowing(response, [found])
 
 
-def _sorry(request: HttpRequest, refusal: DomainError) -> HttpResponse:
+def _refused(request: HttpRequest, refusal: DomainError) -> HttpResponse:
     about = {"user": person(request), "error": refusal.message}
     return render(request, "accounts/purchase_over.html", about, status=400)

@@ -84,7 +84,7 @@ def by_google(
     """
 
     def arrive() -> T:
-        user = _known(claims) or _newcomer(claims, visitor)
+        user = _locked_account(claims) or _newcomer(claims, visitor)
         if not user.is_active:
             raise AccountClosed("This account is closed.")
         return begin(user)
@@ -149,9 +149,9 @@ def _look_up(lookup: ClerkLookup) -> bool:
 def _learned(lookup: ClerkLookup, profile: Profile) -> bool:
     """Write Clerk's answer and delete the lookup. False where the lookup is lost."""
     user = User.objects.select_for_update(no_key=True).get(pk=lookup.user_id)
-    ended, _ = QUEUE.mine(lookup).delete()
+    ended, _ = QUEUE.claimed_row(lookup).delete()
     if ended:
-        _learn(user, profile)
+        _fill_in_profile(user, profile)
     return bool(ended)
 
 
@@ -197,7 +197,7 @@ def _link_clerk(holder: User, clerk_id: str, visitor: Visitor) -> User:
     return holder
 
 
-def _learn(user: User, profile: Profile) -> None:
+def _fill_in_profile(user: User, profile: Profile) -> None:
     """Fill in the name and the email that `user` has not set meanwhile.
 
     An email that another account has proven stays with that account: accounts are never
@@ -224,7 +224,7 @@ def _claim_clerks(email: str, visitor: Visitor) -> email_ownership.Claim:
     return email_ownership.claim(email=email, proven=True, way="clerk", visitor=visitor)
 
 
-def _known(claims: Claims) -> User | None:
+def _locked_account(claims: Claims) -> User | None:
     """Return the locked account that Google's subject signs in, or None."""
     found = _linked(claims).first()
     if found is None:
@@ -233,7 +233,7 @@ def _known(claims: Claims) -> User | None:
     user = User.objects.select_for_update(no_key=True).get(pk=found.user_id)
     seen = _linked(claims).filter(user=user)
     if not seen.update(email=claims.email, last_used_at=timezone.now()):
-        raise email_ownership.Again
+        raise email_ownership.LostRace
     return user
 
 

@@ -85,8 +85,8 @@ def read(token: str) -> Visit:
     )
     person, session, party = claims["sub"], claims["sid"], claims.get("azp")
     if not (
-        _is(person, _PERSON)
-        and _is(session, _SESSION)
+        _matches(person, _PERSON)
+        and _matches(session, _SESSION)
         and isinstance(party, str | None)
         # A pending session has an open task at Clerk, such as a second factor.
         and claims.get("sts") in (None, "active")
@@ -152,5 +152,5 @@ def _actor(act: Any) -> str:
     return name[:64] if isinstance(name, str) and name else "unknown"
 
 
-def _is(value: Any, pattern: re.Pattern[str]) -> bool:
+def _matches(value: Any, pattern: re.Pattern[str]) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None

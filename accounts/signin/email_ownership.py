@@ -30,7 +30,7 @@ T = TypeVar("T")
 _TRIES = 5
 
 
-class Again(Exception):
+class LostRace(Exception):
     """A concurrent transaction changed the rows: run the transaction again."""
 
 
@@ -64,7 +64,7 @@ def retry_lost_races(arrive: Callable[[], T]) -> T:
         try:
             with transaction.atomic(durable=True):
                 return arrive()
-        except (IntegrityError, Again):
+        except (IntegrityError, LostRace):
             continue
         except OperationalError as refusal:
             if not isinstance(refusal.__cause__, DeadlockDetected):

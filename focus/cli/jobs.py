@@ -111,7 +111,7 @@ def create(
             ttl_seconds=ttl,
         )
         job = _post(focus, "/api/jobs", body, idempotency_key)
-        focus.say(
+        focus.print_result(
             f"Job {job.get('job_id')} started: "
             f"{show.credits_text(job.get('reserved'))} reserved, {_left(job)}.",
             job,
@@ -140,7 +140,7 @@ def complete(
             job_id=job_id, actual_cost=actual_cost, metadata=merged(metadata, meta)
         )
         done = _post(focus, "/api/jobs/complete", body, idempotency_key)
-        focus.say(f"Job {job_id} completed: {_outcome(done)}.", done)
+        focus.print_result(f"Job {job_id} completed: {_outcome(done)}.", done)
 
 
 @app.command()
@@ -161,7 +161,7 @@ def fail(
     with session(server, as_json, allow_http) as focus:
         body = _without_none(job_id=job_id, refund=not no_refund, reason=reason)
         done = _post(focus, "/api/jobs/fail", body, idempotency_key)
-        focus.say(f"Job {job_id} failed: {_outcome(done)}.", done)
+        focus.print_result(f"Job {job_id} failed: {_outcome(done)}.", done)
 
 
 def _post(

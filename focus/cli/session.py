@@ -84,7 +84,7 @@ class Session:
     def client(self) -> Client:
         return Client(self.server, self.credential)
 
-    def say(self, line: str, data: dict[str, object]) -> None:
+    def print_result(self, line: str, data: dict[str, object]) -> None:
         """Print the result: `line`, or `data` as JSON with --json."""
         if self.as_json:
             show.as_json(data)

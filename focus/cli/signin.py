@@ -53,7 +53,7 @@ def login(
                 grant = device.wait(client, challenge)
         kept_in = _keep(focus, grant, keyring, storage)
         expiry = show.moment(grant.expires_at)
-        focus.say(
+        focus.print_result(
             f"Signed in to {focus.server}. The token expires {expiry}.",
             {
                 "server": focus.server,
@@ -108,7 +108,7 @@ def logout(
                 f"server until {show.moment(stored.expires_at)}: {trouble.message}"
             )
             raise trouble
-        focus.say(
+        focus.print_result(
             f"Signed out of {focus.server}: the token is revoked and forgotten.",
             {"server": focus.server, "revoked": True, "removed": True},
         )
@@ -122,7 +122,7 @@ def _nothing_stored(focus: Session, from_env: bool) -> None:
             f"No token is stored for {focus.server}. {_STILL_SET}",
             error="token_in_environment",
         )
-    focus.say(
+    focus.print_result(
         f"Not signed in to {focus.server}: nothing to do.",
         {"server": focus.server, "revoked": False, "removed": False},
     )

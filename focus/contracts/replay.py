@@ -64,12 +64,12 @@ def resumable(action: Action) -> Callable[..., HttpResponseBase]:
             f"{view.slug}:{_caller(request)}", key, _fingerprint(request)
         )
         if stored := _looked_up(asked):
-            return _again(stored)
+            return _replayed(stored)
         response = action(view, request, *args, once=_name(asked), **kwargs)
         with transaction.atomic():
             if stored := replays.find(asked):
-                return _again(stored)
-            replays.store(asked, _kept(response, None))
+                return _replayed(stored)
+            replays.store(asked, _stored_answer(response, None))
         return response
 
     answer.takes_idempotency_key = True  # type: ignore[attr-defined]
@@ -106,10 +106,10 @@ def _replaying(
                 if secret is not None:
                     # A replayed secret needs the same second proof as a new one.
                     require_second_proof(request)
-                return _again(stored)
+                return _replayed(stored)
             response = action(view, request, *args, **kwargs)
             if response.status_code < 300 and not hasattr(response, "unchanged"):
-                replays.store(asked, _kept(response, secret))
+                replays.store(asked, _stored_answer(response, secret))
             return response
 
     # For the OpenAPI documents.
@@ -123,7 +123,7 @@ def unchanged(response: Response) -> Response:
     return response
 
 
-def _kept(response: Response, secret: str | None) -> StoredAnswer:
+def _stored_answer(response: Response, secret: str | None) -> StoredAnswer:
     body = encode(response.data)
     if secret is None:
         return StoredAnswer(response.status_code, body)
@@ -131,7 +131,7 @@ def _kept(response: Response, secret: str | None) -> StoredAnswer:
     return StoredAnswer(response.status_code, encode(public), secret_body=body)
 
 
-def _again(stored: StoredAnswer) -> HttpResponse:
+def _replayed(stored: StoredAnswer) -> HttpResponse:
     headers = {"Idempotent-Replayed": "true"}
     if stored.secret_body is not None:
         headers["Cache-Control"] = "no-store"

@@ -176,16 +176,16 @@ def resolve(host: str, port: int, seconds: float) -> list[Any]:
         return _resolve(host, port)
     answer: list[Any] = []
 
-    def ask() -> None:
+    def look_up() -> None:
         try:
             answer.append(_resolve(host, port))
         except OSError as unknown:
             answer.append(unknown)
 
     # The resolver has no timeout and cannot be cancelled, so it runs in a thread.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
+    lookup = threading.Thread(target=look_up, daemon=True)
+    lookup.start()
+    lookup.join(seconds)
     if not answer:
         raise socket.gaierror(socket.EAI_AGAIN, "the name servers are silent")
     if isinstance(answer[0], OSError):

@@ -84,9 +84,9 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> PostResult:
             )
         error = "timeout"
     except Exception as failed:
-        error = "timeout" if deadline.passed else _word(failed)
+        error = "timeout" if deadline.passed else _reason(failed)
     finally:
-        deadline.over()
+        deadline.end()
         if link is not None:
             with contextlib.suppress(OSError):
                 link.close()
@@ -109,7 +109,7 @@ class _Deadline:
         self._timer.daemon = True
         self._timer.start()
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         return max(0.001, self.at - time.monotonic())
 
     def watch(self, wire: socket.socket) -> None:
@@ -122,7 +122,7 @@ class _Deadline:
             if self._wire is not None:
                 self._wire.shutdown(socket.SHUT_RDWR)
 
-    def over(self) -> None:
+    def end(self) -> None:
         self._timer.cancel()
         with self._lock:
             if self._wire is not None:
@@ -140,7 +140,7 @@ class _Checked:
     scheme: str
 
     def _new_conn(self: Any) -> socket.socket:
-        found = resolve(self.host.strip("[]"), self.port, self.deadline.left())
+        found = resolve(self.host.strip("[]"), self.port, self.deadline.seconds_left())
         for address in found:
             # One private address refuses the whole name: it is a rebinding attack.
             require_public(self.scheme, address[4][0])
@@ -148,7 +148,7 @@ class _Checked:
         for family, kind, protocol, _, address in found:
             wire = socket.socket(family, kind, protocol)
             try:
-                wire.settimeout(self.deadline.left())
+                wire.settimeout(self.deadline.seconds_left())
                 wire.connect(address)
                 wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.deadline.watch(wire)
@@ -172,9 +172,9 @@ def _connection(parts: SplitResult, deadline: _Deadline) -> Any:
     host, port = (parts.hostname or "").lower(), port_of(parts)
     link: Any
     if parts.scheme == "https":
-        link = _Secure(host, port, timeout=deadline.left(), ssl_context=_tls())
+        link = _Secure(host, port, timeout=deadline.seconds_left(), ssl_context=_tls())
     else:
-        link = _Plain(host, port, timeout=deadline.left())
+        link = _Plain(host, port, timeout=deadline.seconds_left())
     link.deadline, link.scheme = deadline, parts.scheme
     return link
 
@@ -190,7 +190,7 @@ def _target(parts: SplitResult) -> str:
 
 def _some_of(answer: HTTPResponse, wire: socket.socket, deadline: _Deadline) -> bytes:
     """Return the beginning of the body, if it arrives soon. Errors end it early."""
-    until = time.monotonic() + min(ANSWER_SECONDS, deadline.left())
+    until = time.monotonic() + min(ANSWER_SECONDS, deadline.seconds_left())
     body = b""
     try:
         while len(body) < ANSWER_BYTES and (left := until - time.monotonic()) > 0:
@@ -204,7 +204,7 @@ def _some_of(answer: HTTPResponse, wire: socket.socket, deadline: _Deadline) -> 
     return body[:ANSWER_BYTES]
 
 
-def _word(failed: Exception) -> str:
+def _reason(failed: Exception) -> str:
     """Return why there was no response, in one word for the endpoint's owner."""
     causes: list[BaseException] = [failed]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:

@@ -76,7 +76,7 @@ def sync(*, subscription_id: str) -> str:
         except gateway.Missing:
             if version is None:
                 raise
-            return _gone(subscription_id)
+            return _mark_missing(subscription_id)
         account_id = customers.account_of_subscription(stands)
         if account_id is None:
             return "not a subscription of ours"
@@ -89,7 +89,7 @@ def sync(*, subscription_id: str) -> str:
     raise gateway.StripeBusy("The subscription is being worked on.")
 
 
-def _gone(subscription_id: str) -> str:
+def _mark_missing(subscription_id: str) -> str:
     """End the plan, because Stripe no longer has the subscription under our key.
 
     Each reconciliation reads it again, and revives it if Stripe has it again.

@@ -81,7 +81,7 @@ def draw(points: Sequence[Point], *, until: datetime) -> Chart:
         rows=[Mark(y(level), shown.credits_of(level)) for level in levels],
         columns=[Mark(x(at), label) for at, label in _dates(first, until)],
         stretches=[
-            Stretch(at, max(0.0, round(after - at, 1)), height, _says(point))
+            Stretch(at, max(0.0, round(after - at, 1)), height, _point_text(point))
             for point, (at, height), after in zip(points, corners, ends, strict=True)
         ],
         summary=(
@@ -125,7 +125,7 @@ def _dates(
     return [(at, at.strftime(form)) for at in moments]
 
 
-def _says(point: Point) -> str:
+def _point_text(point: Point) -> str:
     text = f"{point.at:%Y-%m-%d %H:%M} UTC: {shown.credits_of(point.credits_micro)}"
     if point.reserved_micro:
         text += f", {shown.credits_of(point.reserved_micro)} reserved"

@@ -64,7 +64,7 @@ def facts(request: HttpRequest, wallet: Wallet, *, now: datetime) -> dict[str, A
                 "app": row.app.slug,
                 "amount": shown.credits_of(row.amount_micro),
                 "until": shown.moment(row.expires_at),
-                "left": _in(row.expires_at - now),
+                "left": _in_words(row.expires_at - now),
             }
             for row in statements.open_reservations(wallet=wallet)[:50]
         ],
@@ -115,7 +115,7 @@ def _grant_row(left: statements.GrantLeft, now: datetime) -> dict[str, Any]:
         "held": shown.credits_of(left.reserved_micro) if left.reserved_micro else "",
         "share": share,
         "expires": shown.moment(grant.expires_at) if grant.expires_at else "",
-        "expires_in": _in(grant.expires_at - now) if grant.expires_at else "",
+        "expires_in": _in_words(grant.expires_at - now) if grant.expires_at else "",
         "expired": left.expired,
     }
 
@@ -129,10 +129,10 @@ def _next_expiry(grants: list[statements.GrantLeft], now: datetime) -> dict[str,
     if not due:
         return {}
     at, micro = min(due)
-    return {"amount": shown.credits_of(micro), "in": _in(at - now)}
+    return {"amount": shown.credits_of(micro), "in": _in_words(at - now)}
 
 
-def _in(wait: timedelta) -> str:
+def _in_words(wait: timedelta) -> str:
     seconds = int(wait.total_seconds())
     if seconds <= 0:
         return "now"

@@ -54,7 +54,9 @@ def refusal_of(row: Mapping[str, Any], required_micro: int) -> Refusal | None:
         case "app_inactive":
             return AppInactive("This app is inactive.")
         case "insufficient_credits":
-            return insufficient_credits(required_micro, Balance.of(row).credits_micro)
+            return insufficient_credits(
+                required_micro, Balance.from_row(row).credits_micro
+            )
         case "spending_limit_reached":
             return BudgetExceeded(
                 "This is more than the monthly spending limit of the app allows.",

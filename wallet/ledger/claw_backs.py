@@ -73,7 +73,7 @@ def claw_back(
         row["outcome"] == "clawed_back",
         row["taken_micro"],
         row["owed_micro"],
-        Balance.of(row),
+        Balance.from_row(row),
     )
 
 
@@ -109,5 +109,5 @@ def reinstate(
         case "already_reinstated":
             raise AlreadyReinstated("This claw-back was given back before.")
     return Reinstated(
-        row["movement_id"], row["outcome"] == "reinstated", Balance.of(row)
+        row["movement_id"], row["outcome"] == "reinstated", Balance.from_row(row)
     )

@@ -36,7 +36,7 @@ def balance(*, account_id: UUID, app_id: UUID | None = None) -> Balance:
         "SELECT * FROM ledger.balance(%(account)s, %(app)s)",
         {"account": account_id, "app": app_id},
     )
-    return Balance.of(row)
+    return Balance.from_row(row)
 
 
 def balance_at(*, account_id: UUID, slug: str) -> Balance:
@@ -50,7 +50,7 @@ def balance_at(*, account_id: UUID, slug: str) -> Balance:
         " accounts_app WHERE slug = %(slug)s), %(none)s))",
         {"account": account_id, "slug": slug, "none": NO_APP},
     )
-    return Balance.of(row)
+    return Balance.from_row(row)
 
 
 def grant(
@@ -96,7 +96,7 @@ def grant(
         row["movement_id"],
         row["grant_id"],
         row["outcome"] == "granted",
-        Balance.of(row),
+        Balance.from_row(row),
     )
 
 
@@ -157,7 +157,7 @@ def consume_many(
             },
         )
     return [
-        refusal_of(row, charge.amount_micro) or Taken.of(row)
+        refusal_of(row, charge.amount_micro) or Taken.from_row(row)
         for row, charge in zip(answers, wanted, strict=True)
     ]
 
@@ -214,4 +214,4 @@ def _take(
             then,
         )
     raise_refusal(row, amount_micro)
-    return Taken.of(row)
+    return Taken.from_row(row)

@@ -59,7 +59,7 @@ def reserve(
     )
     raise_refusal(row, amount_micro)
     also = {name: row[name] for name in then.columns} if then else {}
-    return Reserved(row["movement_id"], row["expires_at"], Balance.of(row), also)
+    return Reserved(row["movement_id"], row["expires_at"], Balance.from_row(row), also)
 
 
 def settle(
@@ -112,7 +112,7 @@ def settle(
         row["uncovered_micro"],
         row["late"],
         row["booked_at"],
-        Balance.of(row),
+        Balance.from_row(row),
     )
 
 
@@ -147,7 +147,7 @@ def release(
         row["returned_micro"],
         row["outcome"] == "expired",
         row["booked_at"],
-        Balance.of(row),
+        Balance.from_row(row),
     )
 
 

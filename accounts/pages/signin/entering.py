@@ -104,7 +104,7 @@ def leave(session: Session, goal: Destination) -> HttpResponse:
             azp=app.slug if app else "",
         )
         target = redirects.with_token(target, token.text)
-    return _go(target)
+    return _redirect_without_referrer(target)
 
 
 def may_pass_on(guest: Principal, goal: Destination) -> bool:
@@ -140,7 +140,7 @@ def pass_on(request: HttpRequest, guest: Principal, goal: Destination) -> HttpRe
                 visitor=visitor(request),
             ).text
         target = redirects.with_token(target, text)
-    return _go(target)
+    return _redirect_without_referrer(target)
 
 
 def _app_gone() -> HttpResponse:
@@ -151,7 +151,7 @@ def _app_gone() -> HttpResponse:
     return redirect("/")
 
 
-def _go(target: str) -> HttpResponse:
+def _redirect_without_referrer(target: str) -> HttpResponse:
     response = HttpResponseRedirect(target)
     response["Cache-Control"] = "no-store"
     # The form itself must not set this: its POST would have `Origin: null`, and CSRF

@@ -84,7 +84,7 @@ def callback(request: HttpRequest) -> HttpResponse:
 
 @limits.refuses_unread(AUTH)
 @require_POST
-def go_on(request: HttpRequest) -> HttpResponse:
+def finish_confirmed(request: HttpRequest) -> HttpResponse:
     """Finish a sign-in of another browser that the person confirmed as their own."""
     try:
         limits.tally_of(request).count((AUTH,))

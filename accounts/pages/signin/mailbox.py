@@ -39,7 +39,7 @@ def forgot(request: HttpRequest) -> HttpResponse:
 @limits.refuses_unread(AUTH)
 @require_POST
 @signed_in
-def ask(request: HttpRequest, user: User) -> HttpResponse:
+def request_verification(request: HttpRequest, user: User) -> HttpResponse:
     """Mail a verification link to the account's address."""
     try:
         limits.tally_of(request).count((AUTH,))

@@ -188,7 +188,7 @@ class TestFencing:
         assert queue.renew(stalled) is False
         assert queue.retry(stalled, subject="late") is False
         assert queue.finish(stalled, subject="late") is False
-        assert queue.mine(stalled).update(subject="late") == 0
+        assert queue.claimed_row(stalled).update(subject="late") == 0
         row = Mail.objects.get()
         assert (row.subject, row.due_at, row.tries) == ("by the second", None, 2)
 

@@ -230,7 +230,7 @@ class TestStalledWorkers:
         stalled, _ = self.claims(till, alice)
         it = {"id": "pi_next", "status": "requires_action", "currency": "usd"}
         asked = len(till.stripe.requests())
-        assert charging._follow(stalled, Intent.of(it)) is False
+        assert charging._follow(stalled, Intent.from_stripe(it)) is False
         assert len(till.stripe.requests()) == asked
         assert TopUpAttempt.objects.get().stripe_payment_intent_id is None
 
