@@ -1,4 +1,4 @@
-# One image for web, worker, beat and migrate; docker-compose.yml says which is which.
+# One image for web, worker, beat and migrate; docker-compose.yml sets each command.
 FROM python:3.13-slim
 
 ENV PYTHONUNBUFFERED=1 \
@@ -11,7 +11,7 @@ ENV PYTHONUNBUFFERED=1 \
     WEB_THREADS=4 \
     PORT=8000
 
-# The servers want a home to write to; a named volume takes over /data's owner.
+# The servers write to a home folder. A named volume inherits the owner of /data.
 RUN useradd --uid 10001 --create-home focus \
     && install --directory --owner=focus --group=focus /data/media
 
@@ -27,7 +27,7 @@ COPY jobs jobs/
 COPY payments payments/
 COPY docs/webhooks.md docs/
 
-# Collecting files needs settings but none of the secrets; these never leave this line.
+# collectstatic needs settings. These secrets are random and exist in this step only.
 RUN python -m compileall -q . \
     && python -c "from cryptography.hazmat.primitives import serialization as s; \
        from cryptography.hazmat.primitives.asymmetric import ec; \
@@ -48,7 +48,7 @@ RUN python -m compileall -q . \
 USER 10001
 EXPOSE 8000
 
-# Healthy while it answers and reaches the database; a dead worker is not its illness.
+# Healthy while web answers and reaches the database; a dead worker does not count.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "-c", \
     "import http.client, json; \
      link = http.client.HTTPConnection('127.0.0.1', 8000, timeout=4); \
