@@ -46,6 +46,7 @@ FOLDERS = "|".join(
 CITED = re.compile(
     rf"(?<![\w./-])((?:{FOLDERS})/[\w./-]*\.(?:conf|html|json|md|py|sql|toml|yml))"
 )
+DECISION = re.compile(r"\b[Dd]ecision (\d{1,4})\b")
 LINKED = re.compile(r"\]\((?!https?:|/|#|mailto:)([^)#\s]+)")
 ENVIRONMENT = re.compile(r"os\.environ|os\.getenv|from os import .*(environ|getenv)")
 # Names that hide what is inside.
@@ -159,9 +160,15 @@ def test_a_class_name_exists_once() -> None:
 
 def test_what_prose_cites_is_there() -> None:
     missing = []
+    decisions = {file.name[:4] for file in (ROOT / "docs/decisions").glob("0*.md")}
     for name, text in _prose():
         if name.startswith(("tests/", "docs/guides/")):
             continue
+        missing += [
+            f"{name}: decision {number}"
+            for number in DECISION.findall(text)
+            if number.zfill(4) not in decisions
+        ]
         missing += [
             f"{name}: {path}" for path in CITED.findall(text) if not _there(path)
         ]
