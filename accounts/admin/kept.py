@@ -23,11 +23,3 @@ class Kept(StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def may_change(self, request: HttpRequest) -> bool:
-        """Return whether staff may use this model's actions."""
-        name = f"{self.opts.app_label}.change_{self.opts.model_name}"
-        return request.user.has_perm(name)
-
-    # Actions name their permission "act".
-    has_act_permission = may_change

@@ -91,6 +91,17 @@ class StaffAdmin(ModelAdmin):
         filters = self.list_filter if request is None else self.get_list_filter(request)
         return lookup in {*self.lookups, *self._listed(filters)}
 
+    def may_change(self, request: HttpRequest) -> bool:
+        """Return whether staff may use the actions of this model.
+
+        Pages that refuse every edit have actions too, so this reads the permission.
+        """
+        name = f"{self.opts.app_label}.change_{self.opts.model_name}"
+        return request.user.has_perm(name)
+
+    # Actions name their permission "act".
+    has_act_permission = may_change
+
     def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
         """Allow a page or a pop-up to name a row by its primary key only."""
         return to_field in (self.opts.pk.name, self.opts.pk.attname)

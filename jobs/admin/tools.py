@@ -77,9 +77,6 @@ class ToolPurchaseAdmin(ReadOnly):
             return rows.filter(account__in=search.accounts_by_email(term))
         return rows.filter(Q(pk=known) | Q(account=known))
 
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("jobs.change_toolpurchase")
-
     @admin.action(
         description="Revoke access (credits stay charged)", permissions=["act"]
     )

@@ -36,9 +36,6 @@ def event_id(term: str) -> uuid.UUID | None:
 class Acting(ReadOnly):
     """A read-only page with actions, each of which calls one rule."""
 
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm(f"jobs.change_{self.opts.model_name}")
-
     def each(
         self, request: HttpRequest, rows: QuerySet[Any], act: Callable[[Any], str]
     ) -> None:

@@ -178,9 +178,6 @@ class DriftAdmin(ReadOnly):
     actions = ["settle"]
     fields = [*list_display, "last_seen_at"]
 
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("payments.change_drift")
-
     @admin.action(description="Mark as settled", permissions=["act"])
     def settle(self, request: HttpRequest, queryset: QuerySet[Drift]) -> None:
         for drift in queryset:

@@ -48,9 +48,6 @@ class StripeEventAdmin(ReadOnly):
     def found(self, rows: QuerySet[StripeEvent], term: str) -> QuerySet[StripeEvent]:
         return rows.filter(Q(stripe_id=term) | Q(object_id=term))
 
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("payments.change_stripeevent")
-
     state_label = columns.label("state", "state", COLOURS)
 
     @admin.action(description="Process again", permissions=["act"])

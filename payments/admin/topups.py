@@ -45,9 +45,6 @@ class TopUpRuleAdmin(ReadOnly):
     def found(self, rows: QuerySet[TopUpRule], term: str) -> QuerySet[TopUpRule]:
         return rows.filter(account__in=search.accounts(term))
 
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("payments.change_topuprule")
-
     threshold = columns.amount("threshold_micro", "threshold")
 
     @admin.action(description="Switch off", permissions=["act"])
