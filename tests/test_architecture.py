@@ -49,6 +49,7 @@ CITED = re.compile(
 DECISION = re.compile(r"\b[Dd]ecision (\d{1,4})\b")
 LINKED = re.compile(r"\]\((?!https?:|/|#|mailto:)([^)#\s]+)")
 ENVIRONMENT = re.compile(r"os\.environ|os\.getenv|from os import .*(environ|getenv)")
+IN_CONTRACTS = re.compile(r"focus\.contracts(?:\.| import )(\w+)")
 # Names that hide what is inside.
 NAMELESS = {"utils", "util", "helpers", "common", "core", "services", "misc"}
 
@@ -90,9 +91,7 @@ def test_a_guides_endpoints_use_no_other_guides_contract(guide: str) -> None:
         file for file in FILES if f"/api/{guide}" in str(file.relative_to(ROOT))
     ]
     used = {
-        name
-        for file in endpoints
-        for name in re.findall(r"focus\.contracts\.(\w+)", file.read_text())
+        name for file in endpoints for name in IN_CONTRACTS.findall(file.read_text())
     }
     assert endpoints
     assert used - {"cursors", "fields", "replay", "wire"} == {guide}
