@@ -34,6 +34,7 @@ thefocus = [
     path("api/", include("wallet.api.thefocus.wallet")),  # wallet
     path("api/", include("wallet.api.thefocus.apps")),  # apps, apps/{slug}/limit
     path("api/", include("jobs.api.thefocus.jobs")),  # jobs, jobs/complete, jobs/fail
+    path("api/", include("jobs.api.thefocus.extensions")),  # jobs/{id}/extend
 ]
 
 # api.cosmiv.com, without trailing slashes

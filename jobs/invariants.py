@@ -101,7 +101,7 @@ INVARIANTS: dict[str, str] = {
         FROM consents c JOIN wallets w ON w.account_id = c.account_id
         JOIN entries e ON e.wallet_id = w.id AND e.app_id = c.app_id
         WHERE e.booked_at > c.revoked_at
-          AND e.kind IN ('reserve', 'overage', 'overdraft', 'consume')
+          AND e.kind IN ('reserve', 'extend', 'overage', 'overdraft', 'consume')
     """,
     "every reservation has its job": """
         SELECT r.wallet_id, format('%s reservation %s has no job', r.status, r.id)

@@ -36,12 +36,6 @@ class JobNotStarted(DomainError):
     code = "job_not_started"
 
 
-class TtlTooLong(DomainError):
-    """The app does not reserve credits for so long. Facts: `max_ttl_seconds`."""
-
-    code = "ttl_too_long"
-
-
 class AppKeyRequired(DomainError):
     """Only the app's keys settle this job.
 
@@ -120,14 +114,11 @@ def start(
     transaction.
 
     Raises `ledger.InsufficientCredits`, `ledger.BudgetExceeded`, `AppNotGranted`,
-    `AppInactive` or `TtlTooLong`, and then writes nothing. An estimate of 0 is allowed
-    and books nothing.
+    `AppInactive` or `ledger.TtlTooLong`, and then writes nothing. An estimate of 0 is
+    allowed and books nothing.
     """
-    if ttl_seconds is not None and ttl_seconds > app.max_ttl_seconds:
-        raise TtlTooLong(
-            f"This app reserves credits for at most {app.max_ttl_seconds} seconds.",
-            max_ttl_seconds=app.max_ttl_seconds,
-        )
+    if ttl_seconds is not None:
+        check_ttl(app, ttl_seconds)
     usual = min(settings.RESERVATION_TTL_SECONDS, app.max_ttl_seconds)
     job = Job(
         id=uuid4(),
@@ -179,6 +170,15 @@ _INSERT_JOB = """
 """
 
 
+def check_ttl(app: App, ttl_seconds: int) -> None:
+    """Raise `ledger.TtlTooLong` for more than the app reserves credits at once."""
+    if ttl_seconds > app.max_ttl_seconds:
+        raise ledger.TtlTooLong(
+            f"This app reserves credits for at most {app.max_ttl_seconds} seconds.",
+            max_ttl_seconds=app.max_ttl_seconds,
+        )
+
+
 @transaction.atomic
 def complete(
     *,
@@ -198,7 +198,7 @@ def complete(
     `JobNotFound`, `TokenBoundToApp`, `AppKeyRequired`, `JobNotStarted` for another cost
     or a failed job, and as `ledger.settle`. Locks the job, then the wallet.
     """
-    found = _lock(job_id, caller)
+    found = lock(job_id, caller)
     job, late = found.job, found.status == Job.Status.EXPIRED
     cost = job.reserved_micro if cost_micro is None else cost_micro
     if job.status == Job.Status.COMPLETED and job.actual_cost_micro == cost:
@@ -249,7 +249,7 @@ def fail(
     nothing. Raises `JobNotFound`, `TokenBoundToApp`, `AppKeyRequired`, and
     `JobNotStarted` for a completed job. Locks the job, then the wallet.
     """
-    found = _lock(job_id, caller)
+    found = lock(job_id, caller)
     job, late = found.job, found.status == Job.Status.EXPIRED
     if job.status == Job.Status.FAILED and job.refund == refund:
         return _unchanged(job)
@@ -312,7 +312,7 @@ def find(*, job_id: UUID, caller: Caller) -> JobAsOf:
     return _read_one(_READ, job_id, caller)
 
 
-def _lock(job_id: UUID, caller: Caller) -> JobAsOf:
+def lock(job_id: UUID, caller: Caller) -> JobAsOf:
     """Lock a job that the caller may settle, until the transaction ends.
 
     Takes one query. Raises as `find`, and `AppKeyRequired`.

@@ -33,6 +33,18 @@ class AlreadyResolved(DomainError):
     code = "already_resolved"
 
 
+class ReservationExpired(DomainError):
+    """The reservation ended by time before. This call moved nothing."""
+
+    code = "reservation_expired"
+
+
+class TtlTooLong(DomainError):
+    """The reservation would last too long. Facts: `max_ttl_seconds`."""
+
+    code = "ttl_too_long"
+
+
 class UnknownPurchase(DomainError):
     """No paid grant of this account was booked under this key, or not yet."""
 
@@ -104,6 +116,15 @@ class Reserved:
     expires_at: datetime
     balance: Balance
     also: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A reservation's end; `changed` is false if it was no sooner before."""
+
+    expires_at: datetime
+    changed: bool
+    balance: Balance
 
 
 @dataclass(frozen=True)

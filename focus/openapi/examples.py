@@ -55,6 +55,15 @@ _NO_JOB = Problem(404, "job_not_found", "There is no such job.")
 _SETTLED = Problem(
     409, "job_not_started", "The job is already completed.", {"status": "completed"}
 )
+_NOT_GRANTED = Problem(
+    403, "app_not_granted", "This person has not let the app spend their credits."
+)
+_TOO_LONG = Problem(
+    400,
+    "ttl_too_long",
+    "A job's credits stay reserved for at most 7 days after its start.",
+    {"max_ttl_seconds": 1800},
+)
 _NO_CODE = Problem(
     400, "invalid_device_code", "The device code is unknown or already used."
 )
@@ -73,6 +82,7 @@ _OWN: dict[str, list[Problem]] = {
     "focus_jobs_create": [_UNKNOWN_APP],
     "focus_jobs_complete": [_NO_JOB, _SETTLED],
     "focus_jobs_fail": [_NO_JOB, _SETTLED],
+    "focus_jobs_extend": [_NO_JOB, _SETTLED, _TOO_LONG, _NOT_GRANTED],
     "focus_jobs_retrieve": [_NO_JOB],
     "focus_device_poll": [_NO_CODE],
     "focus_device_cancel": [_NO_CODE],
@@ -111,11 +121,7 @@ _OWN: dict[str, list[Problem]] = {
                 "new_balance": 90,
             },
         ),
-        Problem(
-            403,
-            "app_not_granted",
-            "This person has not let the app spend their credits.",
-        ),
+        _NOT_GRANTED,
     ],
     "onesub_verify_user_verify": [
         _EXPIRED,

@@ -104,6 +104,7 @@ TAKEN = {
     "post /api/jobs/complete": Bound.APP,
     "post /api/jobs/fail": Bound.APP,
     f"get /api/jobs/{ID}": Bound.APP,
+    f"post /api/jobs/{ID}/extend": Bound.APP,
     "get /api/xToken": Bound.FAMILY,
     f"get /api/oauthToken/{ID}": Bound.FAMILY,
     "get /v1/projects": Bound.PRODUCT,

@@ -83,6 +83,8 @@ def test_the_guides_samples_run_with_a_bound_token(handed: APIClient) -> None:
     assert started.status_code == 201
     job_id = started.json()["job_id"]
     assert handed.get(f"/api/jobs/{job_id}").status_code == 200
+    kept = handed.post(f"/api/jobs/{job_id}/extend", {"ttl_seconds": 7200})
+    assert (kept.status_code, kept.json()["credits_remaining"]) == (200, 15)
     done = handed.post("/api/jobs/complete", {"job_id": job_id, "actual_cost": 3})
     assert done.json()["credits_remaining"] == 17
     again = handed.post("/api/jobs", JOB).json()
@@ -112,6 +114,7 @@ class TestAnotherApp:
             handed.get(f"/api/jobs/{job}"),
             handed.post("/api/jobs/complete", {"job_id": job}),
             handed.post("/api/jobs/fail", {"job_id": job}),
+            handed.post(f"/api/jobs/{job}/extend", {"ttl_seconds": 60}),
             handed.get("/api/jobs?app=photo"),
         ):
             refused(answer, 403, "token_bound_to_app")

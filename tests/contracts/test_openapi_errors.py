@@ -121,6 +121,13 @@ NO_JOB = "3a3f6c1e-0000-4000-8000-5d0c6f0f7a11"
             "focus_jobs_complete",
         ),
         ("post", "/api/jobs/fail", {}, 400, "focus_jobs_fail"),
+        (
+            "post",
+            f"/api/jobs/{NO_JOB}/extend",
+            {"ttl_seconds": 60},
+            404,
+            "focus_jobs_extend",
+        ),
         ("get", "/api/device/poll", None, 400, "focus_device_poll"),
         ("post", "/api/device/cancel", {"device_code": "x"}, 400, ""),
         ("get", "/api/xToken", None, 404, "focus_x_token"),

@@ -50,6 +50,7 @@ COLOURS = {
     "reinstate": "success",
     "limit set": "info",
     "terms recorded": "info",
+    "extend": "warning",
 }
 
 

@@ -74,7 +74,7 @@ CHAIN: dict[str, str] = {
           ' and app %s', kind, seq, job_id, reservation_id, grant_id, app_id)
         FROM entries
         WHERE reservation_id <> job_id OR CASE
-          WHEN kind IN ('reserve', 'charge', 'return', 'release', 'expire')
+          WHEN kind IN ('reserve', 'extend', 'charge', 'return', 'release', 'expire')
             THEN reservation_id IS NULL OR job_id IS NULL OR app_id IS NULL
           WHEN kind IN ('overage', 'overdraft') THEN job_id IS NULL OR app_id IS NULL
           WHEN kind = 'consume' THEN app_id IS NULL

@@ -17,10 +17,31 @@ TERMS: dict[str, str] = {
     "a reservation ends when it was to end": """
         SELECT r.wallet_id, format('reservation %s ends at %s, entry %s says %s', r.id,
           r.expires_at, e.seq, coalesce(e.terms, 'nothing'))
-        FROM reservations r JOIN entries e ON e.wallet_id = r.wallet_id
-          AND e.reservation_id = r.id AND e.kind = 'reserve'
+        FROM reservations r JOIN (
+          SELECT DISTINCT ON (wallet_id, reservation_id) wallet_id, reservation_id, seq,
+            terms, hash_version
+          FROM entries WHERE kind IN ('reserve', 'extend')
+          ORDER BY wallet_id, reservation_id, seq DESC
+        ) e ON e.wallet_id = r.wallet_id AND e.reservation_id = r.id
         WHERE e.hash_version IS NOT NULL
           AND e.terms IS DISTINCT FROM ledger.reservation_terms(r.expires_at)
+    """,
+    "an extension lengthens an open reservation, within limits": """
+        SELECT wallet_id, format('entry %s at %s extends reservation %s, begun at %s,'
+          ' from %s to %s', seq, booked_at, reservation_id, began, before, terms)
+        FROM (
+          SELECT wallet_id, seq, kind, reservation_id, booked_at, terms,
+            first_value(booked_at) OVER own AS began, lag(terms) OVER own AS before,
+            bool_or(resolves) OVER own AS resolved
+          FROM entries WHERE reservation_id IS NOT NULL
+            AND (kind IN ('reserve', 'extend') OR resolves)
+          WINDOW own AS (PARTITION BY wallet_id, reservation_id ORDER BY seq)
+        ) e
+        WHERE kind = 'extend' AND (resolved OR ledger.end_in_terms(terms) IS NULL
+          OR ledger.end_in_terms(terms) <= ledger.end_in_terms(before)
+          OR ledger.end_in_terms(before) <= extract(epoch FROM booked_at) * 1000000
+          OR ledger.end_in_terms(terms) > 1000000 *
+            extract(epoch FROM began + ledger.longest_reservation()))
     """,
     "a wallet's overdraft limit was set by an entry": """
         SELECT w.id, format('the limit is %s, the last entry of it says %s',

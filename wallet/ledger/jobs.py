@@ -1,5 +1,6 @@
-"""A job's credits: reserve, then settle, release or expire."""
+"""A job's credits: reserve, extend, then settle, release or expire."""
 
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import DateTimeField
@@ -14,7 +15,16 @@ from wallet.ledger.calling import (
     refuse_resolved,
 )
 from wallet.models import Grant
-from wallet.outcomes import Balance, Consequence, Released, Reserved, Settled
+from wallet.outcomes import (
+    Balance,
+    Consequence,
+    Extended,
+    Released,
+    ReservationExpired,
+    Reserved,
+    Settled,
+    TtlTooLong,
+)
 
 # The ledger's clock, for queries that must agree with it.
 NOW = RawSQL("ledger.now()", [], output_field=DateTimeField())
@@ -60,6 +70,56 @@ def reserve(
     raise_refusal(row, amount_micro)
     also = {name: row[name] for name in then.columns} if then else {}
     return Reserved(row["movement_id"], row["expires_at"], Balance.from_row(row), also)
+
+
+def extend(
+    *,
+    account_id: UUID,
+    app: App,
+    job_id: UUID,
+    began_at: datetime,
+    ends_at: datetime,
+    ttl_seconds: int,
+    actor: str,
+    then: Consequence | None = None,
+) -> Extended:
+    """Let a job's reservation end `ttl_seconds` from now, unless it ends later anyway.
+
+    `began_at` and `ends_at` are the job's start and its end so far. A job without a
+    reservation books nothing, so the caller must hold its own lock against ending the
+    job at the same time. A change books one entry with the new end.
+
+    The account must have a live consent for the app, and both must be open: see
+    `reserve`. Raises `AppNotGranted` and `AppInactive`, `ReservationExpired`,
+    `AlreadyResolved`, and `TtlTooLong` for an end later than 7 days after `began_at`.
+    `then` must write nothing unless `moved.outcome = 'extended'`.
+    """
+    row = call(
+        "SELECT * FROM ledger.extend(%(account)s, %(app)s, %(job)s, %(began_at)s,"
+        " %(ends_at)s, %(ttl)s, %(actor)s)",
+        {
+            "account": account_id,
+            "app": app.pk,
+            "job": job_id,
+            "began_at": began_at,
+            "ends_at": ends_at,
+            "ttl": ttl_seconds,
+            "actor": actor,
+        },
+        then,
+    )
+    refuse_resolved(row)
+    if row["outcome"] == "expired":
+        raise ReservationExpired("The reservation has expired.")
+    raise_refusal(row, 0)
+    if row["outcome"] == "ttl_too_long":
+        raise TtlTooLong(
+            "A job's credits stay reserved for at most 7 days after its start.",
+            max_ttl_seconds=row["max_ttl_seconds"],
+        )
+    return Extended(
+        row["expires_at"], row["outcome"] == "extended", Balance.from_row(row)
+    )
 
 
 def settle(

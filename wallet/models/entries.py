@@ -64,6 +64,7 @@ class Entry(models.Model):
         # Entries of these kinds move no credits.
         LIMIT = "limit", "limit set"
         TERMS = "terms", "terms recorded"
+        EXTEND = "extend"
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, db_index=False)
     seq = models.BigIntegerField()
@@ -131,7 +132,7 @@ class Entry(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(amount_micro__gt=0)
-                | Q(amount_micro=0, kind__in=["limit", "terms"]),
+                | Q(amount_micro=0, kind__in=["limit", "terms", "extend"]),
                 name="an_entry_moves_something",
             ),
             models.CheckConstraint(

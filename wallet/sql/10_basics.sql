@@ -72,6 +72,12 @@ RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT 'until ' || (extract(epoch FROM p_expires_at) * 1000000)::bigint
 $$;
 
+-- The end in the terms of a reservation, in microseconds, or NULL for other text.
+CREATE OR REPLACE FUNCTION ledger.end_in_terms(p_terms text) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT substring(p_terms FROM '^until ([0-9]{1,18})$')::bigint
+$$;
+
 CREATE OR REPLACE FUNCTION ledger.limit_terms(p_limit bigint) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
   SELECT 'limit ' || coalesce(p_limit::text, 'none')

@@ -1,4 +1,4 @@
--- The life of a job's credits: reserve, then settle, release or expire.
+-- The life of a job's credits: reserve, extend, then settle, release or expire.
 -- A refusal is an outcome, never an exception, and moves nothing. It may have booked
 -- what was due by time, which every reader already counts.
 
@@ -194,6 +194,67 @@ BEGIN
   -- Returned credits of a grant that expired in the meantime expire at once.
   IF p_held > p_kept THEN w := ledger.catch_up(w); END IF;
   RETURN w;
+END $$;
+
+-- The longest time between a job's start and the end of its reservation.
+CREATE OR REPLACE FUNCTION ledger.longest_reservation() RETURNS interval
+LANGUAGE sql IMMUTABLE AS $$ SELECT interval '7 days' $$;
+
+-- Let a reservation end a time to live from now, if that is later than its end so far.
+-- An entry of the kind `extend` has the new terms and moves no credits. `p_ends_at` is
+-- the end so far of a job without a reservation, which books nothing.
+-- The app needs a live consent (`ledger.forbidden`): a reservation after its agreed end
+-- takes more than the person allowed before.
+-- Outcomes: extended; unchanged; already_resolved; expired; ttl_too_long, where
+-- `max_ttl_seconds` is the longest possible one; or one of `ledger.forbidden`.
+CREATE OR REPLACE FUNCTION ledger.extend(
+  p_account uuid, p_app uuid, p_job uuid, p_began_at timestamptz,
+  p_ends_at timestamptz, p_ttl_seconds int, p_actor text,
+  OUT outcome text, OUT available_micro bigint, OUT reserved_micro bigint,
+  OUT debt_micro bigint, OUT restricted_micro bigint, OUT expires_at timestamptz,
+  OUT max_ttl_seconds int
+) LANGUAGE plpgsql AS $$
+DECLARE
+  w wallet_wallet; r wallet_reservation; b wallet_budget; e wallet_entry;
+  latest timestamptz := p_began_at + ledger.longest_reservation();
+  wanted timestamptz;
+BEGIN
+  w := ledger.locked_wallet(p_account);
+  e.booked_at := greatest(ledger.now(), w.booked_at);
+  wanted := e.booked_at + make_interval(secs => p_ttl_seconds);
+  SELECT * INTO r FROM wallet_reservation WHERE id = p_job AND wallet_id = w.id;
+  expires_at := coalesce(r.expires_at, p_ends_at);
+  outcome := CASE WHEN r.status IN ('settled', 'released') THEN 'already_resolved'
+    -- By the time of this decision, which is later than that of `locked_wallet`.
+    WHEN r.status = 'expired' OR expires_at <= e.booked_at THEN 'expired' END;
+  outcome := coalesce(outcome, ledger.forbidden(p_account, p_app, 'app'));
+  IF outcome IS NOT NULL THEN
+    NULL;
+  ELSIF wanted > latest THEN
+    outcome := 'ttl_too_long';
+    max_ttl_seconds := floor(extract(epoch FROM latest - e.booked_at));
+  ELSIF wanted <= expires_at THEN
+    outcome := 'unchanged';
+  ELSE
+    outcome := 'extended';
+    expires_at := wanted;
+    IF r.id IS NOT NULL THEN
+      UPDATE wallet_reservation x SET expires_at = wanted WHERE x.id = r.id;
+      e.movement_id := gen_random_uuid();
+      e.reservation_id := p_job; e.job_id := p_job; e.app_id := p_app;
+      e.actor := p_actor;
+      e := ledger.next_entry(e, 'extend', 'nothing', 'terms', 0);
+      e.terms := ledger.reservation_terms(wanted);
+      w := ledger.book(w, e);
+      PERFORM ledger.store(w);
+    END IF;
+  END IF;
+  available_micro := w.available_micro;
+  reserved_micro := w.reserved_micro;
+  debt_micro := w.debt_micro;
+  restricted_micro := ledger.restricted(w.id, p_app);
+  SELECT * INTO b FROM ledger.budget_in(w.id, p_app, ledger.month(e.booked_at));
+  IF FOUND THEN restricted_micro := ledger.withheld(w, b, restricted_micro); END IF;
 END $$;
 
 -- Return a whole reservation. A missing or expired reservation moves nothing.

@@ -190,17 +190,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             metadata=new["metadata"],
             ttl_seconds=new.get("ttl_seconds"),
         )
-        job = outcome.job
-        return Response(
-            {
-                "job_id": job.pk,
-                "status": job.status,
-                "reserved": from_micro(job.reserved_micro),
-                "credits_remaining": from_micro(outcome.balance.credits_micro),
-                "expires_at": job.expires_at,
-            },
-            status=201,
-        )
+        return Response(started_body(outcome), status=201)
 
     @extend_schema(
         summary="Complete a job and settle its cost",
@@ -308,13 +298,17 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         examples=[OpenApiExample("A completed job", JOB, response_only=True)],
     )
     def retrieve(self, request: Request, job_id: str) -> Response:
-        try:
-            wanted = UUID(job_id)
-        except ValueError:
-            raise JobNotFound("There is no such job.") from None
         caller = permissions.caller_of(principal_of(request))
-        found = lifecycle.find(job_id=wanted, caller=caller)
+        found = lifecycle.find(job_id=job_id_of(job_id), caller=caller)
         return Response(_body(found.job, found.status))
+
+
+def job_id_of(text: str) -> UUID:
+    """Read the job id of a path. Raises `JobNotFound`."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise JobNotFound("There is no such job.") from None
 
 
 def _check_names(principal: Principal, new: dict[str, Any]) -> None:
@@ -329,6 +323,18 @@ def _check_names(principal: Principal, new: dict[str, Any]) -> None:
         raise serializers.ValidationError(
             {"user_id": ["This field is required with an app's key."]}
         )
+
+
+def started_body(outcome: lifecycle.Outcome) -> dict[str, Any]:
+    """The answer about a job that stands: its reservation and its end."""
+    job = outcome.job
+    return {
+        "job_id": job.pk,
+        "status": job.status,
+        "reserved": from_micro(job.reserved_micro),
+        "credits_remaining": from_micro(outcome.balance.credits_micro),
+        "expires_at": job.expires_at,
+    }
 
 
 def _settled(outcome: lifecycle.Outcome) -> Response:

@@ -154,6 +154,7 @@ def test_metadata_keeps_its_depth_limit_and_its_numbers(as_alice):
         ("post", "/api/jobs"),
         ("post", "/api/jobs/complete"),
         ("post", "/api/jobs/fail"),
+        ("post", "/api/jobs/550e8400-e29b-41d4-a716-446655440000/extend"),
         ("get", "/api/jobs/550e8400-e29b-41d4-a716-446655440000"),
     ],
 )

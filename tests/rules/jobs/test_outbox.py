@@ -13,7 +13,7 @@ from accounts.models import App, User
 from accounts.partners import consents
 from accounts.signin import closing
 from focus.money import MICRO
-from jobs import expiry, lifecycle, usage
+from jobs import expiry, extensions, lifecycle, usage
 from jobs.lifecycle import Caller
 from jobs.models import Delivery, Endpoint, Event, Job, Usage
 from jobs.webhooks import outbox, signatures
@@ -253,6 +253,19 @@ def test_no_endpoint_costs_no_statement_and_one_costs_one(
     assert len(after) == len(before) + 1
     # The start of a job writes its event in the reservation's own statement.
     assert sum("ledger.reserve" in sql for sql in after) == 1
+
+
+def test_an_extension_writes_no_event_and_costs_two_statements(
+    rich: User, owned: App, bob: User
+) -> None:
+    listening(bob, JOBS)
+    job = start(rich, owned)
+    caller = Caller("test", app_id=owned.pk)
+    with statements() as sent:
+        extensions.extend(job_id=job.pk, caller=caller, ttl_seconds=7200)
+    written = [sql for sql in sent if "SAVEPOINT" not in sql]
+    assert len(written) == 2
+    assert [body["event"] for body in event_bodies()] == ["job.created"]
 
 
 @pytest.mark.parametrize("refund", [True, False])

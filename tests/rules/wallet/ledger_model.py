@@ -42,6 +42,14 @@ class Reservation:
 
 
 @dataclass
+class Job:
+    """A job's start and its end by now, also without a reservation."""
+
+    began: int
+    ends: int
+
+
+@dataclass
 class ClawBack:
     grant: Grant
     amount: int
@@ -57,6 +65,7 @@ class Model:
     debt: int = 0
     grants: list[Grant] = field(default_factory=list)
     holds: dict[int, Reservation] = field(default_factory=dict)
+    jobs: dict[int, Job] = field(default_factory=dict)
     late_settled: set[int] = field(default_factory=set)
     claw_backs: list[ClawBack] = field(default_factory=list)
     # The hours at which a new month begins.
@@ -122,12 +131,32 @@ class Model:
             return refused
         if amount and (refused := self.refusal(app, amount)):
             return refused
+        self.jobs[job] = Job(self.now, self.now + ttl)
         if amount:
             draws = self._draw(app, amount)
             month = self.month()
             self.holds[job] = Reservation(app, amount, self.now + ttl, draws, month)
             self.spent[app, month] += amount
         return "ok"
+
+    def extend(self, job, app, ttl, longest):
+        """Return ("ok", end, changed) or the refusal."""
+        hold, times = self.holds.get(job), self.jobs[job]
+        if hold and hold.state in ("settled", "released"):
+            return "already"
+        if times.ends <= self.now:
+            return "expired"
+        if refused := self.forbidden(app):
+            return refused
+        # The real clock is a moment later than the model's.
+        if self.now + ttl >= times.began + longest:
+            return "too long"
+        changed = self.now + ttl >= times.ends
+        if changed:
+            times.ends = self.now + ttl
+            if hold:
+                hold.expires = times.ends
+        return ("ok", times.ends, changed)
 
     def settle(self, job, app, cost, policy):
         """Return ("ok", charged, returned, uncovered, late) or the refusal."""

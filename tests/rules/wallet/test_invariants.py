@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from focus.money import MICRO
-from jobs import lifecycle, tool_purchases, usage
+from jobs import extensions, lifecycle, tool_purchases, usage
 from payments.models import ClawedPiece, Payment
 from tests.rewriting import corrupt
 from wallet import anchors, invariants, ledger
@@ -76,6 +76,10 @@ CORRUPTIONS = {
     "a reservation ends when it was to end": (
         "UPDATE wallet_reservation SET expires_at = expires_at + interval '1 day'"
     ),
+    "an extension lengthens an open reservation, within limits": (
+        "UPDATE wallet_entry SET terms = 'until then' WHERE seq = (SELECT min(seq) FROM"
+        " wallet_entry WHERE kind = 'extend')"
+    ),
     "a wallet's overdraft limit was set by an entry": (
         "UPDATE wallet_wallet SET overdraft_limit_micro = 1000000000"
     ),
@@ -144,11 +148,12 @@ CORRUPTIONS = {
 
 
 @pytest.fixture
-def history(alice, video, tool, give):
-    """One job settled, one running, within a budget; a purchase refunded, and disputed
-    (the dispute was won); a tool bought, and used.
+def history(alice, video, tool, give, grant_consent):
+    """One job settled, one extended twice, within a budget; a purchase refunded, and
+    disputed (the dispute was won); a tool bought, and used.
     """
     give(alice, 60)
+    grant_consent(alice, video)
     ledger.set_budget(account_id=alice.pk, app=video, limit_micro=15 * MICRO)
     payment = Payment.objects.create(
         account=alice,
@@ -198,6 +203,12 @@ def history(alice, video, tool, give):
         cost_micro=3 * MICRO,
         metadata={},
     )
+    for seconds in (7200, 9000):
+        extensions.extend(
+            job_id=jobs[1].pk,
+            caller=lifecycle.Caller("test", account_id=alice.pk),
+            ttl_seconds=seconds,
+        )
     checkout = tool_purchases.create(user=alice, tool_id=tool.pk)
     tool_purchases.process(user=alice, purchase_id=checkout.pk)
     usage.charge(

@@ -7,7 +7,7 @@ an entry, the test computes every later hash and the head anew.
 import pytest
 
 from focus.money import MICRO
-from jobs import lifecycle, tool_purchases, usage
+from jobs import extensions, lifecycle, tool_purchases, usage
 from jobs.invariants import ALL
 from tests.rewriting import corrupt, rehash
 from wallet import invariants, ledger
@@ -16,8 +16,11 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def history(alice, video, tool, give):
-    """Grants of each kind, one restricted and one that ends; jobs, uses, a purchase."""
+def history(alice, video, tool, give, grant_consent):
+    """Grants of each kind, one restricted and one that ends; jobs, one of them
+    extended; uses, a purchase.
+    """
+    grant_consent(alice, video)
     give(alice, 60, only_for=video)
     give(alice, 60)
     ledger.set_budget(account_id=alice.pk, app=video, limit_micro=50 * MICRO)
@@ -40,6 +43,11 @@ def history(alice, video, tool, give):
         caller=lifecycle.Caller(f"user:{alice.pk}", account_id=alice.pk),
         cost_micro=3 * MICRO,
         metadata={},
+    )
+    extensions.extend(
+        job_id=jobs[1].pk,
+        caller=lifecycle.Caller(f"user:{alice.pk}", account_id=alice.pk),
+        ttl_seconds=7200,
     )
     checkout = tool_purchases.create(user=alice, tool_id=tool.pk)
     tool_purchases.process(user=alice, purchase_id=checkout.pk)
@@ -68,6 +76,31 @@ def history(alice, video, tool, give):
     assert invariants.violations(among=ALL) == []
 
 
+OF_EXTENDED = (
+    "WHERE kind = 'reserve' AND job_id = (SELECT job_id FROM wallet_entry"
+    " WHERE kind = 'extend')"
+)
+# The extension becomes one of the settled job; both jobs' rows follow their entries.
+MOVE_EXTENSION = """
+    WITH ends AS (
+      SELECT job_id AS open_id, ledger.end_in_terms(terms) AS last,
+        (SELECT id FROM wallet_reservation r WHERE r.app_id = e.app_id
+          AND r.status = 'settled') AS settled_id,
+        (SELECT ledger.end_in_terms(terms) FROM wallet_entry r
+          WHERE r.kind = 'reserve' AND r.job_id = e.job_id) AS first
+      FROM wallet_entry e WHERE kind = 'extend'
+    ), at AS (
+      SELECT open_id AS id, timestamptz 'epoch' + first * interval '1 us' AS ends
+      FROM ends UNION ALL
+      SELECT settled_id, timestamptz 'epoch' + last * interval '1 us' FROM ends
+    ), rows AS (
+      UPDATE wallet_reservation r SET expires_at = at.ends FROM at WHERE r.id = at.id
+    ), jobs AS (
+      UPDATE jobs_job j SET expires_at = at.ends FROM at WHERE j.id = at.id
+    )
+    UPDATE wallet_entry SET job_id = settled_id, reservation_id = settled_id
+    FROM ends WHERE kind = 'extend'
+"""
 # The corruption, and the invariants that report it. `rehash` recomputes the chain.
 CORRUPTIONS = {
     "a restricted grant freed": (
@@ -96,6 +129,40 @@ CORRUPTIONS = {
         "WITH job AS (UPDATE jobs_job SET expires_at = expires_at + interval '1 day'"
         " WHERE status = 'started') UPDATE wallet_reservation"
         " SET expires_at = expires_at + interval '1 day' WHERE status = 'open'",
+        False,
+    ),
+    "an extension beyond 7 days, in every place and rehashed": (
+        "WITH r AS (UPDATE wallet_reservation SET expires_at = expires_at"
+        " + interval '7 days' WHERE status = 'open' RETURNING id, expires_at),"
+        " j AS (UPDATE jobs_job SET expires_at = r.expires_at FROM r"
+        " WHERE jobs_job.id = r.id) UPDATE wallet_entry"
+        " SET terms = ledger.reservation_terms(r.expires_at) FROM r"
+        " WHERE reservation_id = r.id AND kind = 'extend'",
+        True,
+    ),
+    "an extension that shortens, rehashed": (
+        f"UPDATE wallet_entry SET terms = 'until 99999999999999999' {OF_EXTENDED}",
+        True,
+    ),
+    "an extension after the expiry, rehashed": (
+        f"UPDATE wallet_entry SET terms = 'until 1' {OF_EXTENDED}",
+        True,
+    ),
+    "an extension after the settlement, rehashed": (
+        MOVE_EXTENSION,
+        True,
+    ),
+    "an extension with terms that say nothing, rehashed": (
+        "UPDATE wallet_entry SET terms = 'until then' WHERE kind = 'extend'",
+        True,
+    ),
+    "an extension turned into another kind and rehashed": (
+        "UPDATE wallet_entry SET kind = 'limit' WHERE kind = 'extend'",
+        True,
+    ),
+    "a consent that ended before an extension": (
+        "UPDATE accounts_consent c SET revoked_at = e.booked_at - interval '1 us'"
+        " FROM wallet_entry e WHERE e.kind = 'extend' AND c.app_id = e.app_id",
         False,
     ),
     "a budget moved to last month": (

@@ -24,6 +24,7 @@ from wallet.models import Grant
 # The model's unit of time. Real time passes too, but never an hour per example.
 HOUR = 3600
 MONTH_ENDS_IN = 4
+LONGEST = 7 * 24
 _UNTIL_A_MONTH_ENDS = f"""
     SELECT extract(epoch FROM date_trunc('month', now() AT TIME ZONE 'UTC')
       + interval '1 month' - interval '{MONTH_ENDS_IN} h' + interval '30 min'
@@ -51,6 +52,7 @@ wishes = st.lists(
         grants,
         st.tuples(st.just("reserve"), app, amounts, hours, st.booleans()),
         st.tuples(st.just("work"), app, amounts, costs, policies),
+        st.tuples(st.just("extend"), job, hours | st.integers(160, 170)),
         st.tuples(st.just("settle"), job, costs, policies),
         st.tuples(st.just("release"), job),
         st.tuples(st.just("consume"), app, some, st.booleans()),
@@ -108,6 +110,8 @@ class TheLedgerAgreesWithTheModel(TestCase):
         for slug in "ab":
             self.do_let(slug, True)
         self.jobs = []
+        # The start and the end by now of each job.
+        self.times = []
         # One for each of the model's grants.
         self.grant_keys = []
         self.claw_back_keys = []
@@ -183,10 +187,33 @@ class TheLedgerAgreesWithTheModel(TestCase):
         expected = self.model.reserve(len(self.jobs), app, amount, ttl, by_person)
         if expected == "ok":
             self.jobs.append((job_id, app))
+            self.times.append([self._now(), said.expires_at])
             late_by = said.expires_at - self._time() - timedelta(hours=ttl)
             assert timedelta(0) <= late_by < timedelta(minutes=10)
         else:
             assert said == expected
+
+    def do_extend(self, job, ttl):
+        if not 0 <= job < len(self.jobs):
+            return
+        job_id, app = self.jobs[job]
+        began, ends = self.times[job]
+        said = self._said(
+            ledger.extend,
+            app=self.apps[app],
+            job_id=job_id,
+            began_at=began,
+            ends_at=ends,
+            ttl_seconds=ttl * HOUR,
+        )
+        expected = self.model.extend(job, app, ttl, LONGEST)
+        if isinstance(said, str):
+            assert said == expected
+            return
+        assert ("ok", said.changed) == expected[::2]
+        at = self.start + timedelta(hours=expected[1])
+        assert timedelta(0) <= said.expires_at - at < timedelta(minutes=10)
+        self.times[job][1] = said.expires_at
 
     def do_work(self, app, estimate, cost, policy):
         self.do_reserve(app, estimate, 1)
@@ -333,6 +360,10 @@ class TheLedgerAgreesWithTheModel(TestCase):
             said = "closed"
         except ledger.AlreadyResolved:
             said = "already"
+        except ledger.ReservationExpired:
+            said = "expired"
+        except ledger.TtlTooLong:
+            said = "too long"
         except ledger.AlreadyReinstated:
             said = "already"
         except ledger.UnknownPurchase:
@@ -348,6 +379,11 @@ class TheLedgerAgreesWithTheModel(TestCase):
 
     def _time(self):
         return self.start + timedelta(hours=self.model.now)
+
+    def _now(self):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT ledger.now()")
+            return cursor.fetchone()[0]
 
     def _set_clock(self, hours):
         with connection.cursor() as cursor:

@@ -9,7 +9,7 @@ from django.db import DatabaseError, connection, transaction
 from accounts.models import SecurityEvent
 from accounts.partners import consents
 from focus.money import MICRO
-from jobs import lifecycle, usage
+from jobs import extensions, lifecycle, usage
 from jobs.invariants import ALL
 from jobs.models import Job, Usage
 from tests.rewriting import corrupt, rehash
@@ -170,6 +170,35 @@ def test_missing_terms_of_the_previous_release_are_booked_once_and_proved(
         "a grant is as it was given",
         "a budget's limit was set by an entry",
     }
+
+
+def test_a_reservation_of_version_1_is_extended_and_its_end_proved(
+    alice, video, give, grant_consent
+):
+    grant_consent(alice, video)
+    give(alice, 9)
+    job = lifecycle.start(
+        account_id=alice.pk,
+        app=video,
+        action="render",
+        estimate_micro=5 * MICRO,
+        metadata={},
+        actor="test",
+    ).job
+    corrupt("UPDATE wallet_entry SET hash_version = NULL, terms = NULL")
+    rehash()
+    extensions.extend(
+        job_id=job.pk,
+        caller=lifecycle.Caller("test", account_id=alice.pk),
+        ttl_seconds=7200,
+    )
+    assert invariants.violations(among=ALL) == []
+    corrupt(
+        "WITH j AS (UPDATE jobs_job SET expires_at = expires_at + interval '1 h')"
+        " UPDATE wallet_reservation SET expires_at = expires_at + interval '1 h'"
+    )
+    found = {violation.invariant for violation in invariants.violations(among=ALL)}
+    assert found == {"a reservation ends when it was to end"}
 
 
 def test_an_overdraft_limit_of_the_previous_release_is_booked(alice, give):
