@@ -56,7 +56,9 @@ def main() -> None:
     for server in SERVERS:
         with _serving(server, options.threads) as port:
             measure(f"Focus on {server}", load.http_pairs, port, "/api")
-            measure(f"(b) select_for_update, {server}", load.http_pairs, port, "/habit")
+            measure(
+                f"(b) select_for_update, {server}", load.http_pairs, port, "/baseline"
+            )
             for name, path in FLOORS.items():
                 twice = [(port, path, people[0][1])] * options.clients
                 floor = load.run(load.http_twice, twice, seconds=options.seconds / 2)
@@ -66,8 +68,8 @@ def main() -> None:
 
 
 FLOORS = {
-    "floor: a view that does nothing": "/habit/bare",
-    "floor: and DRF, middleware, JSON": "/habit/nothing",
+    "floor: a view that does nothing": "/baseline/bare",
+    "floor: and DRF, middleware, JSON": "/baseline/nothing",
 }
 
 
@@ -86,12 +88,12 @@ def _prepare(wallets: int) -> list[tuple[str, str]]:
 
     from accounts.credentials import scopes, tokens
     from accounts.models import App, User
-    from benchmarks.models import HabitWallet
+    from benchmarks.models import BaselineWallet
     from focus.money import MICRO
     from wallet import ledger
 
     call_command("migrate", verbosity=0)
-    # The habit's tables have no migrations, and refer to tables that have.
+    # The baseline's tables have no migrations, and refer to tables that have.
     call_command("migrate", run_syncdb=True, verbosity=0)
     App.objects.create(slug="video", name="Video")
     made = []
@@ -104,7 +106,7 @@ def _prepare(wallets: int) -> list[tuple[str, str]]:
             actor="bench",
             key=f"bench:{number}",
         )
-        HabitWallet.objects.create(account=user, balance_micro=10**9 * MICRO)
+        BaselineWallet.objects.create(account=user, balance_micro=10**9 * MICRO)
         token = tokens.issue(user=user, name="bench", scopes=scopes.DEFAULT)
         made.append((str(user.pk), token.secret))
         if sys.stderr.isatty():
@@ -189,8 +191,8 @@ class Table:
             print(f"{title:36} pairs/s   p50 ms   p99 ms   of (a)   of (b)")
             for name, results in self.rows.items():
                 result = results[place]
-                habit = self.rows.get(f"(b) select_for_update, {name.split()[-1]}")
-                of_b = f"{result.rate / habit[place].rate:8.2f}" if habit else ""
+                baseline = self.rows.get(f"(b) select_for_update, {name.split()[-1]}")
+                of_b = f"{result.rate / baseline[place].rate:8.2f}" if baseline else ""
                 print(
                     f"{name:36} {result.rate:7.0f} {result.p50:8.2f} {result.p99:8.2f}"
                     f" {result.rate / limit:8.2f} {of_b}"

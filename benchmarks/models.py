@@ -1,4 +1,4 @@
-"""The habit: a balance in a row and a history, through the ORM."""
+"""The baseline: a balance in a row and a history, through the ORM."""
 
 import uuid
 
@@ -6,15 +6,15 @@ from django.conf import settings
 from django.db import models
 
 
-class HabitWallet(models.Model):
+class BaselineWallet(models.Model):
     account = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     balance_micro = models.BigIntegerField(default=0)
     reserved_micro = models.BigIntegerField(default=0)
 
 
-class HabitJob(models.Model):
+class BaselineJob(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    wallet = models.ForeignKey(HabitWallet, on_delete=models.PROTECT)
+    wallet = models.ForeignKey(BaselineWallet, on_delete=models.PROTECT)
     app = models.ForeignKey("accounts.App", on_delete=models.PROTECT)
     action = models.CharField(max_length=120)
     status = models.CharField(max_length=9, default="started")
@@ -26,9 +26,9 @@ class HabitJob(models.Model):
     settled_at = models.DateTimeField(null=True)
 
 
-class HabitEntry(models.Model):
-    wallet = models.ForeignKey(HabitWallet, on_delete=models.PROTECT)
-    job = models.ForeignKey(HabitJob, on_delete=models.PROTECT)
+class BaselineEntry(models.Model):
+    wallet = models.ForeignKey(BaselineWallet, on_delete=models.PROTECT)
+    job = models.ForeignKey(BaselineJob, on_delete=models.PROTECT)
     kind = models.CharField(max_length=9)
     amount_micro = models.BigIntegerField()
     balance_after = models.BigIntegerField()

@@ -1,4 +1,4 @@
-"""The product's settings, and the habit for comparison."""
+"""The product's settings, and the baseline for comparison."""
 
 from focus.settings import *  # noqa: F403, TID251 — this is a settings module
 

@@ -1,6 +1,6 @@
-"""The product's URLs, the habit's views, and a view that does nothing.
+"""The product's URLs, the baseline's views, and a view that does nothing.
 
-The habit has the same authentication, parsing, validation and rendering, so that the
+The baseline has the same authentication, parsing, validation and rendering, so that the
 difference is the ledger. It has no grants, no hash chain and no expiry, so it does less
 work than the ledger.
 """
@@ -17,14 +17,14 @@ from rest_framework.response import Response
 
 from accounts.credentials import access
 from accounts.partners import apps as partner_apps
-from benchmarks.models import HabitEntry, HabitJob, HabitWallet
+from benchmarks.models import BaselineEntry, BaselineJob, BaselineWallet
 from focus.contracts.thefocus import TheFocus
 from focus.money import from_micro
 from jobs.api.thefocus.jobs import WRITE, FinishedJob, NewJob
 from wallet.ledger import InsufficientCredits
 
 
-class HabitViewSet(TheFocus, viewsets.ViewSet):
+class BaselineViewSet(TheFocus, viewsets.ViewSet):
     accepts = {"create": WRITE, "complete": WRITE, "nothing": access.PUBLIC}
 
     def create(self, request):
@@ -33,13 +33,15 @@ class HabitViewSet(TheFocus, viewsets.ViewSet):
         new = serializer.validated_data
         app = partner_apps.find_active(new["app"])
         with transaction.atomic():
-            wallet = HabitWallet.objects.select_for_update().get(account=request.user)
+            wallet = BaselineWallet.objects.select_for_update().get(
+                account=request.user
+            )
             if wallet.balance_micro < new["cost_estimate"]:
                 raise InsufficientCredits("There are not enough credits for this.")
             wallet.balance_micro -= new["cost_estimate"]
             wallet.reserved_micro += new["cost_estimate"]
             wallet.save()
-            job = HabitJob.objects.create(
+            job = BaselineJob.objects.create(
                 wallet=wallet,
                 app=app,
                 action=new["action"],
@@ -64,8 +66,8 @@ class HabitViewSet(TheFocus, viewsets.ViewSet):
         serializer.is_valid(raise_exception=True)
         done = serializer.validated_data
         with transaction.atomic():
-            job = HabitJob.objects.select_for_update().get(pk=done["job_id"])
-            wallet = HabitWallet.objects.select_for_update().get(pk=job.wallet_id)
+            job = BaselineJob.objects.select_for_update().get(pk=done["job_id"])
+            wallet = BaselineWallet.objects.select_for_update().get(pk=job.wallet_id)
             back = job.reserved_micro - done["actual_cost"]
             wallet.balance_micro += back
             wallet.reserved_micro -= job.reserved_micro
@@ -90,7 +92,7 @@ class HabitViewSet(TheFocus, viewsets.ViewSet):
 
 
 def _note(wallet, job, kind, amount):
-    HabitEntry.objects.create(
+    BaselineEntry.objects.create(
         wallet=wallet,
         job=job,
         kind=kind,
@@ -101,9 +103,9 @@ def _note(wallet, job, kind, amount):
 
 
 urlpatterns = [
-    path("habit/jobs", HabitViewSet.as_view({"post": "create"})),
-    path("habit/jobs/complete", HabitViewSet.as_view({"post": "complete"})),
-    path("habit/nothing", HabitViewSet.as_view({"post": "nothing"})),
-    path("habit/bare", csrf_exempt(lambda request: HttpResponse(b"{}"))),
+    path("baseline/jobs", BaselineViewSet.as_view({"post": "create"})),
+    path("baseline/jobs/complete", BaselineViewSet.as_view({"post": "complete"})),
+    path("baseline/nothing", BaselineViewSet.as_view({"post": "nothing"})),
+    path("baseline/bare", csrf_exempt(lambda request: HttpResponse(b"{}"))),
     path("", include("focus.urls")),
 ]

@@ -195,7 +195,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     @extend_schema(
         summary="Complete a job and settle its cost",
         description="Beyond the reservation the app's overage policy decides. Where the"
-        " person no longer lets the app, or the account or the app is closed, at most"
+        " person no longer allows the app, or the account or the app is closed, at most"
         " what is still reserved is charged and the rest is `uncovered`. Only an app's"
         " key settles a job that such a key started.",
         request=FinishedJob,
