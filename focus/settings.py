@@ -273,6 +273,9 @@ RATE_LIMITS = {
 }
 # Multiplies every limit; for load tests.
 RATE_LIMIT_SCALE = float(read.number("RATE_LIMIT_SCALE", "1"))
+# How long a request waits for Redis before its process counts alone for a while. A
+# healthy Redis answers in a fraction of a millisecond.
+RATE_LIMIT_TIMEOUT_SECONDS = float(read.number("RATE_LIMIT_TIMEOUT_SECONDS", "0.2"))
 
 # How many passwords one process hashes at once, and how many requests may wait for
 # that; further ones get 503. The sum should be half of the process's threads.

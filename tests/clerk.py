@@ -92,7 +92,7 @@ class Clerk:
 
     def _tell(self, what: str, **said: Any) -> Any:
         request = Request(f"{self.base}/stub/{what}", json.dumps(said).encode())
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
 

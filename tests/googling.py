@@ -46,7 +46,7 @@ def answer(auth_url: str, *, allow: bool = True, **person: str) -> dict[str, str
         f"{where.scheme}://{where.netloc}{where.path}",
         data={**asked, **who},
         allow_redirects=False,
-        timeout=10,
+        timeout=30,
     )
     assert said.status_code == 302, said.text
     return query_of(said.headers["Location"])
@@ -54,6 +54,6 @@ def answer(auth_url: str, *, allow: bool = True, **person: str) -> dict[str, str
 
 def _is_up(url: str) -> Any:
     try:
-        return requests.get(url, timeout=1).ok
+        return requests.get(url, timeout=30).ok
     except requests.ConnectionError:
         return False

@@ -35,7 +35,7 @@ class Emulator:
     def call(self, method: str, path: str, given: Any = None) -> Any:
         body = None if given is None else json.dumps(given).encode()
         request = urllib.request.Request(self.url + path, body, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def pay(self, session_id: str, **how: Any) -> Any:

@@ -24,9 +24,7 @@ from redis.retry import Retry
 
 log = logging.getLogger(__name__)
 
-# A healthy Redis answers in a fraction of a millisecond. During an outage, one request
-# per REST_SECONDS waits this long for it, and the others do not wait.
-TIMEOUT_SECONDS = 0.2
+# During an outage, one request per REST_SECONDS waits for Redis, and the others do not.
 REST_SECONDS = 2.0
 # The most keys that a process stores: of windows during an outage, and of marks.
 LOCAL_KEYS = 20_000
@@ -117,8 +115,8 @@ class InRedis:
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._pool = redis.ConnectionPool.from_url(
             url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
+            socket_timeout=settings.RATE_LIMIT_TIMEOUT_SECONDS,
+            socket_connect_timeout=settings.RATE_LIMIT_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
         self._of_thread = threading.local()

@@ -155,7 +155,7 @@ def landing_token(web: str, app: App) -> str:
     """Return the token of a sign-in for the app's page, made without a browser."""
     with requests.Session() as session:
         target = {"redirect_to": f"{app.origins[0]}/"}
-        form = session.get(f"{web}/signin", params=target, timeout=20).text
+        form = session.get(f"{web}/signin", params=target, timeout=30).text
         csrf = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
         assert csrf
         answer = session.post(
@@ -168,7 +168,7 @@ def landing_token(web: str, app: App) -> str:
                 "intent": "enter",
             },
             allow_redirects=False,
-            timeout=20,
+            timeout=30,
         )
     assert answer.status_code == 302, answer.text
     return answer.headers["Location"].partition("token=")[2]

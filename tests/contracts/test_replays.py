@@ -137,7 +137,7 @@ class TestOneCaller:
 class TestManyCallers:
     def test_twenty_concurrent_requests_with_one_key_make_one_job(self, alice):
         issued = tokens.issue(user=alice, name="test", scopes=scopes.DEFAULT)
-        gate = threading.Barrier(20, timeout=20)
+        gate = threading.Barrier(20, timeout=30)
 
         def call(_):
             client = APIClient(headers={"Authorization": f"Bearer {issued.secret}"})

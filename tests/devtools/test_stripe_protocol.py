@@ -21,7 +21,7 @@ def send(
     data = None if body is None else body.encode()
     request = urllib.request.Request(emulator.url + path, data, given)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -275,7 +275,7 @@ def test_the_guard_kills_a_process_that_ignores_sigterm(monkeypatch):
     assert child.stdout.readline() == b"ready\n"
     task = {"pid": child.pid, "role": "service", "stop": 15, "group": True}
     guard.finish([task], "NO_SUCH_MARK", [])
-    assert child.wait(timeout=5) == -signal.SIGKILL
+    assert child.wait(timeout=30) == -signal.SIGKILL
     child.stdout.close()
 
 

@@ -173,15 +173,15 @@ def test_a_receiver_refuses_forged_and_malformed_requests(
     with receiving(tmp_path, name, secret, port) as said:
         for headers in bad:
             sent = {key: value.encode() for key, value in headers.items()}
-            answer = requests.post(url, data=body, headers=sent, timeout=10)
+            answer = requests.post(url, data=body, headers=sent, timeout=30)
             assert answer.status_code == 401, headers
         assert (
-            requests.post(url, data=body + b" ", headers=good, timeout=10).status_code
+            requests.post(url, data=body + b" ", headers=good, timeout=30).status_code
             == 401
         )
         assert said.read_text() == ""
         assert (
-            requests.post(url, data=body, headers=good, timeout=10).status_code == 200
+            requests.post(url, data=body, headers=good, timeout=30).status_code == 200
         )
     assert said.read_text() == "test {}\n"
 

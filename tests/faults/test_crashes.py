@@ -60,7 +60,7 @@ class Server:
 
     def answers(self) -> bool:
         try:
-            return requests.get(self.url + "/v1/nothing", timeout=5).status_code == 404
+            return requests.get(self.url + "/v1/nothing", timeout=30).status_code == 404
         except requests.ConnectionError:
             return False
 
@@ -117,7 +117,7 @@ class Clients:
         self, http: requests.Session, path: str, body: dict[str, Any]
     ) -> dict[str, Any] | None:
         try:
-            answer = http.post(self.url + path, json=body, timeout=20)
+            answer = http.post(self.url + path, json=body, timeout=30)
         except requests.RequestException:
             self.seen["no answer"] += 1
             time.sleep(0.02)

@@ -53,7 +53,7 @@ class RunningServer:
             method,
             self.url + path,
             headers=headers,
-            timeout=10,
+            timeout=30,
             allow_redirects=False,
             **options,
         )

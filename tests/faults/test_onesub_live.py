@@ -65,7 +65,7 @@ class Server:
 
     def answers(self) -> bool:
         try:
-            return requests.get(self.url + "/.well-known/jwks.json", timeout=5).ok
+            return requests.get(self.url + "/.well-known/jwks.json", timeout=30).ok
         except requests.ConnectionError:
             return False
 

@@ -30,20 +30,20 @@ class Stand:
         self.url = url
 
     def knobs(self, **knobs: Any) -> None:
-        requests.post(f"{self.url}/_knobs", data=json.dumps(knobs), timeout=5)
+        requests.post(f"{self.url}/_knobs", data=json.dumps(knobs), timeout=30)
 
     def seen(self, what: str) -> int:
-        counted: dict[str, int] = requests.get(f"{self.url}/_seen", timeout=5).json()
+        counted: dict[str, int] = requests.get(f"{self.url}/_seen", timeout=30).json()
         return counted.get(what, 0)
 
     def visit(self, url: str) -> str:
         """Sign in and consent at the provider; return the URL that it redirects to."""
-        answer = requests.get(url, allow_redirects=False, timeout=5)
+        answer = requests.get(url, allow_redirects=False, timeout=30)
         assert answer.status_code == 302, answer.text
         return answer.headers["Location"]
 
     def sign(self, said: dict[str, str]) -> str:
-        return requests.post(f"{self.url}/_sign", data=said, timeout=5).text
+        return requests.post(f"{self.url}/_sign", data=said, timeout=30).text
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ def _running(name: str, log: Path) -> Iterator[Stand]:
 
 def _is_up(stand: Stand) -> bool:
     try:
-        return requests.get(f"{stand.url}/_seen", timeout=5).ok
+        return requests.get(f"{stand.url}/_seen", timeout=30).ok
     except requests.ConnectionError:
         return False
 

@@ -14,7 +14,7 @@ from tests.clerk import GONE, ISSUER, Clerk
 def ask(clerk: Clerk, path: str, secret: str | None = None) -> tuple[int, Any]:
     headers = {"Authorization": f"Bearer {secret or clerk.secret_key}"}
     try:
-        with urlopen(Request(clerk.base + path, headers=headers), timeout=5) as answer:
+        with urlopen(Request(clerk.base + path, headers=headers), timeout=30) as answer:
             return answer.status, json.load(answer)
     except HTTPError as refused:
         return refused.code, json.load(refused)

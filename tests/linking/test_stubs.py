@@ -28,12 +28,12 @@ def _openid(stand: Stand, **changes: str) -> requests.Response:
         **{f"openid.{name}": value for name, value in changes.items()},
     }
     url = f"{stand.url}/openid/login?{urlencode(asked)}"
-    return requests.get(url, allow_redirects=False, timeout=5)
+    return requests.get(url, allow_redirects=False, timeout=30)
 
 
 def _verdict(stand: Stand, said: dict[str, str]) -> str:
     form = {**said, "openid.mode": "check_authentication"}
-    return requests.post(f"{stand.url}/openid/login", data=form, timeout=5).text
+    return requests.post(f"{stand.url}/openid/login", data=form, timeout=30).text
 
 
 YES = f"ns:{NAMESPACE}\nis_valid:true\n"
@@ -107,7 +107,7 @@ def _code(x: Stand) -> str:
 
 def _grant(x: Stand, form: dict[str, str], **more: tuple[str, str]) -> tuple[int, dict]:
     answer = requests.post(
-        f"{x.url}/2/oauth2/token", data=form, auth=more.get("auth", BASIC), timeout=5
+        f"{x.url}/2/oauth2/token", data=form, auth=more.get("auth", BASIC), timeout=30
     )
     return answer.status_code, answer.json()
 
@@ -165,7 +165,7 @@ def test_x_rejects_a_revoked_token(x: Stand) -> None:
     _, said = _grant(x, _first(_code(x)))
     headers = {"Authorization": f"Bearer {said['access_token']}"}
     me = f"{x.url}/2/users/me"
-    assert requests.get(me, headers=headers, timeout=5).json()["data"]["id"]
+    assert requests.get(me, headers=headers, timeout=30).json()["data"]["id"]
     form = {"token": said["access_token"]}
-    requests.post(f"{x.url}/2/oauth2/revoke", data=form, auth=BASIC, timeout=5)
-    assert requests.get(me, headers=headers, timeout=5).status_code == 401
+    requests.post(f"{x.url}/2/oauth2/revoke", data=form, auth=BASIC, timeout=30)
+    assert requests.get(me, headers=headers, timeout=30).status_code == 401

@@ -31,6 +31,6 @@ def serving(
 def is_up(port: int) -> bool:
     try:
         url = f"http://127.0.0.1:{port}/api/openapi.json"
-        return requests.get(url, timeout=5).status_code == 200
+        return requests.get(url, timeout=30).status_code == 200
     except requests.ConnectionError:
         return False

@@ -380,7 +380,7 @@ def test_twenty_clicks_at_once_book_once(
     wallet = Wallet.objects.get(account=alice)
     support = in_role("support")
     filled = _filled(amount, confirm="yes")
-    gate = threading.Barrier(20, timeout=10)
+    gate = threading.Barrier(20, timeout=30)
 
     def click(client: Client) -> Any:
         try:

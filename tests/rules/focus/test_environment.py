@@ -144,6 +144,7 @@ BAD: dict[str, list[str]] = {
     "BEHIND_TLS_PROXY": ["yes", "true", "2"],
     "TRUSTED_PROXIES": ["nginx", "10.0.0.0/33", "0.0.0.0/0", "::/0", "10.0.0.1,,"],
     "RATE_LIMIT_SCALE": ["0", "-1", "nan", "inf", "many", ""],
+    "RATE_LIMIT_TIMEOUT_SECONDS": ["0", "-1", "soon"],
     "WEB_WORKERS": ["0", "-1", "two", ""],
     "WEB_THREADS": ["0", "1000", ""],
     "WEB_CONNECTIONS_PER_ADDRESS": ["0", "-5", "many"],

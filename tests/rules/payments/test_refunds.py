@@ -289,7 +289,7 @@ class TestRaces:
 
 def at_once(threads: int, calls: list[Any]) -> list[Any]:
     """Run the calls in so many threads, which start together. Returns their results."""
-    gate = threading.Barrier(min(threads, len(calls)), timeout=20)
+    gate = threading.Barrier(min(threads, len(calls)), timeout=30)
     first = threading.local()
 
     def run(call: Any) -> Any:

@@ -261,7 +261,7 @@ def test_a_text_without_a_key_is_refused(text):
 @pytest.mark.django_db(transaction=True)
 def test_anchors_made_concurrently_with_movements_and_anchors_hold():
     people = [User.objects.create(email=f"{n}@example.com") for n in range(4)]
-    gate = threading.Barrier(6, timeout=10)
+    gate = threading.Barrier(6, timeout=30)
 
     def moves(user):
         for n in range(25):

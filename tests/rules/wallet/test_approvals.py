@@ -342,7 +342,7 @@ class TestApproval:
 
 def at_once(acts: list[Callable[[], Any]]) -> tuple[list[Any], list[DomainError]]:
     """Run the calls at once, each on its own connection; returns results, refusals."""
-    gate = threading.Barrier(len(acts), timeout=20)
+    gate = threading.Barrier(len(acts), timeout=30)
 
     def run(act: Callable[[], Any]) -> Any:
         try:

@@ -37,7 +37,7 @@ def _adds_up(transactional_db):
 
 def at_once(*calls):
     """Run every call at once, each on its own connection; returns counts by outcome."""
-    gate = threading.Barrier(len(calls), timeout=10)
+    gate = threading.Barrier(len(calls), timeout=30)
 
     def run(call):
         try:

@@ -102,7 +102,7 @@ def test_a_worker_that_lost_its_check_stops_at_the_next_step(wallet):
 
 def test_many_workers_check_it_once(wallet):
     verifications.request(wallet=wallet, actor="staff")
-    gate = threading.Barrier(4, timeout=10)
+    gate = threading.Barrier(4, timeout=30)
 
     def work():
         try:
