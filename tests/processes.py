@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def until(true: Callable[[], object], *, seconds: float = 15.0) -> None:
+def until(true: Callable[[], object], *, seconds: float = 60) -> None:
     """Wait until a condition that another process fulfils."""
     deadline = time.monotonic() + seconds
     while not true():

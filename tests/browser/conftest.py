@@ -31,7 +31,7 @@ def serving(folder: Path, **environment: str) -> Iterator[str]:
     port = processes.free_port()
     log = folder / "log"
     with processes.running("focus.server", log=log, PORT=str(port), **environment):
-        processes.until(lambda: _is_up(port), seconds=20)
+        processes.until(lambda: _is_up(port), seconds=60)
         yield f"http://localhost:{port}"
 
 

@@ -72,7 +72,7 @@ def page_of_app(tmp_path: Path, transactional_db: None) -> Iterator[str]:
     (folder / "index.html").write_text("<!doctype html><title>Video</title>")
     command = ("http.server", str(port), "-d", str(folder))
     with processes.running(*command, log=tmp_path / "pages.log"):
-        processes.until(lambda: processes.answers(port), seconds=20)
+        processes.until(lambda: processes.answers(port), seconds=60)
         yield f"http://localhost:{port}"
 
 

@@ -220,6 +220,6 @@ def test_valkey_starts_as_compose_starts_it(tmp_path):
         assert redis.Redis.from_url(url).ping()
         process.terminate()
         # `exec` replaced the shell, so signals reach the server.
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()

@@ -25,7 +25,7 @@ def web(log: Path) -> Iterator[str]:
     port = processes.free_port()
     _, *command = run.services(port)["web"]
     with processes.running(*command, log=log, PORT=str(port)):
-        processes.until(lambda: _is_up(port), seconds=20)
+        processes.until(lambda: _is_up(port), seconds=60)
         yield f"http://127.0.0.1:{port}"
 
 

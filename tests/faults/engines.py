@@ -48,7 +48,7 @@ class Own:
     def up(self) -> None:
         self.engine.prepare()
         self.process = self.engine.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self.engine.ready():
             assert time.monotonic() < deadline, self.engine.why()
             time.sleep(0.03)
@@ -61,7 +61,7 @@ class Own:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        processes.until(self.answers, seconds=20)
+        processes.until(self.answers, seconds=60)
 
     def answers(self) -> bool:
         try:
@@ -91,7 +91,7 @@ class Clients:
     def __exit__(self, *_: object) -> None:
         self.stop.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(60)
 
     def _work(self, token: str) -> None:
         http = requests.Session()

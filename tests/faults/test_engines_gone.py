@@ -86,7 +86,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
             running = RunningServer(
                 postgres, redis, f"http://127.0.0.1:{port}", token, env
             )
-            processes.until(running.answers, seconds=20)
+            processes.until(running.answers, seconds=60)
             yield running
 
 
@@ -296,10 +296,10 @@ def test_a_valkey_that_is_a_replica_for_a_moment(running: RunningServer) -> None
             passkey = running.call("POST", "/api/auth/passkey/login/begin/")
             assert passkey.status_code == 503
             # Health may answer from the round of checks before, half a second long.
-            processes.until(lambda: cache_is(running, "error"), seconds=5)
+            processes.until(lambda: cache_is(running, "error"), seconds=60)
         finally:
             store.execute_command("REPLICAOF", "NO", "ONE")
-    processes.until(lambda: cache_is(running, "ok"), seconds=5)
+    processes.until(lambda: cache_is(running, "ok"), seconds=60)
 
 
 def cache_is(running: RunningServer, word: str) -> bool:

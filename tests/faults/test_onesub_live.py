@@ -61,7 +61,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        processes.until(self.answers, seconds=20)
+        processes.until(self.answers, seconds=60)
 
     def answers(self) -> bool:
         try:
@@ -170,7 +170,7 @@ def test_kill_9_in_the_middle_charges_each_key_once(
         thread.start()
     for _ in range(3):
         before = len(told)
-        processes.until(lambda: len(told) > before + 40, seconds=30)  # noqa: B023
+        processes.until(lambda: len(told) > before + 40, seconds=60)  # noqa: B023
         server.kill()
         server.up()
     stop.set()

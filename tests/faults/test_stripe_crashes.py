@@ -38,7 +38,7 @@ def killed_when(work: str, true: Callable[[], object], till: Till, log: Path) ->
         STRIPE_WEBHOOK_SECRET="whsec_emulator",
         STRIPE_API_BASE=till.stripe.url,
     ) as worker:
-        processes.until(true, seconds=30)
+        processes.until(true, seconds=60)
         processes.kill(worker)
 
 

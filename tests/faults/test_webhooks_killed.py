@@ -79,7 +79,7 @@ def test_killed_at_each_step_of_an_attempt(
     mark = tmp_path / "died"
     dying = {"DIE_AT": step, "DIE_MARK": str(mark)}
     with running(*DYING, log=tmp_path / "first", **dying) as first:
-        until(mark.exists, seconds=30)
+        until(mark.exists, seconds=60)
         until(lambda: first.poll() is not None)
     with running(*WORKER, log=tmp_path / "second"):
         until(lambda: SENT.count() == 12, seconds=60)
@@ -130,18 +130,18 @@ def test_valkey_flushed_stopped_and_never_there(
     with own_engines() as (_, valkey):
         with running(*WORKER, log=tmp_path / "worker", REDIS_URL=valkey.url):
             send_test_events(alice, f"{heard.url}/flaky/a", 5)
-            until(lambda: heard.lines("/flaky/a"), seconds=30)
+            until(lambda: heard.lines("/flaky/a"), seconds=60)
             store = redis.Redis.from_url(valkey.url)
             store.flushall()
             store.close()
-            until(lambda: SENT.count() == 5, seconds=30)
+            until(lambda: SENT.count() == 5, seconds=60)
             valkey.down()
             send_test_events(alice, f"{heard.url}/flaky/b", 5)
-            until(lambda: SENT.count() == 10, seconds=30)
+            until(lambda: SENT.count() == 10, seconds=60)
         # One that is started while there is no broker works all the same.
         with running(*WORKER, log=tmp_path / "later", REDIS_URL=valkey.url):
             send_test_events(alice, f"{heard.url}/flaky/c", 5)
-            until(lambda: SENT.count() == 15, seconds=30)
+            until(lambda: SENT.count() == 15, seconds=60)
     assert repeats(heard) == 15
 
 
@@ -150,8 +150,8 @@ def test_a_worker_that_gets_sigterm_finishes_its_deliveries(
 ) -> None:
     send_test_events(alice, f"{heard.url}/slow", 3)
     with running(*WORKER, log=tmp_path / "worker") as worker:
-        until(lambda: heard.lines("/slow"), seconds=30)
+        until(lambda: heard.lines("/slow"), seconds=60)
         os.kill(worker.pid, 15)
-        worker.wait(30)
+        worker.wait(60)
     assert SENT.count() >= 1
     assert not Attempt.objects.exclude(state="done").exists()

@@ -73,4 +73,4 @@ def proxy(
         yield Proxy(port, log)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

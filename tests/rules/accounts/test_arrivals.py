@@ -118,7 +118,7 @@ def test_an_arrival_that_postgresql_ends_in_a_deadlock_starts_again():
         for user in order:
             User.objects.select_for_update().get(pk=user.pk)
             if len(tries) <= 2 and user is order[0]:
-                both_hold_one.wait(10)
+                both_hold_one.wait(60)
         return True
 
     outcomes = at_once(

@@ -51,7 +51,7 @@ def _settle() -> None:
     """Wait for a fetch that runs in the background."""
     for thread in threading.enumerate():
         if getattr(thread, "_target", None).__class__.__name__ == "method":
-            thread.join(10)
+            thread.join(60)
 
 
 def test_keys_are_fetched_once(clerk: Clerk, read: Any):
@@ -161,14 +161,14 @@ def test_twelve_threads_fetch_once(clerk: Clerk, read: Any):
     token, gate, seen = clerk.token(), threading.Barrier(12), []
 
     def ask() -> None:
-        gate.wait(10)
+        gate.wait(60)
         seen.append(read(token)["sub"])
 
     threads = [threading.Thread(target=ask) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert seen == ["user_2ann"] * 12
     assert len(clerk.asked(JWKS)) == 1
 

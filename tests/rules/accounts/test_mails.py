@@ -124,7 +124,7 @@ def test_the_lease_outlives_a_server_that_answers_as_late_as_it_may(
         receiver = threading.Thread(target=_receive_mail, args=(server, answers))
         receiver.start()
         assert mails.send_due() == 1
-        receiver.join(10)
+        receiver.join(60)
     # A server with TLS and a sign-in answers five times more.
     waits = len(answers) + 5
     assert waits * timedelta(seconds=settings.EMAIL_TIMEOUT) < mails.QUEUE.lease

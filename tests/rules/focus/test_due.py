@@ -142,13 +142,13 @@ class TestClaim:
                 with transaction.atomic():
                     Mail.objects.select_for_update().get(pk=locked.pk)
                     held.set()
-                    done.wait(10)
+                    done.wait(60)
             finally:
                 connections.close_all()
 
         holder = threading.Thread(target=hold_lock)
         holder.start()
-        assert held.wait(10)
+        assert held.wait(60)
         begun = time.monotonic()
         claimed = queue.claim()
         assert claimed is not None

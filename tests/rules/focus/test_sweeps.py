@@ -91,11 +91,11 @@ class TestSweep:
         def work() -> None:
             runs.append(1)
             begun.set()
-            go_on.wait(20)
+            go_on.wait(60)
 
         first = threading.Thread(target=work)
         first.start()
-        assert begun.wait(20)
+        assert begun.wait(60)
         work()
         go_on.set()
         first.join()

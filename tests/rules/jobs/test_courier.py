@@ -33,7 +33,7 @@ def courier(transactional_db: None) -> Iterator[Courier]:
     courier.start()
     yield courier
     courier.stop()
-    courier.join(40)
+    courier.join(60)
     assert not courier._thread.is_alive()
 
 
@@ -63,7 +63,7 @@ def test_five_tries_at_the_promised_times_then_replayed(
 ) -> None:
     to = register_endpoint(alice, f"{heard.url}/503")
     [row] = send_test_events(to)
-    until(lambda: refreshed(row).state == State.FAILED, seconds=30)
+    until(lambda: refreshed(row).state == State.FAILED, seconds=60)
     assert [a.status for a in Attempt.objects.order_by("n")] == [503] * 5
     at = [line["at"] for line in heard.lines()]
     # Never early. The benchmark measures the delay.
@@ -143,5 +143,5 @@ def test_stopping_finishes_the_running_requests(
     courier.start()
     until(lambda: heard.lines("/slow"))
     courier.stop()
-    courier.join(10)
+    courier.join(60)
     assert refreshed(row).state == State.SUCCEEDED

@@ -177,7 +177,7 @@ def test_one_deadline_bounds_a_silent_and_a_dripping_server(
     stop = threading.Event()
 
     def silent(_wire: socket.socket) -> None:
-        stop.wait(20)
+        stop.wait(60)
 
     with server(drips(text) if text else silent) as port:
         answer = to(port)

@@ -145,10 +145,10 @@ def test_a_second_request_waits_for_the_first_and_gets_its_outcome(alice, tool, 
         with transaction.atomic():
             charge(alice, tool, "one")
             charged.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     def second():
-        charged.wait(10)
+        charged.wait(60)
         threading.Timer(0.5, go_on.set).start()
         return charge(alice, tool, "one")
 
@@ -165,10 +165,10 @@ def test_a_second_request_stops_waiting_at_the_lock_timeout(alice, tool, give):
         with transaction.atomic():
             charge(alice, tool, "one")
             charged.set()
-            answered.wait(20)
+            answered.wait(60)
 
     def second():
-        charged.wait(10)
+        charged.wait(60)
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET lock_timeout = '300ms'")

@@ -194,10 +194,10 @@ class TestRaces:
 
         buyer = threading.Thread(target=choose)
         buyer.start()
-        processes.until(PlanCheckout.objects.exists, seconds=10)
+        processes.until(PlanCheckout.objects.exists, seconds=60)
         terms = {"price_cents": 99_900, "credits": 9990}
         assert save_plan(finance, plan, **terms).status_code == 302
-        buyer.join(20)
+        buyer.join(60)
         [refusal] = outcomes
         assert isinstance(refusal, gateway.StripeBusy)
         assert not PlanPrice.objects.filter(plan=plan, price_cents=50).exists()

@@ -194,18 +194,18 @@ def test_a_sweeper_that_waits_for_an_extension_leaves_the_job(alice, video):
         with transaction.atomic():
             extend(job)
             done.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     with ThreadPoolExecutor(2) as pool:
         extending = pool.submit(on_its_own, extend_slowly)
-        assert done.wait(10)
+        assert done.wait(60)
         # The committed row, which this connection still sees, falls due.
         until(lambda: seconds_left(job) < 0)
         sweeping = pool.submit(on_its_own, expiry.expire_due)
         until(lambda: waiters() == 1)
         go_on.set()
-        extending.result(10)
-        assert sweeping.result(10) == 0
+        extending.result(60)
+        assert sweeping.result(60) == 0
     assert Job.objects.get(pk=job.pk).status == "started"
     assert seconds_left(job) > 7000
     assert available(alice) == 95
@@ -222,7 +222,7 @@ def test_an_extension_that_waits_until_the_job_expires_is_refused(alice, video):
             until(lambda: waiters() == 1)
             assert seconds_left(job) > 0
             until(lambda: seconds_left(job) < 0)
-        assert waiting.result(10) == REFUSED
+        assert waiting.result(60) == REFUSED
     assert extended(job) == 0
     assert Job.objects.get(pk=job.pk).expires_at == end
     assert Reservation.objects.get(pk=job.pk).expires_at == end

@@ -106,8 +106,8 @@ def beside_a_held_wallet(alice, call, ending):
             Wallet.objects.select_for_update(no_key=True).get(account=alice)
             waiting = pool.submit(on_its_own, call)
             until(lambda: waiters() == 1)
-            pool.submit(on_its_own, ending).result(10)
-        return waiting.result(10)
+            pool.submit(on_its_own, ending).result(60)
+        return waiting.result(60)
 
 
 def on_its_own(call):
@@ -210,17 +210,17 @@ def test_an_end_waits_for_the_charge_that_was_decided_before_it(alice, app, endi
         with transaction.atomic():
             complete(job, app, 90)
             decided.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     with ThreadPoolExecutor(2) as pool:
         charging = pool.submit(on_its_own, charge)
-        assert decided.wait(10)
+        assert decided.wait(60)
         end = pool.submit(on_its_own, lambda: ENDINGS[ending](alice, app))
         until(lambda: waiters() == 1)
         assert not end.done()
         go_on.set()
-        charging.result(10)
-        end.result(10)
+        charging.result(60)
+        end.result(60)
     assert taken(alice) == 90
     later = start_by_hand(alice, app)
     assert complete(later, app, 9).job.charged_micro == 0
@@ -254,8 +254,8 @@ def test_buying_again_and_settling_at_once_do_not_deadlock(alice, app, give):
                 ),
             )
             settled = pool.submit(on_its_own, lambda job=job: complete(job, app, 3))
-            assert bought.result(20).purchase.paid_at is not None
-            assert settled.result(20).job.charged_micro in (MICRO, 3 * MICRO)
+            assert bought.result(60).purchase.paid_at is not None
+            assert settled.result(60).job.charged_micro in (MICRO, 3 * MICRO)
 
 
 def test_a_purchase_waits_for_a_revocation_that_came_before_it(alice, app):
@@ -270,17 +270,17 @@ def test_a_purchase_waits_for_a_revocation_that_came_before_it(alice, app):
         with transaction.atomic():
             consents.revoke(user=alice, app_id=app.pk)
             revoked.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     with ThreadPoolExecutor(2) as pool:
         revoking = pool.submit(on_its_own, revoke)
-        assert revoked.wait(10)
+        assert revoked.wait(60)
         buying = pool.submit(
             on_its_own,
             lambda: tool_purchases.process(user=alice, purchase_id=purchase.pk),
         )
         until(lambda: waiters() == 1 or buying.done())
         go_on.set()
-        revoking.result(10)
-        assert buying.result(10).purchase.paid_at is not None
+        revoking.result(60)
+        assert buying.result(60).purchase.paid_at is not None
     assert Consent.objects.get(user=alice, app=app).revoked_at is None

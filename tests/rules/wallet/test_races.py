@@ -259,14 +259,14 @@ def test_failing_a_job_that_expires_while_it_waits_moves_nothing(alice, video, g
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT id FROM wallet_wallet FOR NO KEY UPDATE")
             held.set()
-            begun.wait(10)
+            begun.wait(60)
             cursor.execute("SELECT pg_sleep(0.5)")
             cursor.execute(
                 "UPDATE wallet_reservation SET expires_at = now() - interval '1 s'"
             )
 
     def fail_it():
-        held.wait(10)
+        held.wait(60)
         begun.set()
         return lifecycle.fail(
             job_id=job.pk,
