@@ -26,6 +26,8 @@ WORKER_ALIVE = "focus:alive:worker"
 BEAT_ALIVE = "focus:alive:beat"
 WEBHOOKS_ALIVE = "focus:alive:webhooks"
 SLOW_ALIVE = "focus:alive:slow"
+# What the media worker found: {"word", "percent", "sentence"} as JSON.
+MEDIA_STATE = "focus:media"
 # A worker and beat record a heartbeat every 2 s, so an expired key missed seven.
 ALIVE_SECONDS = 15
 

@@ -5,6 +5,7 @@ every caller for half a second, and a hung engine holds one thread and not one p
 caller. A failure is one stable word; the exception goes to the log.
 """
 
+import json
 import logging
 import threading
 import time
@@ -22,6 +23,7 @@ from rest_framework.viewsets import ViewSet
 
 from focus.celery import (
     BEAT_ALIVE,
+    MEDIA_STATE,
     SLOW_ALIVE,
     WEBHOOKS_ALIVE,
     WORKER_ALIVE,
@@ -38,8 +40,8 @@ FRESH_SECONDS = 0.5
 OK, ERROR, TIMEOUT, SILENT = "ok", "error", "timeout", "silent"
 READ_ONLY = "read_only"
 
-# Shown beside the checks; it never makes a server unhealthy.
-FAILED = "failed_tasks"
+# Shown beside the checks; neither ever makes a server unhealthy.
+FAILED, MEDIA = "failed_tasks", "media"
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +143,23 @@ def _failed_tasks() -> str:
         return " ".join(str(row[0]) for row in found)
 
 
+def _media() -> str:
+    """Return the media engine's state, as its worker last reported it.
+
+    This is no check: without the engine only hosted work waits.
+    """
+    reported: Any = heartbeat_redis().get(MEDIA_STATE)
+    state = json.loads(reported) if reported else {"word": SILENT}
+    match state["word"]:
+        case "preparing":
+            return f"preparing ({int(state['percent'])} %)"
+        case "failed":
+            return f"failed: {state['sentence']}"
+        case "ready":
+            return "ready"
+    return SILENT
+
+
 def _storage() -> str:
     name = default_storage.save(f"health/{uuid.uuid4().hex}", ContentFile(b"ok"))
     try:
@@ -159,6 +178,7 @@ PROBES = {
     "slow": _slow,
     "webhooks": _webhooks,
     FAILED: _failed_tasks,
+    MEDIA: _media,
 }
 checks = Checks(PROBES)
 
@@ -178,6 +198,15 @@ _FAILED = {
     "items": {"type": "string"},
     "description": "Background tasks that failed and have not succeeded since.",
 }
+_MEDIA = {
+    "type": "string",
+    "pattern": r"^(ready|silent|preparing \(\d+ %\)|failed: .+)$",
+    "description": (
+        "The media engine: `ready`, `preparing (47 %)` while it is installed, "
+        "`failed: ` and why, or `silent` without a media worker. Hosted work waits "
+        "until it is ready. It never changes the status."
+    ),
+}
 WORDS = _object(
     status=_word("healthy", "unhealthy"),
     database=_ENGINE,
@@ -186,19 +215,24 @@ WORDS = _object(
     storage=_word("accessible", "inaccessible"),
     checks={"type": "object", "additionalProperties": _CHECK},
     failed_tasks=_FAILED,
+    media=_MEDIA,
 )
 CHECKS = _object(
     status=_word("healthy", "degraded"),
     checks={"type": "object", "additionalProperties": _CHECK},
     failed_tasks=_FAILED,
+    media=_MEDIA,
 )
 
 
-def _results() -> tuple[dict[str, str], list[str]]:
-    """Return the word of each check, and the names of the failed tasks."""
+def _results() -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the word of each check, and what stands beside the checks."""
     words = dict(checks.words())
-    failed = words.pop(FAILED)
-    return words, [] if failed in (ERROR, TIMEOUT) else failed.split()
+    failed, media = words.pop(FAILED), words.pop(MEDIA)
+    return words, {
+        FAILED: [] if failed in (ERROR, TIMEOUT) else failed.split(),
+        MEDIA: SILENT if media in (ERROR, TIMEOUT) else media,
+    }
 
 
 class CosmivHealth(Open, Cosmiv, ViewSet):
@@ -206,7 +240,7 @@ class CosmivHealth(Open, Cosmiv, ViewSet):
 
     @extend_schema(summary="Health", responses={200: WORDS, 503: WORDS})
     def read(self, request: Any) -> Response:
-        words, failed = _results()
+        words, beside = _results()
         healthy = set(words.values()) == {OK}
         body = {
             "status": "healthy" if healthy else "unhealthy",
@@ -216,7 +250,7 @@ class CosmivHealth(Open, Cosmiv, ViewSet):
             },
             "storage": "accessible" if words["storage"] == OK else "inaccessible",
             "checks": words,
-            FAILED: failed,
+            **beside,
         }
         return Response(body, status=200 if healthy else 503)
 
@@ -226,13 +260,13 @@ class RevivHealth(Open, Reviv, ViewSet):
 
     @extend_schema(summary="Health", responses={200: CHECKS, 503: CHECKS})
     def read(self, request: Any) -> Response:
-        words, failed = _results()
+        words, beside = _results()
         words["cache"] = words.pop("redis")
         healthy = set(words.values()) == {OK}
         body = {
             "status": "healthy" if healthy else "degraded",
             "checks": words,
-            FAILED: failed,
+            **beside,
         }
         return Response(body, status=200 if healthy else 503)
 

@@ -1,5 +1,6 @@
 """/health and /api/health/: real checks with time limits, without internal details."""
 
+import json
 import socket
 import threading
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import redis
 from django.conf import LazySettings, settings
@@ -16,6 +18,7 @@ from django.test import Client
 from focus import health
 from focus.celery import (
     BEAT_ALIVE,
+    MEDIA_STATE,
     SLOW_ALIVE,
     WEBHOOKS_ALIVE,
     WORKER_ALIVE,
@@ -43,9 +46,10 @@ def living(db: None) -> Iterator[redis.Redis]:
     """Record heartbeats of the workers and of beat."""
     client = redis.Redis.from_url(settings.REDIS_URL)
     signs = (WORKER_ALIVE, BEAT_ALIVE, SLOW_ALIVE, WEBHOOKS_ALIVE)
+    client.delete(MEDIA_STATE)
     client.mset(dict.fromkeys(signs, "1"))
     yield client
-    client.delete(*signs)
+    client.delete(*signs, MEDIA_STATE)
     client.close()
 
 
@@ -78,6 +82,7 @@ def test_cosmiv_gets_one_status_word_per_engine(
         "celery": "connected",
         "checks": ALL_OK,
         "failed_tasks": [],
+        "media": "silent",
     }
     assert answer["Cache-Control"] == "no-store"
 
@@ -97,6 +102,7 @@ def test_reviv_gets_its_checks(living: redis.Redis, client: Client) -> None:
             "webhooks": "ok",
         },
         "failed_tasks": [],
+        "media": "silent",
     }
 
 
@@ -145,6 +151,46 @@ def test_without_redis(db: None, client: Client, settings: LazySettings) -> None
     )
     assert b"s3cr3t" not in answer.content
     assert b"127.0.0.1" not in answer.content
+
+
+READY = {"word": "ready", "percent": 100, "sentence": ""}
+PREPARING = {"word": "preparing", "percent": 47, "sentence": "Unpacked 7 of 14."}
+NO_NETWORK = {"word": "failed", "percent": 3, "sentence": "The index is unreachable."}
+
+
+@pytest.mark.parametrize(
+    ("reported", "shown"),
+    [
+        pytest.param(json.dumps(READY), "ready", id="ready"),
+        pytest.param(json.dumps(PREPARING), "preparing (47 %)", id="preparing"),
+        pytest.param(
+            json.dumps(NO_NETWORK), "failed: The index is unreachable.", id="failed"
+        ),
+        pytest.param(None, "silent", id="no-worker"),
+        pytest.param('{"word": "dancing"}', "silent", id="a-newer-word"),
+        pytest.param('{"word": "preparing"}', "silent", id="no-percentage"),
+        pytest.param("[]", "silent", id="no-object"),
+        pytest.param("{", "silent", id="no-json"),
+    ],
+)
+def test_the_media_engine_is_shown_and_never_makes_a_server_unhealthy(
+    living: redis.Redis, client: Client, reported: str | None, shown: str
+) -> None:
+    if reported is not None:
+        living.set(MEDIA_STATE, reported)
+    for where, schema in (("/health", health.WORDS), ("/api/health/", health.CHECKS)):
+        answer = client.get(where)
+        assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
+        assert answer.json()["media"] == shown
+        assert "media" not in answer.json()["checks"]
+        jsonschema.validate(answer.json(), schema)
+
+
+def test_the_media_engine_is_silent_without_redis(
+    db: None, client: Client, settings: LazySettings
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    assert client.get("/health").json()["media"] == "silent"
 
 
 def _database_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:

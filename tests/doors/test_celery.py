@@ -69,6 +69,7 @@ def test_worker_and_beat_write_heartbeats_and_health_reports_them(
                 health.OK,
             ),
             "failed_tasks": [],
+            "media": "silent",
         }
         assert client.get("/api/health/").json() == {
             "status": "healthy",
@@ -77,6 +78,7 @@ def test_worker_and_beat_write_heartbeats_and_health_reports_them(
                 health.OK,
             ),
             "failed_tasks": [],
+            "media": "silent",
         }
         # What beat asked for, the worker has done: jobs.expire_due, every 2 s.
         until(lambda: b"jobs.expire_due" in (tmp_path / "worker").read_bytes())
