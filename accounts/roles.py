@@ -44,6 +44,9 @@ SUPPORT = [
     "jobs.change_endpoint",
     "jobs.change_delivery",
     "jobs.change_toolpurchase",
+    # Cancel and requeue runs of hosted work, delete a person's stored file.
+    "jobs.change_run",
+    "jobs.change_storedfile",
     # Switch automatic top-up off; only its owner switches it on.
     "payments.change_topuprule",
 ]
@@ -56,6 +59,8 @@ FINANCE = [
     "payments.add_pack",
     "payments.change_pack",
     "payments.change_plan",
+    # Prices of hosted work.
+    "jobs.change_price",
     # Handle Stripe events again; settle differences from Stripe by hand.
     "payments.change_stripeevent",
     "payments.change_drift",

@@ -5,6 +5,7 @@ all dates from the first row to the last, without a search for gaps.
 """
 
 from calendar import monthrange
+from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any
 
@@ -18,6 +19,7 @@ from django.utils.functional import cached_property
 from unfold.views import ChangeList
 
 from focus.admin_site.base import StaffAdmin, StaffChangeList
+from focus.errors import DomainError
 
 
 class BoundedPaginator(Paginator):
@@ -211,3 +213,17 @@ class ReadOnly(StaffAdmin):
         )
         name = f"{self.opts.app_label}_{self.opts.model_name}_change"
         return redirect(f"{self.admin_site.name}:{name}", object_id)
+
+
+class Acting(ReadOnly):
+    """A read-only page with actions, each of which calls one rule."""
+
+    def each(
+        self, request: HttpRequest, rows: Iterable[Any], act: Callable[[Any], str]
+    ) -> None:
+        """Call `act` for each row and show the text that it returns, or its refusal."""
+        for row in rows:
+            try:
+                self.message_user(request, act(row), messages.SUCCESS)
+            except DomainError as refusal:
+                self.message_user(request, f"{row}: {refusal.message}", messages.ERROR)

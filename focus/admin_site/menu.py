@@ -49,6 +49,15 @@ MENU = [
         ],
     ),
     (
+        "Hosted work",
+        [
+            ("jobs.Run", "memory"),
+            ("jobs.Restoration", "auto_fix_high"),
+            ("jobs.StoredFile", "folder"),
+            ("jobs.Price", "price_change"),
+        ],
+    ),
+    (
         "Webhooks",
         [
             ("jobs.Endpoint", "webhook"),

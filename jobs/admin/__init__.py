@@ -1,5 +1,5 @@
-"""Staff pages of jobs, tool charges, tool purchases and webhooks."""
+"""Staff pages of jobs, hosted work, tool charges, tool purchases and webhooks."""
 
-from jobs.admin import tools, webhooks, work
+from jobs.admin import files, hosted, prices, tools, webhooks, work
 
-__all__ = ["tools", "webhooks", "work"]
+__all__ = ["files", "hosted", "prices", "tools", "webhooks", "work"]

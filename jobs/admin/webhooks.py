@@ -1,10 +1,9 @@
 """Staff pages of webhooks: endpoints without secrets, events, and every attempt."""
 
 import uuid
-from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
@@ -14,8 +13,7 @@ from unfold.decorators import display
 from accounts import audit
 from accounts.authentication import user_of, visitor
 from focus.admin_site import columns, search, shown
-from focus.admin_site.lists import ReadOnly
-from focus.errors import DomainError
+from focus.admin_site.lists import Acting, ReadOnly
 from jobs.models import Attempt, Delivery, Endpoint, Event
 from jobs.webhooks import endpoints, outbox, redelivery, signatures
 
@@ -31,20 +29,6 @@ STATES = {
 def event_id(term: str) -> uuid.UUID | None:
     """Return the id in `term`, which may be a `webhook-id` with its prefix, or None."""
     return search.as_uuid(term.removeprefix("evt_"))
-
-
-class Acting(ReadOnly):
-    """A read-only page with actions, each of which calls one rule."""
-
-    def each(
-        self, request: HttpRequest, rows: QuerySet[Any], act: Callable[[Any], str]
-    ) -> None:
-        """Call `act` for each row and show the text that it returns, or its refusal."""
-        for row in rows:
-            try:
-                self.message_user(request, act(row), messages.SUCCESS)
-            except DomainError as refusal:
-                self.message_user(request, f"{row}: {refusal.message}", messages.ERROR)
 
 
 @admin.register(Endpoint)

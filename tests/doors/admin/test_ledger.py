@@ -298,6 +298,8 @@ def test_migrate_restores_the_roles(db: None) -> None:
         "change_endpoint",
         "change_personalaccesstoken",
         "change_session",
+        "change_run",
+        "change_storedfile",
         "change_toolpurchase",
         "change_topuprule",
         "change_user",
@@ -309,6 +311,7 @@ def test_migrate_restores_the_roles(db: None) -> None:
         "add_pack",
         "change_pack",
         "change_plan",
+        "change_price",
         "change_stripeevent",
         "change_drift",
     }

@@ -1,0 +1,254 @@
+"""Staff read runs, restorations and stored files, and finance staff edit prices."""
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.db import connection
+from django.db.models import Model
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import App, SecurityEvent, User
+from jobs.models import Price, Restoration, Run, StoredFile
+from tests.doors.hosted_rows import restoration, run, stored
+from tests.doors.staffroom import browser, in_role
+
+pytestmark = pytest.mark.django_db
+
+ROLES = ["viewer", "support", "finance", "superuser"]
+MODELS: list[type[Model]] = [Run, Restoration, StoredFile, Price]
+
+
+def page(model: type[Model], row: Any = None) -> str:
+    base = f"/admin/jobs/{model._meta.model_name}/"
+    return f"{base}{row.pk}/change/" if row else base
+
+
+@pytest.fixture
+def priced(video: App) -> Price:
+    return Price.objects.create(
+        app=video, action="detect", unit="minute", credits_micro=1_500_000
+    )
+
+
+@pytest.fixture
+def failed(alice: User, video: App) -> Run:
+    return run(
+        alice,
+        video,
+        "failed",
+        error_code="too_small",
+        error_sentence="The photo is <b>too</b> small.",
+        error_change="Send a larger photo.",
+        error_detail="Traceback <i>in</i> measure.py",
+        tries=2,
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_reads_all_pages_and_no_address(
+    role: str, alice: User, video: App, failed: Run, priced: Price
+) -> None:
+    done = restoration(alice, video)
+    staff = browser(in_role(role))
+    for model in MODELS:
+        rows = list(model._default_manager.all())
+        assert rows
+        for where in (page(model), *(page(model, row) for row in rows)):
+            answer = staff.get(where)
+            assert answer.status_code == 200, where
+            html = answer.content.decode()
+            assert "secret-key-" not in html, where
+            assert "/files/" not in html, where
+    html = staff.get(page(Run, failed)).content.decode()
+    for words in (
+        "too_small",
+        "The photo is &lt;b&gt;too&lt;/b&gt; small.",
+        "Send a larger photo.",
+        "Traceback &lt;i&gt;in&lt;/i&gt; measure.py",
+        f"/admin/jobs/job/{failed.job_id}/change/",
+    ):
+        assert words in html, words
+    html = staff.get(page(Restoration, done)).content.decode()
+    assert f"/admin/jobs/run/{done.run_id}/change/" in html
+
+
+@pytest.mark.parametrize("model", [Run, Restoration, StoredFile])
+def test_no_role_adds_changes_or_deletes_rows_of_work(
+    model: type[Model], staff: User, rf: Any
+) -> None:
+    request = rf.get("/")
+    request.user = staff
+    site = admin.site._registry[model]
+    assert site.has_view_permission(request)
+    assert not site.has_add_permission(request)
+    assert not site.has_change_permission(request)
+    assert not site.has_delete_permission(request)
+    assert "delete_selected" not in site.get_actions(request)
+
+
+def test_search_and_filters_find_by_ids_emails_and_states(
+    alice: User, bob: User, video: App, failed: Run
+) -> None:
+    done = restoration(alice, video, unlock_method=None)
+    other = restoration(
+        bob, video, "running", unlock_method="paid", unlocked_at=timezone.now()
+    )
+    mine = {done.original_id, done.preview_id, done.full_id}
+    staff = browser(in_role("viewer"))
+
+    def found(model: type[Model], term: Any = "", **more: str) -> set[Any]:
+        answer = staff.get(page(model), {"q": str(term), **more})
+        assert answer.status_code == 200
+        return {row.pk for row in answer.context["cl"].result_list}
+
+    both = {failed.pk, done.run_id}
+    assert found(Run, "alice@example.com") == found(Run, alice.pk) == both
+    assert found(Run, failed.pk) == found(Run, failed.job_id) == {failed.pk}
+    assert found(Run, state__exact="running") == {other.run_id}
+    assert found(Run, kind="restore") == both | {other.run_id}
+    assert found(Run, kind="montage") == found(Run, "nobody@example.com") == set()
+    assert found(Restoration, done.pk) == found(Restoration, done.run_id) == {done.pk}
+    assert found(Restoration, done.run.job_id) == {done.pk}
+    assert found(Restoration, "bob@") == found(Restoration, bob.pk) == {other.pk}
+    assert found(Restoration, unlock_method__exact="paid") == {other.pk}
+    assert found(StoredFile, "alice@example.com") == mine
+    assert found(StoredFile, alice.pk) == found(StoredFile, done.run_id) == mine
+    assert found(StoredFile, done.full_id) == {done.full_id}
+    assert found(StoredFile, purpose="full") == {done.full_id, other.full_id}
+    StoredFile.objects.filter(purpose="full", account=alice).update(
+        deleted_at=timezone.now()
+    )
+    assert found(StoredFile, deleted_at__isempty="0") == {done.full_id}
+
+
+def test_a_file_shows_its_state_and_the_bytes_of_its_account(
+    alice: User, bob: User
+) -> None:
+    stored(alice, size=3_145_728)
+    stored(alice, "full", size=None, arrived_at=None, most_bytes=1_048_576)
+    gone = stored(alice, "preview", deleted_at=timezone.now())
+    stored(bob, size=7)
+    html = browser(in_role("viewer")).get(page(StoredFile)).content.decode()
+    html = html.replace("\xa0", " ")
+    # The deleted file no longer counts.
+    assert html.count("4.0 MB</a>") == 3
+    for words in ("up to 1.0 MB", "expected", "stored", "deleted", "7 bytes"):
+        assert words in html, words
+    html = browser(in_role("finance")).get(page(StoredFile, gone)).content.decode()
+    assert "4.0\xa0MB" in html
+
+
+class TestPrices:
+    def save(self, role: str, price: Price, **typed: str) -> Any:
+        return browser(in_role(role)).post(page(Price, price), typed)
+
+    @pytest.mark.parametrize("role", ["finance", "superuser"])
+    def test_finance_staff_change_a_price_and_the_audit_says_so(
+        self, role: str, priced: Price
+    ) -> None:
+        answer = self.save(role, priced, credits="2.25", free_units_a_month="600")
+        assert answer.status_code == 302
+        priced.refresh_from_db()
+        assert (priced.credits_micro, priced.free_units_a_month) == (2_250_000, 600)
+        event = SecurityEvent.objects.get(kind="hosted_price_changed")
+        assert event.actor == f"{role}@staff.example.com"
+        assert event.facts == {
+            "app": "video",
+            "action": "detect",
+            "plan": "",
+            "credits": {"before": "1.5", "after": "2.25"},
+            "free_units_a_month": {"before": 0, "after": 600},
+        }
+        html = browser(in_role("viewer")).get(page(Price)).content.decode()
+        assert ">2.25<" in html
+
+    @pytest.mark.parametrize("role", ["viewer", "support"])
+    def test_other_staff_only_read_prices(self, role: str, priced: Price) -> None:
+        answer = self.save(role, priced, credits="0", free_units_a_month="9")
+        assert answer.status_code == 403
+        priced.refresh_from_db()
+        assert (priced.credits_micro, priced.free_units_a_month) == (1_500_000, 0)
+        assert not SecurityEvent.objects.filter(kind="hosted_price_changed").exists()
+
+    @pytest.mark.parametrize(
+        "typed",
+        [
+            {"credits": "-1"},
+            {"credits": "0.0000001"},
+            {"credits": "1000000.1"},
+            {"credits": "NaN"},
+            {"credits": ""},
+            {"free_units_a_month": "-1"},
+            {"free_units_a_month": "2147483648"},
+            {"free_units_a_month": "1.5"},
+        ],
+        ids=str,
+    )
+    def test_a_malformed_price_changes_nothing(
+        self, typed: dict[str, str], priced: Price
+    ) -> None:
+        good = {"credits": "2", "free_units_a_month": "5"}
+        assert self.save("finance", priced, **{**good, **typed}).status_code == 200
+        priced.refresh_from_db()
+        assert (priced.credits_micro, priced.free_units_a_month) == (1_500_000, 0)
+        assert not SecurityEvent.objects.filter(kind="hosted_price_changed").exists()
+
+    def test_the_action_of_a_price_never_changes(
+        self, priced: Price, tool: App
+    ) -> None:
+        self.save(
+            "superuser",
+            priced,
+            credits="2",
+            free_units_a_month="0",
+            app=str(tool.pk),
+            action="export",
+            unit="hour",
+            plan="pro",
+            credits_micro="7",
+        )
+        now = Price.objects.get(pk=priced.pk)
+        assert (now.app, now.action, now.unit) == (priced.app, "detect", "minute")
+        assert (now.plan, now.credits_micro) == ("", 2_000_000)
+
+    def test_a_save_without_a_change_writes_no_audit_event(self, priced: Price) -> None:
+        same = {"credits": "1.5", "free_units_a_month": "0"}
+        assert self.save("finance", priced, **same).status_code == 302
+        assert not SecurityEvent.objects.filter(kind="hosted_price_changed").exists()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_list_takes_as_many_queries_for_many_rows_as_for_one(
+    model: type[Model], alice: User, bob: User, video: App, tool: App
+) -> None:
+    staff = browser(in_role("support"))
+
+    def fill(user: User, app: App, plan: str) -> None:
+        restoration(user, app)
+        Price.objects.create(app=app, action="x", unit="y", plan=plan, credits_micro=0)
+
+    def count() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            answer = staff.get(page(model))
+            assert answer.status_code == 200
+        return len(asked)
+
+    fill(alice, video, "")
+    staff.get(page(model))
+    few = count()
+    for number in range(8):
+        fill((alice, bob)[number % 2], (video, tool)[number % 2], f"plan-{number}")
+    assert (
+        len(browser(in_role("viewer")).get(page(model)).context["cl"].result_list) > 8
+    )
+    assert count() == few
+
+
+def test_the_menu_names_the_pages(db: None) -> None:
+    html = browser(in_role("viewer")).get("/admin/").content.decode()
+    for model in MODELS:
+        assert page(model) in html
