@@ -12,6 +12,13 @@ class FocusConfig(AppConfig):
         # Binds @shared_task to our Celery app in every process that uses Django.
         import focus.celery  # noqa: F401
 
+        # Prices of hosted work depend on the plan. Jobs and payments do not know each
+        # other.
+        from jobs.hosted import prices
+        from payments.plans import catalog
+
+        prices.read_plans_by(catalog.plan_of)
+
 
 class StaffSiteConfig(AdminConfig):
     """Django's admin with our site in place of its own."""

@@ -15,9 +15,9 @@ def extend(*, job_id: UUID, caller: Caller, ttl_seconds: int) -> Outcome:
     """Let a started job expire `ttl_seconds` from now, unless it expires later anyway.
 
     The job and its reservation get the same new end, at most 7 days after the job's
-    start. Raises `JobNotFound`, `TokenBoundToApp`, `AppKeyRequired`, `JobNotStarted`
-    for a job that has ended or expired by time, and as `ledger.extend`; and then writes
-    nothing. Locks the job, then the wallet. Takes two queries.
+    start. Raises `JobNotFound`, `TokenBoundToApp`, `HostedApp`, `AppKeyRequired`,
+    `JobNotStarted` for a job that has ended or expired by time, and as `ledger.extend`;
+    and then writes nothing. Locks the job, then the wallet. Takes two queries.
     """
     found = lifecycle.lock(job_id, caller)
     job = found.job

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from accounts.credentials.access import TokenBoundToApp
 from accounts.models import App
+from accounts.partners import first_party
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
 from jobs import job_events
@@ -51,13 +52,15 @@ class Caller:
     """The account that acts on its own jobs, or the app that acts on its own by a key.
 
     A credential that is bound to an app reaches the account's jobs of that app only
-    (`bound_to`). The ledger's entries keep `actor`.
+    (`bound_to`). The ledger's entries keep `actor`. `hosted` marks the hosted work of a
+    first-party app, which alone acts on the jobs of such an app.
     """
 
     actor: str
     account_id: UUID | None = None
     app_id: UUID | None = None
     bound_to: App | None = None
+    hosted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ def start(
     by_app: bool = False,
     needs_consent: bool = False,
     ttl_seconds: int | None = None,
+    hosted: bool = False,
 ) -> Outcome:
     """Reserve the estimate, and write the job and its event. Takes one statement.
 
@@ -111,12 +115,14 @@ def start(
     only the app's keys settle the job. Otherwise the person starts the job. With
     `needs_consent` the person must have let the app as well. Without, the start is the
     person's consent, and the caller records the consent after this call, in the same
-    transaction.
+    transaction. Only hosted work starts jobs of a first-party app (`hosted`).
 
     Raises `ledger.InsufficientCredits`, `ledger.BudgetExceeded`, `AppNotGranted`,
-    `AppInactive` or `ledger.TtlTooLong`, and then writes nothing. An estimate of 0 is
-    allowed and books nothing.
+    `AppInactive`, `HostedApp` or `ledger.TtlTooLong`, and then writes nothing. An
+    estimate of 0 is allowed and books nothing.
     """
+    if not hosted:
+        first_party.refuse(app)
     if ttl_seconds is not None:
         check_ttl(app, ttl_seconds)
     usual = min(settings.RESERVATION_TTL_SECONDS, app.max_ttl_seconds)
@@ -195,8 +201,9 @@ def complete(
     New keys of `metadata` replace old ones.
 
     A repeat with the same cost changes nothing and returns the same facts. Raises
-    `JobNotFound`, `TokenBoundToApp`, `AppKeyRequired`, `JobNotStarted` for another cost
-    or a failed job, and as `ledger.settle`. Locks the job, then the wallet.
+    `JobNotFound`, `TokenBoundToApp`, `HostedApp`, `AppKeyRequired`, `JobNotStarted` for
+    another cost or a failed job, and as `ledger.settle`. Locks the job, then the
+    wallet.
     """
     found = lock(job_id, caller)
     job, late = found.job, found.status == Job.Status.EXPIRED
@@ -246,7 +253,7 @@ def fail(
     """End a failed job: return its reservation, or charge it with `refund=False`.
 
     An expired job moves no credits (`late`). A repeat with the same `refund` changes
-    nothing. Raises `JobNotFound`, `TokenBoundToApp`, `AppKeyRequired`, and
+    nothing. Raises `JobNotFound`, `TokenBoundToApp`, `HostedApp`, `AppKeyRequired`, and
     `JobNotStarted` for a completed job. Locks the job, then the wallet.
     """
     found = lock(job_id, caller)
@@ -303,6 +310,22 @@ _CHARGE_JOB = """
 """
 
 
+def describe(*, job_id: UUID, metadata: dict[str, Any]) -> bool:
+    """Merge new keys into the metadata of a started job, in the caller's transaction.
+
+    For hosted work, which describes its own progress. Returns False for a job that has
+    ended. Locks the job, so a caller does this before it locks the wallet.
+    """
+    params = {"job": job_id, "metadata": Jsonb(metadata)}
+    return bool(tuples(_DESCRIBE, params))
+
+
+_DESCRIBE = """
+    UPDATE jobs_job SET metadata = metadata || %(metadata)s
+    WHERE id = %(job)s AND status = 'started' RETURNING true
+"""
+
+
 def find(*, job_id: UUID, caller: Caller) -> JobAsOf:
     """Read one of the caller's jobs. Takes one query.
 
@@ -315,9 +338,12 @@ def find(*, job_id: UUID, caller: Caller) -> JobAsOf:
 def lock(job_id: UUID, caller: Caller) -> JobAsOf:
     """Lock a job that the caller may settle, until the transaction ends.
 
-    Takes one query. Raises as `find`, and `AppKeyRequired`.
+    Takes one query. Raises as `find`, `HostedApp` and `AppKeyRequired`.
     """
     found = _read_one(_LOCK, job_id, caller)
+    if caller.hosted:
+        return found
+    first_party.refuse(found.job.app)
     by_key_only = found.job.started_by_app or found.job.app.settle_with_app_key_only
     if by_key_only and caller.app_id is None:
         raise AppKeyRequired("Only the app's own key may settle this job.")

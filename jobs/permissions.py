@@ -15,7 +15,7 @@ from accounts.credentials import access
 from accounts.credentials.principals import Principal
 from accounts.models import App, User
 from accounts.partners import apps as partner_apps
-from accounts.partners import consents
+from accounts.partners import consents, first_party
 from accounts.partners.consents import AppNotGranted
 from jobs import lifecycle, listing
 from jobs.lifecycle import Caller, JobAsOf, Outcome
@@ -57,6 +57,7 @@ def start(
     }
     if principal.app is not None:
         account_id = cast(UUID, user_id)
+        first_party.refuse(principal.app)
         consents.require(user_id=account_id, app_id=principal.app.pk)
         return lifecycle.start(
             **wanted,
@@ -81,6 +82,7 @@ def start(
 def _find_app(principal: Principal, user: User, slug: str) -> tuple[App, bool]:
     """The app, and whether the person has let it before."""
     access.require_own_app(principal=principal, app=slug)
+    first_party.refuse_slug(slug)
     app, granted = partner_apps.find_with_consent(slug, user_id=user.pk)
     if not granted and not access.may_let_in(principal=principal, app=app):
         raise AppNotGranted("This credential cannot let the app spend credits.")

@@ -14,6 +14,7 @@ from django.db import OperationalError, transaction
 from psycopg.errors import LockNotAvailable
 
 from accounts.models import App
+from accounts.partners import first_party
 from focus.database.statements import rows, tuples
 from focus.errors import DomainError
 from focus.money import from_micro
@@ -97,15 +98,29 @@ class Month:
 
 
 def charge(
-    *, account_id: UUID, app: App, amount_micro: int, reason: str, key: str, actor: str
+    *,
+    account_id: UUID,
+    app: App,
+    amount_micro: int,
+    reason: str,
+    key: str,
+    actor: str,
+    hosted: bool = False,
 ) -> Charged:
     """Charge at once, once per `key` of the app for ever.
+
+    Hosted work charges for a first-party app (`hosted`), and for no other: the person's
+    own request, which is the person's consent. The caller records the consent after
+    this call, in the same transaction. Any other charge for such an app raises
+    `HostedApp`.
 
     A key that has charged raises `DuplicateRequest` where the request differs. For the
     same request the app's duplicate mode decides between `DuplicateRequest` and the
     first answer. A request with a key that is in use waits up to the lock timeout, then
     raises `StillInFlight`. Raises as `ledger.consume`, and then stores nothing.
     """
+    if not hosted:
+        first_party.refuse(app)
     money_key = _money_key(app, key)
     stored = ledger.Consequence(_STORE, {"plain": key})
     try:
@@ -118,6 +133,7 @@ def charge(
                 actor=actor,
                 reason=reason,
                 key=money_key,
+                by_person=hosted,
                 then=stored,
             )
             if listens and taken.created and app.owner_id is not None:

@@ -120,7 +120,7 @@ def _check_bound(taken: Bound, app: App, product: str) -> None:
         Bound.NONE: False,
         Bound.APP: True,
         Bound.FAMILY: app.family,
-        Bound.PRODUCT: bool(product) and app.slug == product,
+        Bound.PRODUCT: bool(product) and app.slug == product and not app.owner_id,
     }
     if not passes[taken]:
         raise _bound_elsewhere(app)

@@ -8,6 +8,7 @@ from confusable_homoglyphs.confusables import confusables_data
 from django.db import connection
 
 from accounts.models import App
+from accounts.partners import first_party
 
 # A name with one of these words needs the staff's approval.
 RESERVED = ("official",)
@@ -18,14 +19,18 @@ def needs_approval(
 ) -> bool:
     """Return whether staff must approve this name before users can buy the tool.
 
-    True if the name or the slug looks like that of another owner's app, or contains
-    "official". Takes an advisory lock until the transaction ends, so that of two
-    similar names at the same time the second one is detected.
+    True if the name or the slug looks like that of another owner's app or of a product
+    of ours, or contains "official". Takes an advisory lock until the transaction ends,
+    so that of two similar names at the same time the second one is detected.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('accounts.app_names'))")
     mine = {look for look in (skeleton(name), skeleton(slug)) if look}
     if any(skeleton(word) in look for word in RESERVED for look in mine):
+        return True
+    if any(
+        skeleton(text) in mine for pair in first_party.APPS.items() for text in pair
+    ):
         return True
     others = App.objects.exclude(owner_id__isnull=False, owner_id=owner_id)
     if app_id is not None:

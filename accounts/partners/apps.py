@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from accounts import audit
 from accounts.models import App, User
 from accounts.models.apps import LIVE
-from accounts.partners import origins
+from accounts.partners import first_party, origins
 from focus.database.statements import columns, instance, tuples
 from focus.errors import DomainError
 from focus.money import MICRO
@@ -111,11 +111,13 @@ def create(
 
     `rules` are further columns of `App`, such as `overage_policy`.
 
-    Raises `InvalidSlug`, `SlugTaken`, `origins.InvalidOrigin`, `origins.OriginTaken`,
-    and the errors of `Offer.apply_to`.
+    Raises `InvalidSlug`, `SlugTaken` (also for the slug of a product of ours),
+    `origins.InvalidOrigin`, `origins.OriginTaken`, and the errors of `Offer.apply_to`.
     """
     if not _is_slug(slug):
         raise InvalidSlug("A slug has at most 64 of a-z, 0-9 and single hyphens.")
+    if slug in first_party.APPS:
+        raise SlugTaken(f"There is already an app {slug!r}.")
     exact = list(dict.fromkeys(map(origins.checked_origin, allowed_origins)))
     origins.require_free(exact)
     app = App(

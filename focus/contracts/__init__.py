@@ -55,6 +55,7 @@ STATUSES = {
     "insufficient_scope": 403,
     "token_bound_to_app": 403,
     "app_key_required": 403,
+    "hosted_app": 403,
     "app_not_granted": 403,
     "not_found": 404,
     "unknown_app": 404,
@@ -64,6 +65,7 @@ STATUSES = {
     "idempotency_key_reused": 422,
     "rate_limited": 429,
     "service_unavailable": 503,
+    "product_unavailable": 503,
 }
 # Our codes for DRF's own.
 _CODES = {

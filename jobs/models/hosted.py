@@ -38,6 +38,11 @@ class Run(models.Model):
     message = models.CharField(max_length=200, blank=True)
     # The options that the person chose. They never change.
     request = models.JSONField(default=dict)
+    # How much work this is in the price's unit, how much of it is free this month, and
+    # what each other unit costs. Held from the start; the outcome may lower the units.
+    units = models.PositiveIntegerField(default=0, db_default=0)
+    free_units = models.PositiveIntegerField(default=0, db_default=0)
+    unit_micro = models.BigIntegerField(default=0, db_default=0)
     # What the engine measured and did.
     report = models.JSONField(null=True)
     # Why the run failed: a code, a sentence for the person, and what to change. The
@@ -70,6 +75,10 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(percent__lte=100), name="a_run_has_a_percentage"
+            ),
+            models.CheckConstraint(
+                condition=Q(free_units__lte=models.F("units"), unit_micro__gte=0),
+                name="a_run_has_no_more_free_units_than_units",
             ),
         ]
         indexes = [

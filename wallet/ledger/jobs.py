@@ -72,6 +72,15 @@ def reserve(
     return Reserved(row["movement_id"], row["expires_at"], Balance.from_row(row), also)
 
 
+def lock(*, account_id: UUID) -> None:
+    """Lock an account's wallet until the transaction ends, and book what is due.
+
+    For a rule that counts rows of its own which parallel calls must not pass. A
+    statement after this call sees what the lock has waited for.
+    """
+    call("SELECT * FROM ledger.expire(%(account)s)", {"account": account_id})
+
+
 def extend(
     *,
     account_id: UUID,

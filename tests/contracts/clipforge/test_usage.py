@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 
 from accounts.credentials import user_keys
 from accounts.models import App, User
+from accounts.partners import first_party
 from jobs import lifecycle
 from jobs.models import Job
 
@@ -28,10 +29,11 @@ def done(user: User, app: App, action: str, **metadata: Any) -> Job:
         estimate_micro=0,
         metadata=metadata,
         actor="test",
+        hosted=first_party.is_hosted(app),
     )
     return lifecycle.complete(
         job_id=started.job.pk,
-        caller=lifecycle.Caller("test", account_id=user.pk),
+        caller=lifecycle.Caller("test", account_id=user.pk, hosted=True),
         cost_micro=0,
         metadata={},
     ).job

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from accounts.credentials import user_keys
 from accounts.models import App, User
-from accounts.partners import consents
+from accounts.partners import consents, first_party
 from focus.money import MICRO
 from jobs import lifecycle, tool_purchases, usage
 from jobs.models import Job, ToolPurchase, Usage
@@ -42,12 +42,14 @@ def started(user: User, app: App, amount: int) -> Job:
         estimate_micro=amount * MICRO,
         metadata={},
         actor="test",
+        hosted=first_party.is_hosted(app),
     ).job
 
 
 def settled(user: User, app: App, amount: int, cost: int) -> Job:
     job = started(user, app, amount)
-    caller = lifecycle.Caller("test", app_id=app.pk)
+    hosted = first_party.is_hosted(app)
+    caller = lifecycle.Caller("test", app_id=app.pk, hosted=hosted)
     return lifecycle.complete(
         job_id=job.pk, caller=caller, cost_micro=cost * MICRO, metadata={}
     ).job
