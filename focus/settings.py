@@ -218,8 +218,15 @@ FORMAT_MODULE_PATH = ["focus.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env("STATIC_ROOT", str(BASE_DIR / "var" / "static")))
 MEDIA_ROOT = Path(env("MEDIA_ROOT", str(BASE_DIR / "var" / "media")))
+# The bytes that an account's files may take together, and that stay free on the disk of
+# MEDIA_ROOT: jobs/files/quotas.py.
+FILES_QUOTA_BYTES = read.integer("FILES_QUOTA_BYTES", 10 * 1024**3, most=1024**5)
+FILES_LEAST_FREE_BYTES = read.integer(
+    "FILES_LEAST_FREE_BYTES", 2 * 1024**3, least=0, most=1024**5
+)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "files": read.file_storage(),
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if LOCAL

@@ -70,6 +70,11 @@ clipforge = [
     path("v1/", include("jobs.api.clipforge.deliveries")),  # webhooks/deliveries
 ]
 
+# Signed addresses of files, of every guide
+files = [
+    path("", include("jobs.api.files")),  # files/{token}/{name}, files/upload/{token}
+]
+
 urlpatterns = [
     *people,
     *thefocus,
@@ -78,4 +83,5 @@ urlpatterns = [
     *reviv,
     path("", include(docs.root)),  # api, which leads to the two documents below it
     *clipforge,
+    *files,
 ]

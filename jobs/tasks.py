@@ -18,6 +18,7 @@ from focus.background import sweeps
 from focus.celery import WEBHOOKS_ALIVE, record_heartbeat
 from focus.outgoing.safe_http import SECONDS
 from jobs import expiry
+from jobs.files import retention as files
 from jobs.webhooks import endpoints, retention
 from jobs.webhooks.courier import Courier
 
@@ -40,6 +41,19 @@ def wake_courier(**_newer: object) -> None:
 def tidy_webhooks(**_newer: object) -> None:
     steps = (endpoints.promote_due, retention.forget_old)
     sweeps.run_steps("jobs.tidy_webhooks", *steps)
+
+
+@shared_task(name="jobs.remove_files")
+@sweeps.one_at_a_time
+def remove_files(**_newer: object) -> None:
+    files.remove_due()
+
+
+@shared_task(name="jobs.sweep_files")
+@sweeps.one_at_a_time
+def sweep_files(**_newer: object) -> None:
+    steps = (files.forget_closed, files.sweep_incoming, files.sweep_orphans)
+    sweeps.run_steps("jobs.sweep_files", *steps)
 
 
 @celeryd_after_setup.connect

@@ -84,6 +84,15 @@ def _own_corner() -> None:
     settings.PASSWORD_HASHES_WAITING = 50
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give each parallel worker its own folder of files, on a disk of any size."""
+    from django.conf import settings
+
+    settings.MEDIA_ROOT = tmp_path_factory.mktemp("media")
+    settings.FILES_LEAST_FREE_BYTES = 0
+
+
 @pytest.fixture
 def real_limits(settings: Any) -> None:
     """Use production's rate limits, with empty counters."""

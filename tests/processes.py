@@ -33,6 +33,8 @@ def environment() -> dict[str, str]:
         "DATABASE_URL": make_conninfo(os.environ["DATABASE_URL"], dbname=database),
         "REDIS_URL": settings.REDIS_URL,
         "FOCUS_TESTING": "1",
+        "MEDIA_ROOT": str(settings.MEDIA_ROOT),
+        "FILES_LEAST_FREE_BYTES": str(settings.FILES_LEAST_FREE_BYTES),
         "RATE_LIMIT_SCALE": "1000000",
         # A busy machine is not a dead Redis.
         "RATE_LIMIT_TIMEOUT_SECONDS": "20",

@@ -31,7 +31,7 @@ def services(port: int) -> dict[str, list[str]]:
     return {
         "web": ["-m", "focus.server"],
         "worker": [*calm, *celery, *worker],
-        "slow-worker": [*calm, *celery, *slow, "--concurrency", "16"],
+        "slow-worker": [*calm, *celery, *slow, "--concurrency", "20"],
         "webhook-worker": [*calm, *celery, *webhooks, "--concurrency", "32"],
         "beat": [*celery, "beat"],
     }

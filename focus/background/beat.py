@@ -28,6 +28,8 @@ SCHEDULE = {
     "expire-due-jobs": _every(2.0, "jobs.expire_due", expires=10),
     "wake-courier": _every(2.0, "jobs.wake_courier", expires=4, queue="webhooks"),
     "tidy-webhooks": _slow(600.0, "jobs.tidy_webhooks", expires=300),
+    "remove-files": _slow(5.0, "jobs.remove_files", expires=30),
+    "sweep-files": _slow(3600.0, "jobs.sweep_files", expires=600),
     "watch-queues": _slow(60.0, "focus.watch_queues", expires=60),
     "expire-due-grants": _every(30.0, "wallet.expire_grants", expires=60),
     "send-mails": _slow(5.0, "accounts.send_mails", expires=30),

@@ -61,6 +61,15 @@ STATUSES = {
     "unknown_app": 404,
     "job_not_found": 404,
     "job_not_started": 409,
+    "address_expired": 403,
+    "address_invalid": 403,
+    "upload_used": 403,
+    "file_quota_spent": 413,
+    "file_too_large": 413,
+    "wrong_file_type": 415,
+    "range_not_satisfiable": 416,
+    "storage_failed": 500,
+    "disk_low": 507,
     "request_in_flight": 409,
     "idempotency_key_reused": 422,
     "rate_limited": 429,
@@ -133,6 +142,9 @@ class Contract(_View):
     envelope: ClassVar[dict[str, Any]]
     # A larger body is refused before reading. None: DATA_UPLOAD_MAX_MEMORY_SIZE.
     max_body_bytes: ClassVar[int | None] = None
+    # Whether the view reads the body in pieces: see `focus.contracts.multipart`. Any
+    # other chunked body is read into memory, to learn its length.
+    streams_body: ClassVar[bool] = False
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
         """Check the method and Content-Length, then authenticate, permit and count.
@@ -154,7 +166,11 @@ class Contract(_View):
             super().initial(request, *args, **kwargs)
             # Read a chunked body only now, so that a refused caller's body stays
             # unread.
-            chunked.measure(request._request)
+            if self.streams_body:
+                most = self.max_body_bytes or settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+                chunked.stream(request._request, most=most)
+            else:
+                chunked.measure(request._request)
 
     def perform_authentication(self, request: Any) -> None:
         """Authenticate the request and count it against its rate limits.

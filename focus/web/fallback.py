@@ -38,13 +38,13 @@ log = logging.getLogger(__name__)
 
 # First match wins.
 TERRITORY: list[tuple[str, type[Contract]]] = [
-    (r"/v1(/|$)", ClipForge),
+    (r"/v1(/|$)|/files/upload(/|$)", ClipForge),
     (r"/api/(v1|checkout)(/|$)", OneSub),
     (r"/api/v2(/|$)|/health/?$|/api/auth/(register|login|refresh)/?$", Cosmiv),
     (r"/api/(auth|restorations|credits|health|schema)(/|$)", Reviv),
     # Reviv's own three among Focus's paths; the slash distinguishes the two docs.
     (r"/api/?$|/api/docs/$|/api/redoc/?$", Reviv),
-    (r"/api/", TheFocus),
+    (r"/api/|/files(/|$)", TheFocus),
 ]
 _TERRITORY = [(re.compile(pattern), contract) for pattern, contract in TERRITORY]
 _SLASHES = re.compile("//+")

@@ -40,7 +40,10 @@ class RequestId:
         headers = response.headers
         headers["X-Request-ID"] = ours
         # The web server does not know the length, and would send the body chunked.
-        if isinstance(response, HttpResponse) and response.status_code != 204:
+        if isinstance(response, HttpResponse) and response.status_code not in (
+            204,
+            304,
+        ):
             headers["Content-Length"] = str(len(response.content))
         return response
 

@@ -11,6 +11,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 import accounts.tasks
+import jobs.tasks
 import payments.tasks
 import wallet.tasks
 from accounts.models import Mail, User
@@ -26,7 +27,7 @@ from tests.rules.accounts.test_races import at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # The import of the tasks registers the queues that they drain.
-DOORS = (accounts.tasks, payments.tasks, wallet.tasks)
+DOORS = (accounts.tasks, jobs.tasks, payments.tasks, wallet.tasks)
 SERVER_QUEUES = tuple(due.QUEUES)
 LEASE = timedelta(seconds=30)
 WAITS = Backoff(first=timedelta(minutes=1), longest=timedelta(minutes=10))
@@ -364,6 +365,7 @@ class TestSignOfLife:
             "accounts_clerklookup",
             "accounts_mail",
             "accounts_sync",
+            "jobs_storedfile",
             "payments_plan",
             "payments_stripeevent",
             "payments_topupattempt",

@@ -1,0 +1,163 @@
+"""The end of files: expiry, deletion, orphans, and files of closed accounts.
+
+A file is removed in three steps, each of which a dead worker leaves to the next one:
+
+1. The claim writes `deleted_at`, so addresses answer 404 from then on.
+2. The object is removed. One that is gone already is no error.
+3. The row is removed, if it still carries the lease of this claim.
+"""
+
+import os
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from accounts.models import SecurityEvent, User
+from focus.background import sweeps
+from focus.bodies.arrivals import incoming_folder
+from focus.due import NOW, Backoff, Queue
+from jobs.files import storage
+from jobs.models import StoredFile
+
+# An object without a row, or a row without an object, is younger while it is written.
+ORPHAN_AGE = timedelta(days=1)
+# How long a closed account keeps its files, so that a reopened one has them.
+CLOSED_KEPT = timedelta(days=7)
+SWEEP = "jobs.sweep_files"
+
+QUEUE: Queue[StoredFile] = Queue(
+    StoredFile.objects.all(),
+    task="jobs.remove_files",
+    lease=timedelta(minutes=5),
+    backoff=Backoff(first=timedelta(seconds=30), longest=timedelta(hours=6)),
+)
+
+
+def remove_due(*, most: int = 1000) -> int:
+    """Remove files that have expired or were deleted; returns how many.
+
+    A storage that fails is recorded, and the file is tried again after its back-off.
+    """
+    sweep, removed = sweeps.Sweep("jobs.remove_files"), 0
+    for _ in range(most):
+        file = QUEUE.claim(deleted_at=NOW)
+        if file is None:
+            sweep.end(complete=True)
+            break
+        with sweep.each(file.pk):
+            try:
+                storage.shelf().remove(file.key)
+            except Exception:
+                QUEUE.retry(file)
+                raise
+            removed += _remove_row(file)
+    return removed
+
+
+def _remove_row(file: StoredFile) -> int:
+    with transaction.atomic():
+        claimed = QUEUE.claimed_row(file)
+        if not claimed.select_for_update().exists():
+            return 0
+        # Rows that refer to the file, such as a restoration, get null.
+        claimed.delete()
+    return 1
+
+
+def sweep_orphans(*, prefix: str | None = None) -> int:
+    """Look at one of the 256 folders; returns how many orphans there were.
+
+    An object without a row is removed. A row without an object is a failure for staff:
+    its content is lost. By default the folder follows from the hour, so that an hourly
+    task looks at all of them in eleven days.
+    """
+    if prefix is None:
+        hours = int(time.time() // 3600)
+        prefix = storage.PREFIXES[hours % len(storage.PREFIXES)]
+    before = timezone.now() - ORPHAN_AGE
+    shelf, old = storage.shelf(), set()
+    for key, changed in shelf.keys(prefix):
+        if changed < before:
+            old.add(key)
+    known = set(
+        StoredFile.objects.filter(key__startswith=f"{prefix}/").values_list(
+            "key", flat=True
+        )
+    )
+    orphans = old - known
+    for key in orphans:
+        shelf.remove(key)
+    lost = lost_files(prefix=prefix)
+    _report(prefix, lost)
+    return len(orphans) + len(lost)
+
+
+def lost_files(*, prefix: str) -> list[StoredFile]:
+    """Return the files of a folder whose rows have arrived and whose objects are gone.
+
+    One look-up in the storage for each file.
+    """
+    arrived = StoredFile.objects.filter(
+        key__startswith=f"{prefix}/", arrived_at__lt=timezone.now(), deleted_at=None
+    )
+    missing = [file for file in arrived if not storage.shelf().has(file.key)]
+    # A file that was deleted between the two looks is not lost.
+    still = StoredFile.objects.filter(
+        pk__in=[file.pk for file in missing], deleted_at=None
+    )
+    return list(still)
+
+
+def _report(prefix: str, lost: list[StoredFile]) -> None:
+    """Record a failure for the folder, or close the one it has."""
+    subject = f"files in {prefix}/"
+    if lost:
+        ids = ", ".join(str(file.pk) for file in lost[:5])
+        gone = FileNotFoundError(f"{len(lost)} files have no content: {ids}")
+        sweeps.record_failure(task=SWEEP, subject=subject, failure=gone)
+    else:
+        sweeps.record_success(task=SWEEP, subject=subject)
+
+
+def sweep_incoming() -> int:
+    """Remove unfinished uploads of dead processes; returns how many.
+
+    There are some only where the file system has no files without a name.
+    """
+    before, removed = timezone.now() - ORPHAN_AGE, 0
+    for found in os.scandir(incoming_folder()):
+        with suppress(FileNotFoundError):
+            if datetime.fromtimestamp(found.stat().st_mtime, UTC) < before:
+                os.unlink(found.path)
+                removed += 1
+    return removed
+
+
+def forget_closed(*, batch: int = 1000) -> int:
+    """Delete the files of accounts that closed before `CLOSED_KEPT` ago.
+
+    Returns how many. An account that was reopened, or closed again since, keeps them.
+    """
+    closed = SecurityEvent.objects.filter(user=OuterRef("pk"), kind="account_closed")
+    recent = closed.filter(at__gte=timezone.now() - CLOSED_KEPT)
+    with_files = StoredFile.objects.filter(account=OuterRef("pk"), deleted_at=None)
+    accounts = User.objects.filter(
+        Exists(with_files), Exists(closed), ~Exists(recent), is_active=False
+    )
+    count = 0
+    for account_id in accounts.values_list("pk", flat=True)[:batch]:
+        with transaction.atomic():
+            # Reopening locks the account, so it either keeps its files or finds none.
+            row = User.objects.select_for_update(no_key=True).filter(
+                pk=account_id, is_active=False
+            )
+            if row.exists():
+                live = StoredFile.objects.filter(account=account_id, deleted_at=None)
+                ids = list(live.values_list("pk", flat=True))
+                storage.forget(ids)
+                count += len(ids)
+    return count
