@@ -16,6 +16,7 @@ from focus.admin_site import UNFOLD as UNFOLD
 from focus.background import beat
 from focus.environment import env
 from focus.logs import logging_to_console
+from focus.outgoing.object_storage import file_storage
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("FOCUS_VAR") or BASE_DIR / "var")
@@ -226,7 +227,7 @@ FILES_LEAST_FREE_BYTES = read.integer(
 )
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "files": read.file_storage(),
+    "files": file_storage(),
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if LOCAL

@@ -1,4 +1,4 @@
-"""Multipart forms whose files go to disk while they arrive, within the view's limits.
+"""Multipart forms with files that go to disk while they arrive, within limits.
 
 A view sets `parser_classes = [StreamedMultiPart]`, `streams_body = True`,
 `max_body_bytes` and `upload_limits`. Its `request.FILES` then holds `Uploaded` files.

@@ -97,7 +97,7 @@ def sweep_orphans(*, prefix: str | None = None) -> int:
 
 
 def lost_files(*, prefix: str) -> list[StoredFile]:
-    """Return the files of a folder whose rows have arrived and whose objects are gone.
+    """Return the files of a folder that have arrived, but have no object any more.
 
     One look-up in the storage for each file.
     """

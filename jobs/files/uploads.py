@@ -141,7 +141,7 @@ def sign_put(file: StoredFile) -> str:
 
 
 def expected(token: str) -> StoredFile:
-    """Return the file whose content may be PUT with this token.
+    """Return the file that this token lets anyone PUT.
 
     Raises `AddressExpired`, `AddressInvalid`, `AlreadyArrived`, and `NotFound` for a
     file that was deleted or a closed account.

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 
 class StoredFile(models.Model):
-    """One object in the storage, and whose it is.
+    """One object in the storage, and the account that owns it.
 
     The row is written before the object, and removed after it, so that no object is
     without a row. A file goes through these states:
