@@ -42,6 +42,7 @@ SLOW = (
     "tests/doors/test_celery.py",
     "tests/doors/pages/test_dev_mail.py::test_only_a_local_server",
     "tests/doors/test_launcher.py",
+    "tests/doors/test_launcher_media.py",
     "tests/doors/test_webhook_receivers.py",
     "tests/faults/",
     "tests/linking/",

@@ -17,7 +17,8 @@ from .say import Stop, Trouble, explain, say, warn
 USAGE = """\
 Usage: ./dev COMMAND
 
-  run            start everything and print the addresses (PORT=8000)
+  run            start everything and print the addresses (PORT=8000); install the
+                 media engine in the background
   test [ARGS]    run the quick tests; --slow for the rest; ARGS go to pytest
   check          lint, types, imports, migrations, API documents, deployment
   fix            format the code and repair what the linter can
@@ -247,7 +248,7 @@ def make_secrets(_arguments: list[str]) -> int:
     return 0
 
 
-TAKES_ARGUMENTS = ("test", "bench", "manage", "lock")
+TAKES_ARGUMENTS = ("test", "bench", "manage", "lock", "media")
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": run,
     "test": test,

@@ -2,21 +2,27 @@
 
 The engine's packages are large and the server never imports them, so they have a
 lock and an environment of their own, and everything but hosted work runs without.
+`./dev run` installs them in the background, in a process of its own, after its first
+screen.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
+import shutil
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import python
+from . import localenv, python
 from .places import ROOT, VAR, Lock
-from .say import Trouble, say
+from .say import Stop, Trouble, explain, say
 
 if TYPE_CHECKING:
     from .family import Family
@@ -26,6 +32,10 @@ Tell = Callable[[float, str], None]
 # Measured in an empty clone with an empty cache of pip; only for people to read.
 DOWNLOAD_MB = {"requirements.txt": 175, "requirements-dev.txt": 255}
 UNPACKED_MB = {"requirements.txt": 385, "requirements-dev.txt": 735}
+# Stays free on the disk: a database that cannot write is worse than no engine.
+SPARE_MB = 300
+READY = "The media engine is ready."
+AGAIN = "./dev media tries again. Everything else works without it."
 
 
 class Engine:
@@ -36,6 +46,7 @@ class Engine:
         self.venv = root / ".venv-media"
         self.python = self.venv / "bin" / "python"
         self.stamp = self.venv / ".focus-stamp"
+        self.state = var / "media-install.json"
         self.var = var
 
     def lock(self, tests: bool) -> Path:
@@ -53,37 +64,115 @@ class Engine:
         """Make the environment hold exactly the lock. Raises Trouble.
 
         `tell` hears a percentage that never falls and a line for people, every few
-        seconds and from another thread. Must be called in the main thread.
+        seconds and from another thread. The file `state` has the same for the media
+        worker. Must be called in the main thread.
         """
-        from .family import Family
-
         with contextlib.closing(Lock(self.var / "media-install.lock")) as lock:
             if not lock.take("./dev media"):
                 say("Another ./dev is installing the media engine; waiting for it.")
                 lock.wait("./dev media")
-            if not self.ready(tests):
-                with Family(lock) as family:
-                    self._install(family, tell, tests)
+            if self.ready(tests):
+                self.report(100, READY)
+            elif self.ready():
+                self._add_tests(lock, tell)
+            else:
+                self._install_anew(lock, tell, tests)
 
-    def _install(self, family: Family, tell: Tell, tests: bool) -> None:
+    def _install_anew(self, lock: Lock, tell: Tell, tests: bool) -> None:
+        def tell_all(percent: float, text: str) -> None:
+            self.report(percent, text)
+            tell(percent, text)
+
+        try:
+            self._check_room(self.lock(tests).name)
+            self._install(lock, tell_all, tests, anew=True)
+        except (Trouble, OSError) as error:
+            # A half-filled environment is of no use, and may have filled the disk.
+            shutil.rmtree(self.venv, ignore_errors=True)
+            why = explain(error) if isinstance(error, OSError) else str(error)
+            self.report(0, error=f"{why} {AGAIN}")
+            raise Trouble(f"The media engine is not installed. {why}") from None
+        except Stop:
+            self.report(0, error=f"The installation was stopped. {AGAIN}")
+            raise
+
+    def _add_tests(self, lock: Lock, tell: Tell) -> None:
+        # In place: both locks have the same versions, and the engine works meanwhile.
+        self._install(lock, tell, tests=True, anew=False)
+
+    def _install(self, held: Lock, tell: Tell, tests: bool, *, anew: bool) -> None:
+        from .family import Family
+
         started, lock = time.monotonic(), self.lock(tests)
-        tell(0, f"Installing about {UNPACKED_MB[lock.name]} MB into {self.venv.name}.")
-        # Always anew: pip leaves behind what an older lock had installed.
-        python.make_venv(family, self.venv)
-        progress = python.Progress(
-            python.packages_in(lock), self._installed, DOWNLOAD_MB[lock.name]
+        tell(
+            0,
+            f"Installing the media engine, for restorations: about "
+            f"{DOWNLOAD_MB[lock.name]} MB to download, {UNPACKED_MB[lock.name]} MB in "
+            f"{self.venv.name}. Everything else works meanwhile.",
         )
-        highest = 2.0
+        with Family(held) as family:
+            if anew:
+                # pip leaves behind what an older lock had installed.
+                python.make_venv(family, self.venv)
+            progress = python.Progress(
+                python.packages_in(lock), self._installed, DOWNLOAD_MB[lock.name]
+            )
+            highest = 2.0
 
-        def report() -> None:
-            nonlocal highest
-            highest = max(highest, 2 + 0.97 * progress.percent())
-            tell(highest, progress.line().strip())
+            def report() -> None:
+                nonlocal highest
+                highest = max(highest, 2 + 0.97 * progress.percent())
+                tell(highest, progress.line().strip())
 
-        log = self.var / "media-install.log"
-        python.run_pip(family, self.python, lock, log, progress, report)
+            log = self.var / "media-install.log"
+            python.run_pip(family, self.python, lock, log, progress, report)
         self.stamp.write_text(self._expected(tests))
         tell(100, f"The media engine is ready ({time.monotonic() - started:.0f} s).")
+
+    def _check_room(self, lock: str) -> None:
+        """Raise Trouble if the installation would leave too little of a disk free."""
+        needs: Counter[int] = Counter()
+        places = {}
+        temporary = Path(tempfile.gettempdir())
+        for place, megabytes in (
+            (temporary, DOWNLOAD_MB[lock]),
+            (self.venv.parent, UNPACKED_MB[lock] + SPARE_MB),
+        ):
+            device = place.stat().st_dev
+            needs[device] += megabytes
+            places[device] = place
+        for device, need in needs.items():
+            free = shutil.disk_usage(places[device]).free // 1_000_000
+            if free < need:
+                raise Trouble(
+                    f"The disk of {places[device]} has {free} MB free, and the "
+                    f"installation needs {need} MB. Free some space."
+                )
+
+    def report(self, percent: float, text: str = "", error: str = "") -> None:
+        """Replace the file `state`. A disk that is full or read-only is ignored."""
+        content = {"percent": round(percent), "text": text, "error": error}
+        with contextlib.suppress(OSError):
+            localenv.private_file(self.state, json.dumps(content) + "\n")
+
+    def announce(self) -> bool:
+        """Write `state` anew as `./dev run` starts. Return whether to install."""
+        with contextlib.closing(Lock(self.var / "media-install.lock")) as lock:
+            if self.ready():
+                self.report(100, READY)
+                return False
+            if lock.take("./dev run"):
+                self.report(0, "The installation begins after the first screen.")
+            return True
+
+    def record_death(self, status: int) -> str:
+        """Write `state` after the installing process ended badly. Return its error."""
+        if self.ready():  # another ./dev took over and is done
+            self.report(100, READY)
+            return READY
+        error = f"The installation ended with status {status}, unfinished. {AGAIN}"
+        self.report(0, error=error)
+        return error
 
     def _installed(self) -> int:
         return sum(1 for _ in self.venv.glob("lib/python3*/site-packages/*.dist-info"))
@@ -100,14 +189,41 @@ class Engine:
             return ""
 
 
-def install(_arguments: list[str]) -> int:
-    """./dev media: install the engine with what its tests need."""
+def install(arguments: list[str]) -> int:
+    """./dev media: install the engine with what its tests need.
+
+    `./dev run` adds --background: then without the tests' packages, at a low priority.
+    """
     engine = Engine()
+    if arguments == ["--background"]:
+        os.nice(10)
+        try:
+            engine.install(InSteps())
+        except Trouble as trouble:
+            say(f"{trouble} {AGAIN}")
+        return 0
+    if arguments:
+        raise Trouble("media takes no arguments.")
     if engine.ready(tests=True):
         say("The media engine is installed.")
-        return 0
     engine.install(lambda percent, text: say(f"{percent:3.0f} %  {text}"), tests=True)
     return 0
+
+
+class InSteps:
+    """Prints some of the progress: every fifth, once a minute, and the end."""
+
+    STEP, SECONDS = 20, 60
+
+    def __init__(self) -> None:
+        self.next, self.due = 0.0, 0.0
+
+    def __call__(self, percent: float, text: str) -> None:
+        if percent < self.next and time.monotonic() < self.due:
+            return
+        self.next = percent - percent % self.STEP + self.STEP
+        self.due = time.monotonic() + self.SECONDS
+        say(f"{percent:3.0f} %  {text}")
 
 
 # --- its tests -------------------------------------------------------------------

@@ -6,6 +6,7 @@ Old Pythons can import this file: ./dev calls start_again() to change to a newer
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .places import PYTHON, ROOT, VAR, VENV, Lock
-from .say import Trouble, explain_output, last_lines, say
+from .say import Trouble, explain, explain_output, last_lines, say
 
 OLDEST = (3, 11)
 LOCK = ROOT / "requirements-dev.txt"
@@ -27,6 +28,7 @@ STAMP = VENV / ".focus-stamp"
 CONSOLE = VENV / "bin" / "focus"
 # Measured in an empty clone with pip's cache empty; shown to the developer.
 DOWNLOAD_MB, UNPACKED_MB = 175, 730
+PIP_BYTES = 20_000_000
 PROGRESS_SECONDS = 5.0
 _DOWNLOADING = re.compile(r"Downloading (\S+) \(([\d.]+) (bytes|kB|MB|GB)\)")
 _MEGABYTES = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
@@ -154,13 +156,17 @@ def make_venv(family: Any, venv: Path = VENV) -> None:
     status, output = family.run(argv, clean_environment())
     if status == 0:
         return
+    if known := explain_output(output, venv):
+        raise Trouble(known)
+    if shutil.disk_usage(venv.parent).free < PIP_BYTES:
+        # venv does not show the output of ensurepip, which unpacks pip.
+        raise Trouble(explain(OSError(errno.ENOSPC, "", str(venv))))
     if "ensurepip" in output or "No module named" in output:
         raise Trouble(
             f"{python} cannot make virtual environments: apt install python3-venv "
             "(or choose another Python with FOCUS_PYTHON=/path)."
         )
-    known = explain_output(output, venv)
-    raise Trouble(known or f"{python} -m venv failed: {last_lines(output, 1)}")
+    raise Trouble(f"{python} -m venv failed: {last_lines(output, 1)}")
 
 
 def clean_environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import engines, localenv, python, stripe
+from . import engines, localenv, media, python, stripe
 from .family import Family
 from .places import PYTHON, ROOT, VAR, Lock
 from .say import Stop, Trouble, last_lines, say
@@ -83,6 +83,11 @@ def _run(family: Family, port: int) -> None:
     for name, argv in programs.items():
         start = functools.partial(_start_service, family, argv, env)
         supervisor.add(Service(name, start))
+    hosted = media.Engine()
+    if hosted.announce():
+        install = ["dev", "media", "--background"]
+        start = functools.partial(_start_service, family, install, os.environ)
+        supervisor.add(Service("media", start, died=hosted.record_death))
     supervisor.watch()
 
 

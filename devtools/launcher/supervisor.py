@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import subprocess
 import sys
@@ -24,7 +25,11 @@ COLOURS = (36, 32, 35, 33, 34, 31)
 
 @dataclass
 class Service:
-    """A process to keep running. `explain` describes a failure better than output."""
+    """A process to keep running. `explain` describes a failure better than output.
+
+    With `died`, it starts after the first screen and runs once. `died` gets its status,
+    if that is not 0, and returns a line for people.
+    """
 
     name: str
     start: Callable[[], subprocess.Popen[Any]]
@@ -33,6 +38,7 @@ class Service:
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))
     explain: Callable[[], str] | None = None
+    died: Callable[[int], str] | None = None
 
     def tail(self) -> str:
         """Return the explanation of a failure, else the last lines of output."""
@@ -62,7 +68,8 @@ class Supervisor:
         """
         while not self.output_closed.is_set():
             for service in self.services:
-                self._restart_if_ended(service)
+                if self.announced or not service.died:
+                    self._restart_if_ended(service)
             if not self.announced and self._answers():
                 self.announced = True
                 with self.printing:
@@ -90,6 +97,11 @@ class Supervisor:
     ) -> None:
         self.family.reap(child)
         service.child = None
+        if service.died:
+            service.due = math.inf
+            if child.returncode:
+                self.show(service, service.died(child.returncode))
+            return
         service.due = now + PAUSE
         service.deaths.append(now)
         self.show(service, f"ended with status {child.returncode}\n")

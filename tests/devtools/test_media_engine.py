@@ -1,9 +1,7 @@
 """The media engine's installer and its place in ./dev, with real environments."""
 
 import ast
-import hashlib
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,26 +11,9 @@ from devtools.launcher.family import Family
 from devtools.launcher.media import Engine
 from devtools.launcher.places import LOCKED, ROOT
 from devtools.launcher.say import Trouble
+from tests.doors.checkout import wheel
 
 SERVER = ["accounts", "benchmarks", "devtools", "focus", "jobs", "payments", "wallet"]
-
-
-def wheel(folder: Path, name: str) -> str:
-    """Write a wheel with one module; return its line in a lock."""
-    path = folder / f"{name}-1.0-py3-none-any.whl"
-    info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr(f"{name}.py", "ANSWER = 42\n")
-        file.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
-        )
-        file.writestr(
-            f"{info}/WHEEL",
-            "Wheel-Version: 1.0\nGenerator: test\n"
-            "Root-Is-Purelib: true\nTag: py3-none-any\n",
-        )
-        file.writestr(f"{info}/RECORD", "")
-    return f"{name}==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 @pytest.fixture

@@ -1,15 +1,18 @@
 """A small checkout around the real launcher, and a view of its processes."""
 
+import hashlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from devtools.launcher.media import Engine
 from devtools.launcher.places import ROOT, VENV
 
 # A project with the same commands as ours, with imports that take no time.
@@ -93,6 +96,13 @@ class Checkout:
         (folder / "devtools/__init__.py").touch()
         (folder / ".venv").symlink_to(VENV)
         (folder / "focus").mkdir()
+        (folder / "media").mkdir()
+        for name in ("requirements.txt", "requirements-dev.txt"):
+            self.write(f"media/{name}", "")
+        self.engine = Engine(folder, folder / "var")
+        self.engine.python.parent.mkdir(parents=True)
+        self.engine.python.symlink_to(sys.executable)
+        self.engine.stamp.write_text(self.engine._expected(tests=True))
         self.write("manage.py", MANAGE)
         self.write("focus/__init__.py", "")
         self.write("focus/env.py", ENV)
@@ -145,6 +155,24 @@ class Checkout:
             child.wait()
             if child.stdout:
                 child.stdout.close()
+
+
+def wheel(folder: Path, name: str) -> str:
+    """Write a wheel with one module; return its line in a lock."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(f"{name}.py", "ANSWER = 42\n")
+        file.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        )
+        file.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\n"
+            "Root-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        file.writestr(f"{info}/RECORD", "")
+    return f"{name}==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def free_port() -> int:
