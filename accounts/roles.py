@@ -59,8 +59,10 @@ FINANCE = [
     "payments.add_pack",
     "payments.change_pack",
     "payments.change_plan",
-    # Prices of hosted work.
+    # Prices of hosted work. The price for a plan may also go.
+    "jobs.add_price",
     "jobs.change_price",
+    "jobs.delete_price",
     # Handle Stripe events again; settle differences from Stripe by hand.
     "payments.change_stripeevent",
     "payments.change_drift",

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import SecurityEvent
 from focus import health
 from focus.admin_site import shown
+from jobs.hosted import figures
 from jobs.models import Delivery, Job
 from wallet import invariants, statements
 from wallet.ledger import NOW
@@ -31,17 +32,18 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     context["focus"] = {
         "at": shown.moment(now),
-        "totals": _patiently(_totals),
-        "earned": _patiently(lambda: _earned(midnight)),
-        "jobs": _patiently(_jobs),
-        "webhooks": _patiently(lambda: _webhooks(now)),
-        "check": _patiently(lambda: _last_check(now)),
+        "totals": patiently(_totals),
+        "earned": patiently(lambda: _earned(midnight)),
+        "jobs": patiently(_jobs),
+        "webhooks": patiently(lambda: _webhooks(now)),
+        "hosted": hosted_figures(),
+        "check": patiently(lambda: _last_check(now)),
         "alive": health.checks.words(),
     }
     return context
 
 
-def _patiently(figures: Callable[[], Any]) -> Any:
+def patiently(figures: Callable[[], Any]) -> Any:
     """Return the figures, or None if a statement exceeds `PATIENCE`."""
     try:
         with transaction.atomic():
@@ -104,6 +106,20 @@ def _webhooks(now: datetime) -> dict[str, str]:
     return {
         "failed": f"{failed.count():,}",
         "overdue": f"by {timedelta(seconds=late)}" if late else "none",
+    }
+
+
+def hosted_figures() -> dict[str, str] | None:
+    """Return the figures of the media queue in words, or None if counting is slow."""
+    queue = patiently(figures.queue)
+    if queue is None:
+        return None
+    waited = queue.oldest_waited_seconds
+    return {
+        "waiting": f"{queue.waiting:,}",
+        "oldest": "none" if waited is None else f"for {timedelta(seconds=waited)}",
+        "running": f"{queue.running:,}",
+        "failed": f"{queue.failed_today:,}",
     }
 
 

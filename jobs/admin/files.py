@@ -15,6 +15,7 @@ from unfold.decorators import display
 
 from focus.admin_site import columns, search, shown
 from focus.admin_site.lists import Acting
+from focus.due import NOW
 from jobs.models import Restoration, StoredFile
 
 PURPOSES = ("photo", "preview", "full")
@@ -74,7 +75,7 @@ class StoredFileAdmin(Acting):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StoredFile]:
         files: QuerySet[StoredFile] = super().get_queryset(request)
-        return files.annotate(account_bytes=_bytes_of_account())
+        return files.annotate(account_bytes=_bytes_of_account(), now=NOW)
 
     def found(self, rows: QuerySet[StoredFile], term: str) -> QuerySet[StoredFile]:
         known = search.as_uuid(term)
@@ -99,11 +100,19 @@ class StoredFileAdmin(Acting):
 
     @display(
         description="state",
-        label={"expected": "warning", "stored": "success", "deleted": "info"},
+        label={
+            "expected": "warning",
+            "stored": "success",
+            "expired": "info",
+            "deleted": "info",
+        },
     )
     def state(self, file: StoredFile) -> str:
         if file.deleted_at:
             return "deleted"
+        now = file.now  # type: ignore[attr-defined]  # An annotation.
+        if file.due_at and file.due_at <= now:
+            return "expired"
         return "stored" if file.arrived_at else "expected"
 
     @admin.display(description="expires (UTC)")
@@ -120,8 +129,9 @@ class StoredFileAdmin(Acting):
 
 def _bytes_of_account() -> Coalesce:
     """Return the bytes of a row's account, as its quota counts them."""
-    counted = StoredFile.objects.filter(account=OuterRef("account"), deleted_at=None)
-    grouped = counted.order_by().values("account")
+    live = Q(due_at=None) | Q(due_at__gt=NOW)
+    own = StoredFile.objects.filter(account=OuterRef("account"), deleted_at=None)
+    grouped = own.filter(live).order_by().values("account")
     bytes_of = grouped.annotate(total=Sum(Coalesce("size", "most_bytes")))
     total = Subquery(bytes_of.values("total"), output_field=BigIntegerField())
     return Coalesce(total, 0)

@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
 
-from focus.admin_site import columns, search
+from focus.admin_site import columns, dashboard, search
 from focus.admin_site.lists import Acting, ReadOnly
 from jobs.models import Restoration, Run
 
@@ -51,6 +51,7 @@ class RunAdmin(Acting):
         "finished",
     ]
     list_select_related = ["account"]
+    list_before_template = "jobs/queue_figures.html"
     list_filter = ["state", OfKind]
     ordering = ["-created_at"]
     search_fields = ["account__email"]
@@ -71,6 +72,9 @@ class RunAdmin(Acting):
         "detail",
         "request",
         "report",
+        "units",
+        "free_units",
+        "unit_price",
         "made",
         "started",
         "due",
@@ -82,6 +86,11 @@ class RunAdmin(Acting):
         if known is None:
             return rows.filter(account__in=search.accounts_by_email(term))
         return rows.filter(Q(pk=known) | Q(job=known) | Q(account=known))
+
+    @property
+    def queue_figures(self) -> dict[str, str] | None:
+        """The figures above the list, which its template reads."""
+        return dashboard.hosted_figures()
 
     made = columns.time("created_at", "asked")
     owner = columns.account()
@@ -98,6 +107,7 @@ class RunAdmin(Acting):
         return Truncator(run.error_sentence or run.error_code).chars(64) or "–"
 
     detail = columns.code("error_detail", "error detail", lambda text: text or "–")
+    unit_price = columns.amount("unit_micro", "credits for each other unit")
     job_short = columns.job("job_id", "job")
 
     @admin.display(description="job")

@@ -54,6 +54,7 @@ class StoredFile(models.Model):
         ]
         indexes = [
             models.Index(fields=["account", "-created_at"], name="files_of_an_account"),
+            models.Index(fields=["-created_at"], name="files_by_age"),
             models.Index(
                 fields=["due_at"],
                 condition=Q(due_at__isnull=False),

@@ -87,6 +87,11 @@ class Run(models.Model):
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="runs_due"
             ),
             models.Index(fields=["-created_at"], name="runs_by_age"),
+            models.Index(
+                fields=["-finished_at"],
+                condition=Q(state="failed"),
+                name="failed_runs",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,6 +1,8 @@
 """Staff read runs, restorations and stored files, and finance staff edit prices."""
 
-from typing import Any
+import re
+from datetime import timedelta
+from typing import Any, ClassVar
 
 import pytest
 from django.contrib import admin
@@ -129,12 +131,21 @@ def test_a_file_shows_its_state_and_the_bytes_of_its_account(
     stored(alice, size=3_145_728)
     stored(alice, "full", size=None, arrived_at=None, most_bytes=1_048_576)
     gone = stored(alice, "preview", deleted_at=timezone.now())
+    over = timezone.now() - timedelta(minutes=1)
+    stored(alice, "preview", due_at=over)
     stored(bob, size=7)
     html = browser(in_role("viewer")).get(page(StoredFile)).content.decode()
     html = html.replace("\xa0", " ")
-    # The deleted file no longer counts.
-    assert html.count("4.0 MB</a>") == 3
-    for words in ("up to 1.0 MB", "expected", "stored", "deleted", "7 bytes"):
+    # The deleted file and the expired one no longer count.
+    assert html.count("4.0 MB</a>") == 4
+    for words in (
+        "up to 1.0 MB",
+        "7 bytes",
+        "expected",
+        "stored",
+        "deleted",
+        "expired",
+    ):
         assert words in html, words
     html = browser(in_role("finance")).get(page(StoredFile, gone)).content.decode()
     assert "4.0\xa0MB" in html
@@ -158,8 +169,8 @@ class TestPrices:
             "app": "video",
             "action": "detect",
             "plan": "",
-            "credits": {"before": "1.5", "after": "2.25"},
-            "free_units_a_month": {"before": 0, "after": 600},
+            "before": {"credits": "1.5", "free_units_a_month": 0},
+            "after": {"credits": "2.25", "free_units_a_month": 600},
         }
         html = browser(in_role("viewer")).get(page(Price)).content.decode()
         assert ">2.25<" in html
@@ -213,6 +224,88 @@ class TestPrices:
         assert (now.app, now.action, now.unit) == (priced.app, "detect", "minute")
         assert (now.plan, now.credits_micro) == ("", 2_000_000)
 
+    ADD = "/admin/jobs/price/add/"
+    NEW: ClassVar = {
+        "work": "clipforge detect",
+        "plan": "pro",
+        "credits": "0.5",
+        "free_units_a_month": "1200",
+    }
+
+    def test_finance_staff_give_a_plan_its_own_price_and_take_it_away(
+        self, alice: User
+    ) -> None:
+        staff = browser(in_role("finance"))
+        assert (
+            "clipforge: detect, by the minute" in staff.get(self.ADD).content.decode()
+        )
+        assert staff.post(self.ADD, self.NEW).status_code == 302
+        price = Price.objects.get()
+        assert (price.app.slug, price.unit, price.plan) == (
+            "clipforge",
+            "minute",
+            "pro",
+        )
+        assert (price.credits_micro, price.free_units_a_month) == (500_000, 1200)
+        again = staff.post(self.ADD, self.NEW)
+        assert "There is a price for this already" in again.content.decode()
+        assert Price.objects.count() == 1
+        assert staff.get(page(Price, price)).status_code == 200
+        gone = staff.post(f"/admin/jobs/price/{price.pk}/delete/", {"post": "yes"})
+        assert gone.status_code == 302
+        assert not Price.objects.exists()
+        own = {"credits": "0.5", "free_units_a_month": 1200}
+        events = SecurityEvent.objects.filter(kind="hosted_price_changed")
+        assert [
+            (event.facts["plan"], event.facts["before"], event.facts["after"])
+            for event in events.order_by("pk")
+        ] == [("pro", None, own), ("pro", own, None)]
+
+    @pytest.mark.parametrize(
+        "typed",
+        [
+            {"work": "reviv"},
+            {"work": "reviv export"},
+            {"work": "video detect"},
+            {"plan": "nothing"},
+            {"credits": "x"},
+        ],
+        ids=str,
+    )
+    def test_a_price_for_unknown_work_or_plans_is_refused(
+        self, typed: dict[str, str], db: None
+    ) -> None:
+        staff = browser(in_role("superuser"))
+        assert staff.post(self.ADD, {**self.NEW, **typed}).status_code == 200
+        assert not Price.objects.exists()
+
+    def test_a_product_that_a_partner_owns_gets_no_price(
+        self, db: None, bob: User
+    ) -> None:
+        App.objects.create(slug="clipforge", name="Old", owner=bob)
+        answer = browser(in_role("finance")).post(self.ADD, self.NEW)
+        assert "is not available on this server" in answer.content.decode()
+        assert not Price.objects.exists()
+
+    @pytest.mark.parametrize("role", ["viewer", "support"])
+    def test_other_staff_add_and_delete_no_price(self, role: str, video: App) -> None:
+        own = Price.objects.create(
+            app=video, action="detect", unit="minute", plan="pro", credits_micro=1
+        )
+        staff = browser(in_role(role))
+        assert staff.post(self.ADD, self.NEW).status_code == 403
+        where = f"/admin/jobs/price/{own.pk}/delete/"
+        assert staff.post(where, {"post": "yes"}).status_code == 403
+        assert Price.objects.get() == own
+
+    def test_the_price_for_all_plans_is_never_deleted(self, priced: Price) -> None:
+        staff = browser(in_role("superuser"))
+        where = f"/admin/jobs/price/{priced.pk}/delete/"
+        assert staff.post(where, {"post": "yes"}).status_code == 403
+        many = {"action": "delete_selected", "_selected_action": priced.pk}
+        staff.post(page(Price), {**many, "post": "yes"})
+        assert Price.objects.get() == priced
+
     def test_a_save_without_a_change_writes_no_audit_event(self, priced: Price) -> None:
         same = {"credits": "1.5", "free_units_a_month": "0"}
         assert self.save("finance", priced, **same).status_code == 302
@@ -252,3 +345,31 @@ def test_the_menu_names_the_pages(db: None) -> None:
     html = browser(in_role("viewer")).get("/admin/").content.decode()
     for model in MODELS:
         assert page(model) in html
+
+
+def test_the_queue_figures_are_on_the_overview_and_above_the_runs(
+    alice: User, video: App
+) -> None:
+    staff = browser(in_role("viewer"))
+
+    def shown(place: str) -> str:
+        html = staff.get(place).content.decode()
+        return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+    assert "Waiting 0 oldest: none Running 0" in shown(page(Run))
+    assert "Waiting 0 Oldest waiting none Running 0 Failed today 0" in shown("/admin/")
+    old = timezone.now() - timedelta(days=3)
+    Run.objects.filter(pk=run(alice, video).pk).update(created_at=old)
+    run(alice, video)
+    run(alice, video, "running")
+    run(alice, video, "done")
+    run(alice, video, "failed")
+    run(alice, video, "failed", finished_at=old)
+    assert re.search(
+        r"Waiting 2 oldest: for 3 days, 0:0\d:\d\d Running 1 .* Failed today 1",
+        shown(page(Run)),
+    )
+    assert re.search(
+        r"Waiting 2 Oldest waiting for 3 days, 0:0\d:\d\d Running 1 Failed today 1",
+        shown("/admin/"),
+    )

@@ -311,7 +311,9 @@ def test_migrate_restores_the_roles(db: None) -> None:
         "add_pack",
         "change_pack",
         "change_plan",
+        "add_price",
         "change_price",
+        "delete_price",
         "change_stripeevent",
         "change_drift",
     }
