@@ -1,5 +1,21 @@
-# One image for web, worker, beat and migrate; docker-compose.yml sets each command.
-FROM python:3.13-slim
+# Two images: the server's (the default: web, workers, beat and migrate) and, as target
+# `media`, the same with the media engine, for media-worker. docker-compose.yml sets each
+# command.
+
+# The engine's packages have an environment of their own, as in .venv-media. From Debian
+# they need nothing beyond what python:slim has.
+FROM python:3.13-slim AS engine
+
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+WORKDIR /build
+COPY media/requirements.txt ./
+RUN python -m venv /opt/media \
+    && /opt/media/bin/python -m pip install --require-hashes \
+       --requirement requirements.txt
+
+FROM python:3.13-slim AS server
 
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -57,3 +73,19 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "-c", 
      raise SystemExit(checks['database'] != 'ok')"]
 
 CMD ["python", "-m", "focus.server"]
+
+FROM server AS media
+
+ENV MEDIA_PYTHON=/opt/media/bin/python
+COPY --from=engine /opt/media /opt/media
+COPY media media/
+
+# A dead engine or web does not count; the worker must answer.
+HEALTHCHECK --interval=1m --timeout=30s --start-period=30s CMD \
+    ["sh", "-c", "celery -A focus.celery inspect -t 10 ping -d media@$HOSTNAME"]
+
+CMD ["celery", "-A", "focus.celery", "worker", "-Q", "media", "-n", "media@%h", \
+     "-P", "threads", "-c", "1"]
+
+# `docker build .` makes the last stage.
+FROM server

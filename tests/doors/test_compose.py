@@ -11,7 +11,7 @@ import pytest
 import redis
 import yaml
 
-from devtools.launcher import engines, localenv
+from devtools.launcher import engines, localenv, run
 from devtools.launcher.family import Family
 from focus.celery import BEAT_ALIVE, heartbeat_redis, record_heartbeat
 from tests import processes
@@ -118,7 +118,7 @@ def test_every_service_has_minimal_privileges(name):
     assert "cap_add" not in service
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["read_only"] is True
-    assert "/tmp" in service["tmpfs"]
+    assert "/tmp" in [place.split(":")[0] for place in service["tmpfs"]]
 
 
 def test_valkey_needs_a_password_that_no_process_list_shows():
@@ -178,10 +178,55 @@ def test_the_services_run_the_image_that_the_dockerfile_builds():
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "requirements-dev" not in dockerfile
     assert "--require-hashes" in dockerfile
-    user = re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE)[-1]
-    assert user not in ("root", "0")
+    assert set(re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE)) == {"10001"}
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", dockerfile, re.MULTILINE)
+    python = stages[0][0]
+    assert stages == [
+        (python, "engine"),
+        (python, "server"),
+        ("server", "media"),
+        ("server", ""),  # the default
+    ]
     for name in ("migrate", "web", "worker", "slow-worker", "webhook-worker", "beat"):
         assert SERVICES[name]["build"] == "."
+
+
+def test_the_media_worker_has_the_engine_and_reaches_only_the_engines():
+    worker = SERVICES["media-worker"]
+    assert worker["build"] == {"context": ".", "target": "media"}
+    assert worker["image"] != SERVICES["web"]["image"]
+    assert worker["networks"] == ["engines"]
+    assert COMPOSE["networks"]["engines"]["internal"] is True
+    assert worker["memswap_limit"] == worker["mem_limit"]
+    assert "media:/data/media" in worker["volumes"]
+
+
+def test_the_media_image_holds_the_engine_and_not_its_tests():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    media = dockerfile.partition("FROM server AS media")[2]
+    assert "COPY media media/" in media
+    assert "ENV MEDIA_PYTHON=/opt/media/bin/python" in media
+    assert "COPY --from=engine /opt/media /opt/media" in media
+    assert "COPY media" not in dockerfile[: dockerfile.index("AS media")].replace(
+        "COPY media/requirements.txt", ""
+    )
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored.index("!media") < ignored.index("media/tests")
+
+
+def test_compose_and_the_launcher_start_the_same_services():
+    ours = {
+        name: [part for part in argv if part not in ("-m", "--quiet")]
+        for name, argv in run.services(8000).items()
+    }
+    for name, argv in ours.items():
+        assert name in SERVICES
+        if name.endswith("worker"):
+            command = SERVICES[name]["command"]
+            queue = command[command.index("-Q") + 1]
+            assert argv[argv.index("-Q") + 1] == queue
+            threads = command[command.index("-c") + 1]
+            assert argv[argv.index("--concurrency") + 1] == threads
 
 
 def test_the_image_holds_every_app():
