@@ -1,6 +1,6 @@
 """Do one piece of work: a JSON request on stdin, JSON lines on stdout.
 
-    python -m media restore|preview|capabilities < request.json
+    python -m media restore|preview|probe|capabilities < request.json
 
 Progress lines come first: {"percent": 40.0, "stage": "noise"}. The last line has
 "outcome": done (exit 0), bad_request (2), refused (3) or failed (4).
@@ -70,10 +70,7 @@ def restore(request: Mapping[str, Any], tell: Tell) -> Answer:
     from media.photos.restore import Options, restore_file
 
     _only(request, {"source", "full", "preview", "options"})
-    options = request.get("options", {})
-    if not isinstance(options, dict):
-        raise BadRequest("'options' must be an object.")
-    _only(options, {"keep_original_colors", "generated_detail"})
+    options = _options(request, {"keep_original_colors", "generated_detail"})
     if not all(isinstance(value, bool) for value in options.values()):
         raise BadRequest("Each option must be true or false.")
     full = _result(request, "full", (".jpg", ".png"))
@@ -90,15 +87,36 @@ def preview(request: Mapping[str, Any], tell: Tell) -> Answer:
     return preview_file(_source(request), _result(request, "preview", (".jpg",)), tell)
 
 
-def capabilities(request: Mapping[str, Any], tell: Tell) -> Answer:
-    from media import weights
+def probe(request: Mapping[str, Any], tell: Tell) -> Answer:
+    from media.video import probe as video
+    from media.workspace import Workspace
 
-    return {"outcome": "done", **weights.capabilities()}
+    _only(request, {"source", "folder", "options"})
+    options = _options(request, {"most_seconds"})
+    most = (
+        _number(options, "most_seconds", (1, video.MOST_SECONDS)) or video.MOST_SECONDS
+    )
+    tell(0, "probing")
+    with Workspace(_folder(request)) as space:
+        found = video.probe(space, _source(request), most)
+    tell(100, "done")
+    return {"outcome": "done", "video": found.as_json()}
+
+
+def capabilities(request: Mapping[str, Any], tell: Tell) -> Answer:
+    from media import binaries, weights
+
+    return {
+        "outcome": "done",
+        **weights.capabilities(),
+        "ffmpeg": binaries.capabilities(),
+    }
 
 
 COMMANDS: dict[str, Callable[[Mapping[str, Any], Tell], Answer]] = {
     "restore": restore,
     "preview": preview,
+    "probe": probe,
     "capabilities": capabilities,
 }
 
@@ -120,6 +138,36 @@ def _source(request: Mapping[str, Any]) -> Path:
     if not path.is_file():
         raise BadRequest("'source' is not a file.")
     return path
+
+
+def _folder(request: Mapping[str, Any]) -> Path:
+    path = _path(request, "folder")
+    if not path.is_dir():
+        raise BadRequest("'folder' is not a folder.")
+    return path
+
+
+def _options(request: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    options = request.get("options", {})
+    if not isinstance(options, dict):
+        raise BadRequest("'options' must be an object.")
+    _only(options, known)
+    return options
+
+
+def _number(
+    options: Mapping[str, Any], name: str, bounds: tuple[float, float]
+) -> float | None:
+    """Return a number of the options, None if it is absent. Raises BadRequest."""
+    if name not in options:
+        return None
+    value = options[name]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not bounds[0] <= value <= bounds[1]:  # NaN is in no bounds.
+        raise BadRequest(
+            f"'{name}' must be a number from {bounds[0]:g} to {bounds[1]:g}."
+        )
+    return float(value)
 
 
 def _result(request: Mapping[str, Any], name: str, suffixes: tuple[str, ...]) -> Path:

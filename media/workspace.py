@@ -20,6 +20,7 @@ class Workspace:
 
     def __init__(self, beside: Path) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=".media-", dir=beside))
+        self._links: dict[Path, str] = {}
 
     def __enter__(self) -> Workspace:
         return self
@@ -35,6 +36,14 @@ class Workspace:
     def file(self, name: str) -> Path:
         """Return the path of a scratch file. `name` comes from code, not from users."""
         return self.path / name
+
+    def link(self, source: Path) -> str:
+        """Return a name for a source inside the folder, safe as a tool's argument."""
+        real = source.resolve()
+        if real not in self._links:
+            self._links[real] = f"input{len(self._links)}"
+            self.file(self._links[real]).symlink_to(real)
+        return f"file:{self._links[real]}"
 
     def publish(self, files: Mapping[Path, Path]) -> None:
         """Give each scratch file its final name, after all of them are complete."""

@@ -19,6 +19,7 @@ from PIL import Image
 
 from media.photos.files import Pixels
 from media.tests import damage
+from media.tests.videos import footage
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = [sys.executable, "-m", "media"]
@@ -111,6 +112,7 @@ def test_capabilities_say_what_this_machine_can_do() -> None:
     assert set(models) == {"waifu2x-denoise3", "realesrgan-x4plus"}
     assert {model["state"] for model in models.values()} == {"ready"}
     assert all(done.answer["libraries"].values())
+    assert done.answer["ffmpeg"]["state"] == "ready"
 
 
 @pytest.mark.parametrize(
@@ -262,3 +264,52 @@ def test_what_a_c_library_prints_is_no_line_of_the_protocol(photo: Path) -> None
         "done"
     ]
     assert "a C library prints this" in done.stderr
+
+
+# --- videos -------------------------------------------------------------------------
+
+
+def test_probe_describes_a_video_and_leaves_nothing(tmp_path: Path) -> None:
+    source = footage.plain(tmp_path / "a.mp4", size="320x180")
+    done = run("probe", {"source": str(source), "folder": str(tmp_path)})
+    assert done.code == 0, done.said
+    assert (done.lines[0]["stage"], done.lines[-2]["percent"]) == ("probing", 100)
+    video = done.answer["video"]
+    assert set(video) == {
+        *("container", "seconds", "claimed_seconds", "width", "height", "streams"),
+        *("picture", "sound", "problems"),
+    }
+    assert (video["width"], video["height"], video["container"]) == (320, 180, "mp4")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_probe_refuses_with_a_reason_and_leaves_nothing(tmp_path: Path) -> None:
+    source = footage.plain(tmp_path / "a.mp4")
+    asked = {"source": str(source), "folder": str(tmp_path)}
+    done = run("probe", asked | {"options": {"most_seconds": 1}})
+    assert (done.code, done.answer["code"]) == (3, "too_long")
+    assert set(done.answer) == {"outcome", "code", "sentence", "change"}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": "/nowhere/at/all.mp4"},
+        {"folder": "/nowhere/at/all"},
+        {"folder": None},
+        {"surprise": 1},
+        {"options": {"evil": 1}},
+        {"options": {"most_seconds": "7"}},
+        {"options": {"most_seconds": True}},
+        {"options": {"most_seconds": 0}},
+        {"options": {"most_seconds": float("nan")}},
+    ],
+)
+def test_a_malformed_probe_is_the_workers_mistake(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+    asked = {"source": str(tmp_path / "a.mp4"), "folder": str(tmp_path)}
+    done = run("probe", asked | change)
+    assert (done.code, done.answer["outcome"]) == (2, "bad_request")

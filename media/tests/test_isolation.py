@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1]
-LIBRARIES = {"PIL", "cv2", "media", "ncnn", "numpy"}
+LIBRARIES = {"PIL", "cv2", "imageio_ffmpeg", "media", "ncnn", "numpy"}
 NETWORK = {"asyncio", "ftplib", "http", "smtplib", "socket", "ssl", "urllib"}
 CODE = [p for p in sorted(FOLDER.rglob("*.py")) if "tests" not in p.parts]
 

@@ -1,0 +1,117 @@
+"""Make small videos with ffmpeg's own sources: ordinary, unusual and hostile ones."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from media import binaries
+
+FAST = ("-c:v", "libx264", "-preset", "ultrafast")
+
+
+def run(*arguments: str | Path) -> None:
+    """Run ffmpeg without the engine's flags, loudly if it fails."""
+    base = [binaries.find().ffmpeg, "-nostdin", "-y", "-loglevel", "error"]
+    subprocess.run([*base, *arguments], check=True)
+
+
+def plain(
+    path: Path,
+    *,
+    size: str = "160x120",
+    seconds: float = 2,
+    rate: int = 30,
+    sound: bool = True,
+    filters: str = "null",
+    options: tuple[str, ...] = FAST,
+) -> Path:
+    """Make a moving test card with a tone."""
+    inputs = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
+    if sound:
+        inputs += ["-f", "lavfi", "-i", f"sine=f=440:d={seconds}:r=48000"]
+    run(*inputs, "-vf", filters, *options, path)
+    return path
+
+
+def only_sound(path: Path) -> Path:
+    run("-f", "lavfi", "-i", "sine=d=2", path)
+    return path
+
+
+def turned(path: Path) -> Path:
+    """Make a video that its container turns by 90 degrees, as a phone does."""
+    flat = plain(path.with_name("flat.mp4"), size="320x180")
+    if binaries.find().source == "system":
+        turn: tuple[str, ...] = ("-i", str(flat), "-metadata:s:v:0", "rotate=90")
+    else:  # ffmpeg from 7 on has no such metadata.
+        turn = ("-display_rotation", "270", "-i", str(flat))
+    run(*turn, "-c", "copy", path)
+    flat.unlink()
+    return path
+
+
+def variable(path: Path) -> Path:
+    """Make a video of 30 and then 7.5 frames a second."""
+    keep = "select='lt(t,2)+not(mod(n,4))'"
+    return plain(path, seconds=4, filters=keep, options=(*FAST, "-fps_mode", "vfr"))
+
+
+def high_range(path: Path, transfer: str) -> Path:
+    marks = f"color_trc={transfer}:color_primaries=bt2020:colorspace=bt2020nc"
+    flags = [part for mark in marks.split(":") for part in ("-" + mark).split("=")]
+    return plain(path, filters=f"setparams={marks}", options=(*FAST, *flags))
+
+
+def cut_short(path: Path, share: float = 0.6) -> Path:
+    """Make ten seconds of which the upload lost the end, after a complete index."""
+    options = (*FAST, "-g", "30", "-movflags", "+faststart")
+    plain(path, seconds=10, options=options)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def without_index(path: Path) -> Path:
+    """Make a recording whose phone died: the index at the end is missing."""
+    plain(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"moov") - 4])
+    return path
+
+
+def scrambled(path: Path) -> Path:
+    """Make a video with a good index and nothing but noise behind it."""
+    plain(path, sound=False, options=(*FAST, "-movflags", "+faststart"))
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"mdat") + 4
+    content[begin:] = bytes((i * 31 + 7) % 251 for i in range(len(content) - begin))
+    path.write_bytes(content)
+    return path
+
+
+def bomb(path: Path) -> Path:
+    """Make a small file of 96 megapixels a frame."""
+    source = "color=s=12000x8000:d=0.4:r=5"
+    run("-f", "lavfi", "-i", source, "-c:v", "mjpeg", "-q:v", "31", path)
+    return path
+
+
+def lying_bomb(path: Path) -> Path:
+    """Make a bomb whose container says 640 x 360, so only the decoder can stop it."""
+    bomb(path)
+    content = path.read_bytes()
+    real, said = (12000, 8000), (640, 360)
+    # The sample entry has 16-bit sizes and the track header has 16.16 ones.
+    for before, after in (
+        (_pack(real, 2), _pack(said, 2)),
+        (_pack([side << 16 for side in real], 4), _pack([s << 16 for s in said], 4)),
+    ):
+        assert before in content
+        content = content.replace(before, after)
+    path.write_bytes(content)
+    return path
+
+
+def _pack(numbers: tuple[int, int] | list[int], size: int) -> bytes:
+    return b"".join(number.to_bytes(size, "big") for number in numbers)

@@ -1,0 +1,1 @@
+"""Videos: what an upload is, and which of its moments are worth a clip."""
