@@ -7,18 +7,22 @@ photos, and locked content has no address for anyone.
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import BigIntegerField, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from unfold.decorators import display
 
+from accounts import audit
+from accounts.authentication import user_of, visitor
 from focus.admin_site import columns, search, shown
 from focus.admin_site.lists import Acting
 from focus.due import NOW
+from jobs.files import storage
 from jobs.models import Restoration, StoredFile
 
-PURPOSES = ("photo", "preview", "full")
+PURPOSES = ("photo", "preview", "restored")
 
 
 class OfPurpose(admin.SimpleListFilter):
@@ -58,6 +62,7 @@ class StoredFileAdmin(Acting):
     ordering = ["-created_at"]
     search_fields = ["account__email"]
     search_help_text = "Email, or the id of an account, file or run"
+    actions = ["delete_content"]
     fields = [
         "id",
         "owner",
@@ -125,6 +130,30 @@ class StoredFileAdmin(Acting):
         used = file.account_bytes  # type: ignore[attr-defined]  # An annotation.
         route = "jobs_storedfile_changelist"
         return columns.search_link(route, filesizeformat(used), q=file.account_id)
+
+    @admin.action(description="Delete (cannot be undone)", permissions=["act"])
+    def delete_content(
+        self, request: HttpRequest, queryset: QuerySet[StoredFile]
+    ) -> None:
+        def act(row: StoredFile) -> str:
+            said = f"The file “{row}” of {row.account}"
+            with transaction.atomic():
+                # Of two calls at once, the second finds the file deleted.
+                locked = StoredFile.objects.select_for_update(no_key=True)
+                if locked.get(pk=row.pk).deleted_at is not None:
+                    return f"{said} was deleted before."
+                storage.forget([row.pk])
+                audit.record(
+                    "stored_file_deleted",
+                    user=row.account,
+                    actor=str(user_of(request)),
+                    visitor=visitor(request),
+                    file_id=str(row.pk),
+                    purpose=row.purpose,
+                )
+            return f"{said} is deleted."
+
+        self.each(request, queryset.select_related("account"), act)
 
 
 def _bytes_of_account() -> Coalesce:

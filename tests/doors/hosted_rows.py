@@ -50,7 +50,7 @@ def restoration(user: User, app: App, state: str = "done", **more: Any) -> Resto
         run=run(user, app, state),
         original=stored(user),
         preview=stored(user, "preview"),
-        full=stored(user, "full"),
+        full=stored(user, "restored"),
         expires_at=timezone.now() + timedelta(days=60),
         **more,
     )

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import App, SecurityEvent, User
 from jobs.models import Price, Restoration, Run, StoredFile
+from tests.doors.browsing import Browser
 from tests.doors.hosted_rows import restoration, run, stored
 from tests.doors.staffroom import browser, in_role
 
@@ -118,8 +119,8 @@ def test_search_and_filters_find_by_ids_emails_and_states(
     assert found(StoredFile, "alice@example.com") == mine
     assert found(StoredFile, alice.pk) == found(StoredFile, done.run_id) == mine
     assert found(StoredFile, done.full_id) == {done.full_id}
-    assert found(StoredFile, purpose="full") == {done.full_id, other.full_id}
-    StoredFile.objects.filter(purpose="full", account=alice).update(
+    assert found(StoredFile, purpose="restored") == {done.full_id, other.full_id}
+    StoredFile.objects.filter(purpose="restored", account=alice).update(
         deleted_at=timezone.now()
     )
     assert found(StoredFile, deleted_at__isempty="0") == {done.full_id}
@@ -129,7 +130,7 @@ def test_a_file_shows_its_state_and_the_bytes_of_its_account(
     alice: User, bob: User
 ) -> None:
     stored(alice, size=3_145_728)
-    stored(alice, "full", size=None, arrived_at=None, most_bytes=1_048_576)
+    stored(alice, "restored", size=None, arrived_at=None, most_bytes=1_048_576)
     gone = stored(alice, "preview", deleted_at=timezone.now())
     over = timezone.now() - timedelta(minutes=1)
     stored(alice, "preview", due_at=over)
@@ -149,6 +150,45 @@ def test_a_file_shows_its_state_and_the_bytes_of_its_account(
         assert words in html, words
     html = browser(in_role("finance")).get(page(StoredFile, gone)).content.decode()
     assert "4.0\xa0MB" in html
+
+
+def does(role: str, model: type[Model], action: str, *rows: Any) -> str:
+    """Run a list's action on `rows` and return the page that follows."""
+    form = {"action": action, "_selected_action": [row.pk for row in rows]}
+    staff = browser(
+        User.objects.filter(email__startswith=role).first() or in_role(role)
+    )
+    answer = staff.post(page(model), form, follow=True)
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_staff_delete_a_file_once_and_the_audit_says_so(
+    role: str, alice: User, bob: User
+) -> None:
+    file, other = stored(alice), stored(bob)
+    text = does(role, StoredFile, "delete_content", file)
+    file.refresh_from_db()
+    other.refresh_from_db()
+    assert other.deleted_at is None
+    event = SecurityEvent.objects.filter(kind="stored_file_deleted")
+    if role == "viewer":
+        assert file.deleted_at is None
+        assert not event.exists()
+        return
+    assert file.deleted_at is not None
+    assert "of alice@example.com is deleted." in text
+    assert event.get().user == alice
+    assert event.get().actor == f"{role}@staff.example.com"
+    assert event.get().facts == {"file_id": str(file.pk), "purpose": "photo"}
+    assert "was deleted before" in does(role, StoredFile, "delete_content", file)
+    assert event.count() == 1
+    account = Browser()
+    account.sign_in()
+    html = account.get("/security").content.decode()
+    assert "Support deleted one of your files" in html
+    assert role not in html
 
 
 class TestPrices:
