@@ -26,6 +26,7 @@ WORKER_ALIVE = "focus:alive:worker"
 BEAT_ALIVE = "focus:alive:beat"
 WEBHOOKS_ALIVE = "focus:alive:webhooks"
 SLOW_ALIVE = "focus:alive:slow"
+MEDIA_ALIVE = "focus:alive:media"
 # What the media worker found: {"word", "percent", "sentence"} as JSON.
 MEDIA_STATE = "focus:media"
 # A worker and beat record a heartbeat every 2 s, so an expired key missed seven.
@@ -57,7 +58,7 @@ def record_heartbeat(key: str) -> None:
 
 @heartbeat_sent.connect
 def _worker_alive(sender: Any, **_more: Any) -> None:
-    # The webhook worker records its own heartbeat: jobs/tasks.py.
+    # The webhook worker and the media worker record their own: jobs/tasks.py.
     queues = sender.eventer.app.amqp.queues.consume_from
     if "celery" in queues:
         record_heartbeat(WORKER_ALIVE)
@@ -65,8 +66,8 @@ def _worker_alive(sender: Any, **_more: Any) -> None:
         record_heartbeat(SLOW_ALIVE)
 
 
-# This task runs often and needs no database; its worker holds one connection.
-UNRECORDED = {"jobs.wake_courier"}
+# These tasks run often and need no database; their workers hold one connection.
+UNRECORDED = {"jobs.wake_courier", "jobs.wake_media"}
 
 
 @task_failure.connect

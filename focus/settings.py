@@ -225,6 +225,13 @@ FILES_QUOTA_BYTES = read.integer("FILES_QUOTA_BYTES", 10 * 1024**3, most=1024**5
 FILES_LEAST_FREE_BYTES = read.integer(
     "FILES_LEAST_FREE_BYTES", 2 * 1024**3, least=0, most=1024**5
 )
+# Hosted work: the media engine's interpreter, the folder of its package, and a folder
+# of models that replaces those of the interpreter's packages. Running work has its
+# folders best on the file system of the stored files, so that a file enters by a link.
+MEDIA_PYTHON = Path(env("MEDIA_PYTHON", str(BASE_DIR / ".venv-media/bin/python")))
+MEDIA_SOURCE = Path(env("MEDIA_SOURCE", str(BASE_DIR)))
+MEDIA_MODELS = env("MEDIA_MODELS", "")
+MEDIA_WORK_FOLDER = Path(env("MEDIA_WORK_FOLDER", str(MEDIA_ROOT / "work")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "files": file_storage(),

@@ -26,6 +26,7 @@ def services(port: int) -> dict[str, list[str]]:
     worker = ["worker", "-Q", "celery", "--concurrency", "2"]
     slow = ["worker", "-Q", "slow", "-n", "slow@%h", "-P", "threads"]
     webhooks = ["worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads"]
+    media = ["worker", "-Q", "media", "-n", "media@%h", "-P", "threads"]
     # Celery's long warning about root would push the first screen away.
     calm = ["-W", "ignore:You're running the worker"]
     return {
@@ -33,6 +34,7 @@ def services(port: int) -> dict[str, list[str]]:
         "worker": [*calm, *celery, *worker],
         "slow-worker": [*calm, *celery, *slow, "--concurrency", "20"],
         "webhook-worker": [*calm, *celery, *webhooks, "--concurrency", "32"],
+        "media-worker": [*calm, *celery, *media, "--concurrency", "1"],
         "beat": [*celery, "beat"],
     }
 

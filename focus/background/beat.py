@@ -27,6 +27,9 @@ def _slow(seconds: float, task: str, *, expires: int) -> dict[str, Any]:
 SCHEDULE = {
     "expire-due-jobs": _every(2.0, "jobs.expire_due", expires=10),
     "wake-courier": _every(2.0, "jobs.wake_courier", expires=4, queue="webhooks"),
+    # Seldom: the worker polls by itself, and nudges wake it. Without such a worker the
+    # messages stay in the queue.
+    "wake-media": _every(30.0, "jobs.wake_media", expires=4, queue="media"),
     "tidy-webhooks": _slow(600.0, "jobs.tidy_webhooks", expires=300),
     "remove-files": _slow(5.0, "jobs.remove_files", expires=30),
     "sweep-files": _slow(3600.0, "jobs.sweep_files", expires=600),

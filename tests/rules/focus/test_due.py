@@ -365,6 +365,7 @@ class TestSignOfLife:
             "accounts_clerklookup",
             "accounts_mail",
             "accounts_sync",
+            "jobs_run",
             "jobs_storedfile",
             "payments_plan",
             "payments_stripeevent",

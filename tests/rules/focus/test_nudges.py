@@ -31,7 +31,7 @@ def test_many_nudges_send_one_message_after_the_commit(queue: redis.Redis) -> No
         assert queue.llen("webhooks") == 0
     until(lambda: queue.llen("webhooks") == 1)
     nudges.wake_courier()
-    until(lambda: not nudges._nudge_event().is_set())
+    until(lambda: not nudges._nudge_event("webhooks").is_set())
     assert queue.llen("webhooks") == 1
 
 
@@ -39,7 +39,7 @@ def test_a_rollback_sends_no_nudge(queue: redis.Redis) -> None:
     with transaction.atomic():
         nudges.wake_courier()
         transaction.set_rollback(True)
-    assert not nudges._nudge_event().is_set()
+    assert not nudges._nudge_event("webhooks").is_set()
 
 
 def test_a_missing_valkey_raises_nothing(
@@ -51,5 +51,5 @@ def test_a_missing_valkey_raises_nothing(
     monkeypatch.setattr(nudges, "heartbeat_redis", gone)
     for _ in range(100):
         nudges.wake_courier()
-    until(lambda: not nudges._nudge_event().is_set())
+    until(lambda: not nudges._nudge_event("webhooks").is_set())
     assert queue.llen("webhooks") == 0

@@ -29,7 +29,7 @@ def nudged(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     def leave_word() -> None:
         seen.append(not transaction.get_connection().in_atomic_block)
 
-    monkeypatch.setattr(nudges, "_request_nudge", leave_word)
+    monkeypatch.setattr(nudges, "_request_nudge", lambda queue: leave_word)
     return seen
 
 

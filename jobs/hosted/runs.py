@@ -1,0 +1,268 @@
+"""The life of a run as others see it: start, cancel, try again, and its status.
+
+A run's work is in `working.py`. Every function here locks the run's row first, then its
+job and then the wallet, as the worker does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts.models import User
+from accounts.models.apps import LONGEST_TTL_SECONDS
+from accounts.partners import consents, first_party
+from focus import nudges
+from focus.due import NOW, Backoff, Queue
+from focus.errors import DomainError
+from jobs import lifecycle
+from jobs.hosted import engine, turns
+from jobs.hosted.sandbox import Limits
+from jobs.lifecycle import Caller, JobNotStarted
+from jobs.models import Run
+
+MOST_TRIES = 3
+LEASE = timedelta(seconds=60)
+WAKE = "jobs.wake_media"
+CANCELLED = "The work was cancelled."
+
+State = Run.State
+
+
+class RunNotFound(DomainError):
+    """There is no such run."""
+
+    code = "run_not_found"
+
+
+class RunNotFailed(DomainError):
+    """Only a failed run is tried again. Facts: `state`."""
+
+    code = "run_not_failed"
+
+
+class RunCannotRepeat(DomainError):
+    """The product no longer has what the run needs, such as its photo."""
+
+    code = "run_cannot_repeat"
+
+
+@dataclass(frozen=True)
+class HostedKind:
+    """One kind of hosted work, and the four steps that its product owns.
+
+    1. `prepare(run, folder)` puts the sources into the folder and returns the engine's
+       request. It may raise `sandbox.Refused`.
+    2. `collect(run, answer, folder)` stores the results as files. `answer` is the last
+       line of the engine. Both steps run outside of any transaction, may take minutes,
+       and run again after a crash.
+    3. `publish(run, result)` gets what `collect` returned, writes the product's rows,
+       keeps the files and returns the charge in micro-credits. It runs in the last
+       transaction, which holds the run's row, and only once.
+    4. `ended(run)` runs in the transaction that ends the run without a result.
+
+    `may_repeat` says whether a failed run still has what it needs.
+    """
+
+    name: str
+    app_slug: str
+    action: str
+    command: str
+    limits: Limits
+    prepare: Callable[[Run, Path], dict[str, Any]]
+    collect: Callable[[Run, dict[str, Any], Path], Any]
+    publish: Callable[[Run, Any], int]
+    ended: Callable[[Run], None]
+    may_repeat: Callable[[Run], bool] = lambda run: True
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """What a person is shown of a run. `message` is a sentence, or empty."""
+
+    state: str
+    stage: str
+    percent: int
+    message: str
+
+
+KINDS: dict[str, HostedKind] = {}
+
+
+def register(kind: HostedKind) -> None:
+    """Add a kind, or replace the one of the same name. Call while modules load."""
+    KINDS[kind.name] = kind
+
+
+def _may_be_late() -> bool:
+    """Long queues and an engine that is being installed are no faults of a worker."""
+    return engine.state().word in (engine.SILENT, engine.FAILED)
+
+
+QUEUE = Queue(
+    Run.objects.filter(state__in=[State.QUEUED, State.RUNNING]),
+    task=WAKE,
+    lease=LEASE,
+    backoff=Backoff(first=timedelta(seconds=10), longest=timedelta(minutes=5)),
+    most_tries=MOST_TRIES,
+    is_on=_may_be_late,
+)
+
+
+def caller_of(run: Run) -> Caller:
+    """The worker's own way to the job of its run."""
+    return Caller(actor=f"run:{run.pk}", account_id=run.account_id)
+
+
+@transaction.atomic
+def start(
+    *,
+    kind: str,
+    account_id: UUID,
+    request: dict[str, Any],
+    description: str,
+    preview_url: str = "",
+    estimate_micro: int = 0,
+) -> Run:
+    """Reserve the estimate, write the job and its run, and wake a media worker.
+
+    `request` holds the options that the person chose. The call is the person's consent
+    to the app. Call it in the transaction that writes the product's row. Raises as
+    `lifecycle.start`, and then writes nothing.
+    """
+    what = KINDS[kind]
+    app = first_party.app(what.app_slug)
+    job = lifecycle.start(
+        account_id=account_id,
+        app=app,
+        action=what.action,
+        estimate_micro=estimate_micro,
+        metadata={"description": description, "previewUrl": preview_url},
+        actor=f"user:{account_id}",
+        # The reservation outlives a long queue, and a day without a worker.
+        ttl_seconds=min(app.max_ttl_seconds, LONGEST_TTL_SECONDS),
+    ).job
+    user = User.objects.get(pk=account_id)
+    # After the wallet's lock, in the order of every other call: no deadlock.
+    consents.grant(user=user, app_id=app.pk, after_movement=True)
+    run = Run.objects.create(
+        account_id=account_id, kind=kind, job=job, request=request, due_at=NOW
+    )
+    run.refresh_from_db()
+    nudges.wake_media()
+    return run
+
+
+@transaction.atomic
+def cancel(*, run_id: UUID) -> bool:
+    """End a run that has not ended, and return its reservation.
+
+    Returns False where the run had ended. The worker of a running one finds its lease
+    gone within seconds and kills the engine. Raises `RunNotFound`.
+    """
+    run = _lock(run_id)
+    if run.state not in (State.QUEUED, State.RUNNING):
+        return False
+    Run.objects.filter(pk=run.pk).update(
+        state=State.CANCELLED, finished_at=NOW, due_at=None, lease=None
+    )
+    run.refresh_from_db()
+    KINDS[run.kind].ended(run)
+    fail_job(run, CANCELLED)
+    return True
+
+
+@transaction.atomic
+def requeue(*, run_id: UUID, actor: str) -> Run:
+    """Have a failed run worked on again, with all its tries and a job of its own.
+
+    The job of the failed run stays failed, because its reservation was returned. The
+    new job reserves the same estimate. It needs the person's consent, which staff
+    cannot give. Raises `RunNotFound`, `RunNotFailed`, `RunCannotRepeat`, and as
+    `lifecycle.start`.
+    """
+    run = _lock(run_id)
+    if run.state != State.FAILED:
+        raise RunNotFailed(f"The run is {run.state}, not failed.", state=run.state)
+    if not KINDS[run.kind].may_repeat(run):
+        raise RunCannotRepeat("What the run needs is no longer stored.")
+    old = run.job
+    job = lifecycle.start(
+        account_id=run.account_id,
+        app=old.app,
+        action=old.action,
+        estimate_micro=old.reserved_micro,
+        metadata=old.metadata,
+        actor=actor,
+        needs_consent=True,
+        ttl_seconds=min(old.app.max_ttl_seconds, LONGEST_TTL_SECONDS),
+    ).job
+    QUEUE.restart(
+        Run.objects.filter(pk=run.pk),
+        state=State.QUEUED,
+        job=job,
+        stage="",
+        percent=0,
+        message="",
+        started_at=None,
+        finished_at=None,
+        **NO_ERROR,
+    )
+    run.refresh_from_db()
+    nudges.wake_media()
+    return run
+
+
+NO_ERROR = {
+    "error_code": "",
+    "error_sentence": "",
+    "error_change": "",
+    "error_detail": "",
+}
+
+
+def fail_job(run: Run, reason: str) -> None:
+    """Return the reservation of a run that ends without a result.
+
+    A job that has ended in another way stays as it is. Locks the job, then the wallet.
+    """
+    try:
+        lifecycle.fail(
+            job_id=run.job_id,
+            caller=caller_of(run),
+            refund=True,
+            fail_reason=reason[:500],
+        )
+    except JobNotStarted:
+        return
+
+
+def status_of(run: Run) -> RunStatus:
+    """Return what the person is shown of a run, as its row was read.
+
+    A queued run costs one query and one call of Redis; any other run costs nothing.
+    """
+    if run.state == State.QUEUED:
+        return RunStatus(run.state, "queued", 0, _waits_for(run))
+    message = run.error_sentence if run.state == State.FAILED else run.message
+    return RunStatus(run.state, run.stage, run.percent, message)
+
+
+def _waits_for(run: Run) -> str:
+    media = engine.state()
+    if media.word == engine.PREPARING:
+        return f"media: preparing ({media.percent} %)"
+    if media.word != engine.READY:
+        return "media: not available at the moment"
+    return f"waiting: {turns.before(run, KINDS)} before you"
+
+
+def _lock(run_id: UUID) -> Run:
+    run = Run.objects.select_for_update(no_key=True).filter(pk=run_id).first()
+    if run is None:
+        raise RunNotFound("There is no such run.")
+    return run
