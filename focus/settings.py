@@ -219,18 +219,12 @@ FORMAT_MODULE_PATH = ["focus.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env("STATIC_ROOT", str(BASE_DIR / "var" / "static")))
 MEDIA_ROOT = Path(env("MEDIA_ROOT", str(BASE_DIR / "var" / "media")))
-# The bytes that an account's files may take together, and that stay free on the disk of
-# MEDIA_ROOT: jobs/files/quotas.py.
+# What an account's files may take, and what stays free: jobs/files/quotas.py.
 FILES_QUOTA_BYTES = read.integer("FILES_QUOTA_BYTES", 10 * 1024**3, most=1024**5)
 FILES_LEAST_FREE_BYTES = read.integer(
     "FILES_LEAST_FREE_BYTES", 2 * 1024**3, least=0, most=1024**5
 )
-# Hosted work: the media engine's interpreter, the folder of its package, and a folder
-# of models that replaces those of the interpreter's packages. Running work has its
-# folders best on the file system of the stored files, so that a file enters by a link.
 MEDIA_PYTHON = Path(env("MEDIA_PYTHON", str(BASE_DIR / ".venv-media/bin/python")))
-MEDIA_SOURCE = Path(env("MEDIA_SOURCE", str(BASE_DIR)))
-MEDIA_MODELS = env("MEDIA_MODELS", "")
 MEDIA_WORK_FOLDER = Path(env("MEDIA_WORK_FOLDER", str(MEDIA_ROOT / "work")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -113,7 +113,7 @@ def ended(run: Run) -> None:
 KIND = HostedKind(
     name="test",
     app_slug="reviv",
-    action="test",
+    action="restore",
     command="test",
     limits=sandbox.Limits(seconds=120, stall_seconds=60),
     prepare=prepare,
@@ -123,14 +123,14 @@ KIND = HostedKind(
 )
 
 
-def start(user: User, *steps: Any, estimate_micro: int = 0, **request: Any) -> Run:
+def start(user: User, *steps: Any, units: int = 1, **request: Any) -> Run:
     return runs.start(
         kind="test",
         account_id=user.pk,
         request={"steps": [*steps], **request},
         description="A test",
         preview_url="https://example.com/preview.jpg",
-        estimate_micro=estimate_micro,
+        units=units,
     )
 
 

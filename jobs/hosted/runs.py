@@ -13,14 +13,12 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts.models import User
 from accounts.models.apps import LONGEST_TTL_SECONDS
-from accounts.partners import consents, first_party
 from focus import nudges
 from focus.due import NOW, Backoff, Queue
 from focus.errors import DomainError
 from jobs import lifecycle
-from jobs.hosted import engine, turns
+from jobs.hosted import engine, prices, turns
 from jobs.hosted.sandbox import Limits
 from jobs.lifecycle import Caller, JobNotStarted
 from jobs.models import Run
@@ -61,7 +59,7 @@ class HostedKind:
        line of the engine. Both steps run outside of any transaction, may take minutes,
        and run again after a crash.
     3. `publish(run, result)` gets what `collect` returned, writes the product's rows,
-       keeps the files and returns the charge in micro-credits. It runs in the last
+       keeps the files and returns the charge (`prices.charge_of`). It runs in the last
        transaction, which holds the run's row, and only once.
     4. `ended(run)` runs in the transaction that ends the run without a result.
 
@@ -115,7 +113,7 @@ QUEUE = Queue(
 
 def caller_of(run: Run) -> Caller:
     """The worker's own way to the job of its run."""
-    return Caller(actor=f"run:{run.pk}", account_id=run.account_id)
+    return Caller(actor=f"run:{run.pk}", account_id=run.account_id, hosted=True)
 
 
 @transaction.atomic
@@ -126,31 +124,31 @@ def start(
     request: dict[str, Any],
     description: str,
     preview_url: str = "",
-    estimate_micro: int = 0,
+    units: int = 1,
 ) -> Run:
-    """Reserve the estimate, write the job and its run, and wake a media worker.
+    """Reserve the price of `units`, write the job and its run, and wake a worker.
 
     `request` holds the options that the person chose. The call is the person's consent
     to the app. Call it in the transaction that writes the product's row. Raises as
-    `lifecycle.start`, and then writes nothing.
+    `prices.start`, and then writes nothing.
     """
     what = KINDS[kind]
-    app = first_party.app(what.app_slug)
-    job = lifecycle.start(
+    opened = prices.start(
         account_id=account_id,
-        app=app,
+        app_slug=what.app_slug,
         action=what.action,
-        estimate_micro=estimate_micro,
+        units=units,
         metadata={"description": description, "previewUrl": preview_url},
-        actor=f"user:{account_id}",
         # The reservation outlives a long queue, and a day without a worker.
-        ttl_seconds=min(app.max_ttl_seconds, LONGEST_TTL_SECONDS),
-    ).job
-    user = User.objects.get(pk=account_id)
-    # After the wallet's lock, in the order of every other call: no deadlock.
-    consents.grant(user=user, app_id=app.pk, after_movement=True)
+        ttl_seconds=LONGEST_TTL_SECONDS,
+    )
     run = Run.objects.create(
-        account_id=account_id, kind=kind, job=job, request=request, due_at=NOW
+        account_id=account_id,
+        kind=kind,
+        job=opened.job,
+        request=request,
+        due_at=NOW,
+        **opened.hold.columns,
     )
     run.refresh_from_db()
     nudges.wake_media()
@@ -181,8 +179,8 @@ def requeue(*, run_id: UUID, actor: str) -> Run:
     """Have a failed run worked on again, with all its tries and a job of its own.
 
     The job of the failed run stays failed, because its reservation was returned. The
-    new job reserves the same estimate. It needs the person's consent, which staff
-    cannot give. Raises `RunNotFound`, `RunNotFailed`, `RunCannotRepeat`, and as
+    new job reserves today's price. It needs the person's consent, which staff cannot
+    give. Raises `RunNotFound`, `RunNotFailed`, `RunCannotRepeat`, and as
     `lifecycle.start`.
     """
     run = _lock(run_id)
@@ -191,15 +189,22 @@ def requeue(*, run_id: UUID, actor: str) -> Run:
     if not KINDS[run.kind].may_repeat(run):
         raise RunCannotRepeat("What the run needs is no longer stored.")
     old = run.job
+    held = prices.hold(
+        app_slug=old.app.slug,
+        action=old.action,
+        units=run.units,
+        account_id=run.account_id,
+    )
     job = lifecycle.start(
         account_id=run.account_id,
         app=old.app,
         action=old.action,
-        estimate_micro=old.reserved_micro,
+        estimate_micro=held.micro,
         metadata=old.metadata,
         actor=actor,
         needs_consent=True,
-        ttl_seconds=min(old.app.max_ttl_seconds, LONGEST_TTL_SECONDS),
+        ttl_seconds=LONGEST_TTL_SECONDS,
+        hosted=True,
     ).job
     QUEUE.restart(
         Run.objects.filter(pk=run.pk),
@@ -210,6 +215,7 @@ def requeue(*, run_id: UUID, actor: str) -> Run:
         message="",
         started_at=None,
         finished_at=None,
+        **held.columns,
         **NO_ERROR,
     )
     run.refresh_from_db()

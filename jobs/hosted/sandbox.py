@@ -263,17 +263,14 @@ def _text(answer: Answer, name: str, most: int) -> str:
 
 def _environment(folder: Path) -> dict[str, str]:
     """Return the engine's whole environment: where its code and its folder are."""
-    names = {
-        "PYTHONPATH": str(settings.MEDIA_SOURCE),
+    return {
+        "PYTHONPATH": str(settings.BASE_DIR),
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": str(folder),
         "LC_ALL": "C.UTF-8",
         # An arena of malloc reserves 64 MB of address space for each thread.
         "MALLOC_ARENA_MAX": "2",
     }
-    if settings.MEDIA_MODELS:
-        names["FOCUS_MODEL_DIR"] = settings.MEDIA_MODELS
-    return names
 
 
 def _start(
