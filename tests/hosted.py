@@ -1,7 +1,7 @@
 """A kind of hosted work for tests, and a program that speaks the engine's protocol.
 
-The program is a process of its own: `python -m media` in a folder of the test, so that
-the sandbox and the keeper run as with the real engine. Its request says what it does.
+The program is a process of its own and starts as the real engine does, so the sandbox
+and the keeper run as with that one. Its request says what it does.
 """
 
 import sys
@@ -26,7 +26,7 @@ def end(code, **line):
     say(**line)
     sys.exit(code)
 
-if sys.argv[1] == "capabilities":
+if sys.argv[-1] == "capabilities":
     end(0, outcome="done")
 asked = json.load(sys.stdin)
 say(percent=10.0, stage="opening")
@@ -75,15 +75,13 @@ end(0, outcome="done", report={"steps": len(asked["steps"])})
 def install_stand_in(folder: Path) -> dict[str, str]:
     """Write the program into `folder`; returns the environment of a media worker.
 
-    In this process, set `BASE_DIR`, `MEDIA_PYTHON` and `MEDIA_WORK_FOLDER`.
+    In this process, set the settings of the same names.
     """
-    package = folder / "engine" / "media"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(STAND_IN)
+    program = folder / "engine"
+    program.write_text(f"#!{sys.executable} -P\n{STAND_IN}")
+    program.chmod(0o755)
     return {
-        "MEDIA_SOURCE": str(package.parent),
-        "MEDIA_PYTHON": sys.executable,
+        "MEDIA_PYTHON": str(program),
         "MEDIA_WORK_FOLDER": str(folder / "work"),
     }
 

@@ -17,7 +17,7 @@ def test_a_run_is_done_and_its_job_is_settled(alice: User) -> None:
     run = start(alice, ["write", "result"], ["tell", 60])
     assert work() is True
     run = fresh(run)
-    assert (run.state, run.percent, run.error_code) == ("done", 100, "")
+    assert (run.state, run.percent, run.error_detail) == ("done", 100, "")
     assert run.message == "published result"
     assert run.report == {"outcome": "done", "report": {"steps": 2}}
     assert run.job.status == Job.Status.COMPLETED
