@@ -337,9 +337,6 @@ if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRETS:
     )
 
 RESERVATION_TTL_SECONDS = 3600
-# The monthly limit that ClipForge's /v1/usage shows: minutes, exports. No hosted work
-# exists yet that could reach it.
-CLIPFORGE_QUOTA = (600, 100)
 # Allows webhooks to this machine itself, also by http. No other private address.
 WEBHOOK_ALLOW_PRIVATE = read.flag("WEBHOOK_ALLOW_PRIVATE", LOCAL and _AT_HOME)
 # The monthly limit that pages suggest for an app. Users choose another one, or none.

@@ -197,7 +197,7 @@ def balance_changes(*, account_id: UUID, limit: int) -> list[tuple[Entry, int]]:
     into = Q(credit__in=own) & ~Q(debit__in=own)
     entries = (
         Entry.objects.filter(out | into, wallet__account_id=account_id)
-        .select_related("grant", "text")
+        .select_related("app", "grant", "text")
         .order_by("-seq")[:limit]
     )
     return [

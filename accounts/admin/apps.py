@@ -16,7 +16,7 @@ from accounts.authentication import user_of, visitor
 from accounts.credentials import app_keys
 from accounts.models import App, AppKey
 from accounts.partners import apps as partner_apps
-from accounts.partners import origins
+from accounts.partners import first_party, origins
 from focus.admin_site import columns
 from focus.admin_site.base import StaffAdmin
 from focus.errors import DomainError
@@ -36,6 +36,9 @@ MONEY = {
     "price",
     "duplicate_mode",
 }
+# The fields of a product of ours that staff see. The other columns would break its
+# hosted work, or have no use for it.
+OF_PRODUCTS = ["slug", "name", "active", "origins", "redirect_token"]
 
 
 class AppForm(forms.ModelForm):
@@ -73,10 +76,16 @@ class AppForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not self.instance._state.adding:
+        if not self.instance._state.adding and "price" in self.fields:
             credits_now = from_micro(self.instance.starter_credits_micro)
             self.fields["starter_credits"].initial = credits_now
             self.fields["price"].initial = from_micro(self.instance.price_micro)
+
+    def clean_slug(self) -> str:
+        slug: str = self.cleaned_data["slug"]
+        if slug in first_party.APPS and slug != self.instance.slug:
+            raise forms.ValidationError("This name is reserved for a product of ours.")
+        return slug
 
     def clean_origins(self) -> list[str]:
         lines = [line.strip() for line in self.cleaned_data["origins"]]
@@ -158,6 +167,9 @@ class AppAdmin(StaffAdmin):
 
     starter = columns.amount("starter_credits_micro", "starter credits")
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return OF_PRODUCTS if obj and first_party.is_hosted(obj) else self.fields
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Partners' code and the ledger's entries contain the slug.
         fixed = ["slug"] if obj else []
@@ -165,7 +177,8 @@ class AppAdmin(StaffAdmin):
             fixed.append("family")
         if obj and not request.user.has_perm(f"accounts.{roles.CHANGE_APP_IDENTITY}"):
             free = MONEY if "family" in fixed else {*MONEY, "family"}
-            return [name for name in self.fields if name not in free]
+            shown = self.get_fields(request, obj)
+            return [name for name in shown if name not in free]
         return fixed
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -177,6 +190,8 @@ class AppAdmin(StaffAdmin):
         if "active" in form.changed_data:
             # The owner cannot enable an app that staff disabled.
             obj.paused_by_owner = False
+            if first_party.is_hosted(obj):
+                self.message_user(request, _SWITCHED[obj.active].format(obj.name))
         super().save_model(request, obj, form, change)
         audit.record(
             "app_changed" if change else "app_created",
@@ -199,10 +214,27 @@ class AppAdmin(StaffAdmin):
             )
 
 
+_SWITCHED = {
+    True: "{} accepts new work again.",
+    False: "{} refuses new work from now on. Work that it has accepted is finished.",
+}
+
+
+class AppKeyForm(forms.ModelForm):
+    """The form of a new key."""
+
+    def clean_app(self) -> App:
+        app: App = self.cleaned_data["app"]
+        if first_party.is_hosted(app):
+            raise forms.ValidationError("A product of ours has no keys.")
+        return app
+
+
 @admin.register(AppKey)
 class AppKeyAdmin(Kept):
     """Keys of apps: created and rotated with the secret shown once."""
 
+    form = AppKeyForm
     list_display = ["name", "app", "hint", "state", "created_at", "last_used_at"]
     list_filter = ["active"]
     list_select_related = ["app"]

@@ -15,7 +15,7 @@ from rest_framework.viewsets import ViewSet
 from accounts.authentication import principal_of, user_of, visitor
 from accounts.credentials.access import APPS, PRESENT, Access
 from accounts.models import App
-from accounts.partners import consents
+from accounts.partners import consents, first_party
 from focus.contracts.fields import Credits, ExactText, Id
 from focus.contracts.onesub import OneSub
 from focus.limiting.limits import CONSUME
@@ -94,6 +94,7 @@ class ConsumeViewSet(OneSub, ViewSet):
         serializer.is_valid(raise_exception=True)
         charge = serializer.validated_data
         app = cast(App, principal_of(request).app)
+        first_party.refuse(app)
         consents.require(user_id=charge["user_id"], app_id=app.pk)
         charged = usage.charge(
             account_id=charge["user_id"],

@@ -11,6 +11,7 @@ from rest_framework.viewsets import ViewSet
 from accounts.authentication import user_of
 from accounts.credentials.access import Access
 from accounts.credentials.principals import Kind
+from accounts.partners import first_party
 from focus.contracts.reviv import Reviv
 from focus.money import from_micro
 from focus.web.routing import either_slash
@@ -83,7 +84,17 @@ def _row(entry: Entry, micro: int) -> dict[str, Any]:
 def _type(entry: Entry) -> str:
     if entry.kind == Entry.Kind.GRANT and entry.grant is not None:
         return _OF_GRANTS.get(Grant.Source(entry.grant.source), "grant")
+    if _is_unlock(entry):
+        return "unlock"
     return _OF_KINDS.get(Entry.Kind(entry.kind), "job")
+
+
+def _is_unlock(entry: Entry) -> bool:
+    """Whether reviv charged the unlock of a photo. The money key says so."""
+    if entry.app is None or entry.app.slug != "reviv" or entry.key is None:
+        return False
+    unlock = f"consume:{entry.app.pk}:unlock:"
+    return first_party.is_hosted(entry.app) and entry.key.startswith(unlock)
 
 
 urlpatterns = either_slash(

@@ -1,6 +1,5 @@
 """ClipForge guide, "Create API Client" and "Monitor Usage": projects and usage."""
 
-from django.conf import settings
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -13,6 +12,7 @@ from focus.contracts.clipforge import ClipForge
 from focus.money import from_micro
 from focus.web.routing import either_slash
 from jobs import usage
+from jobs.hosted import prices
 
 
 class Project(serializers.Serializer):
@@ -73,7 +73,12 @@ class UsageViewSet(ClipForge, ViewSet):
         """
         user = user_of(request)
         used = usage.this_month(account_id=user.pk, hosted_by="clipforge")
-        minutes, exports = settings.CLIPFORGE_QUOTA
+        minutes, exports = (
+            prices.terms(
+                app_slug="clipforge", action=action, account_id=user.pk
+            ).free_units_a_month
+            for action in ("detect", "export")
+        )
         return Response(
             {
                 "period": f"{used.begins:%Y-%m}",

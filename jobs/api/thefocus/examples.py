@@ -18,6 +18,27 @@ JOB = {
     "expires_at": "2026-10-28T11:00:00Z",
     "settled_at": "2026-10-28T10:00:42Z",
 }
+HOSTED = {
+    "id": "0b8f3ad2-5f0e-4f4a-9d53-0a4c5f7a6f11",
+    "job_id": "0b8f3ad2-5f0e-4f4a-9d53-0a4c5f7a6f11",
+    "app": "reviv",
+    "action": "restore",
+    "status": "completed",
+    "cost_estimate": 0,
+    "reserved": 0,
+    "actual_cost": 0,
+    "charged": 0,
+    "refunded": 0,
+    "uncovered": 0,
+    "late": False,
+    "metadata": {
+        "description": "Restore grandmother.jpg",
+        "previewUrl": "https://account.example.com/files/eyJm…/preview.jpg",
+    },
+    "created_at": "2026-10-28T09:58:00Z",
+    "expires_at": "2026-10-28T10:58:00Z",
+    "settled_at": "2026-10-28T09:58:31Z",
+}
 SETTLED = {
     "job": JOB,
     "charged": 3,

@@ -17,7 +17,7 @@ from accounts.authentication import principal_of
 from accounts.credentials.access import APPS, PEOPLE, Access, Bound
 from accounts.credentials.principals import Principal
 from accounts.models.apps import LONGEST_TTL_SECONDS, SHORTEST_TTL_SECONDS
-from accounts.partners import consents
+from accounts.partners import consents, first_party
 from focus.contracts import cursors
 from focus.contracts.fields import Credits, Metadata, TrimmedText, Uuid
 from focus.contracts.replay import replayable, unchanged
@@ -26,7 +26,8 @@ from focus.errors import DomainError
 from focus.money import from_micro
 from focus.web.routing import either_slash
 from jobs import lifecycle, permissions
-from jobs.api.thefocus.examples import JOB, SETTLED
+from jobs.api.thefocus.examples import HOSTED, JOB, SETTLED
+from jobs.hosted import previews
 from jobs.lifecycle import JobNotFound
 from jobs.models import Job
 
@@ -142,11 +143,15 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         caller = principal_of(request)
         if caller.app is not None and self.action == "create":
             sent = cast(dict[str, Any], request.data).get("user_id")
+            first_party.refuse(caller.app)
             user_id = Uuid().run_validation(sent)
             consents.require(user_id=user_id, app_id=caller.app.pk)
 
     @extend_schema(
         summary="Reserve credits for a job",
+        description="The jobs of `reviv`, `cosmiv` and `clipforge` are work that Focus"
+        " does itself. Only that work starts, extends and settles them, so every such"
+        " request is 403 `hosted_app`.",
         request=NewJob,
         responses={201: JobCreated, 402: None},
         examples=[
@@ -249,6 +254,10 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
 
     @extend_schema(
         summary="List jobs, newest first",
+        description="The work that Focus does itself is listed too, as jobs of the apps"
+        " `reviv`, `cosmiv` and `clipforge`. Their metadata has a `description`, and a"
+        " `previewUrl` once there is a preview. The address expires after 24 hours, and"
+        " each read renews it.",
         parameters=[
             OpenApiParameter("app", str, description="Only jobs of this app."),
             OpenApiParameter("status", str, enum=Job.Status.values),
@@ -264,7 +273,9 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         responses=Jobs,
         examples=[
             OpenApiExample(
-                "One page", {"jobs": [JOB], "next_cursor": None}, response_only=True
+                "One page",
+                {"jobs": [JOB, HOSTED], "next_cursor": None},
+                response_only=True,
             )
         ],
     )
@@ -282,6 +293,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             limit=limit + 1,
         )
         last = page[limit - 1].job if len(page) > limit else None
+        previews.renew([found.job for found in page[:limit]])
         return Response(
             {
                 "jobs": [_body(found.job, found.status) for found in page[:limit]],
@@ -300,6 +312,7 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     def retrieve(self, request: Request, job_id: str) -> Response:
         caller = permissions.caller_of(principal_of(request))
         found = lifecycle.find(job_id=job_id_of(job_id), caller=caller)
+        previews.renew([found.job])
         return Response(_body(found.job, found.status))
 
 
