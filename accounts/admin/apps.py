@@ -173,12 +173,15 @@ class AppAdmin(StaffAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Partners' code and the ledger's entries contain the slug.
         fixed = ["slug"] if obj else []
+        if obj and first_party.is_hosted(obj):
+            # Also the form's own fields, or a forged request could set them.
+            fixed += [name for name in self.fields if name not in OF_PRODUCTS]
         if not request.user.has_perm(MARK_FAMILY):
             fixed.append("family")
         if obj and not request.user.has_perm(f"accounts.{roles.CHANGE_APP_IDENTITY}"):
             free = MONEY if "family" in fixed else {*MONEY, "family"}
-            shown = self.get_fields(request, obj)
-            return [name for name in shown if name not in free]
+            locked = [name for name in self.fields if name not in free]
+            return list(dict.fromkeys([*fixed, *locked]))
         return fixed
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
