@@ -1,4 +1,4 @@
-"""Staff pages of stored files: whose they are and when they expire, not their content.
+"""Staff pages of stored files: their owners and their expiry, not their content.
 
 No page shows a file's address or its key in the storage. Staff do not need a person's
 photos, and locked content has no address for anyone.

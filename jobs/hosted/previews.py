@@ -25,7 +25,7 @@ def renew(jobs: Sequence[Job]) -> None:
     """Put fresh preview addresses into the metadata of these jobs, in memory only.
 
     Reads `job.app`. Calls each action's reader once, and none without a hosted job. A
-    hosted job whose result is deleted or not there yet has no address.
+    hosted job has no address while its result is not there, or after its deletion.
     """
     by_reader: dict[tuple[str, str], list[Job]] = defaultdict(list)
     for job in jobs:

@@ -149,9 +149,6 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
 
     @extend_schema(
         summary="Reserve credits for a job",
-        description="The jobs of `reviv`, `cosmiv` and `clipforge` are work that Focus"
-        " does itself. Only that work starts, extends and settles them, so every such"
-        " request is 403 `hosted_app`.",
         request=NewJob,
         responses={201: JobCreated, 402: None},
         examples=[
@@ -181,6 +178,10 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     )
     @replayable
     def create(self, request: Request) -> Response:
+        """The jobs of `reviv`, `cosmiv` and `clipforge` are work that Focus does
+        itself. Only that work starts, extends and settles them, so every such request
+        is 403 `hosted_app`.
+        """
         serializer = NewJob(data=request.data)
         serializer.is_valid(raise_exception=True)
         new = serializer.validated_data
@@ -254,10 +255,6 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
 
     @extend_schema(
         summary="List jobs, newest first",
-        description="The work that Focus does itself is listed too, as jobs of the apps"
-        " `reviv`, `cosmiv` and `clipforge`. Their metadata has a `description`, and a"
-        " `previewUrl` once there is a preview. The address expires after 24 hours, and"
-        " each read renews it.",
         parameters=[
             OpenApiParameter("app", str, description="Only jobs of this app."),
             OpenApiParameter("status", str, enum=Job.Status.values),
@@ -280,6 +277,11 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
         ],
     )
     def list(self, request: Request) -> Response:
+        """The work that Focus does itself is listed too, as jobs of the apps `reviv`,
+        `cosmiv` and `clipforge`. Their metadata has a `description`, and a `previewUrl`
+        once there is a preview. The address expires after 24 hours, and each read
+        renews it.
+        """
         serializer = ListedJobs(data=request.query_params)
         serializer.is_valid(raise_exception=True)
         query = serializer.validated_data
