@@ -27,7 +27,8 @@ _SECRETS = [
             rf"\1{MASK}",
         ),
         (rf"{_START}eyJ[\w-]+\.[\w-]+\.[\w-]*", MASK),
-        # By place: headers, and the password in a URL.
+        # By place: signed addresses of files, headers, and the password in a URL.
+        (r"(/files/(?:upload/)?)[\w-]{22}\.[\w-]+\.[\w-]+", rf"\1{MASK}"),
         (r"\b(Bearer|Basic) +[^\s\"',;]+", rf"\1 {MASK}"),
         (
             r"\b((?:HTTP_)?(?:Authorization|X[-_]Api[-_]Key)[\"']?[:=] *[\"']?)"

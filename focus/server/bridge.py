@@ -20,7 +20,7 @@ from django.db import connections
 from focus.contracts import Problem
 from focus.limiting import addresses
 from focus.server import environ, refusals
-from focus.server.body import Body, Message
+from focus.server.body import BRIEF_SECONDS, Body, Message
 from focus.server.threads import Busy, Pool, Slots
 from focus.wsgi import application
 
@@ -65,6 +65,10 @@ class Bridge:
             )
 
 
+class Departed(Exception):
+    """The client closed the connection before the end of the response."""
+
+
 @dataclass
 class AppResponse:
     """Django's response. `rest` is not sent yet: all of it, unless it is streamed."""
@@ -81,7 +85,9 @@ class Exchange:
     def __init__(
         self, bridge: Bridge, scope: Any, receive: Receive, send: Send
     ) -> None:
-        self._bridge, self._scope, self._send = bridge, scope, send
+        self._bridge, self._scope = bridge, scope
+        self._receive, self._send = receive, send
+        self._departure: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         headers = dict(scope["headers"])
         self._expects = b"expect" in headers
@@ -105,6 +111,8 @@ class Exchange:
             await self._finish(answer)
         finally:
             self._body.abandon()
+            if self._departure is not None:
+                self._departure.cancel()
 
     async def _answer(self) -> AppResponse:
         problem = self._scope.get("focus.problem")
@@ -121,6 +129,8 @@ class Exchange:
             return self._refusal(refusals.BUSY)
         try:
             answer = await self._in_thread(self._run_django)
+        except Departed:
+            return AppResponse(self.status, (), b"", begun=True)
         except Exception:
             log.exception("The application failed.")
             return self._refusal(refusals.SERVER_ERROR)
@@ -168,7 +178,12 @@ class Exchange:
         await self._send(message)
 
     async def _stream(self, answer: AppResponse, data: bytes) -> None:
-        """Send one piece, and hold no slot while the client reads it."""
+        """Send one piece, and hold no slot while the client reads it.
+
+        Raises `Departed` if the client is gone, so that the rest is not read for it.
+        """
+        if self._departure is None and self._body.has_arrived:
+            self._departure = asyncio.ensure_future(self._wait_for_departure())
         slots = self._bridge.slots
         slots.begin_waiting(self._address)
         slots.release()
@@ -179,6 +194,13 @@ class Exchange:
         finally:
             slots.end_waiting(self._address)
             await slots.reacquire()
+        if self._departure is not None and self._departure.done():
+            raise Departed
+
+    async def _wait_for_departure(self) -> None:
+        # uvicorn drops what is sent to a closed connection, and says nothing.
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     # --- in a thread ------------------------------------------------------------
 
@@ -227,8 +249,15 @@ class Exchange:
                 close()
 
     def _push(self, answer: AppResponse, data: bytes) -> None:
-        sent = self._stream(answer, data)
-        asyncio.run_coroutine_threadsafe(sent, self._loop).result()
+        sending = self._stream(answer, data)
+        sent = asyncio.run_coroutine_threadsafe(sending, self._loop)
+        try:
+            return sent.result(BRIEF_SECONDS)
+        except TimeoutError:
+            if sent.done():
+                raise
+        _close_idle_connections()
+        sent.result()
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:

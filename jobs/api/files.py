@@ -19,7 +19,7 @@ from rest_framework.viewsets import ViewSet
 from accounts.credentials.access import PUBLIC, Access
 from focus.bodies import chunked
 from focus.bodies.arrivals import PIECE_BYTES
-from focus.contracts import Open
+from focus.contracts import Open, Problem
 from focus.contracts.clipforge import ClipForge
 from focus.contracts.thefocus import TheFocus
 from focus.errors import NotFound
@@ -29,7 +29,7 @@ from jobs.files.downloads import Part
 from jobs.models import StoredFile
 
 # The largest upload of a guide: a source video of ClipForge's.
-MOST_UPLOAD_BYTES = 2_100_000_000
+MOST_UPLOAD_BYTES = 2100 * 1024**2
 # Players and pages of any origin may use an address. It needs no cookie, so these
 # headers allow none.
 _ANY_ORIGIN = {
@@ -43,7 +43,7 @@ class Downloads(Open, TheFocus, ViewSet):
     """`GET` and `HEAD /files/{token}/{name}`."""
 
     @extend_schema(
-        operation_id="files_download",
+        operation_id="focus_files_download",
         summary="Download a file by its signed address",
         parameters=[
             OpenApiParameter("download", OpenApiTypes.STR, description="1: as a file"),
@@ -68,6 +68,13 @@ class Downloads(Open, TheFocus, ViewSet):
             if_range=request.headers.get("If-Range", ""),
         )
         return _answer(file, part, headers, only_head=request.method == "HEAD")
+
+    @classmethod
+    def refusal_headers(cls, problem: Problem) -> dict[str, str]:
+        headers = super().refusal_headers(problem)
+        if problem.status == 416:
+            headers["Content-Range"] = f"bytes */{problem.facts['size']}"
+        return headers
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         allowed = {
@@ -135,7 +142,7 @@ class Uploads(Open, ClipForge, ViewSet):
     streams_body: ClassVar[bool] = True
 
     @extend_schema(
-        operation_id="files_upload",
+        operation_id="clipforge_files_upload",
         summary="Upload a file to its signed address",
         request={"*/*": OpenApiTypes.BINARY},
         responses={200: _Stored},

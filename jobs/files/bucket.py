@@ -4,6 +4,7 @@ An upload lands in a local temporary file first, so that its size and type are k
 before S3 sees it, and then goes to the bucket.
 """
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from django.core.files import File
 from storages.backends.s3 import S3Storage
 
 from focus.bodies.arrivals import PIECE_BYTES, Arrival
+from jobs.files.pieces import Pieces
 
 
 class BucketStorage(S3Storage):
@@ -26,20 +28,21 @@ class BucketStorage(S3Storage):
             file.content_type = content_type  # type: ignore[attr-defined]
             self.save(key, file)
 
-    def read(self, key: str, *, start: int, end: int) -> Iterator[bytes]:
+    def read(self, key: str, *, start: int, end: int) -> Pieces:
         """Read the bytes from `start` up to, not including, `end`, in pieces.
 
         Raises FileNotFoundError at once if the object is gone.
         """
         if start >= end:
-            return iter(())
-        return self._stream(self._get(key, Range=f"bytes={start}-{end - 1}"))
+            return Pieces(lambda _size: b"", lambda: None, 0)
+        body = self._get(key, Range=f"bytes={start}-{end - 1}")
+        return Pieces(body.read, body.close, end - start)
 
     def copy_to(self, key: str, target: Path) -> None:
         """Download the object to `target`."""
         body = self._get(key)
-        with target.open("xb") as file:
-            for piece in self._stream(body):
+        with contextlib.closing(body), target.open("xb") as file:
+            for piece in body.iter_chunks(PIECE_BYTES):
                 file.write(piece)
 
     def remove(self, key: str) -> None:
@@ -69,12 +72,6 @@ class BucketStorage(S3Storage):
             if _is_missing(failure):
                 raise FileNotFoundError(key) from failure
             raise
-
-    def _stream(self, body: Any) -> Iterator[bytes]:
-        try:
-            yield from body.iter_chunks(PIECE_BYTES)
-        finally:
-            body.close()
 
     @property
     def _client(self) -> Any:

@@ -11,7 +11,8 @@ from django.conf import settings
 from django.core.files.storage import FileSystemStorage
 from django.utils.deconstruct import deconstructible
 
-from focus.bodies.arrivals import PIECE_BYTES, Arrival
+from focus.bodies.arrivals import Arrival
+from jobs.files.pieces import Pieces
 
 
 @deconstructible(path="jobs.files.disk.DiskStorage")
@@ -30,22 +31,14 @@ class DiskStorage(FileSystemStorage):
         """Store an arrival. The object appears at once, complete and on the disk."""
         arrival.save(Path(self.path(key)))
 
-    def read(self, key: str, *, start: int, end: int) -> Iterator[bytes]:
+    def read(self, key: str, *, start: int, end: int) -> Pieces:
         """Read the bytes from `start` up to, not including, `end`, in pieces.
 
         Raises FileNotFoundError at once if the object is gone.
         """
-        content = Path(self.path(key)).open("rb")  # noqa: SIM115 — _pieces closes it
-
-        def pieces() -> Iterator[bytes]:
-            with content:
-                content.seek(start)
-                left = end - start
-                while left > 0 and (piece := content.read(min(PIECE_BYTES, left))):
-                    left -= len(piece)
-                    yield piece
-
-        return pieces()
+        content = Path(self.path(key)).open("rb")  # noqa: SIM115 — Pieces closes it
+        content.seek(start)
+        return Pieces(content.read, content.close, end - start)
 
     def copy_to(self, key: str, target: Path) -> None:
         """Put the object at `target`: the same inode where the file system allows it.

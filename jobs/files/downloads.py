@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core import signing
 
 from focus.errors import DomainError, NotFound
-from jobs.files import content_types
+from jobs.files import content_types, quotas
 from jobs.files.addresses import AddressExpired, AddressInvalid, pack, unpack
 from jobs.files.storage import clean_name
 from jobs.models import StoredFile
@@ -47,8 +47,8 @@ def opened(token: str, name: str) -> StoredFile:
         raise AddressExpired("This address has expired. Ask for a new one.") from None
     except signing.BadSignature:
         raise AddressInvalid("This address is not valid.") from None
-    live = StoredFile.objects.filter(deleted_at=None, account__is_active=True)
-    file = live.filter(pk=file_id, arrived_at__isnull=False).first()
+    found = StoredFile.objects.filter(pk=file_id, arrived_at__isnull=False)
+    file = found.filter(quotas.LIVE, account__is_active=True).first()
     if file is None:
         raise NotFound("This file does not exist any more.")
     return file

@@ -11,6 +11,9 @@ from focus.database.statements import tuples
 from focus.errors import DomainError
 from jobs.models import StoredFile
 
+# A file that was deleted or has expired is gone, also before a worker removes it.
+LIVE = Q(deleted_at=None) & (Q(due_at=None) | Q(due_at__gt=Now()))
+
 
 class FileQuotaSpent(DomainError):
     """The account's files and this one exceed its quota.
@@ -22,13 +25,8 @@ class FileQuotaSpent(DomainError):
 
 
 def used_bytes(*, account_id: uuid.UUID) -> int:
-    """Return what the account's files take, with what its uploads may still bring.
-
-    A file that was deleted or has expired takes nothing, also before it is removed.
-    """
-    live = StoredFile.objects.filter(account_id=account_id, deleted_at=None).filter(
-        Q(due_at=None) | Q(due_at__gt=Now())
-    )
+    """Return what the account's files take, with what its uploads may still bring."""
+    live = StoredFile.objects.filter(LIVE, account_id=account_id)
     used: int | None = live.aggregate(it=Sum(Coalesce("size", "most_bytes")))["it"]
     return used or 0
 

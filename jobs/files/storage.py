@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,7 @@ from focus.bodies.arrivals import PIECE_BYTES, Arrival
 from focus.due import NOW
 from focus.errors import DomainError, NotFound
 from jobs.files import quotas
+from jobs.files.pieces import Pieces
 from jobs.models import StoredFile
 
 # How long a new file stays if no transaction keeps it.
@@ -204,12 +205,13 @@ def local_copy(file: StoredFile, folder: Path, name: str) -> Path:
     return target
 
 
-def open_range(file: StoredFile, start: int, end: int) -> Iterator[bytes]:
+def open_range(file: StoredFile, start: int, end: int) -> Pieces:
     """Read an arrived file from `start` up to, not including, `end`, in pieces.
 
-    Raises FileNotFoundError at once if the object is gone.
+    Raises FileNotFoundError at once if the object is gone. Close the pieces if you stop
+    before their end.
     """
-    pieces: Iterator[bytes] = shelf().read(file.key, start=start, end=end)
+    pieces: Pieces = shelf().read(file.key, start=start, end=end)
     return pieces
 
 

@@ -9,7 +9,7 @@ from django.core import signing
 
 from focus.bodies.arrivals import Arrival, require_disk, too_large
 from focus.errors import DomainError, NotFound
-from jobs.files import content_types, storage
+from jobs.files import content_types, quotas, storage
 from jobs.files.addresses import AddressExpired, AddressInvalid, pack, unpack
 from jobs.files.content_types import Sniffer
 from jobs.files.storage import AlreadyArrived
@@ -152,7 +152,7 @@ def expected(token: str) -> StoredFile:
         raise AddressExpired("This upload address has expired.") from None
     except signing.BadSignature:
         raise AddressInvalid("This upload address is not valid.") from None
-    found = StoredFile.objects.filter(pk=file_id, deleted_at=None)
+    found = StoredFile.objects.filter(quotas.LIVE, pk=file_id)
     file = found.filter(account__is_active=True).first()
     if file is None:
         raise NotFound("This upload does not exist any more.")

@@ -27,6 +27,8 @@ PAT = "focus_pat_0123456789abcdefghijklmnopqrstuvABCDEF"
         ("GET /cb?code=s3cr3t&state=0therS3cret", "0therS3cret"),
         ("GET /x?ticket=s3cr3t", "s3cr3t"),
         ("GET /v1/uploads/1?s=s3cr3t", "s3cr3t"),
+        (f"GET /files/{'a' * 22}.1x2y3z.s3cr3t-_/cat.png 200", "s3cr3t"),
+        (f"PUT /files/upload/{'a' * 22}.1x2y3z.s3cr3t", "s3cr3t"),
         ("POST device_code=s3cr3t", "s3cr3t"),
         ("POST refresh_token=s3cr3t", "s3cr3t"),
         ("POST PASSWORD=s3cr3t", "s3cr3t"),
