@@ -10,6 +10,7 @@ A file is removed in three steps, each of which a dead worker leaves to the next
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
@@ -68,48 +69,59 @@ def _remove_row(file: StoredFile) -> int:
     return 1
 
 
-def sweep_orphans(*, prefix: str | None = None) -> int:
-    """Look at one of the 256 folders; returns how many orphans there were.
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Where the storage and the rows of one folder disagree."""
 
-    An object without a row is removed. A row without an object is a failure for staff:
-    its content is lost. By default the folder follows from the hour, so that an hourly
-    task looks at all of them in eleven days.
+    # Objects without a row.
+    orphans: list[str]
+    # Files that have arrived and have no object: their content is lost.
+    lost: list[StoredFile]
+
+
+def compare(prefix: str) -> Differences:
+    """Compare the objects of one folder with its rows.
+
+    Objects younger than `ORPHAN_AGE` are no orphans. Costs a listing of the folder, two
+    queries, and one look-up in the storage for each file that seems lost.
+    """
+    before = timezone.now() - ORPHAN_AGE
+    changed = dict(storage.shelf().keys(prefix))
+    rows = StoredFile.objects.filter(key__startswith=f"{prefix}/")
+    known = set(rows.values_list("key", flat=True))
+    orphans = sorted(
+        key for key, at in changed.items() if key not in known and at < before
+    )
+    live = rows.filter(arrived_at__isnull=False, deleted_at=None)
+    # A file may have arrived since the listing.
+    lost = [
+        file
+        for file in live.exclude(key__in=changed)
+        if not storage.shelf().has(file.key)
+    ]
+    # Or it was deleted before the look-up.
+    still = live.filter(pk__in=[file.pk for file in lost])
+    return Differences(orphans, list(still))
+
+
+def sweep_orphans(*, prefix: str | None = None) -> int:
+    """Compare one of the 256 folders; returns how many differences there were.
+
+    Orphans are removed. A lost content is a failure for staff. By default the folder
+    follows from the hour, so that an hourly task sees all of them in eleven days.
     """
     if prefix is None:
         hours = int(time.time() // 3600)
         prefix = storage.PREFIXES[hours % len(storage.PREFIXES)]
-    before = timezone.now() - ORPHAN_AGE
-    shelf, old = storage.shelf(), set()
-    for key, changed in shelf.keys(prefix):
-        if changed < before:
-            old.add(key)
-    known = set(
-        StoredFile.objects.filter(key__startswith=f"{prefix}/").values_list(
-            "key", flat=True
-        )
-    )
-    orphans = old - known
-    for key in orphans:
-        shelf.remove(key)
-    lost = lost_files(prefix=prefix)
-    _report(prefix, lost)
-    return len(orphans) + len(lost)
+    found = compare(prefix)
+    remove_orphans(found)
+    _report(prefix, found.lost)
+    return len(found.orphans) + len(found.lost)
 
 
-def lost_files(*, prefix: str) -> list[StoredFile]:
-    """Return the files of a folder that have arrived, but have no object any more.
-
-    One look-up in the storage for each file.
-    """
-    arrived = StoredFile.objects.filter(
-        key__startswith=f"{prefix}/", arrived_at__lt=timezone.now(), deleted_at=None
-    )
-    missing = [file for file in arrived if not storage.shelf().has(file.key)]
-    # A file that was deleted between the two looks is not lost.
-    still = StoredFile.objects.filter(
-        pk__in=[file.pk for file in missing], deleted_at=None
-    )
-    return list(still)
+def remove_orphans(found: Differences) -> None:
+    for key in found.orphans:
+        storage.shelf().remove(key)
 
 
 def _report(prefix: str, lost: list[StoredFile]) -> None:
