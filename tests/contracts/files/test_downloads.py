@@ -24,15 +24,21 @@ SIZE = len(CONTENT)
 class Browser(Client):
     """Reads each answer to its end."""
 
+    def get(self, *args: Any, **more: Any) -> Any:
+        return super().get(*args, **more)
+
+    def head(self, *args: Any, **more: Any) -> Any:
+        return super().head(*args, **more)
+
     def request(self, **request: Any) -> Any:
-        answer = super().request(**request)
+        answer: Any = super().request(**request)
         streamed = answer.streaming
         answer.body = b"".join(answer.streaming_content) if streamed else answer.content
         return answer
 
 
 @pytest.fixture
-def client() -> Client:
+def client() -> Browser:
     return Browser()
 
 
@@ -69,7 +75,7 @@ def path_of(file: StoredFile, **more: Any) -> str:
     return urlsplit(downloads.address(file, **more)).path
 
 
-def test_an_address_opens_without_headers(client: Client, file: StoredFile) -> None:
+def test_an_address_opens_without_headers(client: Browser, file: StoredFile) -> None:
     address = downloads.address(file)
     assert address.startswith("http://localhost")
     assert address.endswith("/cat.png")
@@ -89,7 +95,7 @@ def test_an_address_opens_without_headers(client: Client, file: StoredFile) -> N
     assert "Content-Range" not in headers
 
 
-def test_head_answers_the_headers_alone(client: Client, file: StoredFile) -> None:
+def test_head_answers_the_headers_alone(client: Browser, file: StoredFile) -> None:
     answer = client.head(path_of(file))
     assert (answer.status_code, answer.body) == (200, b"")
     assert answer.headers["Content-Length"] == str(SIZE)
@@ -111,7 +117,7 @@ def test_head_answers_the_headers_alone(client: Client, file: StoredFile) -> Non
     ],
 )
 def test_a_range_gets_its_bytes(
-    client: Client, file: StoredFile, asked: str, start: int, end: int
+    client: Browser, file: StoredFile, asked: str, start: int, end: int
 ) -> None:
     answer = client.get(path_of(file), headers={"Range": asked})
     assert (answer.status_code, answer.body) == (206, CONTENT[start:end])
@@ -124,7 +130,7 @@ def test_a_range_gets_its_bytes(
     ["bytes=0-9,20-29", "bytes=9-0", "bytes=-", "items=0-9", "bytes=x-", "nonsense"],
 )
 def test_a_range_that_is_not_one_range_gets_the_whole_file(
-    client: Client, file: StoredFile, asked: str
+    client: Browser, file: StoredFile, asked: str
 ) -> None:
     answer = client.get(path_of(file), headers={"Range": asked})
     assert (answer.status_code, answer.body) == (200, CONTENT)
@@ -132,7 +138,7 @@ def test_a_range_that_is_not_one_range_gets_the_whole_file(
 
 @pytest.mark.parametrize("asked", [f"bytes={SIZE}-", "bytes=999999999-", "bytes=-0"])
 def test_a_range_after_the_end_is_416(
-    client: Client, file: StoredFile, asked: str
+    client: Browser, file: StoredFile, asked: str
 ) -> None:
     answer = client.get(path_of(file), headers={"Range": asked})
     assert answer.status_code == 416
@@ -141,7 +147,7 @@ def test_a_range_after_the_end_is_416(
 
 
 def test_an_empty_file_is_whole_and_has_no_range(
-    client: Client, alice: User, tmp_path: Path
+    client: Browser, alice: User, tmp_path: Path
 ) -> None:
     path = path_of(published(alice, tmp_path, content=b""))
     whole = client.get(path)
@@ -151,7 +157,7 @@ def test_an_empty_file_is_whole_and_has_no_range(
 
 
 def test_if_range_gets_the_whole_of_another_version(
-    client: Client, file: StoredFile
+    client: Browser, file: StoredFile
 ) -> None:
     part = {"Range": "bytes=0-9"}
     tag = downloads.etag(file)
@@ -162,7 +168,7 @@ def test_if_range_gets_the_whole_of_another_version(
         assert (answer.status_code, answer.body) == (200, CONTENT)
 
 
-def test_a_copy_that_is_fresh_is_304(client: Client, file: StoredFile) -> None:
+def test_a_copy_that_is_fresh_is_304(client: Browser, file: StoredFile) -> None:
     tag = downloads.etag(file)
     for names in (tag, f'"a", W/{tag}', "*"):
         answer = client.get(path_of(file), headers={"If-None-Match": names})
@@ -187,7 +193,7 @@ def test_a_copy_that_is_fresh_is_304(client: Client, file: StoredFile) -> None:
     ],
 )
 def test_only_images_videos_and_subtitles_are_shown_inline(
-    client: Client, alice: User, tmp_path: Path, content_type: str, inline: bool
+    client: Browser, alice: User, tmp_path: Path, content_type: str, inline: bool
 ) -> None:
     file = published(alice, tmp_path, content_type=content_type, name="x.bin")
     answer = client.get(path_of(file))
@@ -209,7 +215,7 @@ def test_only_images_videos_and_subtitles_are_shown_inline(
     ],
 )
 def test_a_name_breaks_no_header_and_no_path(
-    client: Client, alice: User, tmp_path: Path, name: str, said: str
+    client: Browser, alice: User, tmp_path: Path, name: str, said: str
 ) -> None:
     file = published(alice, tmp_path, name=name)
     answer = client.get(path_of(file))
@@ -217,13 +223,13 @@ def test_a_name_breaks_no_header_and_no_path(
     assert answer.headers["Content-Disposition"] == said
 
 
-def test_another_name_can_be_signed(client: Client, file: StoredFile) -> None:
+def test_another_name_can_be_signed(client: Browser, file: StoredFile) -> None:
     answer = client.get(path_of(file, name="restored.png"), {"download": "1"})
     said = answer.headers["Content-Disposition"]
     assert said == 'attachment; filename="restored.png"'
 
 
-def test_an_address_ends_after_24_hours(client: Client, file: StoredFile) -> None:
+def test_an_address_ends_after_24_hours(client: Browser, file: StoredFile) -> None:
     path = path_of(file)
     StoredFile.objects.update(due_at=None)
     with time_machine.travel(timezone.now() + timedelta(hours=23, minutes=59)):
@@ -240,7 +246,7 @@ def test_an_address_ends_after_24_hours(client: Client, file: StoredFile) -> Non
 
 
 def test_a_changed_address_is_403(
-    client: Client, alice: User, file: StoredFile, tmp_path: Path
+    client: Browser, alice: User, file: StoredFile, tmp_path: Path
 ) -> None:
     _, _, token, name = path_of(file).split("/")
     other = path_of(published(alice, tmp_path)).split("/")[2]
@@ -261,14 +267,14 @@ def test_a_changed_address_is_403(
 
 
 def test_an_address_for_an_upload_downloads_nothing(
-    client: Client, file: StoredFile
+    client: Browser, file: StoredFile
 ) -> None:
     token = uploads.sign_put(file).rsplit("/", 1)[-1]
     assert client.get(f"/files/{token}/cat.png").status_code == 403
 
 
 def test_an_earlier_secret_key_still_opens(
-    client: Client, file: StoredFile, settings: Any
+    client: Browser, file: StoredFile, settings: Any
 ) -> None:
     path = path_of(file)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
@@ -278,7 +284,7 @@ def test_an_earlier_secret_key_still_opens(
     assert client.get(path).status_code == 403
 
 
-def test_a_deleted_file_is_404(client: Client, file: StoredFile) -> None:
+def test_a_deleted_file_is_404(client: Browser, file: StoredFile) -> None:
     storage.forget([file.pk])
     answer = client.get(path_of(file))
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
@@ -287,13 +293,13 @@ def test_a_deleted_file_is_404(client: Client, file: StoredFile) -> None:
 
 
 def test_an_expired_file_is_404_before_a_worker_removes_it(
-    client: Client, file: StoredFile
+    client: Browser, file: StoredFile
 ) -> None:
     StoredFile.objects.update(due_at=timezone.now() - timedelta(seconds=1))
     assert client.get(path_of(file)).status_code == 404
 
 
-def test_a_file_that_has_not_arrived_is_404(client: Client, alice: User) -> None:
+def test_a_file_that_has_not_arrived_is_404(client: Browser, alice: User) -> None:
     file = storage.expect(
         account_id=alice.pk,
         purpose="photo",
@@ -304,13 +310,13 @@ def test_a_file_that_has_not_arrived_is_404(client: Client, alice: User) -> None
     assert client.get(path_of(file)).status_code == 404
 
 
-def test_a_file_that_lost_its_object_is_404(client: Client, file: StoredFile) -> None:
+def test_a_file_that_lost_its_object_is_404(client: Browser, file: StoredFile) -> None:
     storage.shelf().remove(file.key)
     assert client.get(path_of(file)).status_code == 404
 
 
 def test_files_of_a_closed_account_are_404_until_it_is_reopened(
-    client: Client, alice: User, file: StoredFile
+    client: Browser, alice: User, file: StoredFile
 ) -> None:
     closing.close(user=alice, actor="staff")
     assert client.get(path_of(file)).status_code == 404
@@ -319,7 +325,7 @@ def test_files_of_a_closed_account_are_404_until_it_is_reopened(
 
 
 def test_a_page_of_any_origin_may_ask_for_a_range(
-    client: Client, file: StoredFile
+    client: Browser, file: StoredFile
 ) -> None:
     answer = client.options(
         path_of(file),
@@ -335,7 +341,7 @@ def test_a_page_of_any_origin_may_ask_for_a_range(
     assert answer.headers["Access-Control-Allow-Methods"] == "GET, HEAD"
 
 
-def test_no_other_method_is_allowed(client: Client, file: StoredFile) -> None:
+def test_no_other_method_is_allowed(client: Browser, file: StoredFile) -> None:
     for method in ("post", "put", "patch", "delete"):
         answer = getattr(client, method)(path_of(file))
         assert answer.status_code == 405

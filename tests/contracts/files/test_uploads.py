@@ -64,7 +64,7 @@ def test_a_put_with_only_a_content_type_stores_the_file(
     said = answer.json()
     assert said["size"] == file.size == len(MP4)
     assert (said["key"], said["mimeType"]) == (str(file.pk), "video/mp4")
-    download = client.get(urlsplit(said["downloadUrl"]).path)
+    download: Any = client.get(urlsplit(said["downloadUrl"]).path)
     assert b"".join(download.streaming_content) == MP4
 
 

@@ -174,13 +174,14 @@ class TestOrphans:
 
     def test_every_folder_has_its_hour(self, monkeypatch: pytest.MonkeyPatch) -> None:
         looked: list[str] = []
-        monkeypatch.setattr(
-            retention,
-            "compare",
-            lambda prefix: looked.append(prefix) or retention.Differences([], []),
-        )
+
+        def looks(prefix: str) -> retention.Differences:
+            looked.append(prefix)
+            return retention.Differences([], [])
+
+        monkeypatch.setattr(retention, "compare", looks)
         hours = iter(range(256))
-        monkeypatch.setattr(retention.time, "time", lambda: 3600.0 * next(hours))
+        monkeypatch.setattr("time.time", lambda: 3600.0 * next(hours))
         for _ in range(256):
             retention.sweep_orphans()
         assert set(looked) == set(storage.PREFIXES)
