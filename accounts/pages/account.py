@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -12,7 +13,9 @@ from accounts.pages.tools import allowing
 from accounts.pages.visit import person
 from focus.money import from_micro
 from jobs import lifecycle, listing, purposes, tool_purchases
-from jobs.models import Job
+from jobs.hosted import showing
+from jobs.hosted.showing import Shown
+from jobs.models import Job, Run
 from wallet import ledger, statements
 from wallet.models import Entry
 
@@ -37,6 +40,16 @@ MEANINGS = {
 }
 
 
+# The states of hosted work, in place of the job's status.
+WORDS = {
+    Run.State.QUEUED: "waiting",
+    Run.State.RUNNING: "running",
+    Run.State.DONE: "completed",
+    Run.State.FAILED: "failed",
+    Run.State.CANCELLED: "cancelled",
+}
+
+
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """Show the welcome page to visitors and the overview to a signed-in person."""
@@ -52,6 +65,7 @@ def home(request: HttpRequest) -> HttpResponse:
     reasons = purposes.for_owner(entries)
     themselves = lifecycle.Caller(actor=str(user), account_id=user.pk)
     jobs = listing.listed(caller=themselves, limit=RECENT)
+    hosted = showing.of_jobs([found.job for found in jobs])
     bought = list(tool_purchases.owned(user=user)[:RECENT])
     about = {
         "user": user,
@@ -60,7 +74,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "reserved": _credits(balance.reserved_micro),
         "debt": _credits(balance.debt_micro) if balance.debt_micro else "",
         "movements": [_movement(entry, reasons[entry.pk]) for entry in entries],
-        "jobs": [_job(found) for found in jobs],
+        "jobs": [_job(found, hosted.get(found.job.pk)) for found in jobs],
         "purchases": bought,
     }
     return allowing(render(request, "accounts/account.html", about), bought)
@@ -94,7 +108,7 @@ def _movement(entry: Entry, reason: str) -> dict[str, Any]:
     }
 
 
-def _job(found: lifecycle.JobAsOf) -> dict[str, Any]:
+def _job(found: lifecycle.JobAsOf, hosted: Shown | None) -> dict[str, Any]:
     job, status = found.job, found.status
     started = status == Job.Status.STARTED
     return {
@@ -102,9 +116,30 @@ def _job(found: lifecycle.JobAsOf) -> dict[str, Any]:
         "app": job.app,
         "description": _description(job.metadata),
         "status": status,
+        "word": status,
         "amount": _credits(job.reserved_micro if started else job.charged_micro),
         "unit": "reserved" if started else "charged",
         "at": job.created_at,
+        **(_hosted(hosted) if hosted else {}),
+    }
+
+
+def _hosted(work: Shown) -> dict[str, Any]:
+    """Return what the row of a hosted job has in place of others' and beside it."""
+    status = work.status
+    running = status.state == Run.State.RUNNING
+    words = status.message
+    if running and status.stage:
+        words = f"{status.stage}, {status.percent} %"
+    return {
+        "word": WORDS[Run.State(status.state)],
+        "running": running,
+        "percent": status.percent,
+        "progress": "" if work.failure else words,
+        "failure": work.failure,
+        # A path, because this page may be open under another name of this server, and
+        # its policy allows pictures of its own origin only.
+        "picture": work.preview_url.removeprefix(settings.PUBLIC_BASE_URL),
     }
 
 

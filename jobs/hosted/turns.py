@@ -6,7 +6,7 @@ account with one photo waits for at most one run of each other account, however 
 they have.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import LiteralString
 from uuid import UUID
 
@@ -53,12 +53,13 @@ _NEXT: LiteralString = f"""
 # then for the accounts that come before its own.
 _BEFORE: LiteralString = f"""
     {_ACCOUNTS}
-    SELECT coalesce(sum(least(n.runs, mine.place - (a.turn >= mine.turn)::int)), 0)
-    FROM (SELECT d.place, a.turn FROM due d
-          JOIN account a USING (account_id) WHERE d.id = %(run)s) mine
+    SELECT mine.id, sum(least(n.runs, mine.place - (a.turn >= mine.turn)::int))
+    FROM (SELECT d.id, d.place, a.turn FROM due d
+          JOIN account a USING (account_id) WHERE d.id = ANY(%(runs)s)) mine
     CROSS JOIN account a
     JOIN (SELECT account_id, count(*) AS runs FROM due GROUP BY account_id) n
       ON n.account_id = a.account_id
+    GROUP BY mine.id
 """  # noqa: S608 — only our own fragment is put in
 
 
@@ -76,7 +77,11 @@ def upcoming(kinds: Collection[str]) -> list[UUID]:
     return [row[0] for row in tuples(_NEXT, {"kinds": list(kinds)})]
 
 
-def before(run: Run, kinds: Collection[str]) -> int:
-    """Return how many waiting runs come before a waiting one, and 0 for any other."""
-    [[count]] = tuples(_BEFORE, {"kinds": list(kinds), "run": run.pk})
-    return int(count)
+def before(runs: Iterable[Run], kinds: Collection[str]) -> dict[UUID, int]:
+    """Return how many waiting runs come before each of `runs`, by its id. One query.
+
+    A run that waits for nothing, such as one that has ended, has 0 before it.
+    """
+    ids = [run.pk for run in runs]
+    counted = tuples(_BEFORE, {"kinds": list(kinds), "runs": ids})
+    return {**dict.fromkeys(ids, 0), **{pk: int(count) for pk, count in counted}}
