@@ -1,26 +1,15 @@
 """`./dev bench [--seconds N] [--clients N] [--wallets N]`: ratios, in one run.
 
-`./dev bench webhooks` measures webhooks instead.
+`./dev bench webhooks` measures webhooks instead, and `./dev bench media` hosted work.
 """
 
 import argparse
 import os
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import django
 
-SERVERS = {
-    "focus.server": "-m focus.server",
-    "gunicorn": "-m gunicorn focus.wsgi:application --bind 127.0.0.1:{port}"
-    " --workers 2 --worker-class gthread --threads {threads} --keep-alive 60",
-}
+from benchmarks import serving
 
 
 def main() -> None:
@@ -29,6 +18,11 @@ def main() -> None:
         from benchmarks import webhooks
 
         webhooks.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["media"]:
+        from benchmarks import media
+
+        media.main(sys.argv[2:])
         return
     options = _options()
     django.setup()
@@ -53,8 +47,8 @@ def main() -> None:
         )
 
     measure("(a) the SQL functions straight", load.sql_pairs, url, app_id)
-    for server in SERVERS:
-        with _serving(server, options.threads) as port:
+    for server in serving.SERVERS:
+        with serving.web(server, threads=options.threads) as port:
             measure(f"Focus on {server}", load.http_pairs, port, "/api")
             measure(
                 f"(b) select_for_update, {server}", load.http_pairs, port, "/baseline"
@@ -123,48 +117,6 @@ def _app_id() -> str:
 def _crowds(straight: bool, *crowds: list[tuple[str, str]]) -> list[list[str]]:
     """Return the accounts' ids for SQL, or their tokens for HTTP."""
     return [[person[0 if straight else 1] for person in crowd] for crowd in crowds]
-
-
-@contextmanager
-def _serving(server: str, threads: int) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = SERVERS[server].format(port=port, threads=threads).split()
-    env = os.environ | {
-        "FOCUS_TESTING": "1",
-        "PORT": str(port),
-        "WEB_WORKERS": "2",
-        "WEB_THREADS": str(threads),
-        "WEB_ACCESS_LOG": "0",
-        "WEB_CONNECTIONS_PER_ADDRESS": "10000",
-    }
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(  # noqa: S603 — the command is ours
-            [sys.executable, *command],
-            env=env,
-            stdout=log,
-            stderr=log,
-            cwd=Path(__file__).parent.parent,
-        )
-        try:
-            _wait_for(port, process, log)
-            yield port
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _wait_for(port: int, process: subprocess.Popen, log) -> None:
-    for _ in range(300):
-        if process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), 0.2).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-    log.seek(0)
-    raise SystemExit(f"The web server did not start:\n{log.read().decode()[-2000:]}")
 
 
 class Table:

@@ -110,24 +110,49 @@ def http_pairs(port: int, prefix: str, tokens: list[str]) -> Callable[[], None]:
 
     def pair() -> None:
         token = random.choice(tokens)  # noqa: S311 — spreads load, keeps no secret
-        status, answer = connection.post(
-            f"{prefix}/jobs",
-            token,
-            b'{"app":"video","action":"render","cost_estimate":5,'
-            b'"metadata":{"description":"Render preview clip"}}',
-        )
-        if status != 201:
-            raise SystemExit(f"{status}: {answer!r}")
-        job_id = answer[answer.index(b'"job_id":"') + 10 :][:36]
-        status, answer = connection.post(
-            f"{prefix}/jobs/complete",
-            token,
-            b'{"job_id":"%s","actual_cost":3,"metadata":{"durationMs":1200}}' % job_id,
-        )
-        if status != 200:
-            raise SystemExit(f"{status}: {answer!r}")
+        _settle(connection, prefix, token, _reserve(connection, prefix, token))
 
     return pair
+
+
+def _reserve(connection: Connection, prefix: str, token: str) -> bytes:
+    status, answer = connection.post(
+        f"{prefix}/jobs",
+        token,
+        b'{"app":"video","action":"render","cost_estimate":5,'
+        b'"metadata":{"description":"Render preview clip"}}',
+    )
+    if status != 201:
+        raise SystemExit(f"{status}: {answer!r}")
+    return answer[answer.index(b'"job_id":"') + 10 :][:36]
+
+
+def _settle(connection: Connection, prefix: str, token: str, job_id: bytes) -> None:
+    status, answer = connection.post(
+        f"{prefix}/jobs/complete",
+        token,
+        b'{"job_id":"%s","actual_cost":3,"metadata":{"durationMs":1200}}' % job_id,
+    )
+    if status != 200:
+        raise SystemExit(f"{status}: {answer!r}")
+
+
+def paced_reserves(
+    port: int, tokens: list[str], *, seconds: float, a_second: int
+) -> list[float]:
+    """Make pairs at a steady pace; return the seconds that each reserve took."""
+    connection = Connection(port)
+    taken = []
+    begun = due = time.perf_counter()
+    while due < begun + seconds:
+        time.sleep(max(0.0, due - time.perf_counter()))
+        token = random.choice(tokens)  # noqa: S311 — spreads load, keeps no secret
+        asked = time.perf_counter()
+        job_id = _reserve(connection, "/api", token)
+        taken.append(time.perf_counter() - asked)
+        _settle(connection, "/api", token, job_id)
+        due += 1 / a_second
+    return taken
 
 
 def http_twice(port: int, path: str, token: str) -> Callable[[], None]:
