@@ -219,7 +219,8 @@ class AppAdmin(StaffAdmin):
 
 _SWITCHED = {
     True: "{} accepts new work again.",
-    False: "{} refuses new work from now on. Work that it has accepted is finished.",
+    False: "{} refuses new work from now on. Work that has begun is finished, and work"
+    " that waits ends without a charge.",
 }
 
 

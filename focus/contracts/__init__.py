@@ -57,6 +57,7 @@ STATUSES = {
     "app_key_required": 403,
     "hosted_app": 403,
     "app_not_granted": 403,
+    "app_inactive": 403,
     "not_found": 404,
     "unknown_app": 404,
     "job_not_found": 404,

@@ -18,7 +18,6 @@ class OneSub(Contract):
     # spending limit is the user's permission for this tool, so it is a 403, too.
     statuses = {
         "insufficient_credits": 400,
-        "app_inactive": 403,
         "key_inactive": 403,
         "spending_limit_reached": 403,
         "duplicate_request": 409,

@@ -11,7 +11,6 @@ from focus.contracts import Contract, Problem
 class TheFocus(Contract):
     slug = "focus"
 
-    statuses: ClassVar[dict[str, int]] = {"app_inactive": 403}
     codes: ClassVar[dict[str, str]] = {"validation_error": "invalid_request"}
 
     envelope = {

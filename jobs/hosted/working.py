@@ -38,6 +38,7 @@ DATABASE_ERRORS = (OperationalError, InterfaceError)
 SPARE_SECONDS = 600
 SORRY = "Something went wrong on our side. Nothing was charged. Please try again later."
 NOT_ALLOWED = "The work was not done, because you no longer allow this app."
+SWITCHED_OFF = "The work was not done, because this app is switched off at the moment."
 WAITED = "The work waited too long for its turn. Nothing was charged. Please try again."
 
 
@@ -134,8 +135,10 @@ def _keep_reservation(run: Run, *, seconds: float) -> None:
         extensions.extend(
             job_id=run.job_id, caller=caller_of(run), ttl_seconds=int(seconds)
         )
-    except (AppNotGranted, AppInactive):
+    except AppNotGranted:
         raise Refused("not_allowed", NOT_ALLOWED) from None
+    except AppInactive:
+        raise Refused("app_inactive", SWITCHED_OFF) from None
     except (JobNotStarted, ledger.TtlTooLong):
         raise Refused("waited_too_long", WAITED) from None
 
