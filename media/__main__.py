@@ -1,6 +1,6 @@
 """Do one piece of work: a JSON request on stdin, JSON lines on stdout.
 
-    python -m media restore|preview|probe|capabilities < request.json
+    python -m media restore|preview|probe|detect|capabilities < request.json
 
 Progress lines come first: {"percent": 40.0, "stage": "noise"}. The last line has
 "outcome": done (exit 0), bad_request (2), refused (3) or failed (4).
@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -103,6 +104,37 @@ def probe(request: Mapping[str, Any], tell: Tell) -> Answer:
     return {"outcome": "done", "video": found.as_json()}
 
 
+def detect(request: Mapping[str, Any], tell: Tell) -> Answer:
+    from media.video import detect as video
+    from media.video.moments import STYLES
+    from media.video.probe import MOST_SECONDS
+    from media.workspace import Workspace
+
+    _only(request, {"source", "folder", "options"})
+    options = _options(request, {field.name for field in fields(video.Wish)})
+    wish = dict[str, Any](options)
+    for name, bounds in (
+        ("num_clips", (1, video.MOST_CLIPS)),
+        ("clip_seconds", video.CLIP_SECONDS),
+        ("budget_seconds", (1, 3600)),
+        ("most_seconds", (1, MOST_SECONDS)),
+    ):
+        if (number := _number(options, name, bounds)) is not None:
+            wish[name] = number
+    if wish.get("num_clips", 1) % 1:
+        raise BadRequest("'num_clips' must be a whole number.")
+    wish["num_clips"] = int(wish.get("num_clips", video.Wish.num_clips))
+    if wish.get("style", "default") not in list(STYLES):
+        raise BadRequest(f"'style' must be one of {', '.join(STYLES)}.")
+    events = options.get("events", [])
+    if not isinstance(events, list) or len(events) > video.MOST_EVENTS:
+        raise BadRequest(f"'events' must be a list of at most {video.MOST_EVENTS}.")
+    within = (0, MOST_SECONDS)
+    wish["events"] = tuple(_number({"events": e}, "events", within) for e in events)
+    with Workspace(_folder(request)) as space:
+        return video.detect(space, _source(request), video.Wish(**wish), tell)
+
+
 def capabilities(request: Mapping[str, Any], tell: Tell) -> Answer:
     from media import binaries, weights
 
@@ -117,6 +149,7 @@ COMMANDS: dict[str, Callable[[Mapping[str, Any], Tell], Answer]] = {
     "restore": restore,
     "preview": preview,
     "probe": probe,
+    "detect": detect,
     "capabilities": capabilities,
 }
 

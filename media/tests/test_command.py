@@ -313,3 +313,42 @@ def test_a_malformed_probe_is_the_workers_mistake(
     asked = {"source": str(tmp_path / "a.mp4"), "folder": str(tmp_path)}
     done = run("probe", asked | change)
     assert (done.code, done.answer["outcome"]) == (2, "bad_request")
+
+
+def test_detect_offers_clips_and_leaves_nothing(tmp_path: Path) -> None:
+    burst = "noise=alls=60:allf=t:enable='between(t,12,14)'"
+    source = footage.plain(tmp_path / "a.mp4", seconds=20, filters=burst)
+    asked = {"source": str(source), "folder": str(tmp_path)}
+    done = run("detect", asked | {"options": {"num_clips": 1, "events": [13]}})
+    assert done.code == 0, done.said
+    stages = [line["stage"] for line in done.lines[:-1]]
+    assert list(dict.fromkeys(stages)) == ["probing", "analysing", "selecting", "done"]
+    assert set(done.answer) == {"outcome", "clips", "video", "report"}
+    [clip] = done.answer["clips"]
+    assert set(clip) == {"start", "end", "score", "reason", "features"}
+    assert clip["start"] < 13 < clip["end"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_clips": 0},
+        {"num_clips": 21},
+        {"num_clips": 1.5},
+        {"style": "baroque"},
+        {"style": []},
+        {"events": [True]},
+        {"events": [-1]},
+        {"events": 7},
+        {"events": [1] * 1001},
+        {"rules": {}},
+    ],
+)
+def test_a_malformed_detect_is_the_workers_mistake(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+    asked = {"source": str(tmp_path / "a.mp4"), "folder": str(tmp_path)}
+    done = run("detect", asked | {"options": options})
+    assert (done.code, done.answer["outcome"]) == (2, "bad_request")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from media import binaries
 
+FPS = 30
+BURSTS = (13.0, 34.0, 52.0)  # Each lasts three seconds.
+CUTS = [10.0, 20.0, 30.0, 40.0, 50.0]
 FAST = ("-c:v", "libx264", "-preset", "ultrafast")
 
 
@@ -36,6 +39,48 @@ def plain(
 
 def only_sound(path: Path) -> Path:
     run("-f", "lavfi", "-i", "sine=d=2", path)
+    return path
+
+
+def reel(path: Path, size: str = "320x180") -> Path:
+    """Make 60 s of six shots with three bursts of noise and motion."""
+    shots = [
+        f"testsrc2=s={size}:r={FPS}",
+        f"mandelbrot=s={size}:r={FPS}:maxiter=60",
+        f"color=c=0x305070:s={size}:r={FPS}",
+        f"smptebars=s={size}:r={FPS}",
+        f"gradients=s={size}:r={FPS}:speed=0.01:seed=7",
+        f"rgbtestsrc=s={size}:r={FPS}",
+    ]
+    inputs = [
+        part for shot in shots for part in ("-f", "lavfi", "-t", "10", "-i", shot)
+    ]
+    gate = "+".join(f"between(t,{b},{b + 3})" for b in BURSTS)
+    loud = f"0.02*sin(2*PI*220*t)+({gate})*0.5*(random(0)-0.5)"
+    graph = "".join(f"[{i}:v]format=yuv420p,setsar=1[v{i}];" for i in range(6))
+    graph += "".join(f"[v{i}]" for i in range(6)) + "concat=n=6:v=1:a=0,"
+    graph += (
+        f"noise=alls=60:allf=t:enable='{gate}'[v];aevalsrc='{loud}':s=44100:d=60[a]"
+    )
+    run(*inputs, "-filter_complex", graph, "-map", "[v]", "-map", "[a]", *FAST, path)
+    return path
+
+
+def lecture(path: Path) -> Path:
+    """Make half a minute of a machine voice over one calm picture."""
+    text = (
+        "The river rises in the hills and falls two hundred metres before the town. "
+        "Its old bridge was built by a guild of masons, and they were never paid! "
+        "Ask me why. Because the council, in the winter of that year, moved away. "
+        "Today the bridge carries trams, bicycles, and every morning eleven thousand "
+        "people who do not look down. Below them the water is clean again. Look at it."
+    )
+    voice = path.with_suffix(".wav")
+    subprocess.run(
+        ["espeak-ng", "-v", "en-us", "-s", "140", "-w", voice, text], check=True
+    )
+    picture = "smptebars=s=160x120:r=15"
+    run("-f", "lavfi", "-i", picture, "-i", voice, "-shortest", *FAST, path)
     return path
 
 

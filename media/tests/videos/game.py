@@ -98,7 +98,8 @@ def record(
         out.setsampwidth(2)
         out.setframerate(RATE)
         out.writeframes(np.concatenate(pieces).astype(np.int16).tobytes())
-    join = ["-i", silent, "-i", sound, "-c:v", "copy", "-c:a", "aac", "-shortest"]
+    join: list[str | Path] = ["-i", silent, "-i", sound]
+    join += ["-c:v", "copy", "-c:a", "aac", "-shortest"]
     base = [binaries.find().ffmpeg, "-nostdin", "-y", "-loglevel", "error"]
     subprocess.run([*base, *join, video], check=True)
     silent.unlink()

@@ -216,7 +216,14 @@ REFUSED: dict[str, tuple[Make, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    "name",
+    # Making pictures of 96 megapixels takes seconds.
+    [
+        pytest.param(n, marks=pytest.mark.slow) if code == "too_large" else n
+        for n, (_, code) in REFUSED.items()
+    ],
+)
 def test_a_hostile_file_is_refused(
     space: Workspace, name: str, made_once: Callable[[str, Make], Path]
 ) -> None:
