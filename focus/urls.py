@@ -58,6 +58,8 @@ reviv = [
     path("api/", include("accounts.api.reviv.passkeys")),  # auth/[email-]passkey/*
     path("api/", include("payments.api.reviv")),  # credits/{packs,purchase,webhook}/
     path("api/", include("wallet.api.reviv")),  # credits/transactions/
+    path("api/", include("jobs.api.reviv.restorations")),  # restorations/*
+    path("api/", include("jobs.api.reviv.unlocking")),  # restorations/{id}/[…]unlock/…
     path("api/", include(health.reviv)),  # health/
     path("api/", include(docs.reviv)),  # "", schema/, docs/, redoc/
 ]

@@ -20,6 +20,7 @@ from focus.celery import MEDIA_ALIVE, WEBHOOKS_ALIVE, record_heartbeat
 from focus.outgoing.safe_http import SECONDS
 from jobs import expiry
 from jobs.files import retention as files
+from jobs.hosted.restorations import photos
 from jobs.hosted.workshop import Workshop
 from jobs.webhooks import endpoints, retention
 from jobs.webhooks.courier import Courier
@@ -66,6 +67,12 @@ def remove_files(**_newer: object) -> None:
 def sweep_files(**_newer: object) -> None:
     steps = (files.forget_closed, files.sweep_incoming, files.sweep_orphans)
     sweeps.run_steps("jobs.sweep_files", *steps)
+
+
+@shared_task(name="jobs.remove_expired_photos")
+@sweeps.one_at_a_time
+def remove_expired_photos(**_newer: object) -> None:
+    photos.remove_expired()
 
 
 @celeryd_after_setup.connect

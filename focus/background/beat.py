@@ -32,6 +32,7 @@ SCHEDULE = {
     "wake-media": _every(30.0, "jobs.wake_media", expires=4, queue="media"),
     "tidy-webhooks": _slow(600.0, "jobs.tidy_webhooks", expires=300),
     "remove-files": _slow(5.0, "jobs.remove_files", expires=30),
+    "remove-expired-photos": _slow(600.0, "jobs.remove_expired_photos", expires=300),
     "sweep-files": _slow(3600.0, "jobs.sweep_files", expires=600),
     "watch-queues": _slow(60.0, "focus.watch_queues", expires=60),
     "expire-due-grants": _every(30.0, "wallet.expire_grants", expires=60),

@@ -7,6 +7,7 @@ limits come first. A refusal is an exception, so it rolls the transaction back.
 import functools
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,7 @@ from rest_framework.response import Response
 from accounts import replays
 from accounts.authentication import principal_of, require_second_proof, user_of
 from accounts.replays import KeyedRequest, StoredAnswer
+from focus.contracts.multipart import Uploaded
 from focus.contracts.wire import encode
 
 Action = Callable[..., Response]
@@ -74,6 +76,49 @@ def resumable(action: Action) -> Callable[..., HttpResponseBase]:
 
     answer.takes_idempotency_key = True  # type: ignore[attr-defined]
     return answer
+
+
+def replayable_after(
+    prepare: Callable[[Any, Request], AbstractContextManager[Any]],
+) -> Callable[[Action], Callable[..., HttpResponseBase]]:
+    """As `replayable`, for an action that works before its transaction begins.
+
+    `prepare(view, request)` stores an upload, for example. The action gets what it
+    yields. It ends after the transaction. If it ends by an exception, its work is not
+    used: the action was refused, or a request with the same key was answered meanwhile.
+    """
+
+    def wrap(action: Action) -> Callable[..., HttpResponseBase]:
+        @functools.wraps(action)
+        def answer(view: Any, request: Request) -> HttpResponseBase:
+            key = request.headers.get("Idempotency-Key")
+            asked = None
+            if key is not None:
+                scope = f"{view.slug}:{_caller(request)}"
+                asked = KeyedRequest(scope, key, _fingerprint(request))
+                if stored := _looked_up(asked):
+                    return _replayed(stored)
+            try:
+                with prepare(view, request) as prepared, transaction.atomic():
+                    if asked is not None and (stored := replays.find(asked)):
+                        raise _AnsweredMeanwhile(stored)
+                    response = action(view, request, prepared)
+                    if asked is not None:
+                        replays.store(asked, _stored_answer(response, None))
+            except _AnsweredMeanwhile as twin:
+                return _replayed(twin.stored)
+            return response
+
+        answer.takes_idempotency_key = True  # type: ignore[attr-defined]
+        return answer
+
+    return wrap
+
+
+class _AnsweredMeanwhile(Exception):
+    def __init__(self, stored: StoredAnswer) -> None:
+        super().__init__()
+        self.stored = stored
 
 
 def _looked_up(asked: KeyedRequest) -> StoredAnswer | None:
@@ -168,6 +213,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
+    if isinstance(value, Uploaded):
+        return value.arrival.sha256.hex()
     # Leave huge exponents alone: 1e1000000 is short, but its integer has a million
     # digits.
     if isinstance(value, Decimal) and abs(value.adjusted()) < 30:

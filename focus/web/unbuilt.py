@@ -15,12 +15,9 @@ from rest_framework.views import APIView
 from accounts.credentials.access import Access, Bound
 from accounts.credentials.principals import Kind
 
-# The paths that need a credential. The public ones (styles, weekly montages,
-# share-redirect) are 404 for every caller.
+# The paths that need a credential. The public ones (styles, weekly montages) are 404
+# for every caller.
 _PATHS = """
-/api/restorations/upload  /api/restorations/history
-/api/restorations/:id  /api/restorations/:id/status  /api/restorations/:id/unlock
-/api/restorations/:id/share-unlock  /api/restorations/:id/confirm-share
 /api/v2/jobs  /api/v2/jobs/:id  /api/v2/jobs/:id/status  /api/v2/jobs/:id/download
 /api/v2/analytics/user/stats  /api/v2/analytics/track-view/:id
 /api/v2/social/connections  /api/v2/social/platforms  /api/v2/social/oauth/:id

@@ -108,6 +108,13 @@ TAKEN = {
     "get /api/xToken": Bound.FAMILY,
     f"get /api/oauthToken/{ID}": Bound.FAMILY,
     "get /v1/projects": Bound.PRODUCT,
+    "post /api/restorations/upload/": Bound.PRODUCT,
+    "get /api/restorations/history/": Bound.PRODUCT,
+    f"delete /api/restorations/{ID}/": Bound.PRODUCT,
+    f"get /api/restorations/{ID}/status/": Bound.PRODUCT,
+    f"post /api/restorations/{ID}/unlock/": Bound.PRODUCT,
+    f"post /api/restorations/{ID}/share-unlock/": Bound.PRODUCT,
+    f"post /api/restorations/{ID}/confirm-share/": Bound.PRODUCT,
     "get /v1/usage": Bound.PRODUCT,
 }
 

@@ -1,0 +1,1 @@
+"""The restorations part of the reviv guide."""

@@ -1,0 +1,1 @@
+"""reviv's restorations: photos, their unlocks, and the share that unlocks one."""

@@ -1,0 +1,202 @@
+"""reviv guide, "Unlock with credits": one charge, one unlock, in one transaction."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connections
+from rest_framework.test import APIClient
+
+from accounts.models import App, User
+from jobs.models import Price, Restoration, Run, StoredFile, Usage
+from tests.contracts.reviv.test_restorations import fetched
+from tests.restorations import (
+    HISTORY,
+    at,
+    bearer,
+    png,
+    refused,
+    restored,
+    upload,
+)
+from tests.rules.accounts.test_races import at_once
+from wallet.models import Entry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Give = Callable[..., Any]
+
+
+def balance(client: APIClient) -> str:
+    shown: str = client.get("/api/auth/me/").json()["credit_balance"]
+    return shown
+
+
+class TestUnlock:
+    def test_it_costs_one_credit_and_returns_the_full_image(
+        self, as_owner: APIClient, alice: User, give: Give
+    ) -> None:
+        give(alice, 5)
+        job_id = restored(as_owner)
+        answer = as_owner.post(at(job_id, "unlock"))
+        assert answer.status_code == 200
+        body = answer.json()
+        address = body.pop("full_image_url")
+        assert body == {"credits_remaining": "4.00"}
+        assert fetched(address) == b"the full image of " + png()
+        [row] = as_owner.get(HISTORY).json()
+        assert fetched(row["restored_full_url"]) == b"the full image of " + png()
+        assert (row["unlock_method"], row["is_unlocked"]) == ("paid", True)
+        assert row["unlocked_at"]
+
+    def test_it_is_a_transaction_of_the_type_unlock(
+        self, as_owner: APIClient, alice: User, give: Give
+    ) -> None:
+        give(alice, 5)
+        as_owner.post(at(restored(as_owner), "unlock"))
+        rows = as_owner.get("/api/credits/transactions/").json()
+        shown = [(row["amount"], row["transaction_type"]) for row in rows]
+        assert shown == [(-1, "unlock"), (5, "grant")]
+
+    def test_the_photo_names_its_charge(
+        self, as_owner: APIClient, alice: User, give: Give
+    ) -> None:
+        give(alice, 1)
+        job_id = restored(as_owner)
+        as_owner.post(at(job_id, "unlock"))
+        usage = Usage.objects.get()
+        restoration = Restoration.objects.get(pk=job_id)
+        assert restoration.unlock_movement_id == usage.movement_id
+        assert usage.key == f"unlock:{job_id}"
+        assert balance(as_owner) == "0.00"
+
+    def test_a_repeated_key_answers_the_same(
+        self, as_owner: APIClient, alice: User, give: Give
+    ) -> None:
+        give(alice, 5)
+        path = at(restored(as_owner), "unlock")
+        key = {"Idempotency-Key": "once"}
+        first = as_owner.post(path, headers=key)
+        again = as_owner.post(path, headers=key)
+        assert (again.status_code, again.content) == (200, first.content)
+        assert again["Idempotent-Replayed"] == "true"
+        assert balance(as_owner) == "4.00"
+
+    def test_a_price_of_staff_holds(
+        self, as_owner: APIClient, alice: User, give: Give
+    ) -> None:
+        give(alice, 5)
+        first, second = restored(as_owner), restored(as_owner)
+        app = App.objects.get(slug="reviv")
+        price = Price.objects.create(
+            app=app, action="unlock", unit="photo", credits_micro=2_500_000
+        )
+        body = as_owner.post(at(first, "unlock")).json()
+        assert body["credits_remaining"] == "2.50"
+        price.credits_micro = 0
+        price.save()
+        body = as_owner.post(at(second, "unlock")).json()
+        assert body["credits_remaining"] == "2.50"
+        assert Restoration.objects.get(pk=second).unlock_movement_id is None
+
+
+class TestOrder:
+    def test_not_found_then_state_then_unlocked_then_credits(
+        self, as_owner: APIClient, as_other: APIClient, alice: User, give: Give
+    ) -> None:
+        for unknown in (0, 12345, "x"):
+            refused(as_owner.post(at(unknown, "unlock")), 404, "NOT_FOUND")
+        job_id = upload(as_owner).json()["job_id"]
+        path = at(job_id, "unlock")
+        refused(as_other.post(path), 404, "NOT_FOUND")
+        refused(as_owner.post(path), 400, "INVALID_STATE", status="pending")
+        Run.objects.update(state="running")
+        refused(as_owner.post(path), 400, "INVALID_STATE", status="processing")
+        Run.objects.update(
+            state="failed", due_at=None, finished_at="2026-01-01T00:00:00Z"
+        )
+        refused(as_owner.post(path), 400, "INVALID_STATE", status="failed")
+        path = at(restored(as_owner), "unlock")
+        refused(
+            as_owner.post(path), 403, "INSUFFICIENT_CREDITS", credits_available="0.00"
+        )
+        give(alice, 1)
+        assert as_owner.post(path).status_code == 200
+        refused(as_owner.post(path), 409, "ALREADY_UNLOCKED")
+
+    def test_a_refused_unlock_leaves_the_photo_locked(
+        self, as_owner: APIClient, alice: User
+    ) -> None:
+        path = at(restored(as_owner), "unlock")
+        key = {"Idempotency-Key": "k"}
+        refused(
+            as_owner.post(path, headers=key),
+            403,
+            "INSUFFICIENT_CREDITS",
+            credits_available="0.00",
+        )
+        [row] = as_owner.get(HISTORY).json()
+        assert (row["is_unlocked"], row["restored_full_url"]) == (False, None)
+        assert not Usage.objects.exists()
+
+    def test_a_photo_that_staff_deleted_is_not_paid_for(
+        self, as_owner: APIClient, alice: User, give: Give
+    ) -> None:
+        give(alice, 1)
+        path = at(restored(as_owner), "unlock")
+        StoredFile.objects.filter(purpose="restored").update(
+            deleted_at="2026-01-01T00:00:00Z"
+        )
+        refused(as_owner.post(path), 404, "NOT_FOUND")
+        assert balance(as_owner) == "1.00"
+
+
+def test_of_20_unlocks_at_once_one_is_charged(
+    as_owner: APIClient, alice: User, give: Give
+) -> None:
+    give(alice, 50)
+    path = at(restored(as_owner), "unlock")
+    answers = at_once(20, lambda: bearer(alice).post(path))
+    connections.close_all()
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200] + [409] * 19
+    for answer in answers:
+        if answer.status_code == 409:
+            refused(answer, 409, "ALREADY_UNLOCKED")
+    assert Entry.objects.filter(kind="consume").count() == 1
+    assert balance(as_owner) == "49.00"
+
+
+def test_with_one_credit_one_of_six_photos_is_unlocked(
+    as_owner: APIClient, alice: User, give: Give
+) -> None:
+    give(alice, 1)
+    paths = [at(restored(as_owner), "unlock") for _ in range(6)]
+    waiting = iter(paths)
+    answers = at_once(6, lambda: bearer(alice).post(next(waiting)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200] + [403] * 5
+    assert Restoration.objects.exclude(unlocked_at=None).count() == 1
+    assert balance(as_owner) == "0.00"
+
+
+def test_an_unlock_beside_a_deletion_charges_only_for_a_photo_that_it_shows(
+    as_owner: APIClient, alice: User, give: Give
+) -> None:
+    give(alice, 10)
+    for _ in range(5):
+        job_id = restored(as_owner)
+        acts = iter(["unlock", "delete"] * 4)
+
+        def act(job_id: int = job_id, acts: Any = acts) -> Any:
+            client = bearer(alice)
+            if next(acts) == "unlock":
+                return client.post(at(job_id, "unlock"))
+            return client.delete(at(job_id))
+
+        before = Usage.objects.count()
+        answers = at_once(8, act)
+        statuses = sorted(answer.status_code for answer in answers)
+        assert set(statuses) <= {200, 404, 409}
+        paid = sum("full_image_url" in answer.json() for answer in answers)
+        assert Usage.objects.count() - before == paid <= 1
+        assert not Restoration.objects.exists()
