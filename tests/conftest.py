@@ -47,6 +47,7 @@ SLOW = (
     "tests/faults/",
     "tests/linking/",
     "tests/perimeter/",
+    "tests/rules/jobs/files/test_bucket.py",
     "tests/rules/payments/test_table.py",
 )
 

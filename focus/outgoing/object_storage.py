@@ -25,8 +25,20 @@ def file_storage() -> dict[str, Any]:
         "region_name": env("FILES_S3_REGION", "") or None,
         "access_key": env("FILES_S3_ACCESS_KEY_ID", "") or None,
         "secret_key": env("FILES_S3_SECRET_ACCESS_KEY", "") or None,
-        "signature_version": "s3v4",
         "file_overwrite": True,
         "default_acl": None,
+        "client_config": _patience(),
     }
     return {"BACKEND": "jobs.files.bucket.BucketStorage", "OPTIONS": options}
+
+
+def _patience() -> Any:
+    # Imported here: only a server with a bucket pays for boto3's start.
+    from botocore.config import Config
+
+    return Config(
+        signature_version="s3v4",
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"mode": "standard", "total_max_attempts": 3},
+    )

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -152,7 +153,9 @@ def test_of_keeping_and_expiring_at_once_one_happens(alice: User, media: Path) -
         for file in files:
             kept.append(outcome(partial(storage.keep, [file.pk], due_at=later)))
 
-    works = iter([keep, retention.remove_due, retention.remove_due])
+    works: Iterator[Callable[[], object]] = iter(
+        [keep, retention.remove_due, retention.remove_due]
+    )
     lock = threading.Lock()
 
     def work() -> None:
