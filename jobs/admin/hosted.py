@@ -3,12 +3,16 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
 
+from accounts import audit
+from accounts.authentication import user_of, visitor
 from focus.admin_site import columns, dashboard, search
 from focus.admin_site.lists import Acting, ReadOnly
+from jobs.hosted import runs
 from jobs.models import Restoration, Run
 
 STATES = {
@@ -56,6 +60,7 @@ class RunAdmin(Acting):
     ordering = ["-created_at"]
     search_fields = ["account__email"]
     search_help_text = "Email, account, run or job id"
+    actions = ["cancel", "requeue"]
     fields = [
         "id",
         "owner",
@@ -117,6 +122,37 @@ class RunAdmin(Acting):
     started = columns.time("started_at", "last start")
     finished = columns.time("finished_at", "ended")
     due = columns.time("due_at", "due")
+
+    @admin.action(description="Cancel (returns the credits)", permissions=["act"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        @transaction.atomic
+        def act(row: Run) -> str:
+            if not runs.cancel(run_id=row.pk):
+                return f"{row} had ended before."
+            self._record(request, "run_cancelled", row)
+            return f"{row} is cancelled."
+
+        self.each(request, queryset.select_related("account"), act)
+
+    @admin.action(description="Start failed runs again", permissions=["act"])
+    def requeue(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        @transaction.atomic
+        def act(row: Run) -> str:
+            runs.requeue(run_id=row.pk, actor=f"staff:{user_of(request).pk}")
+            self._record(request, "run_requeued", row)
+            return f"{row} is queued again."
+
+        self.each(request, queryset.select_related("account"), act)
+
+    def _record(self, request: HttpRequest, kind: str, run: Run) -> None:
+        audit.record(
+            kind,
+            user=run.account,
+            actor=str(user_of(request)),
+            visitor=visitor(request),
+            run_id=str(run.pk),
+            job_id=str(run.job_id),
+        )
 
 
 @admin.register(Restoration)

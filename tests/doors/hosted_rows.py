@@ -1,16 +1,33 @@
-"""Rows of hosted work for staff pages and account pages: runs, files, restorations."""
+"""Rows of hosted work for staff pages and account pages, and the pages of staff."""
 
 import uuid
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import Model
 from django.utils import timezone
 
 from accounts.models import App, User
 from jobs.models import Restoration, Run, StoredFile
-from tests.doors.staffroom import start
+from tests.doors.staffroom import browser, in_role, start
 
 ENDED = ("done", "failed", "cancelled")
+
+
+def page(model: type[Model], row: Any = None) -> str:
+    base = f"/admin/jobs/{model._meta.model_name}/"
+    return f"{base}{row.pk}/change/" if row else base
+
+
+def does(role: str, model: type[Model], action: str, *rows: Any) -> str:
+    """Run a list's action on `rows` and return the page that follows."""
+    form = {"action": action, "_selected_action": [row.pk for row in rows]}
+    staff = browser(
+        User.objects.filter(email__startswith=role).first() or in_role(role)
+    )
+    answer = staff.post(page(model), form, follow=True)
+    assert answer.status_code == 200
+    return str(answer.content.decode())
 
 
 def run(user: User, app: App, state: str = "queued", **more: Any) -> Run:
