@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import SecurityEvent
 from focus import health
 from focus.admin_site import shown
-from jobs.hosted import figures
+from jobs.hosted import engine, figures
 from jobs.models import Delivery, Job
 from wallet import invariants, statements
 from wallet.ledger import NOW
@@ -115,7 +115,11 @@ def hosted_figures() -> dict[str, str] | None:
     if queue is None:
         return None
     waited = queue.oldest_waited_seconds
+    media = engine.state()
+    percent = f" ({media.percent} %)" if media.word == engine.PREPARING else ""
     return {
+        "engine": f"{media.word}{percent}",
+        "engine_says": media.sentence,
         "waiting": f"{queue.waiting:,}",
         "oldest": "none" if waited is None else f"for {timedelta(seconds=waited)}",
         "running": f"{queue.running:,}",

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import App, SecurityEvent, User
+from focus.celery import MEDIA_STATE, heartbeat_redis
 from jobs.models import Price, Restoration, Run, StoredFile
 from tests.doors.browsing import Browser
 from tests.doors.hosted_rows import does, page, restoration, run, stored
@@ -221,6 +222,10 @@ def test_the_queue_figures_are_on_the_overview_and_above_the_runs(
 
     assert "Waiting 0 oldest: none Running 0" in shown(page(Run))
     assert "Waiting 0 Oldest waiting none Running 0 Failed today 0" in shown("/admin/")
+    # What another test's worker has published would live for 30 seconds.
+    heartbeat_redis().delete(MEDIA_STATE)
+    assert "Media engine Silent No media worker is running." in shown(page(Run))
+    assert "Media engine No media worker is running. silent" in shown("/admin/")
     old = timezone.now() - timedelta(days=3)
     Run.objects.filter(pk=run(alice, video).pk).update(created_at=old)
     run(alice, video)
