@@ -174,6 +174,10 @@ BAD: dict[str, list[str]] = {
     "CLERK_JWKS_URL": ["http://clerk.example"],
     "CLERK_JWT_KEY": ["garbage", pem(RSA), public_pem(SIGNING), public_pem(WEAK_RSA)],
     "FOCUS_TESTING": ["1", "yes"],
+    "FILES_QUOTA_BYTES": ["0", "-1", "10 GB", ""],
+    "FILES_LEAST_FREE_BYTES": ["-1", "2G", ""],
+    "FILES_S3_ENDPOINT_URL": ["http://s3.example", "s3.example"],
+    "FILES_S3_ALLOW_HTTP": ["yes"],
 }
 SECRET = {"SECRET_KEY", "TOKEN_PEPPER", "SEALING_KEY", "JWT_PRIVATE_KEY"} | {
     "ANCHOR_PRIVATE_KEY"
@@ -183,6 +187,8 @@ NEEDED = {
     "CLERK_JWKS_URL": CLERK,
     "CLERK_JWT_KEY": CLERK,
     "CLERK_ISSUER": CLERK,
+    "FILES_S3_ENDPOINT_URL": {"FILES_S3_BUCKET": "focus"},
+    "FILES_S3_ALLOW_HTTP": {"FILES_S3_BUCKET": "focus"},
 }
 
 
@@ -250,6 +256,12 @@ def test_a_file_of_a_secret_is_read_and_held_to_the_same(
         ({"CLERK_SECRET_KEY": "x"}, "CLERK_SECRET_KEY"),
         ({"CLERK_JWKS_URL": "https://clerk.example/jwks"}, "CLERK_JWKS_URL"),
         ({"STRIPE_SECRET_KEY": "sk_live_x"}, "STRIPE_SECRET_KEY"),
+        (
+            {"FILES_S3_BUCKET": "focus", "FILES_S3_ACCESS_KEY_ID": "x"},
+            "FILES_S3_SECRET_ACCESS_KEY",
+        ),
+        ({"FILES_S3_REGION": "eu-central-1"}, "FILES_S3_REGION"),
+        ({"FILES_S3_SECRET_ACCESS_KEY": "x"}, "FILES_S3_SECRET_ACCESS_KEY"),
     ],
 )
 def test_half_of_a_pair_is_refused(
@@ -276,10 +288,32 @@ def test_good_values_are_taken(start: Start) -> None:
     assert settings["REDIS_URL"] == "redis://:p%40ss%2Fword@localhost:6379/0"
 
 
+def test_files_are_on_the_disk_or_in_the_bucket_that_is_named(
+    start: Start, tmp_path: Path
+) -> None:
+    on_disk = start()["STORAGES"]["files"]
+    assert on_disk == {"BACKEND": "jobs.files.disk.DiskStorage"}
+    secret = tmp_path / "secret"
+    secret.write_text("s3cr3t\n")
+    named = start(
+        FILES_S3_BUCKET="focus",
+        FILES_S3_ENDPOINT_URL="http://minio:9000",
+        FILES_S3_ALLOW_HTTP="1",
+        FILES_S3_ACCESS_KEY_ID="id",
+        FILES_S3_SECRET_ACCESS_KEY_FILE=str(secret),
+    )["STORAGES"]["files"]
+    assert named["BACKEND"] == "jobs.files.bucket.BucketStorage"
+    options = named["OPTIONS"]
+    assert options["endpoint_url"] == "http://minio:9000"
+    assert (options["access_key"], options["secret_key"]) == ("id", "s3cr3t")
+    assert options["default_acl"] is None
+
+
 def test_every_variable_that_the_page_for_operators_lists_is_read() -> None:
     """And every one that is read, is listed there."""
     listed = (ROOT / "docs" / "operations.md").read_text()
-    read = (ROOT / "focus" / "settings.py").read_text()
+    files = ("settings.py", "outgoing/object_storage.py")
+    read = "".join((ROOT / "focus" / file).read_text() for file in files)
     names = set(re.findall(r'(?:env|read\.\w+)\(\s*"([A-Z_]+)"', read))
     own = {"FOCUS_TESTING", "FOCUS_VAR", "DEBUG"}
     assert {name for name in names - own if f"`{name}`" not in listed} == set()
