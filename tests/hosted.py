@@ -22,9 +22,9 @@ import json, os, signal, subprocess, sys, time
 def say(**line):
     print(json.dumps(line), flush=True)
 
-def end(code, **line):
+def end(exit_code, /, **line):
     say(**line)
-    sys.exit(code)
+    sys.exit(exit_code)
 
 if sys.argv[-1] == "capabilities":
     end(0, outcome="done")

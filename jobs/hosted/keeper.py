@@ -14,9 +14,10 @@ unsafe in a worker with threads. And a worker that was killed cannot kill its en
 4. The worker holds the other end of the pipe `lifeline`. The kernel closes that end
    when the worker ends for any reason. Then the keeper kills its process group.
 
-The engine is the first process of its namespace, so the kernel kills all processes that
-the engine started when the engine ends. Where the kernel allows no namespace, the
-worker kills the process group.
+In a namespace of processes, a child of the keeper is the first process and the engine
+its child: the first process of a namespace ignores signals such as SIGABRT. When the
+first process ends, the kernel kills all others, also those that left the process group.
+Where the kernel allows no namespace, the worker kills the process group.
 """
 
 import contextlib
@@ -53,8 +54,8 @@ def isolate() -> bool:
     return True
 
 
-def start(how: dict[str, Any]) -> int:
-    """Start the engine with its limits; returns its process id."""
+def start(how: dict[str, Any], *, isolated: bool) -> int:
+    """Start the engine with its limits; returns the process to wait for."""
     pid = os.fork()
     if pid:
         return pid
@@ -64,6 +65,8 @@ def start(how: dict[str, Any]) -> int:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if isolated and (engine := os.fork()):
+            os._exit(first_process(engine))
         for name, amount in how["limits"].items():
             limit = getattr(resource, name)
             _, most = resource.getrlimit(limit)
@@ -76,6 +79,20 @@ def start(how: dict[str, Any]) -> int:
         sys.stderr.flush()
     finally:
         os._exit(127)
+
+
+def first_process(engine: int) -> int:
+    """Wait for every process of the namespace, until the engine has ended."""
+    while True:
+        ended, status = os.wait()
+        if ended == engine:
+            return code_of(status)
+
+
+def code_of(status: int) -> int:
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status)
+    return os.WEXITSTATUS(status)
 
 
 def wait(pid: int, lifeline: int, woken: int) -> int:
@@ -102,10 +119,7 @@ def main(how: dict[str, Any]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    status = wait(start(how), lifeline, woken)
-    if os.WIFSIGNALED(status):
-        return 128 + os.WTERMSIG(status)
-    return os.WEXITSTATUS(status)
+    return code_of(wait(start(how, isolated=isolated), lifeline, woken))
 
 
 if __name__ == "__main__":
