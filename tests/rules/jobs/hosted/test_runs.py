@@ -1,6 +1,5 @@
 """Runs on real connections and processes: they end once, and their jobs with them."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -9,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from accounts.models import App, User
 from accounts.partners import consents, first_party
-from focus.celery import MEDIA_STATE, heartbeat_redis
 from focus.due import NOW
 from focus.money import MICRO
-from jobs.hosted import engine, runs, working
-from jobs.hosted.engine import EngineState
+from jobs.hosted import runs, working
 from jobs.hosted.runs import RunCannotRepeat, RunNotFailed, RunNotFound
 from jobs.models import Job, Price, Run
 from tests import hosted
@@ -209,7 +205,7 @@ class TestAllowed:
         run = start(alice)
         App.objects.filter(slug="reviv").update(active=False)
         work()
-        assert fresh(run).error_code == "not_allowed"
+        assert fresh(run).error_code == "app_inactive"
 
     def test_work_that_waited_longer_than_its_reservation_is_not_begun(
         self, alice: User
@@ -375,45 +371,3 @@ class TestRequeue:
 
         assert sorted(at_once(2, again)) == [False, True]
         assert Job.objects.count() == 2
-
-
-class TestStatus:
-    @pytest.fixture(autouse=True)
-    def _no_state(self) -> None:
-        heartbeat_redis.cache_clear()
-        heartbeat_redis().delete(MEDIA_STATE)
-
-    def test_a_waiting_run_says_why_it_waits(self, alice: User, bob: User) -> None:
-        start(bob)
-        run = start(alice)
-        assert runs.status_of(run).message == "media: not available at the moment"
-        engine.publish(EngineState(engine.PREPARING, 47, "Unpacking"))
-        assert runs.status_of(run).message == "media: preparing (47 %)"
-        engine.publish(EngineState(engine.READY, 100))
-        assert runs.status_of(run).message == "waiting: 1 before you"
-
-    def test_a_running_run_says_its_stage_and_percentage(
-        self, alice: User, stand_in: Path
-    ) -> None:
-        run = start(alice, ["tell", 60.5], ["sleep", 600])
-        with at_work(threading.Event()):
-            until(lambda: fresh(run).percent == 60, seconds=30)
-            status = runs.status_of(fresh(run))
-        assert (status.state, status.stage) == ("running", "working")
-
-    def test_a_worker_without_an_engine_does_not_hide_a_ready_one(self) -> None:
-        engine.publish(EngineState(engine.READY, 100))
-        engine.publish(EngineState(engine.FAILED, sentence="not installed"))
-        assert engine.state().word == engine.READY
-
-    def test_an_unreadable_state_is_silence(self) -> None:
-        for text in ("", "[]", '{"word": "ready"}', json.dumps({"percent": 3})):
-            heartbeat_redis().set(MEDIA_STATE, text)
-            assert engine.state() == engine.NO_WORKER
-
-    def test_without_redis_the_engine_is_silent(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        gone = redis.Redis.from_url("redis://127.0.0.1:1/0")
-        monkeypatch.setattr(engine, "heartbeat_redis", lambda: gone)
-        assert engine.state().word == engine.SILENT

@@ -54,7 +54,7 @@ def test_the_place_that_a_person_reads_is_the_place_in_that_order(
     started = [start(user) for user in (alice, alice, bob, alice, carol, bob, alice)]
     end(claim())
     waiting = [run for run in started if Run.objects.get(pk=run.pk).state == "queued"]
-    said = {run.pk: turns.before(run, runs.KINDS) for run in waiting}
+    said = turns.before(waiting, runs.KINDS)
     order = []
     while (run := working._claim()) is not None:
         order.append(run.pk)
