@@ -14,6 +14,7 @@ from accounts.models import (
     Session,
     User,
 )
+from accounts.partners import first_party
 from accounts.signin import sessions
 from focus.money import MICRO
 from tests.doors.staffroom import browser, in_role
@@ -167,6 +168,27 @@ class TestAppFields:
         now = App.objects.get(pk=video.pk)
         assert (now.owner_id, now.origins, now.name, now.tool_url) == before
         assert (now.slug, now.is_tool) == ("video", False)
+
+    def test_finance_switches_a_product_and_changes_nothing_else_of_it(
+        self, db: None
+    ) -> None:
+        app = first_party.app("reviv")
+        before = App.objects.filter(pk=app.pk).values().get()
+        answer = browser(in_role("finance")).post(
+            f"/admin/accounts/app/{app.pk}/change/",
+            {
+                "name": "Evil",
+                "origins": "https://evil.example.com",
+                "starter_credits": "9",
+                "price": "9",
+                "overage_policy": "overflow",
+                "max_ttl_seconds": "60",
+                "rate_limit_per_minute": "1",
+            },
+        )
+        assert answer.status_code == 302
+        now = App.objects.filter(pk=app.pk).values().get()
+        assert now == before | {"active": False}
 
     def test_a_superuser_may_change_them(self, video: App, bob: User) -> None:
         self.fill(in_role("superuser"), video, owner=str(bob.pk), name="Clips")
