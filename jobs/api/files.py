@@ -37,6 +37,12 @@ _ANY_ORIGIN = {
     "Access-Control-Max-Age": "86400",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
+# No script, no form and no origin. The rest is what a browser's own window for an image
+# or a video needs: without media-src it would not play its own video.
+_POLICY = (
+    "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; "
+    "style-src 'unsafe-inline'"
+)
 
 
 class Downloads(Open, TheFocus, ViewSet):
@@ -103,7 +109,7 @@ def _file_headers(file: StoredFile, name: str, *, as_file: bool) -> dict[str, st
         # A browser asks again before it uses its copy, so a deleted file is gone.
         "Cache-Control": "private, no-cache",
         "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Content-Security-Policy": _POLICY,
         "Access-Control-Expose-Headers": (
             "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag"
         ),

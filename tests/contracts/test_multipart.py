@@ -34,15 +34,15 @@ class Probe(Reviv, ViewSet):
         files: list[Uploaded] = request.FILES.getlist("files")
         on_disk = [os.fstat(file.fileno()).st_size for file in files]
         assert all(file.read() == file.arrival.path.read_bytes() for file in files)
+        fields = dict(request.data.lists())
+        fields.pop("files", None)
         said = {
             "names": [file.name for file in files],
             "sizes": [file.size for file in files],
             "on_disk": on_disk,
             "digests": [file.arrival.sha256.hex()[:4] for file in files],
-            "fields": dict(request.data.lists()),
-            "open": len(_open_files()),
+            "fields": fields,
         }
-        said["fields"].pop("files", None)
         return Response(said)
 
 
@@ -107,9 +107,11 @@ def test_text_fields_are_limited_in_memory() -> None:
     assert answer.status_code == 413
 
 
-def raw_form(body: bytes, **more: str) -> Any:
-    content_type = "multipart/form-data; boundary=cut"
-    return APIClient().generic("POST", HERE, body, content_type=content_type, **more)
+def raw_form(
+    body: bytes, content_type: str = "multipart/form-data; boundary=cut", **more: Any
+) -> Any:
+    client: Any = APIClient()
+    return client.generic("POST", HERE, body, content_type=content_type, **more)
 
 
 PART = (
@@ -143,7 +145,7 @@ def test_a_name_with_folders_keeps_its_last_part() -> None:
 
 
 def test_a_form_without_a_boundary_is_400() -> None:
-    answer = APIClient().generic("POST", HERE, b"x", content_type="multipart/form-data")
+    answer = raw_form(b"x", content_type="multipart/form-data")
     assert answer.status_code == 400
 
 
