@@ -109,7 +109,7 @@ class RunAdmin(Acting):
 
     @admin.display(description="last error")
     def problem(self, run: Run) -> str:
-        return Truncator(run.error_sentence or run.error_code).chars(64) or "–"
+        return Truncator(run.error_sentence or run.error_code).chars(32) or "–"
 
     detail = columns.code("error_detail", "error detail", lambda text: text or "–")
     unit_price = columns.amount("unit_micro", "credits for each other unit")

@@ -28,7 +28,7 @@ class PriceForm(forms.ModelForm):
     """The form of one price, in credits."""
 
     credits = forms.DecimalField(
-        label="price (credits a unit)",
+        label="Price (credits a unit)",
         min_value=0,
         max_value=partner_apps.MAX_PRICE,
         decimal_places=6,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from accounts.models import SecurityEvent, User
 from tests.browser.chromium import CHROMIUM, QUIET
+from tests.doors.hosted_rows import every_state_of_hosted_work
 from tests.doors.staffroom import in_role
 from wallet.models import Entry, Wallet
 
@@ -91,12 +93,14 @@ def test_a_double_click_books_once(
     assert SecurityEvent.objects.filter(kind="credits_adjusted").count() == 1
 
 
-def test_every_page_of_the_ledger_opens_without_a_complaint(
-    web: str, support: User, wallet: Wallet
+def test_the_pages_of_the_ledger_and_hosted_work_open_without_a_complaint(
+    web: str, support: User, wallet: Wallet, alice: User, tmp_path: Path
 ) -> None:
     """The content security policy refuses no script, style or picture of a page."""
     entry = Entry.objects.get(wallet=wallet)
+    photos = every_state_of_hosted_work(alice, folder=tmp_path)
     places = [
+        "",
         "wallet/entry/",
         f"wallet/entry/{entry.pk}/change/",
         "wallet/wallet/",
@@ -107,6 +111,13 @@ def test_every_page_of_the_ledger_opens_without_a_complaint(
         "wallet/reservation/",
         "wallet/draw/",
         "jobs/job/",
+        "jobs/run/",
+        *(f"jobs/run/{photo.run_id}/change/" for photo in photos),
+        "jobs/restoration/",
+        f"jobs/restoration/{photos[0].pk}/change/",
+        "jobs/storedfile/",
+        f"jobs/storedfile/{photos[0].full_id}/change/",
+        "jobs/price/",
     ]
 
     def acts(page: Any) -> None:

@@ -17,6 +17,7 @@ from jobs import lifecycle, tool_purchases
 from payments.models import Plan, Subscription
 from tests import webhooks
 from tests.browser.chromium import CHROMIUM, visit
+from tests.doors.hosted_rows import every_state_of_hosted_work
 
 PASSWORD = "alice's password"
 LONG = "A name that is long enough to need more than one line of a narrow card"
@@ -32,7 +33,9 @@ LEAVING = Path(__file__).with_name("leaving.js").read_text()
 
 
 @pytest.fixture
-def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
+def addresses(
+    alice: User, tool: App, video: App, give: Any, tmp_path: Path
+) -> list[str]:
     """Return the addresses of every page, for a person with one row of each kind."""
     alice.password = Argon2PasswordHasher().encode(PASSWORD, "salt for a test")
     alice.save()
@@ -55,6 +58,7 @@ def addresses(alice: User, tool: App, video: App, give: Any) -> list[str]:
         cost_micro=987_654_321,
         metadata={},
     )
+    every_state_of_hosted_work(alice, folder=tmp_path)
     app_keys.issue(app=tool, name=LONG)
     tokens.issue(user=alice, name=LONG, scopes=["account:read", "jobs:write"])
     user_keys.issue(user=alice, name=LONG)
