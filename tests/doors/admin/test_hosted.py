@@ -225,7 +225,6 @@ def test_the_queue_figures_are_on_the_overview_and_above_the_runs(
     # What another test's worker has published would live for 30 seconds.
     heartbeat_redis().delete(MEDIA_STATE)
     assert "Media engine Silent No media worker is running." in shown(page(Run))
-    assert "Media engine No media worker is running. silent" in shown("/admin/")
     old = timezone.now() - timedelta(days=3)
     Run.objects.filter(pk=run(alice, video).pk).update(created_at=old)
     run(alice, video)
