@@ -241,7 +241,10 @@ def _clip(
 ) -> Clip:
     first = max(0, int(start / STEP))
     last = max(first + 1, min(signals.rows, int(end / STEP)))
-    features = {name: float(curve[first:last].max()) for name, curve in scores.items()}
+    features = {
+        name: float(moments.smooth(curve, 0.6)[first:last].max())
+        for name, curve in scores.items()
+    }
     features["loudness_db"] = float(signals.loudness[first:last].max())
     features["event"] = float(events[first:last].max()) if events is not None else 0.0
     features["cuts"] = float(sum(start <= cut < end for cut in signals.cuts))
@@ -255,6 +258,7 @@ WORDS = {
     "loudness": "a loud passage",
     "onset": "sudden sounds",
     "flash": "a flash of light",
+    "ending": "an end of the noise",
 }
 
 

@@ -11,23 +11,28 @@ from numpy.typing import NDArray
 from media.video.signals import STEP, Floats, Signals
 
 LEAD_IN = 0.55  # A viewer needs the build-up: most of a clip lies before its peak.
-SMOOTH_SECONDS = 1.6
+SOFT_EDGE = 0.1  # The share of each side in which rows count less and less.
+TILT = 0.25  # How much less the outer rows count than the one at LEAD_IN.
+SMOOTH_SECONDS = 0.8
+ENDING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Style:
-    """Weigh the signals for one taste."""
+    """The weights of the signals for one taste."""
 
-    motion: float
-    loudness: float
-    onset: float
-    flash: float
+    motion: float = 0
+    loudness: float = 0
+    onset: float = 0
+    flash: float = 0
+    ending: float = 0
 
 
 STYLES: dict[str, Style] = {
-    "default": Style(motion=0.15, loudness=0.45, onset=0.25, flash=0.15),
-    # In games the camera never rests, so movement says little; sound says most.
-    "gaming": Style(motion=0.05, loudness=0.58, onset=0.27, flash=0.10),
+    "default": Style(motion=0.10, loudness=0.45, onset=0.25, flash=0.15, ending=0.40),
+    # In games the camera never rests, so movement says little; sound says most, and a
+    # fight that is over is quieter than the fight.
+    "gaming": Style(motion=0.00, loudness=0.65, onset=0.15, flash=0.12, ending=0.60),
     "energetic": Style(motion=0.30, loudness=0.30, onset=0.30, flash=0.10),
     "cinematic": Style(motion=0.35, loudness=0.35, onset=0.15, flash=0.15),
     "chill": Style(motion=-0.15, loudness=-0.10, onset=-0.05, flash=-0.05),
@@ -66,12 +71,27 @@ def smooth(values: Floats, seconds: float = SMOOTH_SECONDS) -> Floats:
 
 def channel_scores(signals: Signals) -> dict[str, Floats]:
     """Return the robust score of each signal; a silent or still one scores zero."""
+    loudness = robust_z(signals.loudness)
     return {
-        "motion": robust_z(smooth(signals.motion, 0.6)),
-        "loudness": robust_z(smooth(signals.loudness, 0.6)),
-        "onset": robust_z(smooth(signals.onset, 0.6)),
-        "flash": robust_z(smooth(np.minimum(signals.flash, 40), 0.6)),
+        "motion": robust_z(signals.motion),
+        "loudness": loudness,
+        "onset": robust_z(signals.onset),
+        "flash": robust_z(np.minimum(signals.flash, 40)),
+        "ending": ending(loudness),
     }
+
+
+def ending(loudness: Floats) -> Floats:
+    """Return by how much the second up to each row is louder than the one after it."""
+    rows, span = len(loudness), round(ENDING_SECONDS / STEP)
+    total = np.concatenate([[0.0], np.cumsum(np.clip(loudness, -2, 2.5))])
+    now = np.arange(1, rows + 1)
+    first, last = np.maximum(0, now - span), np.minimum(rows, now + span)
+    before = (total[now] - total[first]) / (now - first)
+    after = (total[last] - total[now]) / np.maximum(1, last - now)
+    after[-1] = before[-1]  # Nothing follows the last row.
+    fall: Floats = np.clip(before - after, 0, 3)
+    return fall
 
 
 def fuse(
@@ -95,14 +115,15 @@ def event_curve(times: Sequence[float], signals: Signals) -> Floats | None:
 
 
 def window_values(fused: Floats, rows: int) -> Floats:
-    """Value the window around each peak row: half its peak, half its mean."""
-    before = int(rows * LEAD_IN)
-    total = np.concatenate([[0.0], np.cumsum(fused)])
-    first = np.clip(np.arange(len(fused)) - before, 0, max(0, len(fused) - rows))
-    last = np.minimum(first + rows, len(fused))
-    means = (total[last] - total[first]) / np.maximum(1, last - first)
-    values: Floats = 0.5 * fused + 0.5 * means
-    return values
+    """Return the value of the window that begins at each row: a weighed mean.
+
+    The weights fall softly to both sides of the lead-in, so a moment that is shorter
+    than the window lies there, and a window with many moments beats one with a peak.
+    """
+    place = (np.arange(rows) + 0.5) / rows
+    nearness = np.minimum(place / LEAD_IN, (1 - place) / (1 - LEAD_IN))
+    weights = np.minimum(1, nearness / SOFT_EDGE) * (1 - TILT * (1 - nearness))
+    return np.convolve(fused, (weights / weights.sum())[::-1], mode="valid")
 
 
 def alike(signals: Signals, loudness: Floats, one: Moment, other: Moment) -> bool:
@@ -134,25 +155,21 @@ def choose(
     free: NDArray[np.bool_] = np.ones(signals.rows, bool)
     chosen: list[Moment] = []
     twins = 0
-    candidates = np.argsort(-values, kind="stable")
-    blocked = np.zeros(signals.rows, bool)
-    for peak in candidates:
+    blocked = np.zeros(len(values), bool)
+    for first in np.argsort(-values, kind="stable"):
         if len(chosen) == count:
             break
-        if blocked[peak]:
+        last = first + rows
+        around = slice(max(0, first - gap_rows), last + gap_rows)
+        if blocked[first] or not free[around].all():
             continue
-        first = int(np.clip(peak - int(rows * LEAD_IN), 0, signals.rows - rows))
-        moment = Moment(first, first + rows, int(peak), float(values[peak]))
-        around = slice(
-            max(0, first - gap_rows), min(signals.rows, moment.last + gap_rows)
-        )
-        if not free[around].all():
-            continue
+        peak = int(first + np.argmax(fused[first:last]))
+        moment = Moment(int(first), int(last), peak, float(values[first]))
         if any(alike(signals, loudness, moment, other) for other in chosen):
             twins += 1
-            blocked[max(0, peak - rows // 2) : peak + rows // 2] = True
+            blocked[max(0, first - rows // 2) : first + rows // 2] = True
             continue
-        free[first : moment.last] = False
+        free[first:last] = False
         chosen.append(moment)
     reason = ""
     if len(chosen) < count:

@@ -26,7 +26,7 @@ import numpy as np
 
 from media import binaries
 
-TUNING = (101, 102, 103, 104)
+TUNING = (101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112)
 HELD_OUT = (201, 202, 203, 204, 205, 206)
 SECONDS = 90
 

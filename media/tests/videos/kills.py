@@ -27,10 +27,11 @@ from media.workspace import Workspace
 
 CLIPS = 3
 CHANNELS = {
-    "motion": Style(1, 0, 0, 0),
-    "loudness": Style(0, 1, 0, 0),
-    "onset": Style(0, 0, 1, 0),
-    "flash": Style(0, 0, 0, 1),
+    "motion alone": Style(motion=1),
+    "loudness alone": Style(loudness=1),
+    "onset alone": Style(onset=1),
+    "flash alone": Style(flash=1),
+    "ending alone": Style(ending=1),
 }
 
 
@@ -98,7 +99,7 @@ def main(folder: Path, which: str) -> None:
     for name, lift in measured([(s, tables(s)) for s in known]).items():
         share = lift.covered / lift.seconds
         sys.stdout.write(
-            f"{name:10} {lift.value:5.2f}  {lift.caught} of {lift.kills} kills "
+            f"{name:14} {lift.value:5.2f}  {lift.caught} of {lift.kills} kills "
             f"in {share:.0%} of the time\n"
         )
 
