@@ -48,6 +48,8 @@ def main(argv: list[str]) -> None:
         raise SystemExit("The media engine is not installed: ./dev media")
     folder = Path(os.environ["FOCUS_VAR"])
     os.environ["MEDIA_ROOT"] = str(folder / "media")
+    # All processes must agree on the issuer of tokens, which has the port by default.
+    os.environ["PUBLIC_BASE_URL"] = "http://localhost:8000"
     subprocess.run(  # noqa: S603 — our own engine
         [ENGINE, "-m", "media.tests.large_photos", folder], cwd=serving.ROOT, check=True
     )
@@ -267,6 +269,13 @@ def slow_uploads(
     open_at_end: dict[str, list[int]] = {name: [] for name in loads}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as clients:
+        clients.submit(
+            load.paced_reserves,
+            server.port,
+            payers,
+            seconds=5,  # A new server and new connections are slow.
+            a_second=PAIRS_A_SECOND,
+        ).result()
         # In turns, so that other load on the machine affects all of them alike.
         for _ in range(options.rounds):
             for name, (uploading, restoring) in loads.items():

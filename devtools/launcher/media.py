@@ -114,6 +114,7 @@ class Engine:
             if anew:
                 # pip leaves behind what an older lock had installed.
                 python.make_venv(family, self.venv)
+                tell(2, "Looking for the packages.")
             progress = python.Progress(
                 python.packages_in(lock), self._installed, DOWNLOAD_MB[lock.name]
             )
