@@ -13,7 +13,7 @@ from jobs.hosted.sandbox import Limits, Refused
 from jobs.models import Restoration, Run, StoredFile
 
 APP, ACTION = "reviv", "restore"
-LIMITS = Limits(seconds=600, memory_bytes=2 * 1024**3)
+LIMITS = Limits()
 PREVIEW = "preview.jpg"
 # By whether the photo's own file is lossless.
 FULL = {False: "full.jpg", True: "full.png"}
