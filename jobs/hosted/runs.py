@@ -57,7 +57,7 @@ class HostedKind:
        request. It may raise `sandbox.Refused`.
     2. `collect(run, answer, folder)` stores the results as files. `answer` is the last
        line of the engine. Both steps run outside of any transaction, may take minutes,
-       and run again after a crash.
+       and run again after a crash or a loss of the database.
     3. `publish(run, result)` gets what `collect` returned, writes the product's rows,
        keeps the files and returns the charge (`prices.charge_of`). It runs in the last
        transaction, which holds the run's row, and only once.

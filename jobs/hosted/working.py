@@ -11,7 +11,6 @@ the run. A killed worker's run is due again when the lease ends.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from threading import Event
 from typing import Any, TypeVar
@@ -104,7 +103,8 @@ def _work(run: Run, kind: HostedKind, stop: Event) -> None:
         def should_stop() -> bool:
             return stop.is_set() or heart.lost.is_set()
 
-        request = kind.prepare(run, folder)
+        # A database that is gone for a while must cost neither a try nor the work.
+        request = _with_patience(lambda: kind.prepare(run, folder), heart)
         try:
             answer = sandbox.run(
                 kind.command,
@@ -118,10 +118,9 @@ def _work(run: Run, kind: HostedKind, stop: Event) -> None:
             if heart.lost.is_set():
                 raise LeaseLost from None
             raise
-        result = kind.collect(run, answer, folder)
+        result = _with_patience(lambda: kind.collect(run, answer, folder), heart)
         if heart.lost.is_set():
             raise LeaseLost
-        # The heartbeat goes on, so a database that is gone for a while costs no try.
         _with_patience(lambda: _succeed(run, kind, answer, result), heart)
 
 
@@ -227,18 +226,17 @@ def _lock(run: Run) -> Run:
     return locked
 
 
-def _with_patience(write: Callable[[], Returned], heart: Heartbeat) -> Returned:
-    """Repeat a write that the database did not take, until the lease is lost.
+def _with_patience(step: Callable[[], Returned], heart: Heartbeat) -> Returned:
+    """Repeat a step during which the database was gone, until the lease is lost.
 
-    If a commit arrived and its answer did not, the lease is gone and the repeat raises
-    `LeaseLost`.
+    If the last commit arrived and its answer did not, the lease is gone and the repeat
+    raises `LeaseLost`.
     """
     while True:
         try:
-            return write()
+            return step()
         except DATABASE_ERRORS as error:
             log.warning("%s: %s", type(error).__name__, error)
             connection.close()
             if heart.lost.wait(1.0):
                 raise LeaseLost from None
-            time.sleep(0)
