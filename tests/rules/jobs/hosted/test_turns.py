@@ -101,7 +101,7 @@ def test_eight_workers_claim_each_of_forty_runs_once(alice: User, bob: User) -> 
     assert len(claimed) == len(set(claimed)) == 40
 
 
-def test_a_run_whose_worker_died_counts_as_waiting(alice: User, bob: User) -> None:
+def test_a_run_of_a_killed_worker_counts_as_waiting(alice: User, bob: User) -> None:
     dead = start(alice)
     claim()
     Run.objects.filter(pk=dead.pk).update(due_at=NOW - timedelta(seconds=1))
