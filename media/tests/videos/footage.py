@@ -118,7 +118,7 @@ def cut_short(path: Path, share: float = 0.6) -> Path:
 
 
 def without_index(path: Path) -> Path:
-    """Make a recording whose phone died: the index at the end is missing."""
+    """Make a recording of a phone that died: no index follows the frames."""
     plain(path)
     content = path.read_bytes()
     path.write_bytes(content[: content.rindex(b"moov") - 4])
@@ -143,7 +143,7 @@ def bomb(path: Path) -> Path:
 
 
 def lying_bomb(path: Path) -> Path:
-    """Make a bomb whose container says 640 x 360, so only the decoder can stop it."""
+    """Make a bomb in a container that says 640 x 360."""
     bomb(path)
     content = path.read_bytes()
     real, said = (12000, 8000), (640, 360)

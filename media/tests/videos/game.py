@@ -1,4 +1,4 @@
-"""Record game footage whose events are known: ViZDoom with Freedoom, with its sound.
+"""Record game footage with known events: ViZDoom with Freedoom, with its sound.
 
 A player program hunts monsters. It runs and side-steps while it shoots, as people do:
 a player that stands still in a fight would make movement a sign of calm. The game says

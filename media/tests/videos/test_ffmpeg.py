@@ -160,6 +160,18 @@ def test_a_run_over_its_memory_fails(space: Workspace) -> None:
         ffmpeg.render(huge, space, limits=Limits(memory_bytes=150 << 20))
 
 
+@pytest.mark.slow
+def test_a_decoder_makes_no_picture_of_96_megapixels(
+    space: Workspace, tmp_path: Path
+) -> None:
+    """Not even where the container says 640 x 360."""
+    for make in (footage.bomb, footage.lying_bomb):
+        opened = ffmpeg.open_input(space, make(tmp_path / "a.mp4"))
+        with pytest.raises(EngineFailed) as failed:
+            ffmpeg.render([*opened, "-f", "null", "-"], space)
+        assert "exceeds specified max pixel count" in failed.value.detail
+
+
 def test_a_file_without_end_is_stopped(space: Workspace) -> None:
     raw = ["-f", "lavfi", "-i", "testsrc2=s=640x360:d=60", "-f", "rawvideo", "big.raw"]
     with pytest.raises(EngineFailed):

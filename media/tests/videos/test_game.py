@@ -1,4 +1,4 @@
-"""The recorder makes footage with sound whose events are really in it."""
+"""The recorder makes footage with sound, and its events are really in it."""
 
 from __future__ import annotations
 
