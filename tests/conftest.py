@@ -36,6 +36,7 @@ hypothesis.settings.load_profile("untimed")
 # Whole programs and real browsers: only `./dev test --slow` and CI run these.
 SLOW = (
     "tests/browser/",
+    "tests/contracts/reviv/test_restorations_engine.py",
     "tests/contracts/test_schema_fuzz.py",
     "tests/devtools/test_stripe_process.py",
     "tests/doors/cli/",

@@ -233,7 +233,7 @@ def test_large_bodies_pass_only_where_the_guides_upload(front: nginx.Proxy) -> N
         by_nginx = "X-RateLimit-Limit" not in answer.headers
         assert by_nginx == ours, path
         assert not ours or answer.status_code == 413
-    huge = {"Content-Length": "11600000", **bearer}
+    huge = {"Content-Length": "67200000", **bearer}
     link = raw.connect(front.port)
     head = "POST /api/restorations/upload/ HTTP/1.1"
     link.sendall(raw.head(head, *(f"{name}: {value}" for name, value in huge.items())))
