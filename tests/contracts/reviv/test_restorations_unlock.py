@@ -1,10 +1,13 @@
 """reviv guide, "Unlock with credits": one charge, one unlock, in one transaction."""
 
+import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pytest
 from django.db import connections
+from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts.models import App, User
@@ -200,3 +203,64 @@ def test_an_unlock_beside_a_deletion_charges_only_for_a_photo_that_it_shows(
         paid = sum("full_image_url" in answer.json() for answer in answers)
         assert Usage.objects.count() - before == paid <= 1
         assert not Restoration.objects.exists()
+
+
+def everything_shown(
+    as_owner: APIClient, as_alice: APIClient, as_staff: Client, job_id: int
+) -> str:
+    """Return all that the owner and staff read about a photo, as one text."""
+    restoration = Restoration.objects.get(pk=job_id)
+    job = restoration.run.job_id
+    pages: list[Any] = [
+        as_owner.get(at(job_id, "status")),
+        as_owner.get(HISTORY),
+        as_owner.post(at(job_id, "share-unlock")),
+        as_owner.post(at(job_id, "unlock")),
+        as_alice.get("/api/jobs"),
+        as_alice.get(f"/api/jobs/{job}"),
+        *(
+            as_staff.get(f"/admin/jobs/{model}/{pk}/change/")
+            for model, pk in (
+                ("restoration", job_id),
+                ("run", restoration.run_id),
+                ("storedfile", restoration.full_id),
+                ("storedfile", restoration.preview_id),
+                ("job", job),
+            )
+        ),
+        as_staff.get("/admin/jobs/restoration/"),
+        as_staff.get("/admin/jobs/storedfile/"),
+    ]
+    statuses = [page.status_code for page in pages]
+    # Only the unlock is refused: there are no credits.
+    assert statuses == [200, 200, 200, 403, *[200] * (len(pages) - 4)]
+    bodies: list[bytes] = [page.content for page in pages]
+    return b"".join(bodies).decode()
+
+
+def test_a_locked_full_image_has_no_address_anywhere(
+    as_owner: APIClient, as_alice: APIClient, staff: User
+) -> None:
+    job_id = restored(as_owner)
+    as_staff = Client()
+    as_staff.force_login(staff)
+    shown = everything_shown(as_owner, as_alice, as_staff, job_id)
+    opened = set(re.findall(r"/files/[\w.~-]+/[^\"'<\s]+", shown))
+    # The original and the preview are shown, and nothing else.
+    assert opened
+    for path in opened:
+        answer = APIClient().get(unescape(path))
+        assert answer.status_code == 200, path
+        assert answer.getvalue() in (png(), b"the preview of " + png())
+    full = Restoration.objects.get(pk=job_id).full
+    assert full is not None
+    # Neither the address of the preview nor a guess opens it.
+    preview = min(path for path in opened if "preview" in path)
+    token = preview.split("/")[2]
+    for guess in (
+        f"/files/{token}/{full.name}",
+        f"/files/{full.pk}/{full.name}",
+        f"/files/{full.key}",
+        f"/files/{full.key}/{full.name}",
+    ):
+        assert APIClient().get(guess).status_code in (403, 404), guess

@@ -1,12 +1,15 @@
-"""Run by the engine's Python: make photos, or look at results. It has an image library.
+"""Make photos for the tests of reviv's endpoints, and look at what came of them.
 
-    python engine_photos.py make FOLDER
-    python engine_photos.py look FOLDER
+    python -m media.tests.endpoint_photos make FOLDER
+    python -m media.tests.endpoint_photos look FOLDER
 
 `make` writes one file a case, named by its case. `look` reads each case's `full`,
 `preview` and `original`, and prints what they are as JSON.
 """
 
+from __future__ import annotations
+
+import io
 import json
 import sys
 from pathlib import Path
@@ -34,9 +37,7 @@ def deep() -> Image.Image:
 
 
 def in_memory(image: Image.Image, format_: str, **options: Any) -> bytes:
-    from io import BytesIO
-
-    stream = BytesIO()
+    stream = io.BytesIO()
     image.save(stream, format_, **options)
     return stream.getvalue()
 
@@ -154,7 +155,7 @@ def look(folder: Path) -> None:
                 # The share of pixels that the watermark changed.
                 "marked": float((difference.max(axis=2) > 12).mean()),
             }
-    print(json.dumps(seen))  # noqa: T201
+    print(json.dumps(seen))
 
 
 if __name__ == "__main__":
