@@ -86,10 +86,7 @@ def photos() -> dict[str, bytes]:
             good[name] = hostile.located(format_, turn)
     # The server cannot see these: their pixels are damaged. The engine refuses them, or
     # shows missing rows as black, as browsers do.
-    broken_png = bytearray(saved("PNG"))
-    broken_png[broken_png.index(b"IDAT") + 200] ^= 0xFF
     damaged = {
-        "refused: png, damaged": bytes(broken_png),
         "either: png, rows missing": lying_png(),
         "either: png, 16 rows of 40 megapixels": hostile.png_bomb(8000, 16)[:8]
         + hostile.chunk(

@@ -235,6 +235,8 @@ _KEPT_CHUNKS = frozenset(
     b"PLTE IDAT tRNS gAMA cHRM sRGB iCCP cICP sBIT bKGD pHYs".split()
 )
 
+_CHECKED_CHUNKS = _KEPT_CHUNKS | {b"IHDR"}
+
 
 def _read_png(found: _Found) -> None:
     found.keep(0, 8)
@@ -246,6 +248,10 @@ def _read_png(found: _Found) -> None:
         body, end = at + 8, at + 12 + length
         if end > len(found.data) or not (name.isalpha() and name.isascii()):
             raise Unreadable("a chunk is cut short")
+        # Decoders read on after damage, and show what never was in the photo.
+        check = zlib.crc32(found.data[at + 4 : end - 4])
+        if name in _CHECKED_CHUNKS and check != found.number(">I", end - 4):
+            raise Unreadable("a chunk is damaged")
         if (name == b"IHDR") != (at == 8) or (name == b"IHDR" and length != 13):
             raise Unreadable("the header is not first and once")
         if name == b"IHDR":
