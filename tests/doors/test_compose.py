@@ -14,6 +14,7 @@ import yaml
 from devtools.launcher import engines, localenv, run
 from devtools.launcher.family import Family
 from focus.celery import BEAT_ALIVE, heartbeat_redis, record_heartbeat
+from jobs.hosted.restorations import restoring
 from tests import processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,6 +198,10 @@ def test_the_media_worker_has_the_engine_and_reaches_only_the_engines():
     assert worker["image"] != SERVICES["web"]["image"]
     assert worker["networks"] == ["engines"]
     assert COMPOSE["networks"]["engines"]["internal"] is True
+    # The engine reaches its own limit before the kernel kills the whole container.
+    unit = {"g": 1024**3}[worker["mem_limit"][-1]]
+    container = int(worker["mem_limit"][:-1]) * unit
+    assert restoring.LIMITS.memory_bytes + 512 * 1024**2 <= container
     assert worker["memswap_limit"] == worker["mem_limit"]
     assert "media:/data/media" in worker["volumes"]
 
