@@ -63,6 +63,8 @@ class HostedKind:
        transaction, which holds the run's row, and only once.
     4. `ended(run)` runs in the transaction that ends the run without a result.
 
+    `settled(run)` runs in the same transaction, after the job was settled. It locks the
+    account's row if it must: every other transaction locks the wallet before that row.
     `may_repeat` says whether a failed run still has what it needs.
     """
 
@@ -75,6 +77,7 @@ class HostedKind:
     collect: Callable[[Run, dict[str, Any], Path], Any]
     publish: Callable[[Run, Any], int]
     ended: Callable[[Run], None]
+    settled: Callable[[Run], None] = lambda run: None
     may_repeat: Callable[[Run], bool] = lambda run: True
 
 

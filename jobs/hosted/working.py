@@ -161,6 +161,7 @@ def _succeed(run: Run, kind: HostedKind, answer: dict[str, Any], result: Any) ->
     lifecycle.complete(
         job_id=run.job_id, caller=caller_of(run), cost_micro=charge_micro, metadata={}
     )
+    kind.settled(locked)
 
 
 def _retry_or_fail(run: Run, kind: HostedKind, failed: EngineFailed) -> None:

@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.models import User
 from focus.background.sweeps import Sweep
 from focus.bodies.arrivals import Arrival
+from focus.database.statements import tuples
 from focus.errors import DomainError, NotFound
 from jobs.files import downloads, storage, uploads
 from jobs.hosted import runs
@@ -145,10 +145,10 @@ def add(
     """Start the restoration of a received photo, and keep the photo.
 
     Raises `HistoryLimit`, and as `runs.start`; then nothing is written, and the caller
-    forgets the file. Locks the account, so that parallel calls count each other's
-    photos, and then the wallet.
+    forgets the file. Locks the account's photos, so that parallel calls count each
+    other's, and then the wallet.
     """
-    User.objects.select_for_update(no_key=True).get(pk=account_id)
+    _lock_places(account_id)
     require_place(account_id=account_id)
     expires_at = timezone.now() + KEPT
     run = runs.start(
@@ -162,6 +162,18 @@ def add(
     )
     storage.keep([photo.pk], due_at=expires_at)
     return restoration
+
+
+def _lock_places(account_id: UUID) -> None:
+    """Wait until no other transaction adds a photo of this account.
+
+    A lock of its own and not the account's row: a first consent locks the wallet before
+    that row, and the call that follows locks the wallet.
+    """
+    tuples(
+        "SELECT pg_advisory_xact_lock(hashtextextended('photos:' || %(account)s, 0))",
+        {"account": str(account_id)},
+    )
 
 
 def unexpired() -> QuerySet[Restoration]:

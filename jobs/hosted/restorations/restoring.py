@@ -72,9 +72,13 @@ def publish(run: Run, results: Results) -> int:
     restoration.save(update_fields=["full", "preview"])
     files = [results.full.pk, results.preview.pk]
     storage.keep(files, due_at=restoration.expires_at)
+    return prices.charge_of(run)
+
+
+def settled(run: Run) -> None:
+    """Note the account's first completed restoration."""
     first = User.objects.filter(pk=run.account_id, free_preview_used=False)
     first.update(free_preview_used=True)
-    return prices.charge_of(run)
 
 
 def ended(run: Run) -> None:
@@ -110,6 +114,7 @@ runs.register(
         collect=collect,
         publish=publish,
         ended=ended,
+        settled=settled,
         may_repeat=may_repeat,
     )
 )

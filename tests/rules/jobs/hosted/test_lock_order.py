@@ -1,0 +1,112 @@
+"""The account's row is locked after the wallet, as by a first consent: no deadlock."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from accounts.credentials import proofs
+from accounts.models import User
+from jobs.hosted import runs
+from jobs.hosted.restorations import photos
+from tests import restorations
+from wallet import ledger
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def engine(tmp_path: Path, settings: Any) -> None:
+    settings.MEDIA_ROOT = tmp_path / "files"
+    for name, value in restorations.install_stand_in(tmp_path).items():
+        setattr(settings, name, value)
+
+
+def beside_a_first_consent(
+    user: User,
+    act: Callable[[], Any],
+    *,
+    ready: threading.Event | None = None,
+    locked: threading.Event | None = None,
+) -> Any:
+    """Run `act` while a movement and its consent hold the wallet, then the account.
+
+    With `ready`, `act` begins before them and sets that event where it waits for
+    `locked`.
+    """
+    outcomes: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcomes.append(act())
+        except Exception as failure:
+            outcomes.append(failure)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    if ready:
+        thread.start()
+        assert ready.wait(30)
+    with transaction.atomic():
+        ledger.lock(account_id=user.pk)
+        if locked:
+            locked.set()
+        else:
+            thread.start()
+        assert another_waits()
+        # A deadlock then fails this call. PostgreSQL looks for one after a second of
+        # waiting, and fails the call that looks.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(1.5)")
+        # As `consents.grant(after_movement=True)` for an app that is new to the person.
+        proofs.lock_account(user=user)
+    thread.join(60)
+    [outcome] = outcomes
+    return outcome
+
+
+def another_waits() -> bool:
+    """Whether another connection waits for this one; looks for up to 30 seconds."""
+    for _ in range(300):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*), pg_sleep(0.1) FROM pg_locks WHERE NOT granted"
+                " AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            )
+            if cursor.fetchone()[0]:
+                return True
+    return False
+
+
+def test_an_upload_beside_the_first_job_of_another_app(alice: User) -> None:
+    client = restorations.bearer(alice)
+    outcome = beside_a_first_consent(alice, lambda: restorations.upload(client))
+    assert outcome.status_code == 201
+
+
+def test_a_worker_that_publishes_beside_the_first_job_of_another_app(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorations.upload(restorations.bearer(alice))
+    kind = runs.KINDS[photos.KIND]
+    collected, locked = threading.Event(), threading.Event()
+
+    def collect(*args: Any) -> Any:
+        result = kind.collect(*args)
+        collected.set()
+        assert locked.wait(30)
+        return result
+
+    monkeypatch.setitem(runs.KINDS, kind.name, replace(kind, collect=collect))
+    # The worker locks the wallet before it starts the engine, too: begin after that.
+    outcome = beside_a_first_consent(
+        alice, restorations.work, ready=collected, locked=locked
+    )
+    assert outcome is True
+    alice.refresh_from_db()
+    assert alice.free_preview_used
