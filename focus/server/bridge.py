@@ -88,6 +88,7 @@ class Exchange:
         self._bridge, self._scope = bridge, scope
         self._receive, self._send = receive, send
         self._departure: asyncio.Task[None] | None = None
+        self._streams = False
         self._loop = asyncio.get_running_loop()
         headers = dict(scope["headers"])
         self._expects = b"expect" in headers
@@ -113,6 +114,8 @@ class Exchange:
             self._body.abandon()
             if self._departure is not None:
                 self._departure.cancel()
+            if self._streams:
+                self._bridge.slots.end_waiting(self._address)
 
     async def _answer(self) -> AppResponse:
         problem = self._scope.get("focus.problem")
@@ -131,6 +134,8 @@ class Exchange:
             answer = await self._in_thread(self._run_django)
         except Departed:
             return AppResponse(self.status, (), b"", begun=True)
+        except Busy:
+            return self._refusal(refusals.BUSY)
         except Exception:
             log.exception("The application failed.")
             return self._refusal(refusals.SERVER_ERROR)
@@ -181,18 +186,21 @@ class Exchange:
         """Send one piece, and hold no slot while the client reads it.
 
         Raises `Departed` if the client is gone, so that the rest is not read for it.
+        Raises `Busy` if too many requests wait already, and only for the first piece: a
+        response that has begun is not cut off for later ones.
         """
+        slots = self._bridge.slots
+        if not self._streams:
+            slots.begin_waiting(self._address)
+            self._streams = True
         if self._departure is None and self._body.has_arrived:
             self._departure = asyncio.ensure_future(self._wait_for_departure())
-        slots = self._bridge.slots
-        slots.begin_waiting(self._address)
         slots.release()
         try:
             if not answer.begun:
                 await self._begin(answer)
             await self._piece(data, more=True)
         finally:
-            slots.end_waiting(self._address)
             await slots.reacquire()
         if self._departure is not None and self._departure.done():
             raise Departed

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import requests
 
 from accounts.models import User
 from devtools.launcher import run
+from focus.server.threads import MOST_WAITING_PER_ADDRESS
 from jobs.files import storage
 from jobs.models import StoredFile
 from tests import processes
@@ -139,6 +141,30 @@ def test_a_player_that_hangs_up_stops_the_reading(server: Server, alice: User) -
         link.recv(10 * MB)
         assert open_in(server.pid)
     processes.until(lambda: not open_in(server.pid), seconds=60)
+
+
+def test_readers_that_stop_keep_their_downloads_and_further_ones_are_503(
+    server: Server, alice: User
+) -> None:
+    file = sparse(alice, 50 * MB)
+    asked = raw.head(f"GET {get_path(file)} HTTP/1.1", "Connection: close")
+    with ExitStack() as all_links:
+        links = []
+        for _ in range(MOST_WAITING_PER_ADDRESS):
+            links.append(all_links.enter_context(raw.connect(server.port)))
+            links[-1].sendall(asked)
+        processes.until(lambda: len(open_in(server.pid)) == len(links))
+        refused = requests.get(server.url + get_path(file), timeout=60)
+        assert (refused.status_code, refused.json()["error"]) == (
+            503,
+            "service_unavailable",
+        )
+        assert refused.headers["Retry-After"] == "1"
+        first = raw.read_response(links[0])
+        assert (first.status, len(first.body)) == (200, 50 * MB)
+    processes.until(lambda: not open_in(server.pid), seconds=60)
+    again = requests.get(server.url + get_path(file), timeout=60)
+    assert len(again.content) == 50 * MB
 
 
 def test_a_part_far_into_a_large_file_is_read_alone(
