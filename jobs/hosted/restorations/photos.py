@@ -73,6 +73,7 @@ TOO_LARGE = "File must be under 10MB"
 WRONG_FORMAT = "Only JPG, PNG, WEBP formats allowed"
 TOO_SMALL = "Image must be at least 500px on shortest side"
 TOO_MANY_PIXELS = "Image must be at most 40 megapixels"
+GONE = "The restored photo does not exist any more."
 
 
 def bad_photo(reason: str, message: str | None = None) -> BadPhoto:
@@ -267,13 +268,19 @@ def require_locked(restoration: Restoration) -> None:
     if restoration.unlocked_at is not None:
         raise AlreadyUnlocked("This photo is already unlocked.")
     if _address(restoration.full) is None:
-        raise NotFound("The restored photo does not exist any more.")
+        raise NotFound(GONE)
 
 
 def unlock(
     restoration: Restoration, *, method: str, movement_id: UUID | None = None
 ) -> None:
-    """Write that a photo is unlocked. The caller holds its lock (`lock`)."""
+    """Write that a photo is unlocked. The caller holds its lock (`lock`).
+
+    Raises `NotFound` if the full image is deleted at the same time. Locks its row.
+    """
+    if restoration.full_id is None:
+        raise NotFound(GONE)
+    storage.keep([restoration.full_id], due_at=restoration.expires_at)
     restoration.unlock_method = method
     restoration.unlock_movement_id = movement_id
     restoration.unlocked_at = timezone.now()

@@ -1,4 +1,4 @@
-"""The account's row is locked after the wallet, as by a first consent: no deadlock."""
+"""Which rows hosted work locks, and in which order, beside other transactions."""
 
 import threading
 from collections.abc import Callable
@@ -11,8 +11,11 @@ from django.db import connection, connections, transaction
 
 from accounts.credentials import proofs
 from accounts.models import User
+from focus.money import MICRO
+from jobs.files import storage
 from jobs.hosted import runs
 from jobs.hosted.restorations import photos
+from jobs.models import Restoration
 from tests import restorations
 from wallet import ledger
 
@@ -110,3 +113,29 @@ def test_a_worker_that_publishes_beside_the_first_job_of_another_app(
     assert outcome is True
     alice.refresh_from_db()
     assert alice.free_preview_used
+
+
+def test_an_unlock_beside_a_deletion_of_the_full_image_charges_nothing(
+    alice: User, give: Any
+) -> None:
+    give(alice, 5)
+    client = restorations.bearer(alice)
+    job_id = restorations.restored(client)
+    full_id = Restoration.objects.get().full_id
+    outcomes: list[Any] = []
+
+    def unlock() -> None:
+        outcomes.append(client.post(restorations.at(job_id, "unlock")))
+        connections.close_all()
+
+    thread = threading.Thread(target=unlock)
+    with transaction.atomic():
+        # As the staff page does.
+        storage.forget([full_id])
+        thread.start()
+        waited = another_waits()
+    thread.join(60)
+    assert waited
+    restorations.refused(outcomes[0], 404, "NOT_FOUND")
+    assert ledger.balance(account_id=alice.pk).credits_micro == 5 * MICRO
+    assert Restoration.objects.get().unlocked_at is None
