@@ -101,7 +101,9 @@ def _pool() -> _HashingPool:
 def _give_way() -> None:
     # Only Linux takes a thread id here. Elsewhere the hashes run at normal priority.
     with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        own = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, max(own, NICENESS))
 
 
 # A forked child does not have its parent's threads, so it makes a new pool.

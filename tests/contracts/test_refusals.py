@@ -284,9 +284,6 @@ def test_a_slightly_wrong_base_url_gets_json(
 UNBUILT = [
     ("/api/v2/jobs", COSMIV),
     ("/api/v2/jobs/0a1b/status/", COSMIV),
-    ("/api/restorations/upload/", REVIV),
-    ("/api/restorations/7/unlock/", REVIV),
-    ("/api/restorations/history", REVIV),
     ("/v1/uploads/sign", CLIPFORGE),
     ("/v1/exports/5", CLIPFORGE),
 ]
