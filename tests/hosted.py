@@ -11,10 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+
 from accounts.models import User
+from accounts.partners import first_party
+from focus.money import MICRO
 from jobs.hosted import runs, sandbox, working
 from jobs.hosted.runs import HostedKind
-from jobs.models import Run
+from jobs.models import Price, Run
 
 STAND_IN = """
 import json, os, signal, subprocess, sys, time
@@ -155,3 +159,27 @@ def at_work(stop: threading.Event) -> Iterator[threading.Thread]:
         stop.set()
         thread.join(60)
         assert not thread.is_alive()
+
+
+def set_price(user: User, give: Any) -> None:
+    """Give the person 20 credits, and let one unit of the test's action cost 2."""
+    give(user, 20)
+    Price.objects.create(
+        app=first_party.app("reviv"),
+        action="restore",
+        unit="photo",
+        credits_micro=2 * MICRO,
+    )
+
+
+def another_waits() -> bool:
+    """Whether another connection waits for this one; looks for up to 30 seconds."""
+    for _ in range(300):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*), pg_sleep(0.1) FROM pg_locks WHERE NOT granted"
+                " AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            )
+            if cursor.fetchone()[0]:
+                return True
+    return False

@@ -4,6 +4,7 @@ The server's environment has no image library, as in production. So the files he
 built by hand: their headers are right, and only PNGs have pixels.
 """
 
+import re
 import struct
 import sys
 import threading
@@ -25,8 +26,9 @@ assert restoring  # Its import registers the kind of run.
 UPLOAD = "/api/restorations/upload/"
 HISTORY = "/api/restorations/history/"
 PLACE = b"Secret Street 7"
+ADDRESS = re.compile(r"http://localhost:8000/files/[^/]+/[^/]+")
 
-# Speaks the engine's protocol. A photo whose first pixel is 255 is refused.
+# Speaks the engine's protocol. A file that contains "REFUSE" is refused.
 STAND_IN = """
 import json, sys, zlib
 
@@ -173,3 +175,17 @@ def refused(answer: Any, expected: int, code: str, /, **details: Any) -> None:
     message = body["error"]["message"]
     assert message
     assert body == {"error": {"code": code, "message": message, "details": details}}
+
+
+def fetched(address: str | None) -> bytes:
+    """Open an address as a browser does: without a credential."""
+    assert address is not None
+    assert ADDRESS.fullmatch(address)
+    answer = APIClient().get(address.removeprefix("http://localhost:8000"))
+    assert answer.status_code == 200
+    return bytes(answer.getvalue())
+
+
+def gone(address: str) -> None:
+    answer = APIClient().get(address.removeprefix("http://localhost:8000"))
+    assert answer.status_code == 404

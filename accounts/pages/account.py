@@ -14,7 +14,7 @@ from accounts.pages.visit import person
 from focus.money import from_micro
 from jobs import lifecycle, listing, purposes, tool_purchases
 from jobs.hosted import showing
-from jobs.hosted.showing import Shown
+from jobs.hosted.showing import ShownRun
 from jobs.models import Job, Run
 from wallet import ledger, statements
 from wallet.models import Entry
@@ -108,7 +108,7 @@ def _movement(entry: Entry, reason: str) -> dict[str, Any]:
     }
 
 
-def _job(found: lifecycle.JobAsOf, hosted: Shown | None) -> dict[str, Any]:
+def _job(found: lifecycle.JobAsOf, hosted: ShownRun | None) -> dict[str, Any]:
     job, status = found.job, found.status
     started = status == Job.Status.STARTED
     return {
@@ -124,7 +124,7 @@ def _job(found: lifecycle.JobAsOf, hosted: Shown | None) -> dict[str, Any]:
     }
 
 
-def _hosted(work: Shown) -> dict[str, Any]:
+def _hosted(work: ShownRun) -> dict[str, Any]:
     """Return what the row of a hosted job has in place of others' and beside it."""
     status = work.status
     running = status.state == Run.State.RUNNING

@@ -194,8 +194,9 @@ class RestorationAdmin(ReadOnly):
         if known is None:
             return rows.filter(account__in=search.accounts_by_email(term))
         # Ids first: a condition across two tables would read every row.
-        runs = Run.objects.filter(Q(pk=known) | Q(job=known)).values_list("pk")
-        return rows.filter(Q(run__in=[pk for (pk,) in runs]) | Q(account=known))
+        found = Run.objects.filter(Q(pk=known) | Q(job=known))
+        run_ids = list(found.values_list("pk", flat=True))
+        return rows.filter(Q(run__in=run_ids) | Q(account=known))
 
     number = columns.text("pk", "id")
     made = columns.time("created_at", "uploaded")

@@ -45,8 +45,31 @@ _POLICY = (
 )
 
 
-class Downloads(Open, TheFocus, ViewSet):
+class AnyOrigin:
+    """Lets pages of any origin call the view, and read its refusals too."""
+
+    allowed: ClassVar[dict[str, str]]
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        return Response(status=204, headers=_ANY_ORIGIN | self.allowed)
+
+    def finalize_response(
+        self, request: Any, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        for name, value in _ANY_ORIGIN.items():
+            response.headers.setdefault(name, value)
+        return super().finalize_response(  # type: ignore[misc]
+            request, response, *args, **kwargs
+        )
+
+
+class Downloads(AnyOrigin, Open, TheFocus, ViewSet):
     """`GET` and `HEAD /files/{token}/{name}`."""
+
+    allowed: ClassVar[dict[str, str]] = {
+        "Access-Control-Allow-Methods": "GET, HEAD",
+        "Access-Control-Allow-Headers": "Range, If-Range, If-None-Match",
+    }
 
     @extend_schema(
         operation_id="focus_files_download",
@@ -81,21 +104,6 @@ class Downloads(Open, TheFocus, ViewSet):
         if problem.status == 416:
             headers["Content-Range"] = f"bytes */{problem.facts['size']}"
         return headers
-
-    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        allowed = {
-            "Access-Control-Allow-Methods": "GET, HEAD",
-            "Access-Control-Allow-Headers": "Range, If-Range, If-None-Match",
-        }
-        return Response(status=204, headers=_ANY_ORIGIN | allowed)
-
-    def finalize_response(
-        self, request: Any, response: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        # A page can read the refusal, too.
-        for name, value in _ANY_ORIGIN.items():
-            response.headers.setdefault(name, value)
-        return super().finalize_response(request, response, *args, **kwargs)
 
 
 def _file_headers(file: StoredFile, name: str, *, as_file: bool) -> dict[str, str]:
@@ -140,12 +148,16 @@ class _Stored(serializers.Serializer[Any]):
     downloadUrl = serializers.CharField()  # noqa: N815
 
 
-class Uploads(Open, ClipForge, ViewSet):
+class Uploads(AnyOrigin, Open, ClipForge, ViewSet):
     """`PUT /files/upload/{token}`: the bytes of a file as the whole body."""
 
     accepts: Mapping[str, Access] = {"store": PUBLIC}
     max_body_bytes: ClassVar[int | None] = MOST_UPLOAD_BYTES
     streams_body: ClassVar[bool] = True
+    allowed: ClassVar[dict[str, str]] = {
+        "Access-Control-Allow-Methods": "PUT",
+        "Access-Control-Allow-Headers": "Content-Type",
+    }
 
     @extend_schema(
         operation_id="clipforge_files_upload",
@@ -173,20 +185,6 @@ class Uploads(Open, ClipForge, ViewSet):
             "downloadUrl": downloads.address(stored),
         }
         return Response(answer)
-
-    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        allowed = {
-            "Access-Control-Allow-Methods": "PUT",
-            "Access-Control-Allow-Headers": "Content-Type",
-        }
-        return Response(status=204, headers=_ANY_ORIGIN | allowed)
-
-    def finalize_response(
-        self, request: Any, response: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        for name, value in _ANY_ORIGIN.items():
-            response.headers.setdefault(name, value)
-        return super().finalize_response(request, response, *args, **kwargs)
 
 
 urlpatterns = [

@@ -51,7 +51,7 @@ def remove_due(*, most: int = 1000) -> int:
             break
         with sweep.each(file.pk):
             try:
-                storage.shelf().remove(file.key)
+                storage.backend().remove(file.key)
             except Exception:
                 QUEUE.retry(file)
                 raise
@@ -86,7 +86,7 @@ def compare(prefix: str) -> Differences:
     queries, and one look-up in the storage for each file that seems lost.
     """
     before = timezone.now() - ORPHAN_AGE
-    changed = dict(storage.shelf().keys(prefix))
+    changed = dict(storage.backend().keys(prefix))
     rows = StoredFile.objects.filter(key__startswith=f"{prefix}/")
     known = set(rows.values_list("key", flat=True))
     orphans = sorted(
@@ -97,7 +97,7 @@ def compare(prefix: str) -> Differences:
     lost = [
         file
         for file in live.exclude(key__in=changed)
-        if not storage.shelf().has(file.key)
+        if not storage.backend().has(file.key)
     ]
     # Or it was deleted before the look-up.
     still = live.filter(pk__in=[file.pk for file in lost])
@@ -121,7 +121,7 @@ def sweep_orphans(*, prefix: str | None = None) -> int:
 
 def remove_orphans(found: Differences) -> None:
     for key in found.orphans:
-        storage.shelf().remove(key)
+        storage.backend().remove(key)
 
 
 def _report(prefix: str, lost: list[StoredFile]) -> None:

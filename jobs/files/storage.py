@@ -46,8 +46,8 @@ class StorageFailed(DomainError):
     code = "storage_failed"
 
 
-def shelf() -> Any:
-    """Return the storage of the alias `files`: a DiskStorage or a BucketStorage."""
+def backend() -> Any:
+    """Return the storage backend `files`: a DiskStorage or a BucketStorage."""
     return storages["files"]
 
 
@@ -101,9 +101,9 @@ def store(arrival: Arrival, *, file: StoredFile, content_type: str) -> StoredFil
     if not expected.update(key=key):
         raise _why_not(file)
     try:
-        shelf().adopt(arrival, key, content_type=content_type)
+        backend().adopt(arrival, key, content_type=content_type)
         if before != key:
-            shelf().remove(before)
+            backend().remove(before)
     except DomainError:
         raise
     except Exception as failure:
@@ -115,7 +115,7 @@ def store(arrival: Arrival, *, file: StoredFile, content_type: str) -> StoredFil
         arrived_at=NOW,
     )
     if not stored:
-        shelf().remove(key)
+        backend().remove(key)
         raise _why_not(file)
     file.refresh_from_db()
     return file
@@ -201,7 +201,7 @@ def local_copy(file: StoredFile, folder: Path, name: str) -> Path:
     FileNotFoundError if the object is gone.
     """
     target = folder / name
-    shelf().copy_to(file.key, target)
+    backend().copy_to(file.key, target)
     return target
 
 
@@ -211,7 +211,7 @@ def open_range(file: StoredFile, start: int, end: int) -> Pieces:
     Raises FileNotFoundError at once if the object is gone. Close the pieces if you stop
     before their end.
     """
-    pieces: Pieces = shelf().read(file.key, start=start, end=end)
+    pieces: Pieces = backend().read(file.key, start=start, end=end)
     return pieces
 
 

@@ -99,8 +99,11 @@ def register(kind: HostedKind) -> None:
     KINDS[kind.name] = kind
 
 
-def _may_be_late() -> bool:
-    """Long queues and an engine that is being installed are no faults of a worker."""
+def _no_worker_can_work() -> bool:
+    """Whether a run that waits is overdue, which staff must see.
+
+    A long queue or an engine that is being installed is no fault of a worker.
+    """
     return engine.state().word in (engine.SILENT, engine.FAILED)
 
 
@@ -110,7 +113,7 @@ QUEUE = Queue(
     lease=LEASE,
     backoff=Backoff(first=timedelta(seconds=10), longest=timedelta(minutes=5)),
     most_tries=MOST_TRIES,
-    is_on=_may_be_late,
+    is_on=_no_worker_can_work,
 )
 
 

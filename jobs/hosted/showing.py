@@ -12,7 +12,7 @@ from jobs.models import Job, Run
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownRun:
     """One job's run. `preview_url` is empty where there is no picture.
 
     `failure` says what went wrong and what to change. It is empty for a run that has
@@ -24,7 +24,7 @@ class Shown:
     failure: str
 
 
-def of_jobs(jobs: Sequence[Job]) -> dict[UUID, Shown]:
+def of_jobs(jobs: Sequence[Job]) -> dict[UUID, ShownRun]:
     """Return the runs of those jobs that are hosted work, by the job's id.
 
     Renews the previews in the metadata of all `jobs`. Takes one query for the runs, one
@@ -37,7 +37,7 @@ def of_jobs(jobs: Sequence[Job]) -> dict[UUID, Shown]:
     statuses = runs.statuses_of(rows.values())
     previews.renew(jobs)
     return {
-        job.pk: Shown(statuses[run.pk], _picture(job), failure_of(run))
+        job.pk: ShownRun(statuses[run.pk], _picture(job), failure_of(run))
         for job in jobs
         if (run := rows.get(job.pk))
     }

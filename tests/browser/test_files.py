@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from jobs.files import downloads, storage
-from jobs.models import StoredFile
+from jobs.files import downloads
 from tests.browser.chromium import visit
+from tests.files import published
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -30,20 +30,6 @@ def made(folder: Path, name: str, *arguments: str) -> bytes:
     command = [FFMPEG, "-loglevel", "error", *source, *arguments, str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return path.read_bytes()
-
-
-def published(
-    user: User, folder: Path, *, name: str, content_type: str, content: bytes
-) -> StoredFile:
-    source = folder / "published"
-    source.write_bytes(content)
-    return storage.publish(
-        source,
-        account_id=user.pk,
-        purpose="full",
-        name=name,
-        content_type=content_type,
-    )
 
 
 def test_a_page_of_another_origin_shows_a_photo_and_seeks_in_a_video(

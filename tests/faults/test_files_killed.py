@@ -26,12 +26,12 @@ STOPPING_PUBLISHER = """
 import sys, time, uuid
 from pathlib import Path
 from jobs.files import storage
-shelf = storage.shelf()
-adopt = shelf.adopt
+backend = storage.backend()
+adopt = backend.adopt
 def stop(arrival, key, *, content_type):
     adopt(arrival, key, content_type=content_type)
     time.sleep(600)
-shelf.adopt = stop
+backend.adopt = stop
 storage.publish(
     Path("{source}"), account_id=uuid.UUID("{account}"), purpose="full", name="x",
     content_type="image/png",
@@ -43,12 +43,12 @@ import time
 from datetime import timedelta
 from jobs.files import retention, storage
 retention.QUEUE.lease = timedelta(seconds=1)
-shelf = storage.shelf()
-remove = shelf.remove
+backend = storage.backend()
+remove = backend.remove
 def stop(key):
     remove(key)
     time.sleep(600)
-shelf.remove = stop
+backend.remove = stop
 retention.remove_due()
 """
 

@@ -19,12 +19,11 @@ import pytest
 import redis
 
 from accounts.models import User
-from accounts.partners import first_party
 from focus.celery import MEDIA_STATE
 from focus.due import NOW
 from focus.money import MICRO
 from jobs.files import retention
-from jobs.models import Job, Price, Run, StoredFile
+from jobs.models import Job, Run, StoredFile
 from tests import hosted, processes
 from tests.faults.engines import Own, own_engines
 from tests.processes import kill, running, until
@@ -105,13 +104,7 @@ def house(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Hou
 @pytest.fixture
 def priced(alice: User, give: Any) -> User:
     """Alice has 20 credits, and a run costs 2."""
-    give(alice, 20)
-    Price.objects.create(
-        app=first_party.app("reviv"),
-        action="restore",
-        unit="photo",
-        credits_micro=2 * MICRO,
-    )
+    hosted.set_price(alice, give)
     return alice
 
 

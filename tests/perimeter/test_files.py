@@ -83,14 +83,14 @@ def test_a_chunked_upload_is_stored_and_never_in_memory(
     assert (answer.status_code, answer.json()["size"]) == (200, 200 * MB)
     assert peak_kilobytes(server.pid) - before < 50 * 1024
     file.refresh_from_db()
-    assert Path(storage.shelf().path(file.key)).stat().st_size == 200 * MB
+    assert Path(storage.backend().path(file.key)).stat().st_size == 200 * MB
 
 
 def test_a_chunked_upload_that_is_too_large_is_413(server: Server, alice: User) -> None:
     file = expected(alice, most_bytes=MB)
     answer = requests.put(server.url + put_path(file), video(3 * MB), timeout=60)
     assert (answer.status_code, answer.json()["statusCode"]) == (413, 413)
-    assert not Path(storage.shelf().path(file.key)).exists()
+    assert not Path(storage.backend().path(file.key)).exists()
 
 
 def test_a_broken_off_upload_leaves_nothing_and_may_be_repeated(
@@ -122,7 +122,7 @@ def test_an_upload_to_a_bad_address_is_refused_unread(server: Server) -> None:
 def sparse(user: User, size: int) -> StoredFile:
     """Store a file that takes no room on the disk, however large it is."""
     file = expected(user, most_bytes=MB)
-    path = Path(storage.shelf().path(file.key))
+    path = Path(storage.backend().path(file.key))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     os.truncate(path, size)

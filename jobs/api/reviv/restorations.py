@@ -108,7 +108,7 @@ class UploadViewSet(Reviv, ViewSet):
         " format, its pixels.",
         request={"multipart/form-data": Upload},
         responses={
-            201: OpenApiResponse(shapes.Uploaded, "The photo waits for its turn."),
+            201: OpenApiResponse(shapes.Accepted, "The photo waits for its turn."),
             400: OpenApiResponse(
                 description="`VALIDATION_ERROR`; `details.image` says why."
             ),

@@ -57,7 +57,7 @@ class StatusBody(serializers.Serializer[Any]):
     )
 
 
-class Uploaded(serializers.Serializer[Any]):
+class Accepted(serializers.Serializer[Any]):
     job_id = serializers.IntegerField()
     status = serializers.CharField(help_text="Always `pending`.")
 

@@ -22,7 +22,7 @@ from typing import BinaryIO
 MOST_PIECES = 100_000
 
 
-class Unreadable(Exception):
+class UnreadablePhoto(Exception):
     """The file is no picture, or is damaged or cut short."""
 
 
@@ -64,17 +64,17 @@ class _Found:
     def count_piece(self) -> None:
         self.pieces += 1
         if self.pieces > MOST_PIECES:
-            raise Unreadable("too many pieces")
+            raise UnreadablePhoto("too many pieces")
 
     def set_size(self, width: int, height: int) -> None:
         if not width or not height:
-            raise Unreadable("no size")
+            raise UnreadablePhoto("no size")
         self.width, self.height = width, height
 
     def read(self, start: int, length: int) -> bytes:
-        """Return bytes of the file. Raises `Unreadable` beyond its end."""
+        """Return bytes of the file. Raises `UnreadablePhoto` beyond its end."""
         if start + length > len(self.data):
-            raise Unreadable("cut short")
+            raise UnreadablePhoto("cut short")
         return self.data[start : start + length]
 
     def number(self, form: str, start: int) -> int:
@@ -136,16 +136,16 @@ def copy_without_metadata(source: BinaryIO, write: Callable[[bytes], object]) ->
     """Check the headers of `source`, a file on disk, and write its copy by `write`.
 
     The copy is no larger than its source, but for a byte of padding. Raises
-    `Unreadable`, `OtherFormat` or `Animated`, and then writes nothing.
+    `UnreadablePhoto`, `OtherFormat` or `Animated`, and then writes nothing.
     """
     if not source.seek(0, os.SEEK_END):
-        raise Unreadable("empty")
+        raise UnreadablePhoto("empty")
     with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
         content_type = kind_of(data[:32])
         if content_type == "image/other":
             raise OtherFormat
         if content_type is None:
-            raise Unreadable("no picture")
+            raise UnreadablePhoto("no picture")
         found = _Found(data)
         _READERS[content_type](found)
         for part in found.parts:
@@ -181,17 +181,17 @@ def _read_jpeg(found: _Found) -> None:
         length = found.number(">H", at)
         body, end = at + 2, at + length
         if length < 2 or end > len(found.data):
-            raise Unreadable("a segment is cut short")
+            raise UnreadablePhoto("a segment is cut short")
         if code in _SIZES:
             if found.width:
-                raise Unreadable("two frames")
+                raise UnreadablePhoto("two frames")
             height, width = found.number(">H", body + 1), found.number(">H", body + 3)
             found.set_size(width, height)
         if code in _SIZES or code in _KEPT_MARKERS:
             found.keep(marker.start(), end)
         elif code == _SCAN:
             if not found.width:
-                raise Unreadable("pixels without a size")
+                raise UnreadablePhoto("pixels without a size")
             has_scan = True
             following = _MARKER.search(found.data, end)
             scan_end = len(found.data) if following is None else following.start()
@@ -203,7 +203,7 @@ def _read_jpeg(found: _Found) -> None:
                 head_end = len(found.parts)
         at = end
     if not (has_scan and has_end):
-        raise Unreadable("cut short")
+        raise UnreadablePhoto("cut short")
     if found.orientation != 1:
         exif = b"Exif\0\0" + _exif(found.orientation)
         segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
@@ -247,13 +247,13 @@ def _read_png(found: _Found) -> None:
         length, name = found.number(">I", at), found.read(at + 4, 4)
         body, end = at + 8, at + 12 + length
         if end > len(found.data) or not (name.isalpha() and name.isascii()):
-            raise Unreadable("a chunk is cut short")
+            raise UnreadablePhoto("a chunk is cut short")
         # Decoders read on after damage, and show what never was in the photo.
         check = zlib.crc32(found.data[at + 4 : end - 4])
         if name in _CHECKED_CHUNKS and check != found.number(">I", end - 4):
-            raise Unreadable("a chunk is damaged")
+            raise UnreadablePhoto("a chunk is damaged")
         if (name == b"IHDR") != (at == 8) or (name == b"IHDR" and length != 13):
-            raise Unreadable("the header is not first and once")
+            raise UnreadablePhoto("the header is not first and once")
         if name == b"IHDR":
             found.set_size(found.number(">I", body), found.number(">I", body + 4))
             found.keep(at, end)
@@ -267,10 +267,10 @@ def _read_png(found: _Found) -> None:
         elif name == b"IEND":
             break
         elif name[:1].isupper():
-            raise Unreadable("an unknown chunk that is needed")
+            raise UnreadablePhoto("an unknown chunk that is needed")
         at = end
     if not has_pixels:
-        raise Unreadable("no pixels")
+        raise UnreadablePhoto("no pixels")
     if found.orientation != 1:
         # It must precede the pixels, for readers that read no further.
         found.parts.insert(2, _png_chunk(b"eXIf", _exif(found.orientation)))
@@ -290,7 +290,7 @@ _PROFILE, _ALPHA, _EXIF_FLAG, _ANIMATION = 0x20, 0x10, 0x08, 0x02
 def _read_webp(found: _Found) -> None:
     at, end = 12, 8 + found.number("<I", 4)
     if end > len(found.data):
-        raise Unreadable("cut short")
+        raise UnreadablePhoto("cut short")
     # The first chunk of each name, as its place and its length.
     chunks: dict[bytes, tuple[int, int]] = {}
     first = found.read(at, 4)
@@ -298,7 +298,7 @@ def _read_webp(found: _Found) -> None:
         found.count_piece()
         name, length = found.read(at, 4), found.number("<I", at + 4)
         if at + 8 + length > end:
-            raise Unreadable("a chunk is cut short")
+            raise UnreadablePhoto("a chunk is cut short")
         chunks.setdefault(name, (at + 8, length))
         at += 8 + length + length % 2
     extended = first == b"VP8X" and chunks[first][1] == 10
@@ -306,7 +306,7 @@ def _read_webp(found: _Found) -> None:
         raise Animated
     pixels = next((it for it in (b"VP8 ", b"VP8L") if it in chunks), None)
     if pixels is None or not (extended or first == pixels):
-        raise Unreadable("no picture")
+        raise UnreadablePhoto("no picture")
     _read_webp_size(found, pixels, chunks[pixels][0])
     kept: list[bytes] = [pixels]
     if extended:
@@ -323,12 +323,12 @@ def _read_webp_size(found: _Found, name: bytes, body: int) -> None:
     if name == b"VP8L":
         found.lossless = True
         if found.read(body, 1) != b"\x2f":
-            raise Unreadable("no lossless picture")
+            raise UnreadablePhoto("no lossless picture")
         bits = found.number("<I", body + 1)
         found.set_size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
         return
     if found.read(body + 3, 3) != b"\x9d\x01\x2a":
-        raise Unreadable("no key frame")
+        raise UnreadablePhoto("no key frame")
     width, height = found.number("<H", body + 6), found.number("<H", body + 8)
     found.set_size(width & 0x3FFF, height & 0x3FFF)
 
@@ -344,7 +344,7 @@ def _extended_header(found: _Found, chunks: dict[bytes, tuple[int, int]]) -> byt
     )
     if canvas != (found.width, found.height):
         # A still picture fills its canvas.
-        raise Unreadable("two sizes")
+        raise UnreadablePhoto("two sizes")
     if b"EXIF" in chunks:
         exif = found.read(*chunks[b"EXIF"])
         found.orientation = _orientation(exif.removeprefix(b"Exif\0\0"))

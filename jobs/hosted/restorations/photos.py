@@ -120,7 +120,7 @@ def _checked_copy(source: BinaryIO, copy: Arrival) -> photo_files.Header:
     except photo_files.Animated:
         message = "The file is an animation. Upload a still photo."
         raise bad_photo(NO_IMAGE, message) from None
-    except photo_files.Unreadable:
+    except photo_files.UnreadablePhoto:
         message = "The file is no photo, or it is damaged or cut short."
         raise bad_photo(NO_IMAGE, message) from None
     if min(header.width, header.height) < SHORTEST_SIDE:

@@ -3,7 +3,7 @@
 No network tells whether a person really shared something. So the server observes what
 it can: the address that leads to the network was opened.
 
-1. `addresses` gives a signed token, which names the account and the restoration.
+1. `start` returns a signed token, which names the account and the restoration.
 2. `open_address` checks the token, records the opening, and returns where to go.
 3. `confirm` unlocks the photo if the address was opened in the last 10 minutes.
 """

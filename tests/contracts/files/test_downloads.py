@@ -14,6 +14,7 @@ from accounts.models import User
 from accounts.signin import closing
 from jobs.files import downloads, storage, uploads
 from jobs.models import StoredFile
+from tests.files import published
 
 pytestmark = pytest.mark.django_db
 
@@ -47,28 +48,9 @@ def media(tmp_path: Path, settings: Any) -> None:
     settings.MEDIA_ROOT = tmp_path / "media"
 
 
-def published(
-    user: User,
-    tmp_path: Path,
-    *,
-    name: str = "cat.png",
-    content_type: str = "image/png",
-    content: bytes = CONTENT,
-) -> StoredFile:
-    source = tmp_path / "source"
-    source.write_bytes(content)
-    return storage.publish(
-        source,
-        account_id=user.pk,
-        purpose="photo",
-        name=name,
-        content_type=content_type,
-    )
-
-
 @pytest.fixture
 def file(alice: User, tmp_path: Path) -> StoredFile:
-    return published(alice, tmp_path)
+    return published(alice, tmp_path, content=CONTENT)
 
 
 def path_of(file: StoredFile, **more: Any) -> str:
@@ -197,7 +179,9 @@ def test_a_copy_that_is_fresh_is_304(client: Browser, file: StoredFile) -> None:
 def test_only_images_videos_and_subtitles_are_shown_inline(
     client: Browser, alice: User, tmp_path: Path, content_type: str, inline: bool
 ) -> None:
-    file = published(alice, tmp_path, content_type=content_type, name="x.bin")
+    file = published(
+        alice, tmp_path, content=CONTENT, content_type=content_type, name="x.bin"
+    )
     answer = client.get(path_of(file))
     word = "inline" if inline else "attachment"
     assert answer.headers["Content-Disposition"] == f'{word}; filename="x.bin"'
@@ -219,7 +203,7 @@ def test_only_images_videos_and_subtitles_are_shown_inline(
 def test_a_name_breaks_no_header_and_no_path(
     client: Browser, alice: User, tmp_path: Path, name: str, said: str
 ) -> None:
-    file = published(alice, tmp_path, name=name)
+    file = published(alice, tmp_path, content=CONTENT, name=name)
     answer = client.get(path_of(file))
     assert answer.status_code == 200
     assert answer.headers["Content-Disposition"] == said
@@ -251,7 +235,7 @@ def test_a_changed_address_is_403(
     client: Browser, alice: User, file: StoredFile, tmp_path: Path
 ) -> None:
     _, _, token, name = path_of(file).split("/")
-    other = path_of(published(alice, tmp_path)).split("/")[2]
+    other = path_of(published(alice, tmp_path, content=CONTENT)).split("/")[2]
     packed, at, signature = token.split(".")
     for path in (
         f"/files/{token}/invoice.exe",
@@ -313,7 +297,7 @@ def test_a_file_that_has_not_arrived_is_404(client: Browser, alice: User) -> Non
 
 
 def test_a_file_that_lost_its_object_is_404(client: Browser, file: StoredFile) -> None:
-    storage.shelf().remove(file.key)
+    storage.backend().remove(file.key)
     assert client.get(path_of(file)).status_code == 404
 
 

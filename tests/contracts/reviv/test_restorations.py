@@ -1,6 +1,5 @@
 """reviv guide, "Restorations": upload, status, history and delete, whole bodies."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +16,8 @@ from tests.restorations import (
     UPLOAD,
     at,
     chunk,
+    fetched,
+    gone,
     jpeg,
     png,
     refused,
@@ -29,26 +30,11 @@ from tests.restorations import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ADDRESS = re.compile(r"http://localhost:8000/files/[^/]+/[^/]+")
 REPORT = {
     "unchanged": False,
     "steps": [{"step": "denoise", "engine": "waifu2x"}],
     "options": {"keep_original_colors": False, "generated_detail": False},
 }
-
-
-def fetched(address: str | None) -> bytes:
-    """Open an address as a browser does: without a credential."""
-    assert address is not None
-    assert ADDRESS.fullmatch(address)
-    answer = APIClient().get(address.removeprefix("http://localhost:8000"))
-    assert answer.status_code == 200
-    return bytes(answer.getvalue())
-
-
-def gone(address: str) -> None:
-    answer = APIClient().get(address.removeprefix("http://localhost:8000"))
-    assert answer.status_code == 404
 
 
 def moment(text: str) -> datetime:

@@ -12,8 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from jobs.models import Restoration, Run
-from tests.contracts.reviv.test_restorations import fetched
-from tests.restorations import HISTORY, PLACE, at, bearer, upload, work
+from tests.restorations import HISTORY, PLACE, at, bearer, fetched, upload, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SCRIPT = b"<script>alert('polyglot')</script>"

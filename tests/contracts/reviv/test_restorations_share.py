@@ -11,11 +11,11 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from jobs.models import Restoration, Run
-from tests.contracts.reviv.test_restorations import fetched
 from tests.restorations import (
     HISTORY,
     at,
     bearer,
+    fetched,
     png,
     refused,
     restored,

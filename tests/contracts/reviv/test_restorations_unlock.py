@@ -12,11 +12,11 @@ from rest_framework.test import APIClient
 
 from accounts.models import App, User
 from jobs.models import Price, Restoration, Run, StoredFile, Usage
-from tests.contracts.reviv.test_restorations import fetched
 from tests.restorations import (
     HISTORY,
     at,
     bearer,
+    fetched,
     png,
     refused,
     restored,

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import pytest
 from django.core.files.storage import storages
 from django.test import Client
-from django.utils import timezone
 
 from accounts.models import User
 from focus.models import Failure
@@ -18,6 +17,7 @@ from jobs.files import content_types, downloads, retention, storage, uploads
 from jobs.files.bucket import BucketStorage
 from jobs.models import StoredFile
 from tests import s3
+from tests.files import expect
 
 pytestmark = pytest.mark.django_db
 
@@ -51,20 +51,11 @@ def keys(bucket: Any) -> list[str]:
     return [found["Key"] for found in listed.get("Contents", [])]
 
 
-def expect(user: User, *, most_bytes: int = 1_000_000) -> StoredFile:
-    return storage.expect(
-        account_id=user.pk,
-        purpose="photo",
-        name="cat.png",
-        content_type="image/png",
-        most_bytes=most_bytes,
-        due_at=timezone.now() + timedelta(hours=2),
-    )
-
-
 @pytest.fixture
 def file(alice: User) -> StoredFile:
-    return uploads.receive([PNG], file=expect(alice), accepts=content_types.IMAGES)
+    return uploads.receive(
+        [PNG], file=expect(alice, most_bytes=1_000_000), accepts=content_types.IMAGES
+    )
 
 
 def test_an_upload_becomes_one_private_object(file: StoredFile, bucket: Any) -> None:
@@ -77,12 +68,16 @@ def test_an_upload_becomes_one_private_object(file: StoredFile, bucket: Any) -> 
 
 def test_a_refused_upload_becomes_no_object(alice: User, bucket: Any) -> None:
     with pytest.raises(uploads.WrongFileType):
-        uploads.receive([b"<svg>"], file=expect(alice), accepts=content_types.IMAGES)
+        uploads.receive(
+            [b"<svg>"],
+            file=expect(alice, most_bytes=1_000_000),
+            accepts=content_types.IMAGES,
+        )
     assert keys(bucket) == []
 
 
 def test_a_put_and_a_download_by_signed_addresses(alice: User) -> None:
-    path = urlsplit(uploads.sign_put(expect(alice))).path
+    path = urlsplit(uploads.sign_put(expect(alice, most_bytes=1_000_000))).path
     client = Client()
     answer = client.put(path, PNG, content_type="image/png")
     assert answer.status_code == 200
@@ -146,7 +141,7 @@ def test_an_object_without_a_row_is_removed(
 def test_a_bucket_that_is_away_refuses_the_upload_and_leaves_it_repeatable(
     alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = expect(alice)
+    file = expect(alice, most_bytes=1_000_000)
     with monkeypatch.context() as away:
         away.setenv("FILES_S3_ENDPOINT_URL", "http://127.0.0.1:9")
         settings.STORAGES = settings.STORAGES | {"files": file_storage()}

@@ -13,6 +13,7 @@ from accounts.models import User
 from focus.bodies.arrivals import Arrival, DiskLow
 from jobs.files import content_types, storage, uploads
 from jobs.models import StoredFile
+from tests.files import expect
 
 pytestmark = [
     pytest.mark.django_db,
@@ -37,16 +38,6 @@ def disk(tmp_path: Path, settings: Any) -> Iterator[Path]:
     settings.MEDIA_ROOT = place
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def expect(user: User, *, most_bytes: int) -> StoredFile:
-    return storage.expect(
-        account_id=user.pk,
-        purpose="photo",
-        name="cat.png",
-        content_type="image/png",
-        most_bytes=most_bytes,
-    )
 
 
 def pieces(size: int) -> Iterator[bytes]:

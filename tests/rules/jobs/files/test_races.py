@@ -16,6 +16,7 @@ from accounts.models import User
 from focus.errors import DomainError, NotFound
 from jobs.files import content_types, quotas, retention, storage, uploads
 from jobs.models import StoredFile
+from tests.files import expect
 from tests.rules.accounts.test_races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,16 +28,6 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def media(tmp_path: Path, settings: Any) -> Path:
     settings.MEDIA_ROOT = tmp_path / "media"
     return Path(settings.MEDIA_ROOT)
-
-
-def expect(user: User, *, most_bytes: int = 10_000) -> StoredFile:
-    return storage.expect(
-        account_id=user.pk,
-        purpose="photo",
-        name="cat.png",
-        content_type="image/png",
-        most_bytes=most_bytes,
-    )
 
 
 def receive(file: StoredFile, content: bytes) -> StoredFile:
@@ -102,7 +93,7 @@ def test_of_many_uploads_to_one_address_one_is_stored_whole(
     assert ended.count("done") == 1
     [object_] = objects(media)
     stored = StoredFile.objects.get()
-    assert object_ == Path(storage.shelf().path(stored.key))
+    assert object_ == Path(storage.backend().path(stored.key))
     content = object_.read_bytes()
     assert len(set(content[len(PNG) :])) == 1
     assert bytes(stored.sha256 or b"") == hashlib.sha256(content).digest()
@@ -113,15 +104,15 @@ def test_an_upload_that_was_overtaken_removes_its_object(
 ) -> None:
     file = expect(alice)
     first, second = PNG + b"first", PNG + b"second"
-    shelf = storage.shelf()
-    adopt = shelf.adopt
+    backend = storage.backend()
+    adopt = backend.adopt
 
     def overtaken(arrival: Any, key: str, *, content_type: str) -> None:
         adopt(arrival, key, content_type=content_type)
-        monkeypatch.setattr(shelf, "adopt", adopt)
+        monkeypatch.setattr(backend, "adopt", adopt)
         receive(StoredFile.objects.get(pk=file.pk), second)
 
-    monkeypatch.setattr(shelf, "adopt", overtaken)
+    monkeypatch.setattr(backend, "adopt", overtaken)
     with pytest.raises(storage.AlreadyArrived):
         receive(StoredFile.objects.get(pk=file.pk), first)
     [object_] = objects(media)

@@ -17,6 +17,7 @@ from focus.bodies.arrivals import incoming_folder
 from focus.models import Failure
 from jobs.files import retention, storage
 from jobs.models import StoredFile
+from tests import files
 
 pytestmark = pytest.mark.django_db
 
@@ -35,21 +36,13 @@ def file(alice: User, tmp_path: Path) -> StoredFile:
 
 
 def published(user: User, tmp_path: Path) -> StoredFile:
-    source = tmp_path / "source"
-    source.write_bytes(b"content")
-    file = storage.publish(
-        source,
-        account_id=user.pk,
-        purpose="photo",
-        name="cat.png",
-        content_type="image/png",
-    )
+    file = files.published(user, tmp_path)
     storage.keep([file.pk], due_at=timezone.now() + DAY)
     return file
 
 
 def path_of(file: StoredFile) -> Path:
-    return Path(storage.shelf().path(file.key))
+    return Path(storage.backend().path(file.key))
 
 
 def make_old(path: Path) -> None:
@@ -99,7 +92,7 @@ class TestRemoval:
         storage.forget([file.pk])
         claimed = retention.QUEUE.claim()
         assert claimed is not None
-        storage.shelf().remove(claimed.key)
+        storage.backend().remove(claimed.key)
         StoredFile.objects.update(due_at=timezone.now())  # the lease ended
         assert retention.remove_due() == 1
         assert not StoredFile.objects.exists()

@@ -14,6 +14,7 @@ from focus.errors import NotFound
 from jobs.files import content_types, quotas, storage, uploads
 from jobs.files.quotas import FileQuotaSpent
 from jobs.models import StoredFile
+from tests.files import expect
 
 pytestmark = pytest.mark.django_db
 
@@ -28,16 +29,6 @@ def media(tmp_path: Path, settings: Any) -> Path:
 
 def objects(media: Path) -> list[Path]:
     return sorted(path for path in media.rglob("*") if path.is_file())
-
-
-def expect(user: User, *, most_bytes: int = 10_000) -> StoredFile:
-    return storage.expect(
-        account_id=user.pk,
-        purpose="photo",
-        name="cat.png",
-        content_type="image/png",
-        most_bytes=most_bytes,
-    )
 
 
 def receive(file: StoredFile, content: bytes = PNG, **more: Any) -> StoredFile:

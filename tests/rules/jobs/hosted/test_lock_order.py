@@ -17,6 +17,7 @@ from jobs.hosted import runs
 from jobs.hosted.restorations import photos
 from jobs.models import Restoration
 from tests import restorations
+from tests.hosted import another_waits
 from wallet import ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -71,19 +72,6 @@ def beside_a_first_consent(
     thread.join(60)
     [outcome] = outcomes
     return outcome
-
-
-def another_waits() -> bool:
-    """Whether another connection waits for this one; looks for up to 30 seconds."""
-    for _ in range(300):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*), pg_sleep(0.1) FROM pg_locks WHERE NOT granted"
-                " AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-            )
-            if cursor.fetchone()[0]:
-                return True
-    return False
 
 
 def test_an_upload_beside_the_first_job_of_another_app(alice: User) -> None:

@@ -13,7 +13,7 @@ from jobs.hosted.restorations.photo_files import (
     Animated,
     Header,
     OtherFormat,
-    Unreadable,
+    UnreadablePhoto,
     copy_without_metadata,
 )
 from tests.restorations import PLACE, chunk, jpeg, png, riff, segment, tiff, webp
@@ -193,13 +193,13 @@ def test_what_a_webp_needs_stays_and_the_rest_goes(copied) -> None:
 
 
 def test_more_pieces_than_any_photo_has_are_refused(copied) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadablePhoto):
         copied(jpeg(500, 600, *[segment(0xFE, b"")] * (photo_files.MOST_PIECES + 1)))
 
 
 def test_an_unknown_chunk_that_a_png_needs_is_refused(copied) -> None:
     for name in (b"CgBI", b"ABCD"):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadablePhoto):
             copied(png(500, 600, chunk(name, b"")))
 
 
@@ -237,7 +237,7 @@ def test_a_file_with_any_damage_is_copied_cleanly_or_refused(
             del broken[chance.randrange(len(broken)) :]
         try:
             header, copy = copied(bytes(broken))
-        except (Unreadable, OtherFormat, Animated):
+        except (UnreadablePhoto, OtherFormat, Animated):
             refused += 1
             continue
         # One byte of padding is all that a copy may add.
@@ -252,5 +252,5 @@ def test_random_bytes_behind_each_signature_are_refused_or_copied(copied) -> Non
         chance = random.Random(seed)
         content = chance.choice(signatures) + chance.randbytes(chance.randrange(400))
         if content:
-            with suppress(Unreadable, OtherFormat, Animated):
+            with suppress(UnreadablePhoto, OtherFormat, Animated):
                 copied(content)

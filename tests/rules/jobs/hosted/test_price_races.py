@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 
 from accounts.models import App, Consent, User
 from accounts.partners import consents, first_party
@@ -15,6 +15,7 @@ from jobs import lifecycle
 from jobs.hosted import prices
 from jobs.invariants import ALL
 from jobs.models import Job, Run, Usage
+from tests.hosted import another_waits
 from tests.rules.jobs.hosted.test_prices import credits_of, end, start, unlock
 from tests.rules.wallet.test_races import at_once
 from wallet import invariants, ledger
@@ -72,7 +73,7 @@ def test_a_second_start_waits_for_the_first_and_sees_its_units(
         thread.start()
         assert asked.wait(30)
         # The second start waits for the wallet, so nothing is decided yet.
-        assert _another_waits()
+        assert another_waits()
         assert seen == []
     thread.join(30)
     assert seen == [40]
@@ -157,16 +158,3 @@ def test_starts_and_revocations_at_once_leave_each_job_with_a_consent(
     assert credits_of(alice)[1] * MICRO == sum(
         prices.charge_of(run) for run in Run.objects.all()
     )
-
-
-def _another_waits() -> bool:
-    """Whether another connection waits for this one; looks for up to 30 seconds."""
-    for _ in range(300):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*), pg_sleep(0.1) FROM pg_locks WHERE NOT granted"
-                " AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-            )
-            if cursor.fetchone()[0]:
-                return True
-    return False

@@ -15,7 +15,7 @@ from focus.due import NOW
 from focus.money import MICRO
 from jobs.hosted import runs, working
 from jobs.hosted.runs import RunCannotRepeat, RunNotFailed, RunNotFound
-from jobs.models import Job, Price, Run
+from jobs.models import Job, Run
 from tests import hosted
 from tests.hosted import at_work, start, work
 from tests.processes import until
@@ -50,13 +50,7 @@ def end_backoff() -> None:
 @pytest.fixture
 def priced(alice: User, give: Any) -> User:
     """Alice has 20 credits, and one unit of the test's action costs 2."""
-    give(alice, 20)
-    Price.objects.create(
-        app=first_party.app("reviv"),
-        action="restore",
-        unit="photo",
-        credits_micro=2 * MICRO,
-    )
+    hosted.set_price(alice, give)
     return alice
 
 
