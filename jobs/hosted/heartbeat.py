@@ -74,6 +74,11 @@ class Heartbeat:
                 if time.monotonic() > self._held_until:
                     self.lost.set()
                 continue
+            except Exception:
+                # Without a heartbeat the run would be taken by another worker.
+                log.exception("run %s", self._run.pk)
+                self.lost.set()
+                break
             if not renewed:
                 self.lost.set()
             self._held_until = until

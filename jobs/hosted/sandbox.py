@@ -169,6 +169,8 @@ class _Engine:
                 self._check(should_stop)
             while ready := pipes.select(0):
                 self._take(pipes, ready, on_progress)
+                # A process that was left behind could write for ever.
+                self._check(should_stop)
         return self._outcome()
 
     def kill(self) -> None:
@@ -210,7 +212,7 @@ class _Engine:
             raise EngineFailed("output", f"{self._read} bytes of output")
         for line in lines:
             try:
-                said = json.loads(line)
+                said = json.loads(line, parse_constant=_no_number)
             except (ValueError, RecursionError):
                 said = None
             if not isinstance(said, dict):
@@ -221,7 +223,7 @@ class _Engine:
                 continue
             percent, stage = said.get("percent"), said.get("stage")
             if isinstance(percent, int | float) and isinstance(stage, str):
-                on_progress(min(max(float(percent), 0.0), 100.0), stage[:30])
+                on_progress(float(min(max(percent, 0), 100)), _text(said, "stage", 30))
 
     def _check(self, should_stop: Callable[[], bool]) -> None:
         now = time.monotonic()
@@ -258,8 +260,16 @@ class _Engine:
 
 
 def _text(answer: Answer, name: str, most: int) -> str:
-    """Return a text of the engine without U+0000, which PostgreSQL does not store."""
-    return str(answer.get(name, "")).replace("\0", "")[:most]
+    """Return a text of the engine, which PostgreSQL can store.
+
+    That is one without U+0000 and halves of surrogate pairs.
+    """
+    text = str(answer.get(name, ""))[: most * 2].replace("\0", "")
+    return text.encode("utf-8", "replace").decode()[:most]
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -62,6 +62,19 @@ class TestAnswers:
         assert refused.value.sentence == "No photo."
         assert refused.value.change == "Another."
 
+    def test_texts_are_such_that_the_database_stores_them(self, folder: Path) -> None:
+        heard: list[tuple[float, str]] = []
+        strange = "say(percent=10**400, stage='a\\0b\\ud800')"
+        with pytest.raises(Refused) as refused:
+            engine(
+                folder,
+                ["python", strange],
+                ["refuse", "a\0b\ud800"],
+                on_progress=lambda percent, stage: heard.append((percent, stage)),
+            )
+        assert refused.value.code == "ab?"
+        assert heard == [(10.0, "opening"), (100.0, "ab?")]
+
     @pytest.mark.parametrize(
         ("step", "code", "detail"),
         [
@@ -74,6 +87,7 @@ class TestAnswers:
             (["exit", 7], "protocol", "exit 7"),
             (["print", "a library's note"], "output", "no JSON object"),
             (["print", "[1]"], "output", "no JSON object"),
+            (["print", '{"percent": NaN, "stage": "x"}'], "output", "no JSON object"),
             (["print", "x" * 300_000], "output", "bytes of output"),
             (["python", "while True: say(percent=1.0, stage='x')"], "output", "bytes"),
             (["python", "raise ValueError('in the log')"], "protocol", "in the log"),
