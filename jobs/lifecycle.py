@@ -310,22 +310,6 @@ _CHARGE_JOB = """
 """
 
 
-def describe(*, job_id: UUID, metadata: dict[str, Any]) -> bool:
-    """Merge new keys into the metadata of a started job, in the caller's transaction.
-
-    For hosted work, which describes its own progress. Returns False for a job that has
-    ended. Locks the job, so a caller does this before it locks the wallet.
-    """
-    params = {"job": job_id, "metadata": Jsonb(metadata)}
-    return bool(tuples(_DESCRIBE, params))
-
-
-_DESCRIBE = """
-    UPDATE jobs_job SET metadata = metadata || %(metadata)s
-    WHERE id = %(job)s AND status = 'started' RETURNING true
-"""
-
-
 def find(*, job_id: UUID, caller: Caller) -> JobAsOf:
     """Read one of the caller's jobs. Takes one query.
 
