@@ -204,8 +204,9 @@ def charge_once(
 
     For work that is paid after it was done, such as the unlock of a photo: the caller
     locks its own row, calls this, and writes what was paid for, in one transaction.
-    `key` begins with the action and a colon, such as `unlock:12`. The month's free
-    units do not apply. The person's request is the person's consent to the app.
+    `key` is the action, a colon, and an id that cannot be guessed: the app may have
+    been a partner's before, which chose its own keys. The month's free units do not
+    apply. The person's request is the person's consent to the app.
 
     Raises `InsufficientCredits` (facts `required` and `available`, in credits),
     `BudgetExceeded`, `AppInactive`, `TokenEnded`, `ProductUnavailable`, and

@@ -32,7 +32,9 @@ def unlock(*, account_id: UUID, restoration_id: int) -> Unlocked:
         account_id=account_id,
         app_slug="reviv",
         action="unlock",
-        key=f"unlock:{restoration_id}",
+        # The run's id, because a partner that owned this app's name before may have
+        # charged under any number.
+        key=f"unlock:{restoration.run_id}",
         reason="Unlock of a restored photo",
     )
     photos.unlock(

@@ -11,6 +11,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts.models import App, User
+from jobs import usage
 from jobs.models import Price, Restoration, Run, StoredFile, Usage
 from tests.restorations import (
     HISTORY,
@@ -66,11 +67,30 @@ class TestUnlock:
         give(alice, 1)
         job_id = restored(as_owner)
         as_owner.post(at(job_id, "unlock"))
-        usage = Usage.objects.get()
+        paid = Usage.objects.get()
         restoration = Restoration.objects.get(pk=job_id)
-        assert restoration.unlock_movement_id == usage.movement_id
-        assert usage.key == f"unlock:{job_id}"
+        assert restoration.unlock_movement_id == paid.movement_id
+        assert paid.key == f"unlock:{restoration.run_id}"
         assert balance(as_owner) == "0.00"
+
+    def test_charges_from_before_the_app_was_ours_block_none(
+        self, as_owner: APIClient, alice: User, bob: User, give: Give
+    ) -> None:
+        give(alice, 5)
+        give(bob, 5)
+        job_id = restored(as_owner)
+        # As a partner that owned the app charged it: `first_party.take_over`.
+        usage.charge(
+            account_id=bob.pk,
+            app=App.objects.get(slug="reviv"),
+            amount_micro=1_000_000,
+            reason="The partner's own unlock",
+            key=f"unlock:{job_id}",
+            actor="app:reviv",
+            hosted=True,
+        )
+        assert as_owner.post(at(job_id, "unlock")).status_code == 200
+        assert balance(as_owner) == "4.00"
 
     def test_a_repeated_key_answers_the_same(
         self, as_owner: APIClient, alice: User, give: Give
