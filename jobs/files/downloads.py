@@ -46,7 +46,7 @@ def opened(token: str, name: str) -> StoredFile:
     except signing.SignatureExpired:
         raise AddressExpired("This address has expired. Ask for a new one.") from None
     except signing.BadSignature:
-        raise AddressInvalid("This address is not valid.") from None
+        raise AddressInvalid("This address is not valid. Ask for a new one.") from None
     found = StoredFile.objects.filter(pk=file_id, arrived_at__isnull=False)
     file = found.filter(quotas.LIVE, account__is_active=True).first()
     if file is None:

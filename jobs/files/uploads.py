@@ -149,13 +149,19 @@ def expected(token: str) -> StoredFile:
     try:
         file_id = unpack(_PUT.unsign(token, max_age=PUT_LIFETIME))
     except signing.SignatureExpired:
-        raise AddressExpired("This upload address has expired.") from None
+        raise AddressExpired(
+            "This upload address has expired. Ask for a new one."
+        ) from None
     except signing.BadSignature:
-        raise AddressInvalid("This upload address is not valid.") from None
+        raise AddressInvalid(
+            "This upload address is not valid. Ask for a new one."
+        ) from None
     found = StoredFile.objects.filter(quotas.LIVE, pk=file_id)
     file = found.filter(account__is_active=True).first()
     if file is None:
         raise NotFound("This upload does not exist any more.")
     if file.arrived_at is not None:
-        raise AlreadyArrived("This upload address has been used.")
+        raise AlreadyArrived(
+            "This upload address has been used. Ask for a new one for another file."
+        )
     return file

@@ -281,11 +281,15 @@ def _waits_for(queued: list[Run]) -> dict[UUID, str]:
     media = engine.state()
     if media.word == engine.READY:
         before = turns.before(queued, KINDS)
-        return {pk: f"waiting: {count} before you" for pk, count in before.items()}
-    words = "media: not available at the moment"
+        return {pk: _place(count) for pk, count in before.items()}
+    words = "media: not available at the moment; the work starts by itself later"
     if media.word == engine.PREPARING:
         words = f"media: preparing ({media.percent} %)"
     return {run.pk: words for run in queued}
+
+
+def _place(before: int) -> str:
+    return f"waiting: {before} before you" if before else "waiting: yours is next"
 
 
 def _lock(run_id: UUID) -> Run:

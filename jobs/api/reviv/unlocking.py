@@ -73,7 +73,10 @@ class UnlockViewSet(Reviv, ViewSet):
             )
         except ledger.InsufficientCredits as poor:
             available = two_places(to_micro(poor.facts["available"]))
-            raise TooFewCredits(poor.message, credits_available=available) from poor
+            raise TooFewCredits(
+                f"{poor.message} Buy credits, then unlock the photo again.",
+                credits_available=available,
+            ) from poor
         return Response(
             {
                 "full_image_url": photos.addresses_of(unlocked.restoration).full,

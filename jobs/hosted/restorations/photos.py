@@ -73,6 +73,13 @@ TOO_LARGE = "File must be under 10MB"
 WRONG_FORMAT = "Only JPG, PNG, WEBP formats allowed"
 TOO_SMALL = "Image must be at least 500px on shortest side"
 TOO_MANY_PIXELS = "Image must be at most 40 megapixels"
+_NOT_YET = "The photo is not restored yet. Try again when its status is completed."
+_NOT_COMPLETED = {
+    "pending": _NOT_YET,
+    "processing": _NOT_YET,
+    "failed": "The restoration failed, so there is no restored photo to unlock. Delete"
+    " it and upload the photo again.",
+}
 GONE = "The restored photo does not exist any more."
 
 
@@ -264,7 +271,7 @@ def require_locked(restoration: Restoration) -> None:
     """
     status = status_of(restoration)
     if status != "completed":
-        raise InvalidState(f"The restoration is {status}.", status=status)
+        raise InvalidState(_NOT_COMPLETED[status], status=status)
     if restoration.unlocked_at is not None:
         raise AlreadyUnlocked("This photo is already unlocked.")
     if _address(restoration.full) is None:

@@ -250,6 +250,7 @@ def test_a_changed_address_is_403(
             403,
             "address_invalid",
         ), path
+        assert "Ask for a new one" in answer.json()["message"]
 
 
 def test_an_address_for_an_upload_downloads_nothing(

@@ -48,6 +48,8 @@ def refused(answer: Any) -> tuple[int, str]:
     assert {"statusCode", "message", "error"} <= set(said)
     assert said["statusCode"] == answer.status_code
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    if answer.status_code == 403:
+        assert "Ask for a new one" in said["message"]
     return answer.status_code, said["error"]
 
 

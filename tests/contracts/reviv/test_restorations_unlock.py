@@ -146,6 +146,18 @@ class TestOrder:
         assert as_owner.post(path).status_code == 200
         refused(as_owner.post(path), 409, "ALREADY_UNLOCKED")
 
+    def test_each_refusal_says_what_to_do(self, as_owner: APIClient) -> None:
+        def says(path: str) -> str:
+            return str(as_owner.post(path).json()["error"]["message"])
+
+        path = at(upload(as_owner).json()["job_id"], "unlock")
+        assert "Try again when its status is completed." in says(path)
+        Run.objects.update(
+            state="failed", due_at=None, finished_at="2026-01-01T00:00:00Z"
+        )
+        assert "upload the photo again" in says(path)
+        assert "Buy credits" in says(at(restored(as_owner), "unlock"))
+
     def test_a_refused_unlock_leaves_the_photo_locked(
         self, as_owner: APIClient, alice: User
     ) -> None:

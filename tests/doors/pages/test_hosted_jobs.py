@@ -74,7 +74,7 @@ def test_a_running_job_shows_its_stage_and_a_progress_bar(
     [
         ("ready", 100, "Waiting: 1 before you"),
         ("preparing", 47, "Media: preparing (47 %)"),
-        ("failed", 0, "Media: not available at the moment"),
+        ("failed", 0, "Media: not available at the moment; the work starts by itself"),
     ],
 )
 def test_a_waiting_job_says_what_it_waits_for(

@@ -32,13 +32,17 @@ def _no_state() -> None:
 
 
 def test_a_waiting_run_says_why_it_waits(alice: User, bob: User) -> None:
-    start(bob)
+    first = start(bob)
     run = start(alice)
-    assert runs.status_of(run).message == "media: not available at the moment"
+    assert (
+        runs.status_of(run).message
+        == "media: not available at the moment; the work starts by itself later"
+    )
     engine.publish(EngineState(engine.PREPARING, 47, "Unpacking"))
     assert runs.status_of(run).message == "media: preparing (47 %)"
     engine.publish(EngineState(engine.READY, 100))
     assert runs.status_of(run).message == "waiting: 1 before you"
+    assert runs.status_of(first).message == "waiting: yours is next"
 
 
 def test_a_running_run_says_its_stage_and_percentage(
