@@ -295,7 +295,8 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
             limit=limit + 1,
         )
         last = page[limit - 1].job if len(page) > limit else None
-        previews.renew([found.job for found in page[:limit]])
+        if principal_of(request).app is None:  # No key opens a person's photos.
+            previews.renew([found.job for found in page[:limit]])
         return Response(
             {
                 "jobs": [_body(found.job, found.status) for found in page[:limit]],
@@ -314,7 +315,8 @@ class JobViewSet(TheFocus, viewsets.ViewSet):
     def retrieve(self, request: Request, job_id: str) -> Response:
         caller = permissions.caller_of(principal_of(request))
         found = lifecycle.find(job_id=job_id_of(job_id), caller=caller)
-        previews.renew([found.job])
+        if caller.account_id is not None:
+            previews.renew([found.job])
         return Response(_body(found.job, found.status))
 
 

@@ -245,6 +245,25 @@ def test_hosted_work_is_listed_with_its_description_and_a_fresh_preview(
     assert "previewUrl" not in job.metadata
 
 
+def test_a_key_from_before_the_app_was_ours_opens_no_photo(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Staff's own app of this name keeps its keys when it becomes the product's."""
+    monkeypatch.setattr(previews, "_readers", {})
+    job = opened(alice, "reviv")
+    previews.register(
+        app_slug="reviv",
+        action="restore",
+        reader=lambda ids: dict.fromkeys(ids, "https://new.example/1"),
+    )
+    with_key = bearer(app_keys.issue(app=job.app, name="old").secret)
+    listed = with_key.get("/api/jobs").json()["jobs"]
+    one = with_key.get(f"/api/jobs/{job.pk}").json()
+    assert [it["metadata"] for it in (*listed, one)] == [
+        {"description": "Restore grandmother.jpg"}
+    ] * 2
+
+
 def test_the_run_itself_extends_and_settles(alice: User) -> None:
     job = opened(alice, "clipforge")
     run = lifecycle.Caller(f"run:{job.pk}", account_id=alice.pk, hosted=True)
