@@ -29,6 +29,7 @@ ORPHAN_AGE = timedelta(days=1)
 # How long a closed account keeps its files, so that a reopened one has them.
 CLOSED_KEPT = timedelta(days=7)
 SWEEP = "jobs.sweep_files"
+MOST_FAILURES = 3
 
 QUEUE: Queue[StoredFile] = Queue(
     StoredFile.objects.all(),
@@ -42,13 +43,20 @@ def remove_due(*, most: int = 1000) -> int:
     """Remove files that have expired or were deleted; returns how many.
 
     A storage that fails is recorded, and the file is tried again after its back-off.
+    After `MOST_FAILURES` the rest waits for the next call: each one may take as long as
+    the storage's time limits.
     """
-    sweep, removed = sweeps.Sweep("jobs.remove_files"), 0
+    sweep, removed, failed = sweeps.Sweep("jobs.remove_files"), 0, 0
     for _ in range(most):
+        if failed == MOST_FAILURES:
+            break
         file = QUEUE.claim(deleted_at=NOW)
         if file is None:
-            sweep.end(complete=True)
+            # A file that failed before is not due in its back-off, and is not removed.
+            soon = StoredFile.objects.filter(due_at__lte=NOW + QUEUE.backoff.longest)
+            sweep.end(complete=not soon.exclude(deleted_at=None).exists())
             break
+        failed += 1
         with sweep.each(file.pk):
             try:
                 storage.backend().remove(file.key)
@@ -56,6 +64,7 @@ def remove_due(*, most: int = 1000) -> int:
                 QUEUE.retry(file)
                 raise
             removed += _remove_row(file)
+            failed -= 1
     return removed
 
 

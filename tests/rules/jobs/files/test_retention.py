@@ -127,6 +127,27 @@ class TestRemoval:
         assert retention.remove_due() == 1
         assert not Failure.objects.filter(healed_at=None).exists()
 
+    def test_a_storage_that_is_gone_is_asked_three_times_and_stays_a_failure(
+        self, alice: User, tmp_path: Path, media: Path
+    ) -> None:
+        storage.forget([published(alice, tmp_path).pk for _ in range(5)])
+        folder = Path(storage.backend().location)
+        folder.rename(tmp_path / "away")
+        folder.write_text("no folder")
+        assert retention.remove_due() == 0
+        still_open = Failure.objects.filter(healed_at=None)
+        assert still_open.count() == 3
+        # Nothing is due for a while, and the storage is still gone.
+        StoredFile.objects.update(due_at=timezone.now() + timedelta(minutes=1))
+        still_open.update(last_at=timezone.now() - timedelta(minutes=1))
+        assert retention.remove_due() == 0
+        assert still_open.count() == 3
+        folder.unlink()
+        (tmp_path / "away").rename(folder)
+        StoredFile.objects.update(due_at=timezone.now())
+        assert retention.remove_due() == 5
+        assert not still_open.exists()
+
 
 class TestOrphans:
     def test_an_old_object_without_a_row_is_removed_and_a_young_one_stays(
