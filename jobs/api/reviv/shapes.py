@@ -48,7 +48,9 @@ class StatusBody(serializers.Serializer[Any]):
         allow_null=True, help_text="`Restoration failed`, or null."
     )
     progress = serializers.IntegerField(min_value=0, max_value=100)
-    message = serializers.CharField(help_text="What a waiting photo waits for.")
+    message = serializers.CharField(
+        help_text="What a waiting photo waits for, or why it failed; else empty."
+    )
     report = serializers.DictField(
         allow_null=True,
         help_text="Completed: what the engine measured and did, by which engine, and"
@@ -111,13 +113,16 @@ def status_body(restoration: Restoration) -> dict[str, Any]:
     status, run = photos.status_of(restoration), restoration.run
     seen = runs.status_of(run)
     report: Any = None
+    message = seen.message
     if status == "completed":
         report = (run.report or {}).get("report")
     elif status == "failed":
+        # A run that staff cancelled has no error of its own.
+        message = run.error_sentence or runs.CANCELLED
         report = {
             "code": run.error_code or "cancelled",
-            "sentence": run.error_sentence or runs.CANCELLED,
-            "change": run.error_change,
+            "sentence": message,
+            "change": run.error_change if run.error_code else "Upload the photo again.",
         }
     return {
         "job_id": restoration.pk,
@@ -125,7 +130,7 @@ def status_body(restoration: Restoration) -> dict[str, Any]:
         "preview_url": photos.addresses_of(restoration).preview,
         "error": FAILED if status == "failed" else None,
         "progress": seen.percent,
-        "message": seen.message,
+        "message": message,
         "report": report,
     }
 

@@ -8,6 +8,7 @@ from django.db.models import F
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from jobs.hosted import runs
 from jobs.hosted.restorations import photos
 from jobs.models import Job, Restoration, Run, StoredFile
 from tests.restorations import (
@@ -200,6 +201,18 @@ class TestStatus:
             },
         }
         assert Job.objects.get().status == "failed"
+
+    def test_a_photo_that_staff_cancelled_has_failed_and_says_so(
+        self, as_owner: APIClient
+    ) -> None:
+        job_id = upload(as_owner).json()["job_id"]
+        runs.cancel(run_id=Run.objects.get().pk)
+        body = as_owner.get(at(job_id, "status")).json()
+        assert (body["status"], body["error"]) == ("failed", "Restoration failed")
+        assert (
+            body["message"] == body["report"]["sentence"] == "The work was cancelled."
+        )
+        assert body["report"]["change"] == "Upload the photo again."
 
     def test_another_account_and_an_unknown_id_get_404(
         self, as_owner: APIClient, as_other: APIClient
