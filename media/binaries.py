@@ -33,14 +33,18 @@ class Tools:
     guard: tuple[str, str] | None  # setpriv and prlimit of util-linux
 
 
-@cache
 def find() -> Tools:
     """Find the system's ffmpeg, else imageio-ffmpeg's. Raises EngineFailed.
 
-    FOCUS_FFMPEG=imageio chooses the second, for tests.
+    Looks once in a process. FOCUS_FFMPEG=imageio chooses the second, for tests.
     """
+    return _found(os.environ.get("FOCUS_FFMPEG") == "imageio")
+
+
+@cache
+def _found(of_imageio: bool) -> Tools:
     ffmpeg, ffprobe, source = _which("ffmpeg"), _which("ffprobe"), "system"
-    if ffmpeg is None or os.environ.get("FOCUS_FFMPEG") == "imageio":
+    if ffmpeg is None or of_imageio:
         ffmpeg, ffprobe, source = _of_imageio(), None, "imageio-ffmpeg"
     setpriv, prlimit = _which("setpriv"), _which("prlimit")
     return Tools(

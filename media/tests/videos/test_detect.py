@@ -81,12 +81,15 @@ def test_boundaries_lie_on_a_cut_nearby(space: Workspace, reel: Path) -> None:
     assert clip["start"] == pytest.approx(30, abs=1 / footage.FPS)
 
 
-def test_events_of_the_caller_come_first(space: Workspace, reel: Path) -> None:
+def test_events_of_the_caller_come_first(
+    space: Workspace, reel: Path, tmp_path: Path
+) -> None:
     answer = found(space, reel, num_clips=2, events=(25.0, 44.0))
     for event in (25.0, 44.0):
         assert any(c["start"] <= event <= c["end"] for c in answer["clips"])
     assert all("you marked" in clip["reason"] for clip in answer["clips"])
-    late = found(space, reel, num_clips=1, events=(7000.0,))
+    short = footage.plain(tmp_path / "short.mp4", seconds=3)
+    late = found(space, short, num_clips=1, events=(7000.0,))
     assert late["report"]["notes"] == [
         "1 of the events lie after the end of the video."
     ]
