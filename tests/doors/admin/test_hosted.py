@@ -107,7 +107,7 @@ def test_search_and_filters_find_by_ids_emails_and_states(
     assert found(Run, failed.pk) == found(Run, failed.job_id) == {failed.pk}
     assert found(Run, state__exact="running") == {other.run_id}
     assert found(Run, kind="restore") == both | {other.run_id}
-    assert found(Run, kind="montage") == found(Run, "nobody@example.com") == set()
+    assert found(Run, kind="montage") == found(Run, "unknown@example.com") == set()
     assert found(Restoration, done.pk) == found(Restoration, done.run_id) == {done.pk}
     assert found(Restoration, done.run.job_id) == {done.pk}
     assert found(Restoration, "bob@") == found(Restoration, bob.pk) == {other.pk}
