@@ -88,7 +88,8 @@ class _ToDisk(FileUploadHandler):
         super().new_file(*args, **kwargs)
         if len(self._arrivals) == self._limits.most_files:
             most = self._limits.most_files
-            raise TooManyFiles(f"Send at most {most} files.", max_files=most)
+            files = "one file" if most == 1 else f"{most} files"
+            raise TooManyFiles(f"Send at most {files}.", max_files=most)
         self._arrivals.append(Arrival(most_bytes=self._limits.most_bytes))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:

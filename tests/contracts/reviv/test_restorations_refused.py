@@ -161,9 +161,13 @@ class TestForms:
             "other": SimpleUploadedFile("b.png", png()),
         }
         answer = as_owner.post(UPLOAD, form, format="multipart")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (
+        assert (answer.status_code, answer.json()["error"]) == (
             400,
-            "TOO_MANY_FILES",
+            {
+                "code": "TOO_MANY_FILES",
+                "message": "Send at most one file.",
+                "details": {"max_files": 1},
+            },
         )
         nothing_is_left(engine)
 
