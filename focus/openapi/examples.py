@@ -69,6 +69,11 @@ _NO_CODE = Problem(
 )
 _WRONG = Problem(401, "invalid_credentials", "The email or the password is wrong.")
 _EXPIRED = Problem(401, "token_expired", "The token has expired.")
+_DISK_LOW = Problem(
+    507,
+    "disk_low",
+    "The server has no room for this file now. Please try again later.",
+)
 # Per operation: the examples that differ from _USUAL.
 _OWN: dict[str, list[Problem]] = {
     "focus_session_token": [
@@ -133,6 +138,21 @@ _OWN: dict[str, list[Problem]] = {
             "checkout_expired",
             "This checkout has expired; start a new one.",
         )
+    ],
+    "focus_files_download": [
+        Problem(403, "address_expired", "This address has expired. Ask for a new one."),
+        Problem(404, "not_found", "This file does not exist any more."),
+        Problem(
+            416, "range_not_satisfiable", "The file has 1000 bytes.", {"size": 1000}
+        ),
+    ],
+    "clipforge_files_upload": [
+        Problem(
+            403,
+            "address_expired",
+            "This upload address has expired. Ask for a new one.",
+        ),
+        _DISK_LOW,
     ],
     "cosmiv_login": [_WRONG],
     "cosmiv_refresh": [_EXPIRED],

@@ -81,6 +81,9 @@ class Downloads(AnyOrigin, Open, TheFocus, ViewSet):
         responses={
             200: OpenApiResponse(OpenApiTypes.BINARY, description="The file"),
             206: OpenApiResponse(OpenApiTypes.BINARY, description="A part of it"),
+            304: OpenApiResponse(description="The copy with this ETag is current"),
+            403: OpenApiResponse(description="The address was changed or has expired"),
+            416: OpenApiResponse(description="The range begins after the file's end"),
         },
     )
     def read(self, request: Any, token: str, name: str) -> HttpResponseBase:
@@ -163,7 +166,13 @@ class Uploads(AnyOrigin, Open, ClipForge, ViewSet):
         operation_id="clipforge_files_upload",
         summary="Upload a file to its signed address",
         request={"*/*": OpenApiTypes.BINARY},
-        responses={200: _Stored},
+        responses={
+            200: _Stored,
+            403: OpenApiResponse(
+                description="The address was changed or used, or has expired"
+            ),
+            507: OpenApiResponse(description="The disk is almost full"),
+        },
     )
     def store(self, request: Any, token: str) -> Response:
         file = uploads.expected(token)
