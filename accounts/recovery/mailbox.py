@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -30,6 +30,7 @@ from accounts.models import MailboxProof, User
 from accounts.recovery import purge
 from accounts.signin import passwords, sessions
 from focus.background.sweeps import Sweep
+from focus.database import locks
 from focus.errors import DomainError
 
 LIVES = timedelta(hours=1)
@@ -188,11 +189,7 @@ def _store_request(
 ) -> None:
     # One request for an address at a time: parallel requests would each count fewer
     # than MOST before them.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"mailbox:{purpose}:{email.lower()}"],
-        )
+    locks.lock(f"mailbox:{purpose}:{email.lower()}")
     now = timezone.now()
     before = MailboxProof.objects.filter(
         email__iexact=email, purpose=purpose, asked_at__gt=now - LIVES

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -22,6 +22,7 @@ from accounts import audit
 from accounts.audit import NO_VISITOR, Visitor
 from accounts.credentials import opaque, proofs, scopes, tokens
 from accounts.models import DeviceGrant, SecurityEvent, User
+from focus.database import locks
 from focus.errors import DomainError
 
 EXPIRES_IN_SECONDS = 900
@@ -332,11 +333,7 @@ def _proves(verifier: str, challenge: str) -> bool:
 
 def _refuse_a_guesser(user: User, visitor: Visitor, now: datetime) -> None:
     # Lock, so that parallel guesses of one account do not all read the same count.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"device_code:{user.pk}"],
-        )
+    locks.lock(f"device_code:{user.pk}")
     wrong = SecurityEvent.objects.filter(
         kind="device_code_wrong", at__gt=now - WRONG_CODES_WINDOW
     ).order_by("-at")

@@ -7,6 +7,9 @@ download is none for an upload.
 
 import base64
 import uuid
+from datetime import timedelta
+
+from django.core import signing
 
 from focus.errors import DomainError
 
@@ -23,11 +26,23 @@ class AddressInvalid(DomainError):
     code = "address_invalid"
 
 
-def pack(file_id: uuid.UUID) -> str:
-    """Return an id in 22 characters that an address may hold."""
-    return base64.urlsafe_b64encode(file_id.bytes).rstrip(b"=").decode()
+def sign(file_id: uuid.UUID, signer: signing.TimestampSigner) -> str:
+    """Return the token of a file's address. It holds the id in 22 characters."""
+    packed = base64.urlsafe_b64encode(file_id.bytes).rstrip(b"=").decode()
+    return signer.sign(packed)
 
 
-def unpack(text: str) -> uuid.UUID:
-    """Return the id that `pack` wrote. The signature proves that `text` is ours."""
-    return uuid.UUID(bytes=base64.urlsafe_b64decode(f"{text}=="))
+def unsign(
+    token: str, signer: signing.TimestampSigner, *, lifetime: timedelta, noun: str
+) -> uuid.UUID:
+    """Return the id of a token that `sign` made at most `lifetime` ago.
+
+    Raises `AddressExpired` and `AddressInvalid`, which call the address a `noun`.
+    """
+    try:
+        packed = signer.unsign(token, max_age=lifetime)
+    except signing.SignatureExpired:
+        raise AddressExpired(f"This {noun} has expired. Ask for a new one.") from None
+    except signing.BadSignature:
+        raise AddressInvalid(f"This {noun} is not valid. Ask for a new one.") from None
+    return uuid.UUID(bytes=base64.urlsafe_b64decode(f"{packed}=="))

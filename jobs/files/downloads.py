@@ -13,8 +13,7 @@ from django.conf import settings
 from django.core import signing
 
 from focus.errors import DomainError, NotFound
-from jobs.files import content_types, quotas
-from jobs.files.addresses import AddressExpired, AddressInvalid, pack, unpack
+from jobs.files import addresses, content_types, quotas
 from jobs.files.storage import clean_name
 from jobs.models import StoredFile
 
@@ -31,7 +30,7 @@ def address(file: StoredFile, *, name: str | None = None) -> str:
     `name` is what a download is called, the file's own name if none is given.
     """
     plain = clean_name(file.name if name is None else name)
-    token = _signer(plain).sign(pack(file.pk))
+    token = addresses.sign(file.pk, _signer(plain))
     return f"{settings.PUBLIC_BASE_URL}/files/{token}/{quote(plain, safe='')}"
 
 
@@ -41,12 +40,9 @@ def opened(token: str, name: str) -> StoredFile:
     Raises `AddressInvalid`, `AddressExpired`, and `NotFound` for a file that was
     deleted, has expired or has not arrived, and for a closed account.
     """
-    try:
-        file_id = unpack(_signer(name).unsign(token, max_age=GET_LIFETIME))
-    except signing.SignatureExpired:
-        raise AddressExpired("This address has expired. Ask for a new one.") from None
-    except signing.BadSignature:
-        raise AddressInvalid("This address is not valid. Ask for a new one.") from None
+    file_id = addresses.unsign(
+        token, _signer(name), lifetime=GET_LIFETIME, noun="address"
+    )
     found = StoredFile.objects.filter(pk=file_id, arrived_at__isnull=False)
     file = found.filter(quotas.LIVE, account__is_active=True).first()
     if file is None:

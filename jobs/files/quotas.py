@@ -7,7 +7,7 @@ from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce, Now
 
 from focus.bodies.arrivals import require_disk, size_in_words
-from focus.database.statements import tuples
+from focus.database import locks
 from focus.errors import DomainError
 from jobs.models import StoredFile
 
@@ -57,7 +57,4 @@ def lock_files(*, account_id: uuid.UUID) -> None:
 
     The lock ends with the caller's transaction.
     """
-    tuples(
-        "SELECT pg_advisory_xact_lock(hashtextextended('files:' || %(account)s, 0))",
-        {"account": str(account_id)},
-    )
+    locks.lock(f"files:{account_id}")

@@ -9,8 +9,7 @@ from django.core import signing
 
 from focus.bodies.arrivals import Arrival, require_disk, too_large
 from focus.errors import DomainError, NotFound
-from jobs.files import content_types, quotas, storage
-from jobs.files.addresses import AddressExpired, AddressInvalid, pack, unpack
+from jobs.files import addresses, content_types, quotas, storage
 from jobs.files.content_types import Sniffer
 from jobs.files.storage import AlreadyArrived
 from jobs.models import StoredFile
@@ -136,7 +135,7 @@ def sign_put(file: StoredFile) -> str:
     It works for `PUT_LIFETIME`, until the content has arrived. The file must be due no
     earlier than that.
     """
-    token = _PUT.sign(pack(file.pk))
+    token = addresses.sign(file.pk, _PUT)
     return f"{settings.PUBLIC_BASE_URL}/files/upload/{token}"
 
 
@@ -146,16 +145,9 @@ def expected(token: str) -> StoredFile:
     Raises `AddressExpired`, `AddressInvalid`, `AlreadyArrived`, and `NotFound` for a
     file that was deleted or a closed account.
     """
-    try:
-        file_id = unpack(_PUT.unsign(token, max_age=PUT_LIFETIME))
-    except signing.SignatureExpired:
-        raise AddressExpired(
-            "This upload address has expired. Ask for a new one."
-        ) from None
-    except signing.BadSignature:
-        raise AddressInvalid(
-            "This upload address is not valid. Ask for a new one."
-        ) from None
+    file_id = addresses.unsign(
+        token, _PUT, lifetime=PUT_LIFETIME, noun="upload address"
+    )
     found = StoredFile.objects.filter(quotas.LIVE, pk=file_id)
     file = found.filter(account__is_active=True).first()
     if file is None:

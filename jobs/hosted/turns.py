@@ -10,13 +10,9 @@ from collections.abc import Collection, Iterable
 from typing import LiteralString
 from uuid import UUID
 
-from django.db import connection
-
+from focus.database import locks
 from focus.database.statements import tuples
 from jobs.models import Run
-
-# Any number that no other advisory lock of one key uses.
-TURNS_LOCK = 0x6D65_6469_61  # "media"
 
 # One row for each waiting account: how many of its runs are due, and its next one.
 _ACCOUNTS: LiteralString = """
@@ -68,8 +64,7 @@ def take() -> None:
 
     Two workers that chose at the same time could both take a run of one account.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TURNS_LOCK])
+    locks.lock("hosted runs: turns")
 
 
 def upcoming(kinds: Collection[str]) -> list[UUID]:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from focus.background.sweeps import Sweep
 from focus.bodies.arrivals import Arrival
-from focus.database.statements import tuples
+from focus.database import locks
 from focus.errors import DomainError, NotFound
 from jobs.files import downloads, storage, uploads
 from jobs.hosted import runs
@@ -156,7 +156,9 @@ def add(
     forgets the file. Locks the account's photos, so that parallel calls count each
     other's, and then the wallet.
     """
-    _lock_places(account_id)
+    # Not the account's row: a first consent locks the wallet before that row, and the
+    # start of the run locks the wallet.
+    locks.lock(f"photos:{account_id}")
     require_place(account_id=account_id)
     expires_at = timezone.now() + KEPT
     run = runs.start(
@@ -170,18 +172,6 @@ def add(
     )
     storage.keep([photo.pk], due_at=expires_at)
     return restoration
-
-
-def _lock_places(account_id: UUID) -> None:
-    """Wait until no other transaction adds a photo of this account.
-
-    A lock of its own and not the account's row: a first consent locks the wallet before
-    that row, and the call that follows locks the wallet.
-    """
-    tuples(
-        "SELECT pg_advisory_xact_lock(hashtextextended('photos:' || %(account)s, 0))",
-        {"account": str(account_id)},
-    )
 
 
 def unexpired() -> QuerySet[Restoration]:
