@@ -1,6 +1,10 @@
 """Members of staff by role, their test clients, and jobs for them to read."""
 
+from typing import Any
+
+from django.contrib import admin
 from django.contrib.auth.models import Group
+from django.db.models import Model
 from django.test import Client
 
 from accounts import roles
@@ -49,3 +53,15 @@ def complete(job: Job, cost: int) -> None:
         cost_micro=cost * MICRO,
         metadata={},
     )
+
+
+def assert_only_views(model: type[Model], staff: User, rf: Any) -> None:
+    """Assert that `staff` may see the rows of `model`, and do nothing else to them."""
+    request = rf.get("/")
+    request.user = staff
+    site = admin.site._registry[model]
+    assert site.has_view_permission(request)
+    assert not site.has_add_permission(request)
+    assert not site.has_change_permission(request)
+    assert not site.has_delete_permission(request)
+    assert "delete_selected" not in site.get_actions(request)
